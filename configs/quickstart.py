@@ -1,0 +1,154 @@
+"""Every stage of GLOBER on procedural skies, on two CPU cores, in minutes.
+
+    bash launch/quickstart.sh
+
+or, in an environment with requirements.txt installed:
+
+    python -m glober_jax.prepare synthetic_sky --output=data/synthetic_sky
+    python -m glober_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
+"""
+
+import ml_collections
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+    """`arg` is not used here."""
+    del arg
+    config = ml_collections.ConfigDict()
+    config.seed = 0
+    config.dtype = "float32"
+    config.frame_size = 64
+    config.mesh = {"data": -1, "fsdp": 1, "tensor": 1}
+    config.data = {
+        "dir": "data/synthetic_sky",
+        "flip": False,
+        "cache_latents": True,
+        "threads": 2,
+        "prefetch": 4,
+    }
+    config.clip = {"num_frames": 16, "num_key_frames": 4, "num_target_frames": 4, "stride": 1}
+
+    config.model = {
+        # 64x64x3 pixels -> 16x16x4 latents -> an 8x8x16 global feature for all 16 frames.
+        "frame_codec": {
+            "channels": 16,
+            "multipliers": (1, 2, 4),
+            "blocks_per_level": 1,
+            "latent_channels": 4,
+            "groups": 8,
+        },
+        "video_encoder": {
+            "channels": 48,
+            "multipliers": (1, 2),
+            "blocks_per_level": 1,
+            "global_channels": 16,
+            "head_dim": 48,
+            "groups": 8,
+        },
+        "frame_features": {"index_slots": 8, "head_dim": 32, "groups": 8},
+        "global_tokens": {"width": 64},
+        "unet": {
+            "channels": 32,
+            "multipliers": (1, 2, 4),
+            "blocks_per_level": 1,
+            "attention_levels": (1, 2),
+            "heads": 4,
+            "groups": 8,
+        },
+        "discriminator": {
+            "channels": 16,
+            "multipliers": (1, 2, 4, 4),
+            "temporal_levels": (2, 3),
+            "spatial_levels": (3,),
+            "head_dim": 32,
+            "groups": 8,
+        },
+        "generator": {
+            "width": 128,
+            "depth": 6,
+            "heads": 4,
+            "num_classes": 4,
+            "context_width": 64,
+        },
+    }
+    config.diffusion = {
+        "num_timesteps": 1000,
+        "beta_start": 0.00085,
+        "beta_end": 0.0120,
+        "prediction": "v",
+        "min_snr_gamma": 5.0,
+    }
+    config.generator_diffusion = {
+        "num_timesteps": 1000,
+        "beta_start": 0.00085,
+        "beta_end": 0.0120,
+        "prediction": "v",
+        "min_snr_gamma": 5.0,
+    }
+
+    config.codec = {
+        "steps": 400,
+        "batch_size": 8,
+        "frames_per_clip": 1,
+        "kl_weight": 1e-6,
+        "ema_decay": 0.99,
+        "optimizer": {
+            "learning_rate": 2e-3,
+            "warmup_steps": 20,
+            "decay": "cosine",
+            "weight_decay": 0.0,
+            "clip_norm": 1.0,
+        },
+    }
+    config.autoencoder = {
+        "steps": 400,
+        "batch_size": 16,
+        "kl_weight": 1e-6,
+        "domain_dropout": 0.1,
+        "key_dropout": 0.1,
+        "ema_decay": 0.99,
+        "optimizer": {
+            "learning_rate": 1e-3,
+            "warmup_steps": 20,
+            "decay": "cosine",
+            "weight_decay": 0.0,
+            "clip_norm": 1.0,
+        },
+        "adversarial": {
+            "weight": 0.01,
+            "start_step": 360,
+            "warmup_steps": 20,
+            "optimizer": {"learning_rate": 2e-4, "beta1": 0.5, "weight_decay": 0.0},
+        },
+    }
+    config.generator = {
+        "steps": 500,
+        "batch_size": 32,
+        "class_dropout": 0.1,
+        "ema_decay": 0.99,
+        "optimizer": {
+            "learning_rate": 1e-3,
+            "warmup_steps": 20,
+            "decay": "cosine",
+            "weight_decay": 0.0,
+            "clip_norm": 1.0,
+        },
+    }
+
+    config.loop = {
+        "log_every": 20,
+        "preview_every": 200,
+        "checkpoint_every": 100,
+        "keep_checkpoints": 2,
+    }
+    config.sampling = {
+        "steps": 20,
+        "spacing": "trailing",
+        "video_scale": 0.0,
+        "domain_scale": 1.0,
+        "class_scale": 1.5,
+        "noise": "video",
+        "chunk_frames": 128,
+        "fps": 8.0,
+    }
+    return config

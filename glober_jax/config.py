@@ -1,0 +1,219 @@
+"""From an ml_collections config to a checked `Experiment`, before anything is compiled.
+
+Every section of a config maps onto the fields of one dataclass or network. Unknown keys are
+refused with the nearest match, impossible sizes with one sentence; what follows from other values
+(widths of the frame features, key-frame count of the encoder) is derived here and not repeated
+in configs.
+"""
+
+import collections.abc
+import dataclasses
+import difflib
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+import ml_collections
+
+from glober_jax.data.clips import ClipSpec
+from glober_jax.diffusion.process import DiffusionProcess
+from glober_jax.diffusion.samplers import sampling_timesteps
+from glober_jax.errors import UserError
+from glober_jax.experiment import DataOptions, Experiment
+from glober_jax.models import checks
+from glober_jax.models.discriminator import PairDiscriminator
+from glober_jax.models.frame_codec import FrameCodec
+from glober_jax.models.generator import GlobalGenerator
+from glober_jax.models.networks import Networks
+from glober_jax.models.video_decoder import FrameFeatures, GlobalTokens, UNet
+from glober_jax.models.video_encoder import VideoEncoder
+from glober_jax.parallel.mesh import MeshShape
+from glober_jax.sampling.decode import SamplingOptions
+from glober_jax.training.autoencoder import AutoencoderTraining
+from glober_jax.training.codec import CodecTraining
+from glober_jax.training.generator import GeneratorTraining
+from glober_jax.training.loop import LoopOptions
+
+_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+_SECTIONS = {
+    "data": DataOptions,
+    "clip": ClipSpec,
+    "diffusion": DiffusionProcess,
+    "generator_diffusion": DiffusionProcess,
+    "codec": CodecTraining,
+    "autoencoder": AutoencoderTraining,
+    "generator": GeneratorTraining,
+    "mesh": MeshShape,
+    "loop": LoopOptions,
+    "sampling": SamplingOptions,
+}
+_NETWORKS = {
+    "frame_codec": FrameCodec,
+    "video_encoder": VideoEncoder,
+    "frame_features": FrameFeatures,
+    "global_tokens": GlobalTokens,
+    "unet": UNet,
+    "discriminator": PairDiscriminator,
+    "generator": GlobalGenerator,
+}
+# Fields of networks that follow from other sections and are therefore no config keys.
+_DERIVED = {
+    "video_encoder": {"dtype"},
+    "frame_features": {"dtype", "channels", "multipliers", "global_downsamples"},
+    "unet": {"dtype", "latent_channels"},
+    "generator": {"dtype", "global_channels"},
+}
+
+
+def parse(config: ml_collections.ConfigDict | Mapping[str, Any]) -> Experiment:
+    """Checks a whole config.
+
+    Raises:
+      UserError: an unknown or missing key, a value of another type, or sizes that cannot work
+        together; the message names the key and what would be right.
+    """
+    plain = config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config)
+    top_level = {"seed", "dtype", "frame_size", "model", *_SECTIONS}
+    _check_keys(plain, top_level, top_level, "config")
+    _check_value(plain["seed"], int, "config.seed")
+    _check_value(plain["frame_size"], int, "config.frame_size")
+    _check_value(plain["dtype"], Literal[tuple(_DTYPES)], "config.dtype")
+    sections = {
+        name: _build(kind, plain[name], f"config.{name}") for name, kind in _SECTIONS.items()
+    }
+    networks = _networks(plain, sections["clip"])
+    experiment = Experiment(seed=plain["seed"], networks=networks, source=plain, **sections)
+    checks.check_networks(networks)
+    _check_experiment(experiment)
+    return experiment
+
+
+def _networks(plain: Mapping[str, Any], clip: ClipSpec) -> Networks:
+    model = plain["model"]
+    _check_value(model, Mapping, "config.model")
+    _check_keys(model, set(_NETWORKS), set(_NETWORKS), "config.model")
+    dtype = _DTYPES[plain["dtype"]]
+
+    def network(name: str, **derived: Any) -> Any:
+        kind, path = _NETWORKS[name], f"config.model.{name}"
+        hidden = _DERIVED.get(name, {"dtype"})
+        return _build(kind, model[name], path, hidden)(dtype=dtype, **derived)
+
+    codec = network("frame_codec")
+    encoder = network("video_encoder")
+    unet = network("unet", latent_channels=codec.latent_channels)
+    return Networks(
+        frame_codec=codec,
+        video_encoder=encoder,
+        frame_features=network(
+            "frame_features",
+            channels=unet.channels,
+            multipliers=unet.multipliers,
+            global_downsamples=len(encoder.multipliers) - 1,
+        ),
+        global_tokens=network("global_tokens"),
+        unet=unet,
+        discriminator=network("discriminator"),
+        generator=network("generator", global_channels=encoder.global_channels),
+        frame_size=plain["frame_size"],
+        num_key_frames=clip.num_key_frames,
+    )
+
+
+def _build(kind: type, values: Any, path: str, hidden: Sequence[str] | set[str] = ()) -> Any:
+    """`kind(**values)` after checking keys and types; for networks a constructor of the rest."""
+    _check_value(values, Mapping, path)
+    fields = {
+        field.name: field
+        for field in dataclasses.fields(kind)
+        if field.init and field.name not in {"parent", "name", *hidden}
+    }
+    required = {
+        name
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    }
+    _check_keys(values, set(fields), required, path)
+    hints = typing.get_type_hints(kind)
+    arguments = {}
+    for name, value in values.items():
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint):
+            arguments[name] = _build(hint, value, f"{path}.{name}")
+            continue
+        _check_value(value, hint, f"{path}.{name}")
+        arguments[name] = tuple(value) if isinstance(value, list) else value
+    if issubclass(kind, nn.Module):
+        return lambda **derived: kind(**arguments, **derived)
+    return kind(**arguments)
+
+
+def _check_keys(values: Mapping[str, Any], known: set[str], required: set[str], path: str) -> None:
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = (
+                f"did you mean {path}.{near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+            )
+            raise UserError(f"unknown config key {path}.{key}; {hint}")
+    if missing := sorted(required - values.keys()):
+        raise UserError(f"{path} lacks {', '.join(missing)}")
+
+
+def _check_value(value: Any, hint: Any, path: str) -> None:
+    """Refuses values of another type than the field's annotation says."""
+    origin = typing.get_origin(hint) or hint
+    if origin is Literal:
+        choices = typing.get_args(hint)
+        if value not in choices:
+            raise UserError(f"{path} is {value!r}; choose one of {', '.join(map(str, choices))}")
+        return
+    if origin is collections.abc.Sequence:
+        fits = isinstance(value, list | tuple) and all(isinstance(item, int) for item in value)
+        expected = "a sequence of integers"
+    elif origin is float:
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        expected = "a number"
+    elif origin is int:
+        fits = isinstance(value, int) and not isinstance(value, bool)
+        expected = "an integer"
+    else:
+        fits = isinstance(value, origin)
+        expected = {Mapping: "a section"}.get(origin, f"a {origin.__name__}")
+    if not fits:
+        raise UserError(f"{path} is {value!r}, but must be {expected}")
+
+
+def _check_experiment(experiment: Experiment) -> None:
+    """What sections ask of each other."""
+    clip, data = experiment.clip, experiment.data
+    checks.require(experiment.seed >= 0, f"config.seed is {experiment.seed}, but must be 0 or more")
+    checks.require(
+        clip.num_key_frames >= 1,
+        "config.clip.num_key_frames must be 1 or more: the encoder's input",
+    )
+    checks.require(
+        clip.num_target_frames >= 2,
+        "config.clip.num_target_frames must be 2 or more: the discriminator judges pairs",
+    )
+    checks.require(
+        not (data.flip and data.cache_latents),
+        "config.data.flip and config.data.cache_latents exclude each other: latents are not mirrored",
+    )
+    checks.require(
+        experiment.codec.frames_per_clip in range(1, clip.num_frames + 1),
+        f"config.codec.frames_per_clip must lie in 1..{clip.num_frames}, the frames of a clip",
+    )
+    for name in ("codec", "autoencoder", "generator"):
+        options = getattr(experiment, name)
+        checks.require(options.steps >= 1, f"config.{name}.steps must be 1 or more")
+        checks.require(options.batch_size >= 1, f"config.{name}.batch_size must be 1 or more")
+    checks.require(
+        experiment.sampling.chunk_frames >= 1, "config.sampling.chunk_frames must be 1 or more"
+    )
+    for process in (experiment.diffusion, experiment.generator_diffusion):
+        sampling_timesteps(
+            process.num_timesteps, experiment.sampling.steps, experiment.sampling.spacing
+        )

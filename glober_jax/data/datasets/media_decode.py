@@ -1,0 +1,150 @@
+"""Decodes video files and image folders as streams: one frame in memory at a time."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+from PIL import Image, ImageOps
+
+from glober_jax.data.datasets.media_tree import MediaItem
+
+# A longer pause between two frames counts as this many seconds, so that one broken timestamp
+# cannot fill a disk with copies of a still.
+_LONGEST_PAUSE = 1.0
+
+TimedFrame = tuple[float, Image.Image]
+
+
+class UndecodableError(Exception):
+    """Nothing can be read from this input; the message says why."""
+
+
+@dataclass
+class DecodedVideo:
+    """An opened input.
+
+    Attributes:
+      fps: frames per second of `frames`, 0.0 where unknown.
+      frames: images of the input's own size, in order; may be iterated once.
+      warnings: what went wrong so far without making the input useless; complete once `frames`
+        is exhausted.
+    """
+
+    fps: float
+    frames: Iterator[Image.Image]
+    warnings: list[str] = field(default_factory=list)
+
+
+def decode_media(
+    item: MediaItem, fps: float | None, on_bytes: Callable[[int], None]
+) -> DecodedVideo:
+    """Opens one input for reading.
+
+    Args:
+      item: what to read.
+      fps: frame rate to resample to; None keeps every frame. A slower video keeps its own rate,
+        and a folder of images, which has no clock, is taken to be at this rate already.
+      on_bytes: called with the number of input bytes consumed since the last call.
+
+    Raises:
+      UndecodableError: the input holds nothing readable.
+    """
+    if item.is_images:
+        warnings: list[str] = []
+        frames = _image_frames(item.files, warnings, on_bytes)
+        return DecodedVideo(fps or 0.0, frames, warnings)
+    return _open_video(item.files[0], fps, on_bytes)
+
+
+def resample(timed_frames: Iterable[TimedFrame], fps: float) -> Iterator[Image.Image]:
+    """Takes, for each tick of a clock at `fps`, the frame nearest in time.
+
+    Args:
+      timed_frames: (seconds, frame) in order of time, starting at any time.
+      fps: ticks per second.
+
+    Yields:
+      One frame per tick from the first frame's time to the last's: some dropped, some repeated.
+    """
+    tick, now, held = 0, 0.0, None
+    previous = 0.0
+    for seconds, frame in timed_frames:
+        if held is not None:
+            step = min(max(seconds - previous, 0.0), _LONGEST_PAUSE)
+            while tick / fps <= now + step / 2:
+                yield held
+                tick += 1
+            now += step
+        previous, held = seconds, frame
+    while held is not None and tick / fps <= now:
+        yield held
+        tick += 1
+
+
+def _image_frames(
+    files: tuple[Path, ...], warnings: list[str], on_bytes: Callable[[int], None]
+) -> Iterator[Image.Image]:
+    for path in files:
+        try:
+            with Image.open(path) as image:
+                frame = ImageOps.exif_transpose(image).convert("RGB")
+        # Pillow's format readers raise all of these on damaged files.
+        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+            warnings.append(f"frame {path.name} left out: {error}")
+            continue
+        yield frame
+        on_bytes(path.stat().st_size)
+
+
+def _open_video(path: Path, fps: float | None, on_bytes: Callable[[int], None]) -> DecodedVideo:
+    try:
+        if path.stat().st_size == 0:
+            raise UndecodableError("the file is empty")
+        container = av.open(str(path))
+    except (OSError, av.FFmpegError, UnicodeError) as error:
+        raise UndecodableError(f"not a readable video ({_reason(error)})") from error
+    if not container.streams.video:
+        container.close()
+        raise UndecodableError("holds no video stream")
+    stream = container.streams.video[0]
+    stream.thread_type = "AUTO"
+    source_fps = float(stream.average_rate or stream.guessed_rate or 0.0)
+    warnings: list[str] = []
+    timed_frames = _timed_frames(container, stream, source_fps, warnings, on_bytes)
+    # Rates such as 30000/1001 must not count as different from the 29.97 somebody typed.
+    if fps is None or source_fps < fps or math.isclose(source_fps, fps, rel_tol=1e-3):
+        return DecodedVideo(source_fps, (frame for _, frame in timed_frames), warnings)
+    return DecodedVideo(fps, resample(timed_frames, fps), warnings)
+
+
+def _timed_frames(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    fps: float,
+    warnings: list[str],
+    on_bytes: Callable[[int], None],
+) -> Iterator[TimedFrame]:
+    """Decodes to the end or to the first error, which becomes a warning."""
+    declared, decoded = stream.frames, 0
+    with container:
+        try:
+            for packet in container.demux(stream):
+                on_bytes(packet.size)
+                for frame in packet.decode():
+                    image = frame.to_image()
+                    if frame.rotation:
+                        image = image.rotate(frame.rotation, expand=True)
+                    seconds = frame.time if frame.time is not None else decoded / (fps or 1.0)
+                    yield seconds, image
+                    decoded += 1
+        except av.FFmpegError as error:
+            warnings.append(f"decoding stopped after {decoded} frames ({_reason(error)})")
+            return
+    if decoded < declared:
+        warnings.append(f"only {decoded} of {declared} frames could be decoded")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

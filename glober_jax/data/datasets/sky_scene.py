@@ -1,0 +1,157 @@
+"""What a synthetic sky contains: every random choice of one scene, before any pixel is drawn.
+
+A scene is a pure function of (seed, index) and knows neither the frame size nor the clip length,
+so the same scene can be rendered at any size and over any window of time.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from glober_jax.data.datasets.sky_field import Field, FieldSpec, draw_field
+
+CLASS_NAMES = ("clear", "broken", "overcast", "sunset")
+
+_LOW_CLOUDS = FieldSpec(tile=96, slope=3.4, band=(2, 40), churn=0.035)
+_HIGH_CLOUDS = FieldSpec(tile=64, slope=2.8, band=(2, 24), churn=0.020)
+_SOIL = FieldSpec(tile=64, slope=2.0, band=(2, 20), churn=0.0)
+
+# How far the low deck must rise above its mean to count as cloud, in standard deviations.
+_CLOUD_THRESHOLD = {
+    "clear": (0.9, 1.5),
+    "broken": (0.05, 0.55),
+    "overcast": (-1.1, -0.5),
+    "sunset": (0.1, 0.9),
+}
+_RIDGE_OCTAVES = 5
+_RIDGE_ROUGHNESS = 0.55
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """A mountain silhouette: sines of falling height, and how it is painted.
+
+    `haze` in [0, 1] is how much of the horizon's colour lies over it (1 = far away).
+    """
+
+    height: float
+    offset: float
+    haze: float
+    brightness: float
+    texture_scale: tuple[float, float]
+    frequencies: tuple[float, ...]
+    phases: tuple[float, ...]
+
+    def profile(self, x_W: np.ndarray) -> np.ndarray:
+        """Height of the ridge line above its base at x in [0, 1], in picture heights: float32."""
+        profile_W = np.zeros_like(x_W)
+        for octave, (frequency, phase) in enumerate(
+            zip(self.frequencies, self.phases, strict=True)
+        ):
+            profile_W += _RIDGE_ROUGHNESS**octave * np.sin(2 * np.pi * (frequency * x_W + phase))
+        return (self.height / 2 * profile_W - self.offset).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class CloudDeck:
+    """A cloud layer: its field, and where the camera looks at it.
+
+    `scale` is (across, depth) tiles per unit of the perspective plane, `origin` in tiles.
+    """
+
+    field: Field
+    scale: tuple[float, float]
+    origin: tuple[float, float]
+    threshold: float
+
+
+@dataclass(frozen=True)
+class SkyScene:
+    """One sky. Lengths are in picture heights or widths, times in frames.
+
+    Attributes:
+      label: position in `CLASS_NAMES`.
+      horizon: row of the horizon, 0 at the top of the picture and 1 at the bottom.
+      sun_x: column of the sun at the reference time.
+      sun_height: 0 on the horizon, 1 at the top, negative after sunset.
+      sun_climb: change of `sun_height` per frame.
+      gloom: how much light an overcast deck takes away, 0 to 1.
+      ground_tint: RGB of the ground in full daylight.
+    """
+
+    label: int
+    horizon: float
+    sun_x: float
+    sun_height: float
+    sun_climb: float
+    gloom: float
+    low_clouds: CloudDeck
+    high_clouds: CloudDeck
+    soil: Field
+    ground_tint: tuple[float, float, float]
+    ridges: tuple[Ridge, Ridge]
+
+
+def draw_scene(seed: int, index: int) -> SkyScene:
+    """Draws scene number `index` of the sky dataset `seed`; classes take turns by index.
+
+    Args:
+      seed: non-negative dataset seed.
+      index: non-negative scene number; its label is `index % 4`.
+    """
+    rng = np.random.default_rng((seed, index))
+    label = index % len(CLASS_NAMES)
+    name = CLASS_NAMES[label]
+    low_clouds, high_clouds = _draw_clouds(rng, name)
+    return SkyScene(
+        label=label,
+        horizon=rng.uniform(0.66, 0.82),
+        sun_x=rng.uniform(0.1, 0.9),
+        sun_height=rng.uniform(-0.04, 0.14) if name == "sunset" else rng.uniform(0.3, 0.9),
+        sun_climb=rng.choice((-1.0, 1.0)) * rng.uniform(0.002, 0.008),
+        gloom=rng.uniform(0.15, 0.4) if name == "overcast" else 0.0,
+        low_clouds=low_clouds,
+        high_clouds=high_clouds,
+        soil=draw_field(rng, _SOIL),
+        ground_tint=tuple(np.array((0.085, 0.105, 0.075)) * rng.uniform(0.6, 1.5, 3)),
+        ridges=(
+            _draw_ridge(rng, height=0.075, offset=-0.01, haze=0.42, near=0),
+            _draw_ridge(rng, height=0.055, offset=0.075, haze=0.06, near=1),
+        ),
+    )
+
+
+def _draw_clouds(rng: np.random.Generator, name: str) -> tuple[CloudDeck, CloudDeck]:
+    """The low cumulus deck and the thin cirrus above it, which the same wind moves more slowly."""
+    direction, speed = rng.uniform(0, 2 * np.pi), rng.uniform(0.006, 0.022)
+    wind = (1.3 * speed * np.cos(direction), 0.7 * speed * np.sin(direction))
+    scale = rng.uniform(0.16, 0.30)
+    low = CloudDeck(
+        field=draw_field(rng, _LOW_CLOUDS, wind),
+        scale=(scale, 1.25 * scale),
+        origin=(rng.uniform(), rng.uniform()),
+        threshold=rng.uniform(*_CLOUD_THRESHOLD[name]),
+    )
+    lag = rng.uniform(0.3, 0.6)
+    high = CloudDeck(
+        field=draw_field(rng, _HIGH_CLOUDS, (lag * wind[0], lag * wind[1])),
+        scale=(0.5 * scale, 1.6 * scale),
+        origin=(rng.uniform(), rng.uniform()),
+        threshold=rng.uniform(0.2, 1.2),
+    )
+    return low, high
+
+
+def _draw_ridge(
+    rng: np.random.Generator, *, height: float, offset: float, haze: float, near: int
+) -> Ridge:
+    octaves = range(_RIDGE_OCTAVES)
+    return Ridge(
+        height=height,
+        offset=offset,
+        haze=haze,
+        brightness=1.5 + 0.75 * near,
+        texture_scale=(1.2 - 0.5 * near, 2.0 - near),
+        frequencies=tuple(2.0**octave * rng.uniform(0.7, 1.3) for octave in octaves),
+        phases=tuple(rng.uniform() for _ in octaves),
+    )

@@ -1,0 +1,116 @@
+"""Decides which frames of which video go to training and which are held out for testing.
+
+Pure: from the lengths of the videos to stretches of frames, the same on every run.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from glober_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Frames `start` to `stop` (excluded) of video number `video`."""
+
+    video: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """The records of each split, and one sentence on how the test split came about."""
+
+    train: tuple[Stretch, ...]
+    test: tuple[Stretch, ...]
+    summary: str
+
+
+def plan_splits(
+    lengths: Sequence[int],
+    splits: Sequence[str | None],
+    *,
+    min_frames: int,
+    max_frames: int,
+    test_fraction: float,
+) -> SplitPlan:
+    """Assigns every frame to a split and cuts long stretches into records.
+
+    With test folders in the input, the folders decide. Otherwise whole videos are held out, evenly
+    spread over the list, where there are at least `1 / test_fraction` videos; with fewer, the last
+    `max(min_frames, test_fraction * length)` frames of each video that can spare them.
+
+    Args:
+      lengths: number of frames of each video, each at least `min_frames`.
+      splits: the split folder each video was found in, or None.
+      min_frames: shortest record.
+      max_frames: longest record, at least twice `min_frames`.
+      test_fraction: part to hold out, in (0, 0.5].
+
+    Raises:
+      UserError: nothing could be put into one of the splits.
+    """
+    if "test" in splits:
+        whole = _by_folder(lengths, splits)
+    elif len(lengths) * test_fraction >= 1:
+        whole = _whole_videos(lengths, test_fraction)
+    else:
+        whole = _last_parts(lengths, min_frames, test_fraction)
+    return SplitPlan(
+        tuple(piece for stretch in whole.train for piece in _cut(stretch, max_frames)),
+        tuple(piece for stretch in whole.test for piece in _cut(stretch, max_frames)),
+        whole.summary,
+    )
+
+
+def _by_folder(lengths: Sequence[int], splits: Sequence[str | None]) -> SplitPlan:
+    chosen = {
+        split: tuple(Stretch(i, 0, lengths[i]) for i, name in enumerate(splits) if name == split)
+        for split in ("train", "test")
+    }
+    if not chosen["train"]:
+        raise UserError("there is a test folder but no usable video in a train folder beside it")
+    return SplitPlan(chosen["train"], chosen["test"], "train and test as the input's folders say")
+
+
+def _whole_videos(lengths: Sequence[int], test_fraction: float) -> SplitPlan:
+    count = round(len(lengths) * test_fraction)
+    held_out = {int((i + 0.5) * len(lengths) / count) for i in range(count)}
+    whole = [Stretch(i, 0, length) for i, length in enumerate(lengths)]
+    return SplitPlan(
+        tuple(stretch for stretch in whole if stretch.video not in held_out),
+        tuple(stretch for stretch in whole if stretch.video in held_out),
+        f"held out {count} of {len(lengths)} videos for testing, whole",
+    )
+
+
+def _last_parts(lengths: Sequence[int], min_frames: int, test_fraction: float) -> SplitPlan:
+    train, test = [], []
+    for video, length in enumerate(lengths):
+        cut = length - max(min_frames, round(length * test_fraction))
+        if cut < min_frames:
+            train.append(Stretch(video, 0, length))
+        else:
+            train.append(Stretch(video, 0, cut))
+            test.append(Stretch(video, cut, length))
+    if not test:
+        raise UserError(
+            f"nothing can be held out for testing: {len(lengths)} videos are too few to spare "
+            f"one at --test_fraction={test_fraction:g} and none has {2 * min_frames} frames to be "
+            "cut in two; add videos, a test folder, or lower --min_frames"
+        )
+    return SplitPlan(
+        tuple(train),
+        tuple(test),
+        f"held out the last part of {len(test)} of {len(lengths)} videos for testing",
+    )
+
+
+def _cut(stretch: Stretch, max_frames: int) -> list[Stretch]:
+    """Cuts into the fewest records of at most `max_frames`, even in length, so none is a stub."""
+    length = stretch.stop - stretch.start
+    count = math.ceil(length / max_frames)
+    bounds = [stretch.start + length * i // count for i in range(count + 1)]
+    return [Stretch(stretch.video, bounds[i], bounds[i + 1]) for i in range(count)]

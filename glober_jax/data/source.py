@@ -1,0 +1,218 @@
+"""Random access to the videos of a prepared dataset, decoding only the frames asked for.
+
+`VideoSource` and `Video` are what the loader needs to know; `open_videos` gives them for a folder
+written by `glober_jax.prepare`, and anything else with the same shape, an in-memory set of latents
+for one, can stand in.
+
+Dimensions: F requested frames, H rows, W columns, C channels.
+"""
+
+import bisect
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import tensorflow_datasets as tfds
+from google.protobuf.message import DecodeError
+
+from glober_jax.data.datasets.output_folder import dataset_folders, local_folder
+from glober_jax.data.datasets.schema import CLASS_NAMES, FEATURES
+from glober_jax.data.frames import decode_jpeg
+from glober_jax.errors import UserError
+
+
+class Video(Protocol):
+    """One video of a source."""
+
+    @property
+    def video_id(self) -> str: ...
+
+    @property
+    def label(self) -> int: ...
+
+    @property
+    def fps(self) -> float: ...
+
+    @property
+    def num_frames(self) -> int: ...
+
+    def read(self, frame_ids: Sequence[int]) -> np.ndarray:
+        """The frames asked for, in that order: [F, H, W, C], uint8 pixels or float latents."""
+
+
+class VideoSource(Protocol):
+    """A list of videos with random access, safe to read from several threads."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Video: ...
+
+
+@dataclass(frozen=True)
+class StoredVideo:
+    """A video whose frames are still JPEG bytes."""
+
+    video_id: str
+    label: int
+    fps: float
+    jpegs: Sequence[bytes]
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.jpegs)
+
+    def read(self, frame_ids: Sequence[int]) -> np.ndarray:
+        """Decodes the frames asked for, and no others: uint8 [F, H, W, 3].
+
+        Raises:
+          UserError: a frame is not a readable JPEG, or the frames differ in size.
+        """
+        frames = [self._decode(int(frame_id)) for frame_id in frame_ids]
+        if len({frame_HWC.shape for frame_HWC in frames}) > 1:
+            raise UserError(
+                f"the frames of video {self.video_id} differ in size: prepare the dataset again "
+                "with python -m glober_jax.prepare and --overwrite"
+            )
+        return np.stack(frames)
+
+    def _decode(self, frame_id: int) -> np.ndarray:
+        try:
+            return decode_jpeg(self.jpegs[frame_id])
+        except (OSError, ValueError, SyntaxError) as error:
+            raise UserError(
+                f"frame {frame_id} of video {self.video_id} is damaged ({error}): prepare the "
+                "dataset again with python -m glober_jax.prepare and --overwrite"
+            ) from error
+
+
+class StoredVideos:
+    """One split of a prepared dataset. Opens its files on first use, so it pickles small."""
+
+    def __init__(self, folder: Path, split: str):
+        """Reads the description of the dataset version in `folder`; raises UserError as below."""
+        self._folder = folder
+        self._split = split
+        info = _read_info(folder, split)
+        self._shard_lengths = tuple(info.splits[split].shard_lengths)
+        self._shards = tuple(Path(path) for path in info.splits[split].filepaths)
+        self.class_names = tuple((info.metadata or {}).get(CLASS_NAMES, ()))
+        self.fingerprint = _fingerprint(info, split, self.class_names)
+        self._records: Sequence[dict] | None = None
+        missing = [path for path in self._shards if not path.is_file()]
+        if missing:
+            raise UserError(
+                f"{len(missing)} of {len(self._shards)} shards are missing, the first is "
+                f"{missing[0]}: {_again(folder)}"
+            )
+
+    def __len__(self) -> int:
+        return sum(self._shard_lengths)
+
+    def __getitem__(self, index: int) -> StoredVideo:
+        """Reads one record without decoding any of its frames.
+
+        Raises:
+          IndexError: there is no such record.
+          UserError: the record's shard is damaged or gone.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"video {index} of {len(self)}")
+        if self._records is None:
+            self._records = self._open()
+        try:
+            record = self._records[index]
+        except (RuntimeError, DecodeError) as error:
+            raise UserError(
+                f"record {index} of the {self._split} split cannot be read, its shard "
+                f"{self._shard_of(index)} is damaged or gone ({str(error)[:80]}): "
+                f"{_again(self._folder)}"
+            ) from error
+        return StoredVideo(
+            video_id=record["video_id"].decode(),
+            label=int(record["label"]),
+            fps=float(record["fps"]),
+            jpegs=record["frames"],
+        )
+
+    def __getstate__(self) -> Mapping[str, object]:
+        return {**self.__dict__, "_records": None}
+
+    def __repr__(self) -> str:
+        return f"StoredVideos({str(self._folder)!r}, {self._split!r})"
+
+    def _open(self) -> Sequence[dict]:
+        builder = tfds.builder_from_directory(self._folder)
+        return builder.as_data_source(self._split, decoders={"frames": tfds.decode.SkipDecoding()})
+
+    def _shard_of(self, index: int) -> Path:
+        ends = list(itertools.accumulate(self._shard_lengths))
+        return self._shards[bisect.bisect_right(ends, index)]
+
+
+def open_videos(directory: str | Path, split: str) -> StoredVideos:
+    """Opens one split of the dataset that `glober_jax.prepare` wrote to `directory`.
+
+    Args:
+      directory: the `--output` of prepare.
+      split: "train" or "test".
+
+    Raises:
+      UserError: there is no dataset or more than one, no such split, or a shard is missing.
+    """
+    directory = local_folder(str(directory))
+    folders = dataset_folders(directory)
+    if not folders:
+        raise UserError(
+            f"there is no prepared dataset in {directory}: make one with\n"
+            f"  python -m glober_jax.prepare synthetic_sky --output={directory}\n"
+            f"  python -m glober_jax.prepare video_folder --input=DIR --output={directory}"
+        )
+    if len(folders) > 1:
+        names = ", ".join(str(folder.relative_to(directory)) for folder in folders)
+        raise UserError(f"{directory} holds several datasets ({names}): keep one per folder")
+    return StoredVideos(folders[0], split)
+
+
+def _read_info(folder: Path, split: str) -> tfds.core.DatasetInfo:
+    info = tfds.builder_from_directory(folder).info
+    missing = [name for name in FEATURES if name not in info.features]
+    if missing:
+        raise UserError(
+            f"the dataset in {folder} has no {', '.join(missing)}: it was not written by "
+            "python -m glober_jax.prepare"
+        )
+    if split not in info.splits:
+        raise UserError(
+            f"the dataset in {folder} has no split {split!r}, only {', '.join(info.splits)}"
+        )
+    return info
+
+
+def _fingerprint(info: tfds.core.DatasetInfo, split: str, class_names: tuple[str, ...]) -> str:
+    """16 hex digits that change with the size or order of the content, without reading it."""
+    facts = {
+        "dataset": info.full_name,
+        "split": split,
+        "class_names": class_names,
+        "num_bytes": info.splits[split].num_bytes,
+        "shard_lengths": list(info.splits[split].shard_lengths),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _again(folder: Path) -> str:
+    return (
+        "copy it again, or run the python -m glober_jax.prepare command that made "
+        f"{folder.parent.parent} once more with --overwrite"
+    )

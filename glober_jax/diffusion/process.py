@@ -1,0 +1,89 @@
+"""The diffusion process: noise schedule, q(x_t | x_0), and what a network predicts.
+
+With ᾱ_t = Π (1 - β_s) and β linear in √β from `beta_start` to `beta_end` over `num_timesteps`:
+
+    x_t = √ᾱ_t x_0 + √(1-ᾱ_t) ε                     ε standard normal
+    v   = √ᾱ_t ε - √(1-ᾱ_t) x_0
+    x_0 = √ᾱ_t x_t - √(1-ᾱ_t) v                     ε = √(1-ᾱ_t) x_t + √ᾱ_t v
+
+This is the only file that knows these relations. Dimension key: B batch; every other axis of x
+is arbitrary and broadcast over. Schedules are computed in float64 and used in float32.
+"""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Prediction = Literal["eps", "v", "x0"]
+
+
+@dataclasses.dataclass(frozen=True)
+class DiffusionProcess:
+    """Schedule and parametrisation, a value object.
+
+    `prediction` is what the network outputs. `min_snr_gamma` weights the loss so that the implied
+    x_0 error counts min(SNR, γ) (min-SNR-γ, arXiv 2303.09556); 0 leaves the plain mean squared
+    error of the prediction.
+    """
+
+    num_timesteps: int = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.0120
+    prediction: Prediction = "eps"
+    min_snr_gamma: float = 0.0
+
+    @property
+    def alphas_cumprod(self) -> np.ndarray:
+        """ᾱ_t for t = 0 .. num_timesteps - 1, float64."""
+        betas = np.linspace(self.beta_start**0.5, self.beta_end**0.5, self.num_timesteps) ** 2
+        return np.cumprod(1.0 - betas)
+
+    def _signal_noise(self, t_B: jax.Array, ndim: int) -> tuple[jax.Array, jax.Array]:
+        """√ᾱ_t and √(1-ᾱ_t), shaped to broadcast over `ndim` axes."""
+        alphas = self.alphas_cumprod
+        shape = t_B.shape + (1,) * (ndim - t_B.ndim)
+        signal = jnp.asarray(np.sqrt(alphas), jnp.float32)[t_B].reshape(shape)
+        noise = jnp.asarray(np.sqrt(1.0 - alphas), jnp.float32)[t_B].reshape(shape)
+        return signal, noise
+
+    def add_noise(self, x0: jax.Array, eps: jax.Array, t_B: jax.Array) -> jax.Array:
+        """x_t ~ q(x_t | x_0) for integer steps t [B]."""
+        signal, noise = self._signal_noise(t_B, x0.ndim)
+        return signal * x0 + noise * eps
+
+    def target(self, x0: jax.Array, eps: jax.Array, t_B: jax.Array) -> jax.Array:
+        """What the network should output at (x_t, t)."""
+        if self.prediction == "eps":
+            return eps
+        if self.prediction == "x0":
+            return x0
+        signal, noise = self._signal_noise(t_B, x0.ndim)
+        return signal * eps - noise * x0
+
+    def to_x0_eps(
+        self, prediction: jax.Array, x_t: jax.Array, t_B: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """The network's output read as (x_0, ε), whatever it predicts."""
+        signal, noise = self._signal_noise(t_B, x_t.ndim)
+        if self.prediction == "eps":
+            return (x_t - noise * prediction) / signal, prediction
+        if self.prediction == "x0":
+            return prediction, (x_t - signal * prediction) / noise
+        return signal * x_t - noise * prediction, noise * x_t + signal * prediction
+
+    def loss(
+        self, prediction: jax.Array, x0: jax.Array, eps: jax.Array, t_B: jax.Array
+    ) -> jax.Array:
+        """Weighted mean squared error of the prediction, float32 [B]."""
+        error = jnp.square(prediction.astype(jnp.float32) - self.target(x0, eps, t_B))
+        error_B = error.mean(axis=tuple(range(t_B.ndim, error.ndim)))
+        if self.min_snr_gamma == 0:
+            return error_B
+        snr = self.alphas_cumprod / (1.0 - self.alphas_cumprod)
+        # The x_0 error per unit of error in what is predicted: eps 1/SNR, v 1/(SNR + 1), x0 1.
+        per_x0 = {"eps": snr, "v": snr + 1.0, "x0": np.ones_like(snr)}[self.prediction]
+        weights = np.minimum(snr, self.min_snr_gamma) / per_x0
+        return jnp.asarray(weights, jnp.float32)[t_B] * error_B

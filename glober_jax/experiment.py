@@ -1,0 +1,49 @@
+"""Everything a config says, checked and typed: what `config.parse` returns and commands pass on."""
+
+import dataclasses
+from typing import Any
+
+from glober_jax.data.clips import ClipSpec
+from glober_jax.diffusion.process import DiffusionProcess
+from glober_jax.models.networks import Networks
+from glober_jax.parallel.mesh import MeshShape
+from glober_jax.sampling.decode import SamplingOptions
+from glober_jax.training.autoencoder import AutoencoderTraining
+from glober_jax.training.codec import CodecTraining
+from glober_jax.training.generator import GeneratorTraining
+from glober_jax.training.loop import LoopOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions:
+    """Where the clips come from.
+
+    `dir` is the --output of `glober_jax.prepare`. `cache_latents` encodes the data set once when
+    the codec is done, instead of the frames of every step; it excludes `flip`. `threads` read and
+    decode, `prefetch` batches wait at most.
+    """
+
+    dir: str
+    flip: bool = False
+    cache_latents: bool = False
+    threads: int = 2
+    prefetch: int = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One experiment; `source` is the config it was parsed from, as plain JSON-able values."""
+
+    seed: int
+    data: DataOptions
+    clip: ClipSpec
+    networks: Networks
+    diffusion: DiffusionProcess
+    generator_diffusion: DiffusionProcess
+    codec: CodecTraining
+    autoencoder: AutoencoderTraining
+    generator: GeneratorTraining
+    mesh: MeshShape
+    loop: LoopOptions
+    sampling: SamplingOptions
+    source: dict[str, Any]

@@ -1,0 +1,49 @@
+"""The coherence-and-realism adversarial loss on ordered pairs of frames.
+
+For each clip the target frames a < b exist as real (r) and decoded (f). Pairs are ordered in clip
+time, and six kinds are judged, always in the order of `PAIR_KINDS`:
+
+    discriminator: (r_a, r_b) is real; the five others, mixed, fake or in the wrong order, are not
+    decoder:       (r_a, f_b), (f_a, r_b), (f_a, f_b) should be judged real
+
+Hinge max(0, 1 - y D) with y = ±1 (the generator uses the hinge, too). Dimension key: B clips,
+H, W frame size; frames in [-1, 1]; every loss is float32 [B].
+"""
+
+import jax
+import jax.numpy as jnp
+
+PAIR_KINDS = ("real", "real_fake", "fake_real", "fake", "real_swapped", "fake_swapped")
+_DISCRIMINATOR_SIGNS = (1.0, -1.0, -1.0, -1.0, -1.0, -1.0)
+_DECODER_KINDS = slice(1, 4)
+
+
+def frame_pairs(real_B2HWC: jax.Array, fake_B2HWC: jax.Array) -> jax.Array:
+    """The six kinds of pairs, stacked: [6, B, 2, H, W, C]."""
+    real_a, real_b = real_B2HWC[:, 0], real_B2HWC[:, 1]
+    fake_a, fake_b = fake_B2HWC[:, 0], fake_B2HWC[:, 1]
+    ordered = [
+        (real_a, real_b),
+        (real_a, fake_b),
+        (fake_a, real_b),
+        (fake_a, fake_b),
+        (real_b, real_a),
+        (fake_b, fake_a),
+    ]
+    return jnp.stack([jnp.stack(pair, axis=1) for pair in ordered])
+
+
+def hinge(logits: jax.Array, sign: jax.Array | float) -> jax.Array:
+    """max(0, 1 - sign * logit), elementwise."""
+    return jax.nn.relu(1.0 - sign * logits)
+
+
+def discriminator_loss(logits_6B: jax.Array) -> jax.Array:
+    """Hinge of the discriminator over all six kinds, mean over kinds: [B]."""
+    signs = jnp.asarray(_DISCRIMINATOR_SIGNS)[:, None]
+    return hinge(logits_6B, signs).mean(axis=0)
+
+
+def decoder_adversarial_loss(logits_6B: jax.Array) -> jax.Array:
+    """Hinge of the decoder over the three kinds with a decoded frame in place: [B]."""
+    return hinge(logits_6B[_DECODER_KINDS], 1.0).mean(axis=0)

@@ -1,0 +1,35 @@
+"""Trains everything a config describes: codec, autoencoder, generator, then a summary.
+
+    python -m glober_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
+
+Each stage goes on from its newest checkpoint in the workdir; finished stages are skipped. SIGTERM
+saves and exits with status 0; the same command goes on.
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+from etils import epath
+from ml_collections import config_flags
+
+from glober_jax import cli, config
+from glober_jax.errors import UserError
+from glober_jax.training import run
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and samples go")
+_STAGE = flags.DEFINE_enum(
+    "stage", "all", ["all", "codec", "autoencoder", "generator"], "Which stage to train"
+)
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def main(argv: Sequence[str]) -> None:
+    if argv:
+        raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
+    experiment = config.parse(_CONFIG.value)
+    run.run(experiment, epath.Path(_WORKDIR.value), None if _STAGE.value == "all" else _STAGE.value)
+
+
+if __name__ == "__main__":
+    cli.run(main)

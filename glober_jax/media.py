@@ -1,0 +1,253 @@
+"""Frames to files: MP4, GIF and PNG, and the grids and sheets people look at.
+
+Dimension key of array names: N videos, T frames, H height, W width, C = 3 channels (RGB).
+All pixels are uint8 in [0, 255]. Every file is encoded in memory and then written under a
+temporary name and renamed, so a file that exists is whole; paths may be local or `gs://`.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from etils import epath
+from PIL import Image, ImageDraw, ImageFont
+
+from glober_jax.errors import UserError
+
+_BACKGROUND = 255
+_INK = (40, 40, 40)
+_LABEL_MARGIN = 8
+
+
+def write_file(path: epath.PathLike, data: bytes) -> None:
+    """Writes `data` to `path`, whole or not at all; makes missing parent folders.
+
+    Raises:
+      UserError: the path cannot be written.
+    """
+    target = epath.Path(path)
+    temporary = target.with_name(f".{target.name}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        temporary.replace(target)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"cannot write {target}: {reason}; choose another output path") from error
+
+
+def write_mp4(path: epath.PathLike, frames_THWC: np.ndarray, fps: float) -> None:
+    """Writes an H.264 MP4 that browsers play (yuv420p, crf 18).
+
+    Args:
+      path: where to write.
+      frames_THWC: uint8 [T, H, W, 3]. An odd height or width, which yuv420p cannot hold,
+        is made even by repeating the last row or column.
+      fps: frames per second.
+
+    Raises:
+      UserError: the path cannot be written.
+      ValueError: `frames_THWC` is not uint8 RGB frames.
+    """
+    _check_pixels(frames_THWC, ndim=4)
+    _, height, width, _ = frames_THWC.shape
+    padding = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
+    frames_THWC = np.pad(frames_THWC, padding, mode="edge")
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        rate = Fraction(fps).limit_denominator(1001)
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
+        stream.height, stream.width = frames_THWC.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        # Without these tags a player guesses the colours from the frame size.
+        stream.codec_context.colorspace = Colorspace.ITU709
+        stream.codec_context.color_primaries = ColorPrimaries.BT709
+        stream.codec_context.color_trc = ColorTrc.BT709
+        stream.codec_context.color_range = ColorRange.MPEG
+        for frame_HWC in frames_THWC:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame_HWC), format="rgb24")
+            frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    write_file(path, buffer.getvalue())
+
+
+def write_gif(path: epath.PathLike, frames_THWC: np.ndarray, fps: float) -> None:
+    """Writes a GIF that loops for ever, each frame with a palette of its own.
+
+    Args:
+      path: where to write.
+      frames_THWC: uint8 [T, H, W, 3]. Equal neighbouring frames are stored as one, shown longer.
+      fps: frames per second, at most 50; GIF rounds a frame's time to 1/100 s.
+
+    Raises:
+      UserError: the path cannot be written.
+      ValueError: `frames_THWC` is not uint8 RGB frames.
+    """
+    _check_pixels(frames_THWC, ndim=4)
+    images = [_with_palette(Image.fromarray(frame_HWC)) for frame_HWC in frames_THWC]
+    # Browsers slow anything shorter than 20 ms down to 100 ms.
+    milliseconds = max(20, 10 * round(100 / fps))
+    buffer = io.BytesIO()
+    images[0].save(
+        buffer,
+        format="GIF",
+        save_all=True,
+        append_images=images[1:],
+        duration=milliseconds,
+        loop=0,
+        optimize=False,
+    )
+    write_file(path, buffer.getvalue())
+
+
+def write_png(path: epath.PathLike, image_HWC: np.ndarray) -> None:
+    """Writes one uint8 [H, W, 3] image as PNG.
+
+    Raises:
+      UserError: the path cannot be written.
+      ValueError: `image_HWC` is not a uint8 RGB image.
+    """
+    write_file(path, encode_png(image_HWC))
+
+
+def encode_png(image_HWC: np.ndarray) -> bytes:
+    """The bytes of a PNG file of one uint8 [H, W, 3] image; ValueError on anything else."""
+    _check_pixels(image_HWC, ndim=3)
+    buffer = io.BytesIO()
+    Image.fromarray(image_HWC).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def tile_videos(videos_NTHWC: np.ndarray, columns: int | None = None, gap: int = 2) -> np.ndarray:
+    """Puts N videos side by side in a grid, to be played together.
+
+    Args:
+      videos_NTHWC: uint8 [N, T, H, W, 3].
+      columns: videos in a row; by default the grid is as square as N allows.
+      gap: white pixels between neighbours; none around the grid.
+
+    Returns:
+      uint8 [T, rows * (H + gap) - gap, columns * (W + gap) - gap, 3]; video n stands in row
+      n // columns, column n % columns, and cells left over are white.
+    """
+    _check_pixels(videos_NTHWC, ndim=5)
+    count, length, height, width, channels = videos_NTHWC.shape
+    columns = min(columns or int(np.ceil(np.sqrt(count))), count)
+    rows = -(-count // columns)
+    shape = (length, rows * (height + gap) - gap, columns * (width + gap) - gap, channels)
+    frames_THWC = np.full(shape, _BACKGROUND, np.uint8)
+    for n, video_THWC in enumerate(videos_NTHWC):
+        top, left = n // columns * (height + gap), n % columns * (width + gap)
+        frames_THWC[:, top : top + height, left : left + width] = video_THWC
+    return frames_THWC
+
+
+def contact_sheet(
+    videos_NTHWC: np.ndarray,
+    columns: int = 8,
+    gap: int = 1,
+    row_labels: Sequence[str] | None = None,
+    scale: int = 1,
+) -> np.ndarray:
+    """Draws one row per video, with frames spread evenly from its first to its last.
+
+    Args:
+      videos_NTHWC: uint8 [N, T, H, W, 3].
+      columns: frames per row; all T when a video has fewer.
+      gap: white pixels between neighbours; none around the sheet.
+      row_labels: N texts for a column at the left, or None for no such column.
+      scale: each frame is enlarged this many times, smoothly (bicubic).
+
+    Returns:
+      uint8 [N * (scale * H + gap) - gap, L + columns * (scale * W + gap) - gap, 3], where L is
+      the width of the label column, 0 without labels.
+
+    Raises:
+      ValueError: the videos are not uint8 RGB, or labels and videos differ in number.
+    """
+    _check_pixels(videos_NTHWC, ndim=5)
+    length = videos_NTHWC.shape[1]
+    chosen = np.linspace(0, length - 1, min(columns, length)).round().astype(int)
+    cells_NTHWC = _enlarge(videos_NTHWC[:, chosen], scale)
+    count, shown, height, width, channels = cells_NTHWC.shape
+    cells_THWC = cells_NTHWC.reshape(1, count * shown, height, width, channels)
+    sheet_HWC = tile_videos(cells_THWC.swapaxes(0, 1), columns=shown, gap=gap)[0]
+    if row_labels is None:
+        return sheet_HWC
+    if len(row_labels) != count:
+        raise ValueError(f"{len(row_labels)} row labels for {count} videos")
+    return np.concatenate([_draw_labels(row_labels, height, gap), sheet_HWC], axis=1)
+
+
+def comparison_sheet(
+    rows: Mapping[str, np.ndarray],
+    columns: int = 8,
+    gap: int = 1,
+    clip_gap: int = 10,
+    scale: int = 1,
+) -> np.ndarray:
+    """Draws N clips one below the other, each as one labelled row per kind of video.
+
+    Args:
+      rows: label to uint8 [N, T, H, W, 3], all of one shape, such as
+        {"real": ..., "reconstruction": ...}; drawn in this order.
+      columns: frames per row; all T when a clip has fewer.
+      gap: white pixels between the frames of one clip.
+      clip_gap: white pixels between clips.
+      scale: each frame is enlarged this many times, smoothly (bicubic).
+
+    Returns:
+      uint8 [H', W', 3], N contact sheets of `len(rows)` rows, `clip_gap` apart.
+
+    Raises:
+      ValueError: the videos are not uint8 RGB or differ in shape.
+    """
+    clips_NRTHWC = np.stack(list(rows.values()), axis=1)
+    sheets = [
+        contact_sheet(clip_RTHWC, columns, gap, list(rows), scale) for clip_RTHWC in clips_NRTHWC
+    ]
+    return tile_videos(np.stack(sheets)[:, None], columns=1, gap=clip_gap)[0]
+
+
+def _check_pixels(pixels: np.ndarray, ndim: int) -> None:
+    if pixels.dtype != np.uint8 or pixels.ndim != ndim or pixels.shape[-1] != 3 or not pixels.size:
+        raise ValueError(
+            f"expected non-empty uint8 RGB with {ndim} dimensions, got {pixels.dtype} "
+            f"{list(pixels.shape)}"
+        )
+
+
+def _with_palette(image: Image.Image) -> Image.Image:
+    # Dithering hides the bands that 256 colours leave in a smooth sky.
+    palette = image.quantize(256)
+    return image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+
+
+def _enlarge(videos_NTHWC: np.ndarray, scale: int) -> np.ndarray:
+    if scale == 1:
+        return videos_NTHWC
+    count, length, height, width, channels = videos_NTHWC.shape
+    size = (width * scale, height * scale)
+    frames = [
+        np.asarray(Image.fromarray(frame_HWC).resize(size, Image.Resampling.BICUBIC))
+        for frame_HWC in videos_NTHWC.reshape(-1, height, width, channels)
+    ]
+    return np.stack(frames).reshape(count, length, height * scale, width * scale, channels)
+
+
+def _draw_labels(labels: Sequence[str], row_height: int, gap: int) -> np.ndarray:
+    """uint8 [rows * (row_height + gap) - gap, L, 3]: each label centred on its row's height."""
+    font = ImageFont.load_default(float(np.clip(row_height // 5, 11, 20)))
+    text_width = max(font.getlength(label) for label in labels)
+    width = int(np.ceil(text_width)) + 2 * _LABEL_MARGIN
+    height = len(labels) * (row_height + gap) - gap
+    image = Image.new("RGB", (width, height), (_BACKGROUND,) * 3)
+    draw = ImageDraw.Draw(image)
+    for row, label in enumerate(labels):
+        middle = row * (row_height + gap) + row_height / 2
+        draw.text((width - _LABEL_MARGIN, middle), label, _INK, font, anchor="rm")
+    return np.asarray(image)

@@ -1,0 +1,1 @@
+"""The networks: linen definitions that know nothing of losses or optimizers."""

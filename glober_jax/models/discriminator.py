@@ -1,0 +1,66 @@
+"""The pair discriminator: does this ordered pair of frames come from one real video?
+
+Dimension key: P pairs, T = 2 frames of a pair, H, W frame size, C channels. Pixels in [-1, 1].
+Published size (3.7 of the reference): channels 64, multipliers (1, 2, 3, 4, 4), 256x256 frames.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from glober_jax.models.layers import (
+    Conv3D,
+    Dense,
+    GroupNorm,
+    ResBlock,
+    SelfAttention,
+    TemporalAttention,
+)
+
+
+class PairDiscriminator(nn.Module):
+    """Ordered frame pairs [P, 2, H, W, 3] -> logits [P], float32; positive means real.
+
+    A learned embedding of the pair's shape tells the first frame from the second, so a pair in
+    the wrong order can be told from one in the right order.
+    """
+
+    channels: int = 64
+    multipliers: Sequence[int] = (1, 2, 3, 4, 4)
+    temporal_levels: Sequence[int] = (1, 2, 3, 4)
+    spatial_levels: Sequence[int] = (4,)
+    head_dim: int = 32
+    groups: int = 32
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, pairs_PTHWC: jax.Array) -> jax.Array:
+        pairs, frames, *frame_shape = pairs_PTHWC.shape
+        order = self.param(
+            "order", nn.initializers.normal(1.0), (frames, *frame_shape), jnp.float32
+        )
+        h = Conv3D(self.channels, dtype=self.dtype, name="conv_in")(pairs_PTHWC + order)
+        for level, multiplier in enumerate(self.multipliers):
+            name = f"level{level}"
+            if level > 0:
+                h = Conv3D(h.shape[-1], stride=2, dtype=self.dtype, name=f"{name}_down")(h)
+            flat = h.reshape(pairs * frames, *h.shape[2:])
+            flat = ResBlock(
+                multiplier * self.channels, self.groups, dtype=self.dtype, name=f"{name}_residual"
+            )(flat)
+            if level in self.spatial_levels:
+                flat = SelfAttention(
+                    self.head_dim, self.groups, self.dtype, name=f"{name}_spatial"
+                )(flat)
+            h = flat.reshape(pairs, frames, *flat.shape[1:])
+            if level in self.temporal_levels:
+                h = TemporalAttention(
+                    self.head_dim, self.groups, self.dtype, name=f"{name}_temporal"
+                )(h)
+        h = Conv3D(self.channels, dtype=self.dtype, name="conv_out")(h)
+        h = nn.silu(GroupNorm(self.groups, axes=(1, 2, 3), dtype=self.dtype, name="norm_out")(h))
+        pooled = h.astype(jnp.float32).mean((1, 2, 3))
+        return Dense(1, name="logit")(pooled)[:, 0]

@@ -1,0 +1,152 @@
+"""The frame codec: a KL autoencoder of single frames in the Stable Diffusion layout.
+
+Dimension key: B frames, H height, W width, C colour or feature channels, h = H / factor and
+w = W / factor latent size, Z latent channels. Pixels are in [-1, 1]. Published size: channels
+128, multipliers (1, 2, 4, 4), two blocks per level, Z = 4: factor 8.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from glober_jax.models.latents import Gaussian
+from glober_jax.models.layers import Conv, Dense, GroupNorm, ResBlock, attention, upsample
+
+
+class PixelAttention(nn.Module):
+    """Single-head attention over the pixels of [B, H, W, C]; scale C^(-1/2)."""
+
+    groups: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x_BHWC: jax.Array) -> jax.Array:
+        channels = x_BHWC.shape[-1]
+        normed = GroupNorm(self.groups, eps=1e-6, dtype=self.dtype, name="norm")(x_BHWC)
+
+        def project(name: str) -> jax.Array:
+            tokens = Dense(channels, dtype=self.dtype, name=name)(normed)
+            return tokens.reshape(x_BHWC.shape[0], -1, 1, channels)
+
+        out = attention(project("q"), project("k"), project("v")).reshape(x_BHWC.shape)
+        return x_BHWC + Dense(channels, dtype=self.dtype, name="out")(out)
+
+
+class FrameCodec(nn.Module):
+    """Frames to the moments of their latents' Gaussian, and latents to frames.
+
+    `encode`: [B, H, W, 3] in [-1, 1] -> moments [B, h, w, 2 Z] (mean, then log-variance).
+    `decode`: latents [B, h, w, Z] -> frames [B, H, W, 3], about [-1, 1], not clipped.
+    Both are differentiable; the latents are the posterior's own scale (see `ChannelScale`).
+    """
+
+    channels: int = 128
+    multipliers: Sequence[int] = (1, 2, 4, 4)
+    blocks_per_level: int = 2
+    latent_channels: int = 4
+    groups: int = 32
+    dtype: DTypeLike = jnp.float32
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent along each side."""
+        return 2 ** (len(self.multipliers) - 1)
+
+    def setup(self) -> None:
+        options = {
+            "channels": self.channels,
+            "multipliers": tuple(self.multipliers),
+            "groups": self.groups,
+            "dtype": self.dtype,
+        }
+        self.encoder = _Encoder(
+            blocks_per_level=self.blocks_per_level, out_channels=2 * self.latent_channels, **options
+        )
+        self.decoder = _Decoder(blocks_per_level=self.blocks_per_level + 1, **options)
+        self.to_moments = Dense(2 * self.latent_channels, dtype=self.dtype)
+        self.from_latents = Dense(self.latent_channels, dtype=self.dtype)
+
+    def encode(self, frames_BHWC: jax.Array) -> jax.Array:
+        return self.to_moments(self.encoder(frames_BHWC)).astype(jnp.float32)
+
+    def decode(self, latents_BhwZ: jax.Array) -> jax.Array:
+        return self.decoder(self.from_latents(latents_BhwZ)).astype(jnp.float32)
+
+    def __call__(self, frames_BHWC: jax.Array, key: jax.Array) -> tuple[jax.Array, Gaussian]:
+        """Reconstruction from a posterior sample, and the posterior: the codec's training pass."""
+        posterior = Gaussian.from_moments(self.encode(frames_BHWC))
+        return self.decode(posterior.sample(key)), posterior
+
+
+class _Encoder(nn.Module):
+    channels: int
+    multipliers: Sequence[int]
+    blocks_per_level: int
+    out_channels: int
+    groups: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        h = Conv(self.channels, dtype=self.dtype, name="conv_in")(x)
+        for level, multiplier in enumerate(self.multipliers):
+            for block in range(self.blocks_per_level):
+                h = _block(self, multiplier * self.channels, f"level{level}_block{block}")(h)
+            if level < len(self.multipliers) - 1:
+                # Stable Diffusion pads only right and below before its stride-2 convolutions.
+                h = nn.Conv(
+                    h.shape[-1],
+                    (3, 3),
+                    (2, 2),
+                    ((0, 1), (0, 1)),
+                    dtype=self.dtype,
+                    name=f"level{level}_down",
+                )(h)
+        h = _middle(self, h)
+        h = nn.silu(GroupNorm(self.groups, eps=1e-6, dtype=self.dtype, name="norm_out")(h))
+        return Conv(self.out_channels, dtype=self.dtype, name="conv_out")(h)
+
+
+class _Decoder(nn.Module):
+    channels: int
+    multipliers: Sequence[int]
+    blocks_per_level: int
+    groups: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, latents: jax.Array) -> jax.Array:
+        widest = self.multipliers[-1] * self.channels
+        h = _middle(self, Conv(widest, dtype=self.dtype, name="conv_in")(latents))
+        for level, multiplier in reversed(list(enumerate(self.multipliers))):
+            for block in range(self.blocks_per_level):
+                h = _block(self, multiplier * self.channels, f"level{level}_block{block}")(h)
+            if level > 0:
+                h = Conv(h.shape[-1], dtype=self.dtype, name=f"level{level}_up")(upsample(h))
+        h = nn.silu(GroupNorm(self.groups, eps=1e-6, dtype=self.dtype, name="norm_out")(h))
+        return Conv(3, dtype=self.dtype, name="conv_out")(h)
+
+
+def _block(parent: _Encoder | _Decoder, channels: int, name: str) -> ResBlock:
+    return ResBlock(
+        channels, parent.groups, eps=1e-6, zero_init=False, dtype=parent.dtype, name=name
+    )
+
+
+def _middle(parent: _Encoder | _Decoder, h: jax.Array) -> jax.Array:
+    h = _block(parent, h.shape[-1], "middle_block0")(h)
+    h = PixelAttention(parent.groups, parent.dtype, name="middle_attention")(h)
+    return _block(parent, h.shape[-1], "middle_block1")(h)
+
+
+def normalise_frames(frames: jax.Array) -> jax.Array:
+    """uint8 0..255 -> float32 [-1, 1]."""
+    return frames.astype(jnp.float32) / 127.5 - 1.0
+
+
+def to_pixels(frames: jax.Array) -> jax.Array:
+    """float [-1, 1] -> uint8 0..255, clipped and rounded."""
+    return jnp.round(jnp.clip(frames * 127.5 + 127.5, 0.0, 255.0)).astype(jnp.uint8)

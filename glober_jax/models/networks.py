@@ -1,0 +1,94 @@
+"""All the networks of one experiment.
+
+Dimension key: B, K, n, h, w, Z, H, W, G as in the networks' own files.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from glober_jax.models.discriminator import PairDiscriminator
+from glober_jax.models.frame_codec import FrameCodec
+from glober_jax.models.generator import GlobalGenerator
+from glober_jax.models.video_decoder import FrameFeatures, GlobalTokens, UNet
+from glober_jax.models.video_encoder import VideoEncoder
+
+Params = dict[str, Any]
+
+# What the autoencoder stage trains besides the discriminator, and what sampling needs of it.
+AUTOENCODER = ("video_encoder", "frame_features", "global_tokens", "unet")
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    """Network definitions by name, and the sizes of their inputs. Holds no parameters."""
+
+    frame_codec: FrameCodec
+    video_encoder: VideoEncoder
+    frame_features: FrameFeatures
+    global_tokens: GlobalTokens
+    unet: UNet
+    discriminator: PairDiscriminator
+    generator: GlobalGenerator
+    frame_size: int
+    num_key_frames: int
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(h, w, Z) of one frame."""
+        side = self.frame_size // self.frame_codec.factor
+        return side, side, self.frame_codec.latent_channels
+
+    @property
+    def global_shape(self) -> tuple[int, int, int]:
+        """(H, W, G) of one clip's global feature."""
+        side = self.latent_shape[0] // 2 ** (len(self.video_encoder.multipliers) - 1)
+        return side, side, self.video_encoder.global_channels
+
+    def init(self, name: str, key: jax.Array) -> Params:
+        """Freshly initialised parameters of one network; works under `jax.eval_shape`."""
+        return getattr(self, name).init(key, *self._example_inputs(name))["params"]
+
+    def init_all(self, names: tuple[str, ...], key: jax.Array) -> Params:
+        """Parameters of several networks by name, each with a key of its own."""
+        keys = jax.random.split(key, len(names))
+        return {name: self.init(name, k) for name, k in zip(names, keys, strict=True)}
+
+    def apply(self, params: Params, name: str, *inputs: Any, method: str | None = None) -> Any:
+        """Runs network `name` with `params[name]`."""
+        return getattr(self, name).apply({"params": params[name]}, *inputs, method=method)
+
+    def count_parameters(self) -> dict[str, int]:
+        """Parameters of every network, by name, without making them."""
+        names = (*AUTOENCODER, "frame_codec", "discriminator", "generator")
+        shapes = jax.eval_shape(lambda: self.init_all(names, jax.random.key(0)))
+        return {
+            name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in shapes.items()
+        }
+
+    def _example_inputs(self, name: str) -> tuple[Any, ...]:
+        def zeros(*shape: int) -> jax.Array:
+            return jnp.zeros(shape, jnp.float32)
+
+        size, latents, feature = self.frame_size, self.latent_shape, self.global_shape
+        if name == "frame_codec":
+            return zeros(1, size, size, 3), jax.random.key(0)
+        if name == "video_encoder":
+            return (zeros(1, self.num_key_frames, *latents),)
+        if name == "frame_features":
+            return zeros(1, *feature), zeros(1, 1)
+        if name == "global_tokens":
+            return zeros(1, *feature), zeros(1)
+        if name == "discriminator":
+            return (zeros(1, 2, size, size, 3),)
+        if name == "generator":
+            return zeros(1, *feature), zeros(1), jnp.zeros((1,), jnp.int32)
+        tokens = zeros(1, (feature[0] // 2) * (feature[1] // 2), self.global_tokens.width)
+        widths = (self.unet.multipliers[0], *self.unet.multipliers[:-1])
+        features = tuple(
+            zeros(1, latents[0] >> level, latents[1] >> level, width * self.unet.channels)
+            for level, width in enumerate(widths)
+        )
+        return zeros(1, *latents), zeros(1), tokens, features

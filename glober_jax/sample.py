@@ -1,0 +1,142 @@
+r"""Makes videos from a trained workdir; needs nothing else.
+
+    python -m glober_jax.sample --workdir=runs/quickstart --output=more --num_videos=16
+    python -m glober_jax.sample --workdir=runs/quickstart --output=late --num_frames=128 \
+        --start=0.25 --end=0.5 --class_label=sunset
+
+A video is a global feature; its frames are decoded at `num_frames` indices spread evenly over
+[start, end) of the clip, so any sub-clip, rate and length is one call.
+"""
+
+import dataclasses
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from absl import flags
+from etils import epath
+
+from glober_jax import cli, config
+from glober_jax.diffusion.samplers import sampling_timesteps
+from glober_jax.errors import UserError
+from glober_jax.experiment import Experiment
+from glober_jax.parallel.mesh import make_mesh
+from glober_jax.sampling.decode import SamplingOptions, VideoSampler
+from glober_jax.sampling.generate import FeatureSampler
+from glober_jax.sampling.write import versions, write_samples
+from glober_jax.training.metrics import Progress
+from glober_jax.training.trained import load_classes, load_feature_model, load_frame_model
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "A workdir that glober_jax.main trained")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; WORKDIR/samples by default")
+_NUM_VIDEOS = flags.DEFINE_integer("num_videos", 8, "Videos to make", lower_bound=1)
+_NUM_FRAMES = flags.DEFINE_integer(
+    "num_frames", None, "Frames per video; those of a training clip by default", lower_bound=1
+)
+_START = flags.DEFINE_float("start", 0.0, "Where in the clip to begin, 0 is its first frame")
+_END = flags.DEFINE_float("end", 1.0, "Where in the clip to end, exclusive")
+_SEED = flags.DEFINE_integer("seed", 0, "Same seed, same videos", lower_bound=0)
+_STEPS = flags.DEFINE_integer("steps", None, "DDIM steps; the config's by default", lower_bound=1)
+_CLASS = flags.DEFINE_string("class_label", None, "Class name or number; all in turn by default")
+_SCALES = {
+    name: flags.DEFINE_float(name, None, f"Guidance: config.sampling.{name} by default")
+    for name in ("class_scale", "video_scale", "domain_scale")
+}
+_SAVE_ARRAYS = flags.DEFINE_boolean("save_arrays", False, "Also write frames.npz, uncompressed")
+flags.mark_flag_as_required("workdir")
+
+
+def main(argv: Sequence[str]) -> None:
+    if argv:
+        raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
+    if not _START.value < _END.value:
+        raise UserError(f"--start={_START.value} must be below --end={_END.value}")
+    workdir = epath.Path(_WORKDIR.value)
+    experiment = _trained_experiment(workdir)
+    options = _sampling_options(experiment)
+    frames = _NUM_FRAMES.value or experiment.clip.num_frames
+    index = _START.value + (_END.value - _START.value) * np.arange(frames) / frames
+    classes = load_classes(workdir)
+    labels = _labels(classes, experiment.networks.generator.num_classes)
+
+    videos, steps = _make_videos(experiment, workdir, options, labels, index)
+    record = {
+        "workdir": str(workdir),
+        "checkpoint_steps": steps,
+        "seed": _SEED.value,
+        "labels": labels.tolist(),
+        "index": index.tolist(),
+        "sampling": dataclasses.asdict(options),
+        "versions": versions(),
+        "command": "python -m glober_jax.sample " + shlex.join(sys.argv[1:]),
+    }
+    output = epath.Path(_OUTPUT.value) if _OUTPUT.value else workdir / "samples"
+    names = [classes[label] for label in labels] if classes else None
+    write_samples(
+        output, videos, record, fps=options.fps, row_labels=names, save_arrays=_SAVE_ARRAYS.value
+    )
+    print(f"{len(videos)} videos of {frames} frames are in {output}", file=sys.stderr)
+
+
+def _trained_experiment(workdir: epath.Path) -> Experiment:
+    file = workdir / "config.json"
+    if not file.exists():
+        raise UserError(
+            f"{workdir} holds no config.json, so nothing was trained there; train with "
+            f"python -m glober_jax.main --config=configs/quickstart.py --workdir={workdir}"
+        )
+    return config.parse(json.loads(file.read_text()))
+
+
+def _sampling_options(experiment: Experiment) -> SamplingOptions:
+    """The config's options with the flags that were given."""
+    overrides = {name: flag.value for name, flag in _SCALES.items() if flag.value is not None}
+    if _STEPS.value is not None:
+        overrides["steps"] = _STEPS.value
+    for process in (experiment.diffusion, experiment.generator_diffusion):
+        options = dataclasses.replace(experiment.sampling, **overrides)
+        sampling_timesteps(process.num_timesteps, options.steps, options.spacing)
+    return options
+
+
+def _labels(classes: tuple[str, ...], num_classes: int) -> np.ndarray:
+    """The class of each video, int32 [num_videos]."""
+    wanted = _CLASS.value
+    if wanted is None:
+        return (np.arange(_NUM_VIDEOS.value) % max(num_classes, 1)).astype(np.int32)
+    if not num_classes:
+        raise UserError("--class_label: this generator was trained without classes")
+    if wanted in classes:
+        label = classes.index(wanted)
+    elif wanted.isdigit() and int(wanted) < num_classes:
+        label = int(wanted)
+    else:
+        raise UserError(f"--class_label={wanted}: choose one of {', '.join(classes)}")
+    return np.full(_NUM_VIDEOS.value, label, np.int32)
+
+
+def _make_videos(
+    experiment: Experiment,
+    workdir: epath.Path,
+    options: SamplingOptions,
+    labels: np.ndarray,
+    index: np.ndarray,
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Videos uint8 [N, T, H, W, 3], and the steps of the checkpoints that made them."""
+    mesh = make_mesh(experiment.mesh)
+    networks = experiment.networks
+    feature_step, feature_model = load_feature_model(networks, workdir, mesh)
+    frame_step, frame_model = load_frame_model(networks, workdir, mesh)
+    generate = FeatureSampler(networks, experiment.generator_diffusion, options, mesh)
+    features = generate(feature_model, labels, _SEED.value)
+    sampler = VideoSampler(networks, experiment.diffusion, options, mesh)
+    total = len(labels) * len(index)
+    with Progress("decoding frames", total, 0) as progress:
+        videos = sampler.decode(frame_model, features, index, _SEED.value, progress.update)
+    return videos, {"autoencoder": frame_step, "generator": feature_step}
+
+
+if __name__ == "__main__":
+    cli.run(main)

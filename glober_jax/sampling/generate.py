@@ -1,0 +1,82 @@
+"""Noise -> global features, by the diffusion transformer.
+
+Dimension key: B videos, H, W, G global feature.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from glober_jax.diffusion.guidance import combine_conditional
+from glober_jax.diffusion.process import DiffusionProcess
+from glober_jax.diffusion.samplers import ddim
+from glober_jax.models.latents import ChannelScale
+from glober_jax.models.networks import Networks, Params
+from glober_jax.parallel.mesh import replicated
+from glober_jax.randomness import named_key
+from glober_jax.sampling.decode import SamplingOptions
+
+
+class FeatureModel(NamedTuple):
+    """The generator's parameters and the scale of the features it makes: a pytree."""
+
+    params: Params
+    feature_scale: ChannelScale
+
+
+def generate_features(
+    networks: Networks,
+    process: DiffusionProcess,
+    options: SamplingOptions,
+    model: FeatureModel,
+    video_B: jax.Array,
+    labels_B: jax.Array,
+    seed: jax.Array | int,
+) -> jax.Array:
+    """New global features [B, H, W, G] in the video encoder's scale, for videos by number.
+
+    Each is a pure function of (seed, video number, label). `labels_B` are ignored by an
+    unconditional generator; with classes, `options.class_scale` is the guidance scale, and 1
+    costs one network call per step instead of two.
+    """
+    root = named_key(seed, "feature_noise")
+    noise = jax.vmap(
+        lambda video: jax.random.normal(jax.random.fold_in(root, video), networks.global_shape)
+    )(video_B)
+    num_classes = networks.generator.num_classes
+
+    def network(x_t: jax.Array, t: jax.Array, labels: jax.Array) -> jax.Array:
+        t_B = jnp.full(x_t.shape[:1], t)
+        return networks.apply(model.params, "generator", x_t, t_B, labels)
+
+    def predict(x_t: jax.Array, t: jax.Array) -> jax.Array:
+        conditional = network(x_t, t, labels_B)
+        if not num_classes or options.class_scale == 1.0:
+            return conditional
+        unconditional = network(x_t, t, jnp.full_like(labels_B, num_classes))
+        return combine_conditional(conditional, unconditional, options.class_scale)
+
+    features = ddim(process, predict, noise, options.steps, spacing=options.spacing)
+    return model.feature_scale.restore(features)
+
+
+class FeatureSampler:
+    """Compiled generation of global features; holds compiled functions, no parameters."""
+
+    def __init__(
+        self, networks: Networks, process: DiffusionProcess, options: SamplingOptions, mesh: Mesh
+    ) -> None:
+        self._generate = jax.jit(
+            functools.partial(generate_features, networks, process, options),
+            out_shardings=replicated(mesh),
+        )
+
+    def __call__(self, model: FeatureModel, labels_B: np.ndarray, seed: int) -> np.ndarray:
+        """New features [B, H, W, G] of videos 0 .. B - 1 with these labels."""
+        videos = np.arange(len(labels_B), dtype=np.int32)
+        labels = np.asarray(labels_B, np.int32)
+        return jax.device_get(self._generate(model, videos, labels, np.uint32(seed)))

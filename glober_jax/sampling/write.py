@@ -1,0 +1,62 @@
+"""What a person opens after sampling: one MP4 per video, a GIF, a contact sheet, a JSON record.
+
+Dimension key: N videos, T frames, H, W frame size, C colours.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from glober_jax import media
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+# Sheets of small frames are enlarged to about this many pixels per frame.
+_SHEET_FRAME_SIZE = 128
+
+
+def write_samples(
+    output: epath.Path,
+    videos_NTHWC: np.ndarray,
+    record: dict[str, Any],
+    *,
+    fps: float,
+    row_labels: Sequence[str] | None = None,
+    save_arrays: bool = False,
+) -> None:
+    """Writes `video_0000.mp4` ..., `grid.gif`, `sheet.png`, `samples.json` into `output`.
+
+    With `save_arrays` also `frames.npz` (uint8 [N, T, H, W, C] under "frames"): measure on these,
+    never on compressed video. Raises `UserError` where `output` cannot be written.
+    """
+    for number, video in enumerate(videos_NTHWC):
+        media.write_mp4(output / f"video_{number:04d}.mp4", video, fps)
+    media.write_gif(output / "grid.gif", media.tile_videos(videos_NTHWC), fps)
+    write_sheet(output / "sheet.png", videos_NTHWC, row_labels)
+    if save_arrays:
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, frames=videos_NTHWC)
+        media.write_file(output / "frames.npz", buffer.getvalue())
+    media.write_file(output / "samples.json", json.dumps(record, indent=2).encode())
+
+
+def write_sheet(
+    path: epath.Path, videos_NTHWC: np.ndarray, row_labels: Sequence[str] | None = None
+) -> None:
+    """A contact sheet: a row per video, frames spread over time."""
+    scale = sheet_scale(videos_NTHWC)
+    media.write_png(path, media.contact_sheet(videos_NTHWC, row_labels=row_labels, scale=scale))
+
+
+def sheet_scale(videos_NTHWC: np.ndarray) -> int:
+    """By what factor small frames are enlarged to be looked at."""
+    return max(1, _SHEET_FRAME_SIZE // videos_NTHWC.shape[2])
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that decide the numbers."""
+    return {package: metadata.version(package) for package in _PACKAGES}

@@ -1,0 +1,1 @@
+"""Stages, their jitted steps and the one loop they share."""

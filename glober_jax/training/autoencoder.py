@@ -1,0 +1,254 @@
+"""Stage A: video encoder, video decoder and pair discriminator in ONE jitted step.
+
+Frozen codec encode -> encoder -> frame features and tokens -> UNet once -> x_0 -> frozen codec
+decode of the first and last target -> discriminator once over all real and fake pairs. That one
+forward gives
+
+    d_loss = mean hinge of the discriminator
+    g_loss = mean |prediction - target|² + kl_weight KL + w(step) mean hinge of the decoder
+
+and one `jax.vjp` is pulled back twice: (1, 0) for the discriminator's parameters, (0, 1) for all
+others. The discriminator's gradient stops at the fakes; the decoder's passes through the frozen
+discriminator and codec to UNet, features, tokens and encoder.
+
+Dimension key: B clips, K key frames, n target frames, h, w, Z latents, H, W, G global feature.
+"""
+
+import dataclasses
+from typing import Any
+
+import einops
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from glober_jax import losses
+from glober_jax.diffusion.process import DiffusionProcess
+from glober_jax.models.frame_codec import normalise_frames
+from glober_jax.models.latents import Gaussian
+from glober_jax.models.networks import AUTOENCODER, Networks, Params
+from glober_jax.parallel.mesh import gather_parameters
+from glober_jax.randomness import named_key
+from glober_jax.sampling.decode import FrameModel
+from glober_jax.training.loop import Batch
+from glober_jax.training.state import (
+    OptimizerOptions,
+    TrainState,
+    by_network,
+    gradient_norms,
+    new_state,
+)
+
+NAME = "autoencoder"
+NETWORKS = (*AUTOENCODER, "discriminator")
+
+
+@dataclasses.dataclass(frozen=True)
+class AdversarialOptions:
+    """The adversary joins at `start_step`; its weight then grows linearly over `warmup_steps`.
+
+    Before, neither discriminator nor codec decoder is run, and the discriminator rests.
+    """
+
+    weight: float = 0.1
+    start_step: int = 0
+    warmup_steps: int = 0
+    optimizer: OptimizerOptions = OptimizerOptions()
+
+    def weight_at(self, step: jax.Array) -> jax.Array:
+        """w(step), a traced float32."""
+        progress = (step - self.start_step + 1) / max(self.warmup_steps, 1)
+        return self.weight * jnp.clip(progress, 0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoencoderTraining:
+    """Options of the stage; dropout probabilities are per clip and independent."""
+
+    steps: int
+    batch_size: int
+    kl_weight: float = 1e-7
+    domain_dropout: float = 0.1
+    key_dropout: float = 0.1
+    ema_decay: float = 0.9999
+    optimizer: OptimizerOptions = OptimizerOptions()
+    adversarial: AdversarialOptions = AdversarialOptions()
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoencoderStage:
+    """The stage as pure functions of state, frozen codec and batch."""
+
+    networks: Networks
+    process: DiffusionProcess
+    options: AutoencoderTraining
+    seed: int
+    mesh: Mesh
+
+    def create(self, constants: dict[str, Any]) -> TrainState:
+        """`constants` = {"latent_scale": ChannelScale of the codec's latents}."""
+        params = self.networks.init_all(NETWORKS, named_key(self.seed, "autoencoder_init"))
+        return new_state(params, self._optimizer(), AUTOENCODER, constants)
+
+    def step(
+        self, state: TrainState, frozen: Params, batch: Batch
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """One update of both sides; `frozen` holds the codec's parameters."""
+        key = named_key(self.seed, NAME, state.step)
+        latent_scale = state.constants["latent_scale"]
+        frozen = gather_parameters(frozen, self.mesh)
+
+        def loss_fn(params: Params) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
+            params = gather_parameters(params, self.mesh)
+            model = FrameModel(frozen | params, latent_scale)
+            return autoencoder_losses(
+                self.networks, self.process, self.options, model, batch, key, state.step
+            )
+
+        gradients, metrics = joint_gradients(loss_fn, state.params)
+        state = state.apply_gradients(gradients, self._optimizer(), self.options.ema_decay)
+        return state, metrics | gradient_norms(gradients)
+
+    def _optimizer(self) -> optax.GradientTransformation:
+        options, adversarial = self.options, self.options.adversarial
+        discriminator = optax.conditionally_mask(
+            adversarial.optimizer.build(options.steps - adversarial.start_step),
+            lambda step: step >= adversarial.start_step,
+        )
+        groups = dict.fromkeys(AUTOENCODER, "autoencoder") | {"discriminator": "discriminator"}
+        optimizers = {
+            "autoencoder": options.optimizer.build(options.steps),
+            "discriminator": discriminator,
+        }
+        return by_network(optimizers, groups)
+
+
+def joint_gradients(loss_fn: Any, params: Params) -> tuple[Params, dict[str, jax.Array]]:
+    """Both players' gradients from one forward pass.
+
+    `loss_fn(params)` gives ((d_loss, g_loss), metrics). Of the pull-back of (1, 0) only the
+    discriminator's part is kept, of that of (0, 1) everything else; the rest is dead code to XLA.
+    """
+    (d_loss, g_loss), pullback, metrics = jax.vjp(loss_fn, params, has_aux=True)
+    one, zero = jnp.ones_like(d_loss), jnp.zeros_like(g_loss)
+    (of_discriminator,) = pullback((one, zero))
+    (of_others,) = pullback((zero, one))
+    return of_others | {"discriminator": of_discriminator["discriminator"]}, metrics
+
+
+def codec_posterior(networks: Networks, params: Params, clips: jax.Array) -> Gaussian:
+    """Posterior of frames [B, T, X, Y, 3] (uint8) or of their cached moments [B, T, h, w, 2 Z]."""
+    if clips.dtype != jnp.uint8:
+        return Gaussian.from_moments(clips)
+    flat = einops.rearrange(normalise_frames(clips), "b t x y c -> (b t) x y c")
+    moments = networks.apply(params, "frame_codec", flat, method="encode")
+    return Gaussian.from_moments(
+        einops.rearrange(moments, "(b t) h w m -> b t h w m", b=clips.shape[0])
+    )
+
+
+def autoencoder_losses(
+    networks: Networks,
+    process: DiffusionProcess,
+    options: AutoencoderTraining,
+    model: FrameModel,
+    batch: Batch,
+    key: jax.Array,
+    step: jax.Array,
+) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
+    """((d_loss, g_loss), metrics) of one batch: key and target frames, target indices.
+
+    Differentiable in the parameters of the video encoder, the decoder's networks and the
+    discriminator; the codec in `model.params` gets no gradient.
+    """
+    params = model.params | {"frame_codec": jax.lax.stop_gradient(model.params["frame_codec"])}
+    model = model._replace(params=params)
+    keys = jax.random.split(key, 7)
+    batch_size, targets = batch["target_index"].shape
+
+    def latents_of(name: str, k: jax.Array) -> jax.Array:
+        posterior = codec_posterior(networks, params, batch[name])
+        return jax.lax.stop_gradient(model.latent_scale.normalise(posterior.sample(k)))
+
+    key_latents = latents_of("key_frames", keys[0])
+    z0 = latents_of("target_frames", keys[1])
+
+    keep_key = jax.random.bernoulli(keys[2], 1.0 - options.key_dropout, (batch_size, 1, 1, 1, 1))
+    keep_domain = jax.random.bernoulli(keys[3], 1.0 - options.domain_dropout, (batch_size,))
+    posterior = networks.apply(params, "video_encoder", key_latents * keep_key)
+    feature = posterior.sample(keys[4])
+
+    t_Bn = jax.random.randint(keys[5], (batch_size, targets), 0, process.num_timesteps)
+    eps = jax.random.normal(keys[6], z0.shape)
+    z_t = process.add_noise(z0, eps, t_Bn)
+    prediction = predict_frames(
+        networks, params, z_t, t_Bn, feature, batch["target_index"], keep_domain
+    )
+    diffusion = process.loss(prediction, z0, eps, t_Bn).mean()
+    kl = posterior.kl().mean()
+
+    x0, _ = process.to_x0_eps(prediction, z_t, t_Bn)
+    ends = jnp.array([0, targets - 1])
+    d_loss, adversarial = jax.lax.cond(
+        step >= options.adversarial.start_step,
+        lambda: adversarial_losses(networks, model, z0[:, ends], x0[:, ends]),
+        lambda: (jnp.zeros(()), jnp.zeros(())),
+    )
+    g_loss = diffusion + options.kl_weight * kl + options.adversarial.weight_at(step) * adversarial
+    metrics = {
+        "loss": g_loss,
+        "diffusion_loss": diffusion,
+        "kl": kl,
+        "adversarial_loss": adversarial,
+        "discriminator_loss": d_loss,
+        "feature_std": posterior.mean.std(),
+    }
+    return (d_loss, g_loss), metrics
+
+
+def predict_frames(
+    networks: Networks,
+    params: Params,
+    z_t_BnhwZ: jax.Array,
+    t_Bn: jax.Array,
+    global_BHWG: jax.Array,
+    index_Bn: jax.Array,
+    with_domain_B: jax.Array,
+) -> jax.Array:
+    """The video decoder's prediction [B, n, h, w, Z] for noisy frames of each clip."""
+    batch, frames = index_Bn.shape
+    maps = networks.apply(params, "frame_features", global_BHWG, index_Bn)
+    tokens = networks.apply(params, "global_tokens", global_BHWG, with_domain_B)
+    prediction = networks.apply(
+        params,
+        "unet",
+        einops.rearrange(z_t_BnhwZ, "b n h w z -> (b n) h w z"),
+        t_Bn.reshape(-1),
+        jnp.repeat(tokens, frames, axis=0),
+        [einops.rearrange(m, "b n h w c -> (b n) h w c") for m in maps],
+    )
+    return einops.rearrange(prediction, "(b n) h w z -> b n h w z", b=batch)
+
+
+def adversarial_losses(
+    networks: Networks, model: FrameModel, real_B2hwZ: jax.Array, fake_B2hwZ: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """(discriminator, decoder) hinge losses of the first and last target frame, in pixels.
+
+    Real frames pass through the codec as well, so that the discriminator cannot tell by the
+    codec's own traces.
+    """
+    batch = real_B2hwZ.shape[0]
+    latents = model.latent_scale.restore(jnp.concatenate([real_B2hwZ, fake_B2hwZ]))
+    flat = einops.rearrange(latents, "b two h w z -> (b two) h w z")
+    frames = networks.apply(model.params, "frame_codec", flat, method="decode")
+    frames = einops.rearrange(frames, "(b two) x y c -> b two x y c", two=2)
+    pairs = losses.frame_pairs(frames[:batch], frames[batch:])
+    logits = networks.apply(
+        model.params, "discriminator", einops.rearrange(pairs, "k b two x y c -> (k b) two x y c")
+    ).reshape(-1, batch)
+    return (
+        losses.discriminator_loss(logits).mean(),
+        losses.decoder_adversarial_loss(logits).mean(),
+    )

@@ -1,0 +1,138 @@
+"""Checkpoints of a stage: state, data position and config, written atomically by Orbax.
+
+`WORKDIR/<stage>/<step>/` holds `state` (arrays) and `meta` (JSON: step, seed, batch size,
+config). The data position is the step: a batch is a pure function of (seed, step).
+"""
+
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+from jax.sharding import Mesh
+
+from glober_jax.errors import UserError
+from glober_jax.parallel.mesh import tree_shardings
+
+# Parts of a config that fix the shapes of what a checkpoint holds.
+ARCHITECTURE = ("model", "frame_size")
+
+
+class StageCheckpoints:
+    """The checkpoints of one stage; used as a context manager, closing waits for the last save."""
+
+    def __init__(self, workdir: epath.PathLike, stage: str, config: dict[str, Any], keep: int = 2):
+        """Opens `workdir/stage`, made when missing.
+
+        Raises:
+          UserError: the folder cannot be written, or it holds a checkpoint of another
+            architecture than `config` describes.
+        """
+        self._folder = epath.Path(workdir).resolve() / stage
+        self._config = config
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._manager = ocp.CheckpointManager(self._folder, options=options)
+        except OSError as error:
+            raise UserError(
+                f"cannot write checkpoints to {self._folder}: {error.strerror or error}; "
+                "choose another --workdir"
+            ) from error
+        if self.latest_step is not None:
+            self._check_architecture()
+
+    def __enter__(self) -> "StageCheckpoints":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._manager.close()
+
+    @property
+    def latest_step(self) -> int | None:
+        """Step of the newest complete checkpoint."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: Any) -> None:
+        """Starts saving; a step that is already there is left as it is."""
+        if step == self.latest_step:
+            return
+        meta = {"step": step, "config": self._config}
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
+            ),
+            force=True,
+        )
+
+    def restore(self, abstract_state: Any, mesh: Mesh) -> Any:
+        """The newest state, laid out on `mesh`, whatever mesh it was saved from."""
+        target = jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            abstract_state,
+            tree_shardings(abstract_state, mesh),
+        )
+        restored = self._manager.restore(
+            self.latest_step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
+        )
+        return restored["state"]
+
+    def _check_architecture(self) -> None:
+        args = ocp.args.Composite(meta=ocp.args.JsonRestore())
+        saved = self._manager.restore(self.latest_step, args=args)["meta"]["config"]
+        there, here = (_flatten({k: c[k] for k in ARCHITECTURE}) for c in (saved, self._config))
+        differing = [key for key in sorted(there | here) if there.get(key) != here.get(key)]
+        if differing:
+            listed = ", ".join(
+                f"{k} is {there.get(k)} there, {here.get(k)} here" for k in differing
+            )
+            raise UserError(
+                f"{self._folder} holds a checkpoint of another architecture ({listed}); "
+                "use the config it was made with or another --workdir"
+            )
+
+
+def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        # JSON has no tuples: compare sequences as lists.
+        return {prefix: list(tree) if isinstance(tree, tuple) else tree}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flatten(value, f"{prefix}.{key}" if prefix else key)
+    return flat
+
+
+def load_averaged(
+    workdir: epath.PathLike, stage: str, abstract: dict[str, Any], mesh: Mesh
+) -> tuple[int, dict[str, Any]]:
+    """(step, values) of a stage's newest checkpoint: only the parts named in `abstract`.
+
+    `abstract` is {"ema": ..., "constants": ...} of shapes; values lie on `mesh`. Raises
+    `UserError` where the stage has no checkpoint yet.
+    """
+    folder = epath.Path(workdir).resolve() / stage
+    if not folder.exists():
+        raise UserError(_nothing_trained(workdir, stage))
+    with ocp.CheckpointManager(folder) as manager:
+        step = manager.latest_step()
+        if step is None:
+            raise UserError(_nothing_trained(workdir, stage))
+        restore_args = jax.tree.map(
+            lambda leaf, sharding: ocp.ArrayRestoreArgs(
+                sharding=sharding, global_shape=leaf.shape, dtype=leaf.dtype
+            ),
+            abstract,
+            tree_shardings(abstract, mesh),
+        )
+        args = ocp.args.PyTreeRestore(
+            item=abstract, restore_args=restore_args, partial_restore=True
+        )
+        return step, manager.restore(step, args=ocp.args.Composite(state=args))["state"]
+
+
+def _nothing_trained(workdir: epath.PathLike, stage: str) -> str:
+    return (
+        f"{workdir} holds no {stage} checkpoint; train one with "
+        f"python -m glober_jax.main --config=FILE --workdir={workdir} --stage={stage}"
+    )

@@ -1,0 +1,203 @@
+"""The one loop that all stages share.
+
+Its order is fixed: restore -> [preview -> save -> next batch -> step -> log]. State and data
+position are therefore always saved together, and a resumed run repeats an uninterrupted one bit
+for bit.
+"""
+
+import dataclasses
+import math
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+from glober_jax.errors import UserError
+from glober_jax.parallel.mesh import batch_sharding, put_batch, replicated, tree_shardings
+from glober_jax.training.checkpoint import StageCheckpoints
+from glober_jax.training.metrics import MetricsWriter, Progress
+from glober_jax.training.state import TrainState
+
+Batch = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopOptions:
+    """How often, in steps, the loop logs, previews and saves; 0 means only at the end."""
+
+    log_every: int = 50
+    preview_every: int = 1000
+    checkpoint_every: int = 1000
+    keep_checkpoints: int = 2
+
+
+class Preview(NamedTuple):
+    """What a look at the current state gave: numbers, and uint8 [H, W, 3] images, by name."""
+
+    scalars: dict[str, float]
+    images: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """What the loop needs to know of a stage.
+
+    `create(constants)` is pure and makes a fresh state; `measure()` computes those constants from
+    data, once per run; `constant_shapes` are their abstract values. `step(state, frozen, batch)`
+    is pure; `frozen` are parameters that the stage reads and never changes. `batches(start)`
+    yields this process's rows of the global batches from step `start` on.
+    """
+
+    name: str
+    total_steps: int
+    create: Callable[[dict[str, Any]], TrainState]
+    measure: Callable[[], dict[str, Any]]
+    constant_shapes: dict[str, Any]
+    step: Callable[[TrainState, Any, Batch], tuple[TrainState, dict[str, jax.Array]]]
+    frozen: Any
+    batches: Callable[[int], Iterator[dict[str, np.ndarray]]]
+    preview: Callable[[TrainState], Preview]
+
+
+class StopRequest:
+    """Turns SIGTERM (a preempted machine, a scheduler) into an orderly end with exit status 0.
+
+    Inside the loop the state is saved first. Elsewhere there is nothing to save: the command can
+    be run again and goes on from the last checkpoint.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._can_save = False
+        signal.signal(signal.SIGTERM, self._handle)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        del signum, frame
+        self.requested = True
+        if not self._can_save:
+            self.exit("SIGTERM: nothing to save")
+
+    def __enter__(self) -> "StopRequest":
+        self._can_save = True
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._can_save = False
+
+    def exit(self, reason: str) -> None:
+        print(f"{reason}; run the same command again to go on", file=sys.stderr, flush=True)
+        sys.exit(0)
+
+
+def jit_step(stage: Stage, mesh: Mesh) -> Callable[..., Any]:
+    """`stage.step` compiled for the mesh: state in its shards and donated, batch over the mesh."""
+    abstract = jax.eval_shape(stage.create, stage.constant_shapes)
+    state = tree_shardings(abstract, mesh)
+    frozen = tree_shardings(stage.frozen, mesh)
+    return jax.jit(
+        stage.step,
+        in_shardings=(state, frozen, batch_sharding(mesh)),
+        out_shardings=(state, replicated(mesh)),
+        donate_argnums=0,
+    )
+
+
+def run_stage(
+    stage: Stage,
+    workdir: epath.PathLike,
+    config: dict[str, Any],
+    options: LoopOptions,
+    mesh: Mesh,
+    writer: MetricsWriter,
+    stop: StopRequest,
+) -> TrainState:
+    """Trains a stage to its last step, from its newest checkpoint if there is one.
+
+    Raises:
+      UserError: a metric is not finite, or the checkpoints cannot be used.
+      SystemExit: with status 0, after saving, when SIGTERM arrived.
+    """
+    with StageCheckpoints(workdir, stage.name, config, options.keep_checkpoints) as checkpoints:
+        state, start = _restore_or_create(stage, checkpoints, mesh)
+        if start >= stage.total_steps:
+            return state
+        writer.discard_after(stage.name, start if start > 0 else -1)
+        step_fn = jit_step(stage, mesh)
+        frozen = jax.device_put(stage.frozen, tree_shardings(stage.frozen, mesh))
+        batches = stage.batches(start)
+        enabled = jax.process_index() == 0
+        with stop, Progress(stage.name, stage.total_steps, start, enabled=enabled) as progress:
+            log = _Log(stage.name, options.log_every, writer, progress)
+            for step in range(start, stage.total_steps):
+                if step == 0 or (step > start and _due(step, options.preview_every)):
+                    log.preview(step, stage.preview(state))
+                if stop.requested or (step > start and _due(step, options.checkpoint_every)):
+                    log.flush()
+                    checkpoints.save(step, state)
+                    if stop.requested:
+                        checkpoints.close()
+                        stop.exit(f"SIGTERM: {stage.name} saved at step {step}")
+                batch = put_batch(next(batches), mesh)
+                with jax.transfer_guard("disallow"):
+                    state, metrics = step_fn(state, frozen, batch)
+                log.step(step + 1, metrics)
+            log.flush()
+            log.preview(stage.total_steps, stage.preview(state))
+            checkpoints.save(stage.total_steps, state)
+    return state
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _restore_or_create(
+    stage: Stage, checkpoints: StageCheckpoints, mesh: Mesh
+) -> tuple[TrainState, int]:
+    abstract = jax.eval_shape(stage.create, stage.constant_shapes)
+    if checkpoints.latest_step is not None:
+        return checkpoints.restore(abstract, mesh), checkpoints.latest_step
+    create = jax.jit(stage.create, out_shardings=tree_shardings(abstract, mesh))
+    return create(stage.measure()), 0
+
+
+class _Log:
+    """Writes metrics one step late, so that fetching them never holds back the device."""
+
+    def __init__(self, stage: str, every: int, writer: MetricsWriter, progress: Progress) -> None:
+        self._stage, self._every = stage, every
+        self._writer, self._progress = writer, progress
+        self._pending: tuple[int, Mapping[str, jax.Array]] | None = None
+
+    def step(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
+        if self._pending is not None and _due(self._pending[0], self._every):
+            self.flush()
+        self._pending = (step, metrics)
+
+    def flush(self) -> None:
+        """Fetches and writes the newest finished step; stops the run if it is not finite."""
+        if self._pending is None:
+            return
+        step, metrics = self._pending
+        self._pending = None
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        self._writer.write_scalars(self._stage, step, values)
+        self._progress.update(step, values)
+        broken = [name for name, value in values.items() if not math.isfinite(value)]
+        if broken:
+            raise UserError(
+                f"{self._stage} diverged: {', '.join(broken)} not finite at step {step}; the last "
+                "checkpoint is intact, lower the learning rate and start again"
+            )
+
+    def preview(self, step: int, preview: Preview) -> None:
+        if preview.scalars:
+            self._writer.write_scalars(self._stage, step, preview.scalars)
+        for name, image in preview.images.items():
+            self._writer.write_image(self._stage, step, name, image)

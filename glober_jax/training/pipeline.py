@@ -1,0 +1,290 @@
+"""The stages of one experiment, wired to its data and to each other.
+
+Dimension key: N clips, T frames, K key frames, H, W frame size.
+"""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+from glober_jax import media
+from glober_jax.data.clips import ClipSpec
+from glober_jax.data.loader import eval_clips, training_batches
+from glober_jax.data.source import VideoSource, open_videos
+from glober_jax.errors import UserError
+from glober_jax.evaluation.reconstruction import clip_psnr
+from glober_jax.experiment import Experiment
+from glober_jax.models.frame_codec import normalise_frames, to_pixels
+from glober_jax.models.latents import ChannelScale, Gaussian
+from glober_jax.models.networks import Networks, Params
+from glober_jax.parallel.mesh import check_batch, put_batch, replicated
+from glober_jax.sampling.decode import FrameModel, VideoSampler
+from glober_jax.sampling.generate import FeatureModel, FeatureSampler
+from glober_jax.training import autoencoder, codec, generator
+from glober_jax.training.latent_cache import cache_latents
+from glober_jax.training.loop import Preview, Stage
+from glober_jax.training.state import TrainState
+from glober_jax.training.trained import constant_shapes, load_codec, load_frame_model
+
+STAGES = (codec.NAME, autoencoder.NAME, generator.NAME)
+_PREVIEW_CLIPS = 8
+# Clips that channel scales are measured on, at least.
+_MEASURED_CLIPS = 256
+
+
+class Pipeline:
+    """Builds each stage for the loop. Everything expensive is made on first use."""
+
+    def __init__(self, experiment: Experiment, workdir: epath.PathLike, mesh: Mesh) -> None:
+        """Opens the data set and checks what needs the mesh or the data.
+
+        Raises:
+          UserError: no data set, batches that do not divide the mesh, more than one process with
+            a latent cache, or classes that are not the data set's.
+        """
+        self.experiment, self.mesh = experiment, mesh
+        self.workdir = epath.Path(workdir)
+        self.networks = experiment.networks
+        self.train = open_videos(experiment.data.dir, "train")
+        self.test = open_videos(experiment.data.dir, "test")
+        for name in STAGES:
+            check_batch(mesh, getattr(experiment, name).batch_size, f"config.{name}.batch_size")
+        if experiment.data.cache_latents and jax.process_count() > 1:
+            raise UserError("config.data.cache_latents works on one process; set it to False")
+        self._check_classes()
+
+    def stage(self, name: str) -> Stage:
+        """The stage of that name, ready for the loop."""
+        return {
+            codec.NAME: self._codec_stage,
+            autoencoder.NAME: self._autoencoder_stage,
+            generator.NAME: self._generator_stage,
+        }[name]()
+
+    @functools.cached_property
+    def held_out(self) -> dict[str, Any]:
+        """The clips that previews reconstruct: `frames`, `key_frames`, `index`, `label`."""
+        return self.held_out_clips(_PREVIEW_CLIPS)
+
+    def held_out_clips(self, count: int) -> dict[str, Any]:
+        """Up to `count` centre clips of the test split, uint8."""
+        experiment = self.experiment
+        return eval_clips(self.test, experiment.clip, count, frame_size=self.networks.frame_size)
+
+    @functools.cached_property
+    def video_sampler(self) -> VideoSampler:
+        experiment = self.experiment
+        return VideoSampler(self.networks, experiment.diffusion, experiment.sampling, self.mesh)
+
+    @functools.cached_property
+    def feature_sampler(self) -> FeatureSampler:
+        experiment = self.experiment
+        return FeatureSampler(
+            self.networks, experiment.generator_diffusion, experiment.sampling, self.mesh
+        )
+
+    @functools.cached_property
+    def reconstruct_frames(self) -> Any:
+        """Compiled codec round trip, ({"frame_codec"}, uint8 [F, H, W, 3]) -> uint8, no noise."""
+        return jax.jit(
+            functools.partial(_codec_round_trip, self.networks), out_shardings=replicated(self.mesh)
+        )
+
+    def reconstruct(self, model: FrameModel, clips: dict[str, Any]) -> np.ndarray:
+        """Clips encoded from their key frames and decoded in full: uint8 [N, T, H, W, 3]."""
+        features = self.video_sampler.encode(model, clips["key_frames"])
+        return self.video_sampler.decode(model, features, clips["index"], self.experiment.seed)
+
+    def codec_reconstruct(self, params: Params, frames_NTHWC: np.ndarray) -> np.ndarray:
+        """The codec's round trip of whole clips, clip by clip."""
+        return np.stack(
+            [jax.device_get(self.reconstruct_frames(params, clip)) for clip in frames_NTHWC]
+        )
+
+    def generate(
+        self, frame_model: FrameModel, feature_model: FeatureModel, labels_N: np.ndarray, seed: int
+    ) -> np.ndarray:
+        """New videos at the training clips' own indices: uint8 [N, T, H, W, 3]."""
+        features = self.feature_sampler(feature_model, labels_N, seed)
+        index = self.held_out["index"]
+        return self.video_sampler.decode(frame_model, features, index, seed)
+
+    def _check_classes(self) -> None:
+        wanted, present = self.networks.generator.num_classes, self.train.class_names
+        if wanted and wanted != len(present):
+            raise UserError(
+                f"config.model.generator.num_classes={wanted}, but the data set in "
+                f"{self.experiment.data.dir} has {len(present)} classes "
+                f"({', '.join(present) or 'none'})"
+            )
+
+    def _batches(
+        self, source: VideoSource, clip: ClipSpec, batch_size: int, salt: int, start: int
+    ) -> Iterator[dict[str, np.ndarray]]:
+        data = self.experiment.data
+        pixels = source is self.train
+        return training_batches(
+            source,
+            clip,
+            batch_size=batch_size,
+            # Every stage draws its own sequence of clips.
+            seed=len(STAGES) * self.experiment.seed + salt,
+            start_step=start,
+            flip=data.flip and pixels,
+            frame_size=self.networks.frame_size if pixels else None,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            threads=data.threads,
+            prefetch=data.prefetch,
+        )
+
+    def _stage_batches(self, name: str, source: VideoSource, clip: ClipSpec) -> Any:
+        size = getattr(self.experiment, name).batch_size
+        return functools.partial(self._batches, source, clip, size, STAGES.index(name))
+
+    def _codec_stage(self) -> Stage:
+        experiment = self.experiment
+        options = experiment.codec
+        stage = codec.CodecStage(self.networks, options, experiment.seed, self.mesh)
+        clip = dataclasses.replace(
+            experiment.clip, num_key_frames=0, num_target_frames=options.frames_per_clip
+        )
+
+        def preview(state: TrainState) -> Preview:
+            frames = self.held_out["frames"]
+            return self._compare(frames, self.codec_reconstruct(state.ema, frames))
+
+        return Stage(
+            name=codec.NAME,
+            total_steps=options.steps,
+            create=stage.create,
+            measure=dict,
+            constant_shapes={},
+            step=stage.step,
+            frozen=None,
+            batches=self._stage_batches(codec.NAME, self.train, clip),
+            preview=preview,
+        )
+
+    def _autoencoder_stage(self) -> Stage:
+        experiment = self.experiment
+        options = experiment.autoencoder
+        codec_params, source = self._frozen_codec()
+        stage = autoencoder.AutoencoderStage(
+            self.networks, experiment.diffusion, options, experiment.seed, self.mesh
+        )
+        batches = self._stage_batches(autoencoder.NAME, source, experiment.clip)
+
+        def measure() -> dict[str, Any]:
+            def latents(target_frames: jax.Array) -> jax.Array:
+                posterior = autoencoder.codec_posterior(self.networks, codec_params, target_frames)
+                return posterior.mean
+
+            return {"latent_scale": self._measure(latents, batches, "target_frames")}
+
+        def preview(state: TrainState) -> Preview:
+            model = FrameModel(codec_params | state.ema, state.constants["latent_scale"])
+            clips = self.held_out
+            return self._compare(clips["frames"], self.reconstruct(model, clips))
+
+        return Stage(
+            name=autoencoder.NAME,
+            total_steps=options.steps,
+            create=stage.create,
+            measure=measure,
+            constant_shapes=constant_shapes(self.networks, autoencoder.NAME),
+            step=stage.step,
+            frozen=codec_params,
+            batches=batches,
+            preview=preview,
+        )
+
+    def _generator_stage(self) -> Stage:
+        experiment = self.experiment
+        options = experiment.generator
+        _, source = self._frozen_codec()
+        _, frame_model = load_frame_model(self.networks, self.workdir, self.mesh)
+        stage = generator.GeneratorStage(
+            self.networks, experiment.generator_diffusion, options, experiment.seed, self.mesh
+        )
+        clip = dataclasses.replace(experiment.clip, num_target_frames=0)
+        batches = self._stage_batches(generator.NAME, source, clip)
+
+        def measure() -> dict[str, Any]:
+            features = functools.partial(generator.clip_features, self.networks, frame_model)
+            return {"feature_scale": self._measure(features, batches, "key_frames")}
+
+        def preview(state: TrainState) -> Preview:
+            model = FeatureModel(state.ema, state.constants["feature_scale"])
+            labels = example_labels(self.networks, _PREVIEW_CLIPS)
+            videos = self.generate(frame_model, model, labels, experiment.seed)
+            return Preview({}, {"generated": media.contact_sheet(videos)})
+
+        return Stage(
+            name=generator.NAME,
+            total_steps=options.steps,
+            create=stage.create,
+            measure=measure,
+            constant_shapes=constant_shapes(self.networks, generator.NAME),
+            step=stage.step,
+            frozen=frame_model,
+            batches=batches,
+            preview=preview,
+        )
+
+    def _frozen_codec(self) -> tuple[Params, VideoSource]:
+        """The trained codec, and the training videos as pixels or as its cached moments."""
+        _, params = load_codec(self.networks, self.workdir, self.mesh)
+        if not self.experiment.data.cache_latents:
+            return params, self.train
+
+        @jax.jit
+        def encode(frames: jax.Array) -> jax.Array:
+            frames = normalise_frames(frames)
+            return self.networks.apply(params, "frame_codec", frames, method="encode")
+
+        path = self.workdir / "latents" / "train.npz"
+        return params, cache_latents(self.train, encode, _digest(params), path)
+
+    def _measure(self, compute: Any, batches: Any, field: str) -> ChannelScale:
+        """Channel scale of what `compute` makes of the first training batches' `field`."""
+        compute = jax.jit(compute, out_shardings=replicated(self.mesh))
+        values, clips = [], 0
+        for batch in batches(0):
+            rows = put_batch({field: batch[field]}, self.mesh)[field]
+            values.append(jax.device_get(compute(rows)))
+            clips += len(rows)
+            if clips >= _MEASURED_CLIPS:
+                break
+        return ChannelScale.measure(np.concatenate(values))
+
+    def _compare(self, real_NTHWC: np.ndarray, made_NTHWC: np.ndarray) -> Preview:
+        psnr = clip_psnr(made_NTHWC, real_NTHWC).mean()
+        sheet = media.comparison_sheet({"real": real_NTHWC, "reconstructed": made_NTHWC})
+        return Preview({"held_out_psnr": float(psnr)}, {"held_out": sheet})
+
+
+def example_labels(networks: Networks, count: int) -> np.ndarray:
+    """Classes in turn, int32 [count]; zeros for an unconditional generator."""
+    return (np.arange(count) % max(networks.generator.num_classes, 1)).astype(np.int32)
+
+
+def _digest(params: Params) -> str:
+    """16 hex digits of the parameters' bytes."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(jax.device_get(params)):
+        digest.update(leaf.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _codec_round_trip(networks: Networks, params: Params, frames: jax.Array) -> jax.Array:
+    moments = networks.apply(params, "frame_codec", normalise_frames(frames), method="encode")
+    latents = Gaussian.from_moments(moments).mean
+    return to_pixels(networks.apply(params, "frame_codec", latents, method="decode"))

@@ -1,0 +1,76 @@
+"""One training run: every stage in order, then the summary. What `main` calls."""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+
+import jax
+from clu import parameter_overview
+from etils import epath
+
+from glober_jax import media
+from glober_jax.experiment import Experiment
+from glober_jax.parallel.mesh import make_mesh
+from glober_jax.training import summary
+from glober_jax.training.checkpoint import StageCheckpoints
+from glober_jax.training.loop import StopRequest, run_stage
+from glober_jax.training.metrics import MetricsWriter
+from glober_jax.training.pipeline import STAGES, Pipeline
+from glober_jax.training.trained import CLASSES_FILE
+
+
+def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
+    """Trains the stages (or `only` one) and, when all are trained, writes the summary.
+
+    Raises:
+      UserError: nothing was touched, or the last checkpoint is intact.
+    """
+    stop = StopRequest()
+    mesh = make_mesh(experiment.mesh)
+    pipeline = Pipeline(experiment, workdir, mesh)
+    for name in STAGES:
+        with StageCheckpoints(workdir, name, experiment.source):
+            pass  # Opening refuses a workdir that holds another architecture.
+    first = jax.process_index() == 0
+    if first:
+        text = json.dumps(experiment.source, indent=2)
+        media.write_file(workdir / "config.json", text.encode())
+        classes = json.dumps(pipeline.train.class_names)
+        media.write_file(workdir / CLASSES_FILE, classes.encode())
+    clock = Clock(workdir / "logs" / "seconds.json")
+    with MetricsWriter(workdir / "logs", enabled=first) as writer:
+        for name in STAGES if only is None else (only,):
+            with clock.phase(name):
+                stage = pipeline.stage(name)
+                state = run_stage(
+                    stage, workdir, experiment.source, experiment.loop, mesh, writer, stop
+                )
+            if first:
+                table = parameter_overview.get_parameter_overview(state.params, include_stats=False)
+                media.write_file(workdir / "logs" / f"parameters_{name}.txt", table.encode())
+    if only is None:
+        with clock.phase("summary"):
+            report = summary.measure(pipeline, mesh)
+        if first:
+            summary.publish(report, workdir, clock.seconds)
+
+
+class Clock:
+    """Wall-clock seconds by phase, added up over interruptions in a small JSON file."""
+
+    def __init__(self, path: epath.Path) -> None:
+        self._path = path
+        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Adds the time spent inside to `name`, however it ends."""
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            spent = time.monotonic() - begin
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 2)
+            if jax.process_index() == 0:
+                media.write_file(self._path, json.dumps(self.seconds).encode())

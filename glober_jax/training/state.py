@@ -1,0 +1,112 @@
+"""The state every stage trains: parameters, their average, optimizer, step.
+
+`params`, `ema` and gradients are dicts keyed by network name. The state is one pytree of arrays;
+the optimizer that goes with it is a pure value built from the stage's options.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from glober_jax.models.networks import Params
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerOptions:
+    """AdamW with linear warm-up, then a constant rate or a cosine to zero; gradient clipping.
+
+    `clip_norm` bounds the global norm of one group's gradient; 0 switches clipping off.
+    """
+
+    learning_rate: float = 1e-4
+    warmup_steps: int = 0
+    decay: Literal["constant", "cosine"] = "constant"
+    beta1: float = 0.9
+    beta2: float = 0.999
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+
+    def schedule(self, total_steps: int) -> optax.Schedule:
+        """Learning rate by step."""
+        if self.decay == "cosine":
+            return optax.warmup_cosine_decay_schedule(
+                0.0, self.learning_rate, self.warmup_steps, max(total_steps, self.warmup_steps + 1)
+            )
+        return optax.linear_schedule(
+            self.learning_rate if self.warmup_steps == 0 else 0.0,
+            self.learning_rate,
+            max(self.warmup_steps, 1),
+        )
+
+    def build(self, total_steps: int) -> optax.GradientTransformation:
+        adamw = optax.adamw(
+            self.schedule(total_steps), self.beta1, self.beta2, weight_decay=self.weight_decay
+        )
+        if self.clip_norm == 0:
+            return adamw
+        return optax.chain(optax.clip_by_global_norm(self.clip_norm), adamw)
+
+
+def by_network(
+    optimizers: Mapping[str, optax.GradientTransformation], group_of: Mapping[str, str]
+) -> optax.GradientTransformation:
+    """One transformation that gives each network its group's optimizer and gradient norm."""
+
+    def labels(params: Params) -> dict[str, Any]:
+        return {name: jax.tree.map(lambda _: group_of[name], tree) for name, tree in params.items()}
+
+    return optax.partition(dict(optimizers), labels)
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """Everything that changes from step to step; donated to the step that replaces it.
+
+    `ema` averages a subset of the networks: those that are sampled from. `constants` are arrays
+    measured when the stage began (channel scales) and kept with it.
+    """
+
+    step: jax.Array
+    params: Params
+    ema: Params
+    opt_state: Any
+    constants: dict[str, Any]
+
+    def apply_gradients(
+        self, gradients: Params, optimizer: optax.GradientTransformation, ema_decay: float
+    ) -> "TrainState":
+        """One update. EMA decay warms up as min(decay, (1 + step) / (10 + step))."""
+        updates, opt_state = optimizer.update(gradients, self.opt_state, self.params)
+        params = optax.apply_updates(self.params, updates)
+        step = self.step.astype(jnp.float32)
+        decay = jnp.minimum(ema_decay, (1.0 + step) / (10.0 + step))
+        ema = optax.incremental_update(
+            {name: params[name] for name in self.ema}, self.ema, 1.0 - decay
+        )
+        return self.replace(step=self.step + 1, params=params, ema=ema, opt_state=opt_state)
+
+
+def new_state(
+    params: Params,
+    optimizer: optax.GradientTransformation,
+    averaged: tuple[str, ...],
+    constants: dict[str, Any],
+) -> TrainState:
+    """The state at step 0, averaging the networks named in `averaged`."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        # A copy, because a state that is donated may not hold one buffer twice.
+        ema={name: jax.tree.map(jnp.copy, params[name]) for name in averaged},
+        opt_state=optimizer.init(params),
+        constants=constants,
+    )
+
+
+def gradient_norms(gradients: Params) -> dict[str, jax.Array]:
+    """Global norm of each network's gradient, by metric name."""
+    return {f"grad_norm_{name}": optax.tree.norm(tree) for name, tree in gradients.items()}

@@ -1,0 +1,145 @@
+"""The end of a run: how good it is on held-out clips, and a folder a person opens.
+
+Dimension key: N clips, T frames, H, W frame size, C colours.
+"""
+
+import dataclasses
+import json
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+from glober_jax import media
+from glober_jax.data.clips import ClipSpec
+from glober_jax.data.loader import eval_clips
+from glober_jax.data.source import VideoSource
+from glober_jax.evaluation import reconstruction
+from glober_jax.sampling.write import sheet_scale, versions, write_samples, write_sheet
+from glober_jax.training.curves import plot_curves
+from glober_jax.training.metrics import METRICS_FILE
+from glober_jax.training.pipeline import STAGES, Pipeline, example_labels
+from glober_jax.training.trained import load_feature_model, load_frame_model
+
+_EVALUATED_CLIPS = 32
+_SHOWN_CLIPS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Numbers for `summary.json`, and the clips that the folder shows, uint8 [N, T, H, W, C]."""
+
+    numbers: dict[str, Any]
+    record: dict[str, Any]
+    real: np.ndarray
+    codec: np.ndarray
+    reconstructed: np.ndarray
+    generated: np.ndarray
+    labels: list[str]
+    fps: float
+
+
+def measure(pipeline: Pipeline, mesh: Mesh) -> Report:
+    """Reconstructs held-out clips beside baselines, and generates new ones."""
+    experiment, networks = pipeline.experiment, pipeline.networks
+    steps = {}
+    steps["autoencoder"], frame_model = load_frame_model(networks, pipeline.workdir, mesh)
+    steps["generator"], feature_model = load_feature_model(networks, pipeline.workdir, mesh)
+    steps["codec"] = experiment.codec.steps
+
+    clips = pipeline.held_out_clips(_EVALUATED_CLIPS)
+    real = clips["frames"]
+    made = {
+        "reconstruction": pipeline.reconstruct(frame_model, clips),
+        "codec": pipeline.codec_reconstruct(
+            {"frame_codec": frame_model.params["frame_codec"]}, real
+        ),
+    } | _baselines(experiment.clip, clips, pipeline.train)
+    labels = example_labels(networks, _SHOWN_CLIPS)
+    generated = pipeline.generate(frame_model, feature_model, labels, experiment.seed)
+    names = pipeline.train.class_names
+    numbers = {
+        "psnr_db": {
+            name: round(float(reconstruction.clip_psnr(frames, real).mean()), 3)
+            for name, frames in made.items()
+        },
+        "psnr_by_index_db": [
+            round(float(value), 3)
+            for value in reconstruction.frame_psnr(made["reconstruction"], real)
+        ],
+        "held_out_clips": len(real),
+        "steps": {name: steps[name] for name in STAGES},
+        "parameters": networks.count_parameters(),
+        "data": {"train": pipeline.train.fingerprint, "test": pipeline.test.fingerprint},
+        "versions": versions(),
+        "devices": [str(device.device_kind) for device in jax.devices()],
+    }
+    sampling = dataclasses.asdict(experiment.sampling)
+    return Report(
+        numbers=numbers,
+        record={"seed": experiment.seed, "labels": labels.tolist(), "steps": steps, **sampling},
+        real=real[:_SHOWN_CLIPS],
+        codec=made["codec"][:_SHOWN_CLIPS],
+        reconstructed=made["reconstruction"][:_SHOWN_CLIPS],
+        generated=generated,
+        labels=[names[label] for label in labels] if networks.generator.num_classes else [],
+        fps=experiment.sampling.fps,
+    )
+
+
+def publish(report: Report, workdir: epath.Path, seconds: dict[str, float]) -> None:
+    """Writes `summary.json` and `samples/`, and prints the short version."""
+    numbers = {"seconds": seconds} | report.numbers
+    media.write_file(workdir / "summary.json", json.dumps(numbers, indent=2).encode())
+    folder = workdir / "samples"
+    write_samples(
+        folder, report.generated, report.record, fps=report.fps, row_labels=report.labels or None
+    )
+    write_sheet(folder / "real.png", report.real)
+    rows = {"real": report.real, "codec": report.codec, "GLOBER": report.reconstructed}
+    sheet = media.comparison_sheet(rows, scale=sheet_scale(report.real))
+    media.write_png(folder / "reconstructed.png", sheet)
+    plot_curves(workdir / "logs" / METRICS_FILE, folder / "curves.png")
+    print(_text(numbers, workdir), file=sys.stderr, flush=True)
+
+
+_EXPLANATIONS = {
+    "reconstruction": "GLOBER: every frame decoded from the global feature",
+    "codec": "frame codec alone: what the decoder could reach",
+    "interpolated_key_frames": "key frames, linearly interpolated",
+    "repeated_middle_frame": "middle key frame, repeated",
+    "mean_image": "mean training image, repeated",
+}
+
+
+def _text(numbers: dict[str, Any], workdir: epath.Path) -> str:
+    psnr = numbers["psnr_db"]
+    lines = [f"PSNR on {numbers['held_out_clips']} held-out clips:"]
+    lines += [f"  {psnr[name]:6.2f} dB  {text}" for name, text in _EXPLANATIONS.items()]
+    lines += [
+        "Seconds: "
+        + ", ".join(f"{name} {value:.0f}" for name, value in numbers["seconds"].items()),
+        f"Open {workdir}/samples: generated (sheet.png, grid.gif, video_*.mp4), reconstructed.png, "
+        "real.png, curves.png",
+        "Next:",
+        f"  python -m glober_jax.sample --workdir={workdir} --output=more --num_videos=4 "
+        "--num_frames=64 --seed=1",
+        f"  tensorboard --logdir={workdir}/logs",
+    ]
+    return "\n".join(lines)
+
+
+def _baselines(clip: ClipSpec, clips: dict[str, Any], train: VideoSource) -> dict[str, np.ndarray]:
+    """What no model is needed for, from the same key frames."""
+    real, keys = clips["frames"], clips["key_frames"]
+    mean_image = eval_clips(train, clip, 4 * _EVALUATED_CLIPS)["frames"].mean(axis=(0, 1))
+    return {
+        "interpolated_key_frames": reconstruction.interpolate(
+            keys, clip.key_positions, clip.num_frames
+        ),
+        "repeated_middle_frame": reconstruction.repeat_middle(keys, clip.num_frames),
+        "mean_image": reconstruction.repeat_image(mean_image, real),
+    }

@@ -1,0 +1,71 @@
+"""From a workdir to models: averaged parameters and scales of each stage's newest checkpoint."""
+
+import json
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from etils import epath
+from jax.sharding import Mesh
+
+from glober_jax.models.latents import ChannelScale
+from glober_jax.models.networks import AUTOENCODER, Networks, Params
+from glober_jax.sampling.decode import FrameModel
+from glober_jax.sampling.generate import FeatureModel
+from glober_jax.training import autoencoder, codec, generator
+from glober_jax.training.checkpoint import load_averaged
+
+CLASSES_FILE = "classes.json"
+
+
+def load_classes(workdir: epath.PathLike) -> tuple[str, ...]:
+    """Class names of the data set a workdir was trained on; () where it has none."""
+    file = epath.Path(workdir) / CLASSES_FILE
+    return tuple(json.loads(file.read_text())) if file.exists() else ()
+
+
+def scale_shape(channels: int) -> ChannelScale:
+    """The abstract value of a `ChannelScale`."""
+    vector = jax.ShapeDtypeStruct((channels,), jnp.float32)
+    return ChannelScale(vector, vector)
+
+
+def constant_shapes(networks: Networks, stage: str) -> dict[str, Any]:
+    """The abstract constants a stage measures when it begins."""
+    if stage == autoencoder.NAME:
+        return {"latent_scale": scale_shape(networks.latent_shape[-1])}
+    if stage == generator.NAME:
+        return {"feature_scale": scale_shape(networks.global_shape[-1])}
+    return {}
+
+
+def load_codec(networks: Networks, workdir: epath.PathLike, mesh: Mesh) -> tuple[int, Params]:
+    """(step, {"frame_codec": parameters})."""
+    step, loaded = _load(networks, workdir, codec.NAME, codec.NETWORKS, mesh)
+    return step, loaded["ema"]
+
+
+def load_frame_model(
+    networks: Networks, workdir: epath.PathLike, mesh: Mesh
+) -> tuple[int, FrameModel]:
+    """(autoencoder step, codec + autoencoder)."""
+    _, codec_params = load_codec(networks, workdir, mesh)
+    step, loaded = _load(networks, workdir, autoencoder.NAME, AUTOENCODER, mesh)
+    scale = ChannelScale(*loaded["constants"]["latent_scale"])
+    return step, FrameModel(codec_params | loaded["ema"], scale)
+
+
+def load_feature_model(
+    networks: Networks, workdir: epath.PathLike, mesh: Mesh
+) -> tuple[int, FeatureModel]:
+    """(generator step, generator)."""
+    step, loaded = _load(networks, workdir, generator.NAME, generator.NETWORKS, mesh)
+    return step, FeatureModel(loaded["ema"], ChannelScale(*loaded["constants"]["feature_scale"]))
+
+
+def _load(
+    networks: Networks, workdir: epath.PathLike, stage: str, names: tuple[str, ...], mesh: Mesh
+) -> tuple[int, dict[str, Any]]:
+    params = jax.eval_shape(lambda: networks.init_all(names, jax.random.key(0)))
+    abstract = {"ema": params, "constants": constant_shapes(networks, stage)}
+    return load_averaged(workdir, stage, abstract, mesh)

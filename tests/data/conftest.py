@@ -1,0 +1,18 @@
+"""One small synthetic-sky dataset on disk, shared by the tests that read."""
+
+from pathlib import Path
+
+import pytest
+
+from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
+from glober_jax.prepare import prepare_synthetic_sky
+
+SKY_OPTIONS = SyntheticSkyOptions(num_videos=8, num_test_videos=4, num_frames=20, size=32)
+
+
+@pytest.fixture(scope="session")
+def sky_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """8 training and 4 test videos of 20 frames at 32 pixels; not to be modified."""
+    folder = tmp_path_factory.mktemp("sky")
+    prepare_synthetic_sky(SKY_OPTIONS, folder)
+    return folder

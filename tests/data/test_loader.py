@@ -1,0 +1,204 @@
+"""Batches: a pure function of (seed, step), whoever asks and from wherever."""
+
+import itertools
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glober_jax.data.clips import ClipSpec
+from glober_jax.data.loader import eval_clips, training_batches
+from glober_jax.data.source import open_videos
+from glober_jax.errors import UserError
+
+SPEC = ClipSpec(num_frames=8, num_key_frames=4, num_target_frames=2)
+
+
+@dataclass
+class CountingVideo:
+    """Frames that spell their own address: channel 0 is the video, channel 1 the frame."""
+
+    label: int
+    num_frames: int
+    reads: list[list[int]]
+    fps: float = 0.0
+
+    @property
+    def video_id(self) -> str:
+        return f"video_{self.label}"
+
+    def read(self, frame_ids: Sequence[int]) -> np.ndarray:
+        self.reads.append([int(frame_id) for frame_id in frame_ids])
+        frames = np.zeros((len(frame_ids), 2, 3, 2), np.float32)
+        frames[..., 0] = self.label
+        frames[..., 1] = np.asarray(frame_ids)[:, None, None]
+        frames[:, :, 0] += 0.5
+        return frames
+
+
+@dataclass
+class CountingSource:
+    """An in-memory source of float latents that remembers what was read."""
+
+    num_videos: int
+    num_frames: int = 12
+    class_names: tuple[str, ...] = ()
+    fingerprint: str = "none"
+    reads: list[list[int]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return self.num_videos
+
+    def __getitem__(self, index: int) -> CountingVideo:
+        if not 0 <= index < self.num_videos:
+            raise IndexError(index)
+        return CountingVideo(index, self.num_frames, self.reads)
+
+
+def _take(count: int, source=None, **options) -> list[dict[str, np.ndarray]]:
+    defaults = {"batch_size": 4, "seed": 1}
+    source = CountingSource(10) if source is None else source
+    batches = training_batches(source, SPEC, **(defaults | options))
+    return list(itertools.islice(batches, count))
+
+
+def _assert_same(first: list[dict], second: list[dict]) -> None:
+    assert len(first) == len(second)
+    for a, b in zip(first, second, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_batch_holds_what_it_says() -> None:
+    # Fails if targets and their indices, or frames and labels, come from different clips.
+    for batch in _take(5):
+        assert batch["key_frames"].shape == (4, 4, 2, 3, 2)
+        assert batch["target_frames"].shape == (4, 2, 2, 3, 2)
+        assert batch["key_frames"].dtype == np.float32
+        assert batch["label"].dtype == np.int32
+        frame_ids = batch["key_frames"][:, :, 0, 1, 1]
+        np.testing.assert_array_equal(np.diff(frame_ids, axis=1), 2)
+        target_ids = frame_ids[:, :1] + 8 * batch["target_index"]
+        np.testing.assert_array_equal(batch["target_frames"][:, :, 0, 1, 1], target_ids)
+        video_ids = batch["target_frames"][:, :, 0, 1, 0]
+        np.testing.assert_array_equal(video_ids, np.stack([batch["label"]] * 2, axis=1))
+
+
+def test_seek_equals_running_through() -> None:
+    # Ten videos in batches of four: steps straddle epochs. Fails if position is kept in state.
+    _assert_same(_take(9, flip=True)[4:], _take(5, flip=True, start_step=4))
+
+
+def test_threads_do_not_change_the_sequence() -> None:
+    _assert_same(_take(8, threads=0), _take(8, threads=3, prefetch=4))
+
+
+def test_far_seek_is_immediate() -> None:
+    assert len(_take(1, start_step=10**12)) == 1
+
+
+@pytest.mark.parametrize("process_count", [2, 4])
+def test_processes_hold_contiguous_rows_of_one_global_batch(process_count: int) -> None:
+    parts = [
+        _take(4, process_index=index, process_count=process_count) for index in range(process_count)
+    ]
+    joined = [
+        {name: np.concatenate([part[name] for part in step]) for name in step[0]}
+        for step in zip(*parts, strict=True)
+    ]
+    _assert_same(_take(4), joined)
+
+
+def test_every_epoch_visits_each_video_once_in_a_new_order() -> None:
+    labels = np.concatenate([batch["label"] for batch in _take(15)]).reshape(6, 10)
+    np.testing.assert_array_equal(np.sort(labels, axis=1), np.tile(np.arange(10), (6, 1)))
+    assert len({tuple(epoch) for epoch in labels}) == 6
+
+
+def test_clips_change_by_epoch_and_seed() -> None:
+    def starts(seed: int) -> np.ndarray:
+        return np.stack([b["key_frames"][0, 0, 0, 1, 1] for b in _take(30, seed=seed)])
+
+    assert not np.array_equal(starts(1)[:15], starts(1)[15:])
+    assert not np.array_equal(starts(1), starts(2))
+
+
+def test_batch_may_exceed_the_number_of_videos() -> None:
+    (batch,) = _take(1, CountingSource(3), batch_size=12)
+    assert Counter(batch["label"].tolist()) == {0: 4, 1: 4, 2: 4}
+
+
+def test_no_frame_is_read_twice() -> None:
+    # Key and target frames overlap often here; fails if they are read separately.
+    source = CountingSource(6)
+    _take(10, source, threads=0)
+    assert len(source.reads) == 40
+    assert all(len(read) == len(set(read)) for read in source.reads)
+    assert min(map(len, source.reads)) < 6
+
+
+def test_flip_mirrors_whole_clips_about_half_the_time() -> None:
+    marked = np.stack([batch["key_frames"][..., 0] % 1 > 0 for batch in _take(50, flip=True)])
+    left = marked[..., 0].reshape(200, -1)
+    assert (left.all(axis=1) | ~left.any(axis=1)).all()
+    assert 60 < left.all(axis=1).sum() < 140
+
+
+def test_unwanted_frames_are_absent() -> None:
+    only_keys = ClipSpec(8, num_key_frames=4, num_target_frames=0)
+    only_targets = ClipSpec(8, num_key_frames=0, num_target_frames=1)
+    source = CountingSource(4)
+    keys = next(training_batches(source, only_keys, batch_size=2, seed=0))
+    targets = next(training_batches(source, only_targets, batch_size=2, seed=0))
+    assert keys.keys() == {"key_frames", "label"}
+    assert targets.keys() == {"target_frames", "target_index", "label"}
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(UserError, match="batch_size=4 must be a positive multiple of the 3"):
+        _take(1, process_count=3)
+    with pytest.raises(UserError, match="no videos"):
+        _take(1, CountingSource(0))
+    # These two rise in a worker thread and must arrive as they are.
+    with pytest.raises(UserError, match=r"video_\d has 5 frames.*needs 8.*--min_frames=8"):
+        _take(1, CountingSource(3, num_frames=5))
+    with pytest.raises(UserError, match=r"video video_\d are 2x3, .* 64x64: .*--size=64"):
+        _take(1, frame_size=64)
+
+
+def test_stored_dataset_gives_pixels(sky_folder: Path) -> None:
+    batches = training_batches(
+        open_videos(sky_folder, "train"), SPEC, batch_size=4, seed=0, flip=True, frame_size=32
+    )
+    batch = next(batches)
+    assert batch["key_frames"].shape == (4, 4, 32, 32, 3)
+    assert batch["key_frames"].dtype == np.uint8
+
+
+def test_eval_clips_are_fixed_and_spread() -> None:
+    clips = eval_clips(CountingSource(10), SPEC, 4)
+    assert clips["video_id"] == ["video_0", "video_2", "video_5", "video_7"]
+    assert clips["frames"].shape == (4, 8, 2, 3, 2)
+    np.testing.assert_array_equal(clips["frames"][0, :, 0, 1, 1], np.arange(2, 10))
+    np.testing.assert_array_equal(clips["key_frames"], clips["frames"][:, ::2])
+    np.testing.assert_array_equal(clips["index"], np.arange(8) / 8)
+    assert len(eval_clips(CountingSource(3), SPEC, 100)["video_id"]) == 3
+
+
+def test_abandoned_iterator_lets_the_process_end(sky_folder: Path) -> None:
+    # Fails by time-out if background reading keeps the interpreter alive.
+    code = (
+        "from glober_jax.data.clips import ClipSpec\n"
+        "from glober_jax.data.loader import training_batches\n"
+        "from glober_jax.data.source import open_videos\n"
+        f"videos = open_videos({str(sky_folder)!r}, 'train')\n"
+        "batches = training_batches(videos, ClipSpec(), batch_size=4, seed=0)\n"
+        "next(batches)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

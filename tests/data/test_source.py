@@ -1,0 +1,122 @@
+"""Reading a prepared dataset, whole and damaged."""
+
+import pickle
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glober_jax.data import source as source_module
+from glober_jax.data.datasets.sky_render import render_video
+from glober_jax.data.source import StoredVideo, open_videos
+from glober_jax.errors import UserError
+
+
+def _shard(folder: Path, split: str) -> Path:
+    (shard,) = folder.glob(f"synthetic_sky/*/*-{split}.array_record*")
+    return shard
+
+
+@pytest.fixture
+def broken_folder(sky_folder: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(sky_folder, tmp_path / "broken")
+
+
+def test_videos_come_back_as_they_were_drawn(sky_folder: Path) -> None:
+    # Fails if frames are reordered, channels swapped or labels shifted on the way.
+    videos = open_videos(sky_folder, "train")
+    assert len(videos) == 8
+    assert videos.class_names == ("clear", "broken", "overcast", "sunset")
+    by_index = {int(video.video_id[-7:]): video for video in videos}
+    assert sorted(by_index) == list(range(8))
+    for index, video in by_index.items():
+        drawn, label = render_video(0, index, size=32, num_frames=20)
+        assert (video.label, video.num_frames, video.fps) == (label, 20, 25.0)
+        difference = np.abs(video.read([7, 0]).astype(int) - drawn[[7, 0]])
+        assert difference.mean() < 3
+
+
+def test_only_requested_frames_are_decoded(
+    sky_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = []
+    decode = source_module.decode_jpeg
+    monkeypatch.setattr(
+        source_module, "decode_jpeg", lambda data: decoded.append(data) or decode(data)
+    )
+    video = open_videos(sky_folder, "train")[3]
+    assert decoded == []
+    video.read([2, 11, 5])
+    assert decoded == [video.jpegs[2], video.jpegs[11], video.jpegs[5]]
+
+
+def test_train_and_test_are_different_skies(sky_folder: Path) -> None:
+    ids = [{video.video_id for video in open_videos(sky_folder, s)} for s in ("train", "test")]
+    assert not ids[0] & ids[1]
+    assert len(ids[1]) == 4
+
+
+def test_pickled_source_reads_the_same(sky_folder: Path) -> None:
+    # Fails if an open file travels along: worker processes get the source pickled.
+    videos = open_videos(sky_folder, "train")
+    unopened = pickle.dumps(videos)
+    first = videos[0].read([0])
+    assert pickle.dumps(videos) == unopened
+    np.testing.assert_array_equal(pickle.loads(unopened)[0].read([0]), first)
+
+
+def test_fingerprint_tells_contents_apart(sky_folder: Path) -> None:
+    fingerprint = open_videos(sky_folder, "train").fingerprint
+    assert fingerprint == open_videos(sky_folder, "train").fingerprint
+    assert fingerprint != open_videos(sky_folder, "test").fingerprint
+
+
+def test_missing_dataset_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        open_videos(tmp_path, "train")
+    for command in ("synthetic_sky", "video_folder --input=DIR"):
+        assert f"python -m glober_jax.prepare {command} --output={tmp_path}" in str(caught.value)
+
+
+def test_unknown_split_names_the_splits(sky_folder: Path) -> None:
+    with pytest.raises(UserError, match="no split 'validation', only train, test"):
+        open_videos(sky_folder, "validation")
+
+
+def test_truncated_shard_is_named(broken_folder: Path) -> None:
+    shard = _shard(broken_folder, "train")
+    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    videos = open_videos(broken_folder, "train")
+    with pytest.raises(UserError) as caught:
+        for index in range(len(videos)):
+            videos[index].read([0])
+    assert str(shard) in str(caught.value)
+    assert "--overwrite" in str(caught.value)
+    # The other split must stay usable.
+    assert open_videos(broken_folder, "test")[0].read([0]).shape == (1, 32, 32, 3)
+
+
+def test_removed_shard_is_named_at_once(broken_folder: Path) -> None:
+    shard = _shard(broken_folder, "train")
+    shard.unlink()
+    with pytest.raises(UserError, match=f"missing, the first is {shard}"):
+        open_videos(broken_folder, "train")
+
+
+def test_two_datasets_in_one_folder_are_refused(broken_folder: Path) -> None:
+    shutil.copytree(broken_folder / "synthetic_sky", broken_folder / "other")
+    with pytest.raises(UserError, match="several datasets"):
+        open_videos(broken_folder, "train")
+
+
+@pytest.mark.parametrize("damage", [lambda jpeg: b"", lambda jpeg: jpeg[:200], lambda jpeg: b"x"])
+def test_damaged_frame_is_named(sky_folder: Path, damage) -> None:
+    stored = open_videos(sky_folder, "test")[0]
+    jpegs = list(stored.jpegs)
+    jpegs[4] = damage(jpegs[4])
+    video: StoredVideo = replace(stored, jpegs=jpegs)
+    assert video.read([3, 5]).shape == (2, 32, 32, 3)
+    with pytest.raises(UserError, match=f"frame 4 of video {stored.video_id} is damaged"):
+        video.read([3, 4, 5])

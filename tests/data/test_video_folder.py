@@ -1,0 +1,217 @@
+"""A folder of real, odd and broken files becomes exactly the dataset it should."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from glober_jax.data.datasets.media_decode import resample
+from glober_jax.data.datasets.media_tree import find_media
+from glober_jax.data.datasets.video_folder import VideoFolderOptions
+from glober_jax.data.source import StoredVideo, open_videos
+from glober_jax.errors import UserError
+from glober_jax.prepare import prepare_video_folder
+
+STEP = 5  # grey levels from one frame to the next
+
+
+def _grey(frame: int, width: int = 48, height: int = 32) -> np.ndarray:
+    """A frame that says its number in grey, with black bars that a centre crop removes."""
+    picture = np.full((height, width, 3), 20 + STEP * frame, np.uint8)
+    picture[:, : (width - height) // 2] = 0
+    picture[:, (width + height) // 2 :] = 0
+    return picture
+
+
+def _write_video(path: Path, num_frames: int, fps: int = 10, codec: str = "mpeg4") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        stream.bit_rate = 4_000_000
+        for i in range(num_frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(_grey(i), format="rgb24")))
+        container.mux(stream.encode())
+
+
+def _write_frames(folder: Path, numbers: range, name: Callable[[int], str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in numbers:
+        Image.fromarray(_grey(i)).save(folder / name(i))
+
+
+def _write_gif(path: Path, num_frames: int) -> None:
+    frames = [Image.fromarray(_grey(i)) for i in range(num_frames)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=100)
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One of everything: five usable videos, one damaged, and all ways to be useless."""
+    root = tmp_path_factory.mktemp("zoo")
+    _write_video(root / "plain.mp4", 40)
+    _write_video(root / "deep" / "er" / "LOUD.AVI", 20)
+    _write_video(root / "nächte" / "雲.mkv", 20)
+    _write_gif(root / "moving.gif", 20)
+    _write_frames(root / "shots" / "one", range(20), lambda i: f"take2_{i}.PNG")
+    _write_video(root / "damaged.avi", 40)
+    whole = (root / "damaged.avi").read_bytes()
+    first, last = whole.index(b"movi"), whole.index(b"idx1")
+    (root / "damaged.avi").write_bytes(whole[: (first + 3 * last) // 4])
+    (root / "empty.mp4").touch()
+    (root / "garbage.mov").write_bytes(np.random.default_rng(0).bytes(5000))
+    (root / "cut.mp4").write_bytes((root / "plain.mp4").read_bytes()[:2000])
+    _write_video(root / "short.webm", 15, codec="libvpx")
+    _write_frames(root / "thumbnails", range(3), lambda i: f"{i}.jpg")
+    (root / "gone.mp4").symlink_to(root / "nowhere.mp4")
+    (root / "notes.txt").write_text("not a video")
+    (root / "._plain.mp4").write_bytes(b"resource fork")
+    (root / "loop").symlink_to(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def prepared_zoo(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("prepared")
+    options = VideoFolderOptions(str(zoo), size=32, max_frames=32, test_fraction=0.2)
+    prepare_video_folder(options, output)
+    return output
+
+
+def _videos(folder: Path) -> dict[str, StoredVideo]:
+    """All videos of both splits by name."""
+    splits = [open_videos(folder, split) for split in ("train", "test")]
+    return {
+        video.video_id: video
+        for videos in splits
+        for video in map(videos.__getitem__, range(len(videos)))
+    }
+
+
+def _frame_numbers(video: StoredVideo) -> np.ndarray:
+    frames = video.read(range(video.num_frames)).astype(float)
+    return np.rint((frames.mean(axis=(1, 2, 3)) - 20) / STEP).astype(int)
+
+
+def test_rejects_are_exactly_the_useless_ones(prepared_zoo: Path) -> None:
+    report = json.loads((prepared_zoo / "prepare.json").read_text(encoding="utf-8"))["report"]
+    rejected = {entry["video"]: entry["reason"] for entry in report["rejected"]}
+    assert rejected.keys() == {
+        "empty.mp4", "garbage.mov", "cut.mp4", "short.webm", "thumbnails", "gone.mp4",
+    }  # fmt: skip
+    assert rejected["empty.mp4"] == "the file is empty"
+    assert "has 15 usable frames, fewer than --min_frames=16" in rejected["short.webm"]
+    assert "has 3 usable frames" in rejected["thumbnails"]
+    assert "No such file" in rejected["gone.mp4"]
+    assert report["accepted"] == 6
+    assert [entry["video"] for entry in report["warnings"]] == ["damaged.avi"]
+
+
+def test_frames_arrive_in_order_cropped_and_complete(prepared_zoo: Path) -> None:
+    # Fails if images sort as text (2 after 10), colours swap, or black bars survive the crop.
+    videos = _videos(prepared_zoo)
+    for name in ("deep/er/LOUD.AVI", "nächte/雲.mkv", "moving.gif", "shots/one"):
+        np.testing.assert_array_equal(_frame_numbers(videos[name]), np.arange(20))
+        pixels = videos[name].read([3])
+        assert pixels.shape == (1, 32, 32, 3)
+        assert np.ptp(pixels.astype(int)) < 8
+    assert videos["deep/er/LOUD.AVI"].fps == pytest.approx(10)
+    assert videos["shots/one"].fps == 0.0
+
+
+def test_long_video_is_cut_and_one_video_held_out(prepared_zoo: Path) -> None:
+    videos = _videos(prepared_zoo)
+    pieces = [videos["plain.mp4[0:20]"], videos["plain.mp4[20:40]"]]
+    np.testing.assert_array_equal(np.concatenate(list(map(_frame_numbers, pieces))), np.arange(40))
+    assert len(open_videos(prepared_zoo, "test")) == 1
+
+
+def test_damaged_video_keeps_its_good_frames(prepared_zoo: Path) -> None:
+    numbers = np.concatenate(
+        [
+            _frame_numbers(v)
+            for name, v in sorted(_videos(prepared_zoo).items())
+            if "damaged" in name
+        ]
+    )
+    assert 16 <= len(numbers) < 40
+    np.testing.assert_array_equal(numbers, np.arange(len(numbers)))
+
+
+def test_frame_rate_comes_down_but_never_up(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    _write_video(source / "a.mp4", 40, fps=20)
+    _write_video(source / "b.mp4", 40, fps=5)
+    options = VideoFolderOptions(str(source), size=32, fps=10.0, min_frames=4)
+    prepare_video_folder(options, tmp_path / "out")
+    videos = _videos(tmp_path / "out")
+    np.testing.assert_array_equal(_frame_numbers(videos["a.mp4[0:16]"]), np.arange(0, 32, 2))
+    assert videos["a.mp4[0:16]"].fps == 10
+    assert videos["b.mp4[0:36]"].fps == 5
+
+
+def test_resampling_takes_the_nearest_frame_and_bounds_pauses() -> None:
+    frames = [Image.new("L", (1, 1), i) for i in range(4)]
+
+    def values(times: list[float], fps: float) -> list[int]:
+        timed = zip(times, frames, strict=False)
+        return [frame.getpixel((0, 0)) for frame in resample(timed, fps)]
+
+    assert values([5.0, 5.1, 5.2, 5.3], 5) == [0, 2]
+    assert values([0.0, 0.3, 0.4, 0.5], 10) == [0, 0, 1, 1, 2, 3]
+    # A broken timestamp a year ahead counts as a pause of one second.
+    assert len(values([0.0, 0.1, 3e7, 3e7 + 0.1], 10)) == 13
+
+
+def test_split_and_class_folders(tmp_path: Path) -> None:
+    for split, name, label in (
+        ("sky_train", "calm", "x"), ("sky_train", "storm", "y"), ("Test", "storm", "z"),
+    ):  # fmt: skip
+        _write_frames(tmp_path / "in" / split / name / label, range(4), lambda i: f"{i}.png")
+    _write_video(tmp_path / "in" / "sky_train" / "homeless.mp4", 5)
+    _write_video(tmp_path / "in" / "outside.mp4", 5)
+    options = VideoFolderOptions(str(tmp_path / "in"), size=16, min_frames=4, class_folders=True)
+    prepare_video_folder(options, tmp_path / "out")
+    train, test = (open_videos(tmp_path / "out", split) for split in ("train", "test"))
+    assert train.class_names == ("calm", "storm")
+    assert {(v.video_id, v.label) for v in map(train.__getitem__, range(len(train)))} == {
+        ("sky_train/calm/x", 0), ("sky_train/storm/y", 1),
+    }  # fmt: skip
+    assert [test[0].video_id, test[0].label, len(test)] == ["Test/storm/z", 1, 1]
+    report = json.loads((tmp_path / "out" / "prepare.json").read_text())["report"]
+    assert {entry["video"]: entry["reason"] for entry in report["rejected"]} == {
+        "outside.mp4": "lies outside the train and test folders",
+        "sky_train/homeless.mp4": "lies in no class folder",
+    }
+
+
+def test_natural_order_of_videos(tmp_path: Path) -> None:
+    for name in ("clip10.mp4", "clip2.mp4", "a/1.mov"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    items, _ = find_media(tmp_path)
+    assert [item.video_id for item in items] == ["a/1.mov", "clip2.mp4", "clip10.mp4"]
+
+
+def test_nothing_usable_lists_every_reason(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(UserError, match=r"(?s)none of the videos.*a\.mp4: the file is empty"):
+        prepare_video_folder(VideoFolderOptions(str(tmp_path)), tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_frames": 31}, "at least twice --min_frames=16"),
+        ({"fps": 0.0}, "--fps must be positive"),
+        ({"test_fraction": 0.9}, r"--test_fraction must be in \(0, 0.5\]"),
+    ],
+)
+def test_impossible_options_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        VideoFolderOptions("videos", **options)

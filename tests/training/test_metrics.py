@@ -1,0 +1,162 @@
+"""The log must survive a kill, hold valid JSON and be readable by TensorBoard."""
+
+import contextlib
+import json
+import math
+import os
+import termios
+from pathlib import Path
+
+import numpy as np
+import pytest
+from etils import epath
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from glober_jax.errors import UserError
+from glober_jax.training import metrics
+from glober_jax.training.curves import plot_curves
+from glober_jax.training.metrics import MetricsWriter, Progress, read_metrics
+
+
+def log_steps(folder: epath.PathLike, stage: str, steps: range) -> None:
+    with MetricsWriter(folder, enabled=True) as writer:
+        for step in steps:
+            writer.write_scalars(stage, step, {"loss": 1 / step, "grad_norm": np.float32(step)})
+
+
+def steps_of(folder: Path, stage: str) -> list[int]:
+    return [r["step"] for r in read_metrics(folder / "metrics.jsonl") if r["stage"] == stage]
+
+
+def read_to_hangup(terminal: int) -> str:
+    """Everything written to a pseudo-terminal whose other end is closed; closes this end."""
+    chunks = []
+    with contextlib.suppress(OSError):
+        while chunk := os.read(terminal, 65536):
+            chunks.append(chunk)
+    os.close(terminal)
+    return b"".join(chunks).decode()
+
+
+def test_scalars_reach_json_lines_and_tensorboard(tmp_path: Path) -> None:
+    with MetricsWriter(tmp_path / "logs", enabled=True) as writer:
+        writer.write_scalars("codec", 5, {"loss": np.float32(0.5), "psnr": 20})
+        writer.write_image("codec", 5, "sheet", np.full((4, 6, 3), 7, np.uint8))
+        # Already on disk before close: a killed process loses nothing.
+        (record,) = read_metrics(tmp_path / "logs" / "metrics.jsonl")
+    assert record.pop("time") > 1e9
+    assert record == {"stage": "codec", "step": 5, "loss": 0.5, "psnr": 20.0}
+
+    events = EventAccumulator(str(tmp_path / "logs")).Reload()
+    assert sorted(events.Tags()["scalars"]) == ["codec/loss", "codec/psnr"]
+    (scalar,) = events.Scalars("codec/loss")
+    assert (scalar.step, scalar.value) == (5, 0.5)
+    (image,) = events.Images("codec/sheet")
+    assert (image.step, image.width, image.height) == (5, 6, 4)
+
+
+def test_resume_discards_what_is_ahead_of_the_checkpoint(tmp_path: Path) -> None:
+    log_steps(tmp_path, "codec", range(1, 9))
+    log_steps(tmp_path, "generator", range(1, 8))
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"stage": "generator", "step": 8, "ti')  # kill -9 in mid-write
+    with MetricsWriter(tmp_path, enabled=True) as writer:
+        writer.discard_after("generator", 4)
+        writer.write_scalars("generator", 5, {"loss": 1.0})
+    assert steps_of(tmp_path, "codec") == list(range(1, 9))
+    assert steps_of(tmp_path, "generator") == [1, 2, 3, 4, 5]
+    for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
+        json.loads(line)
+    # The three writers, opened within one second, left three event files.
+    assert len(list(tmp_path.glob("events.*"))) == 3
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_not_finite_values_are_null(tmp_path: Path) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    with MetricsWriter(tmp_path, enabled=True) as writer:
+        writer.write_scalars("codec", 1, {"loss": math.nan, "kl": -math.inf, "psnr": 1.0})
+    record = json.loads((tmp_path / "metrics.jsonl").read_text(), parse_constant=refuse)
+    assert (record["loss"], record["kl"], record["psnr"]) == (None, None, 1.0)
+
+
+def test_only_the_enabled_process_writes(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    with MetricsWriter(tmp_path / "logs", enabled=False) as writer:
+        writer.discard_after("codec", 0)
+        writer.write_scalars("codec", 1, {"loss": 1.0})
+        writer.write_image("codec", 1, "sheet", np.zeros((2, 2, 3), np.uint8))
+    with Progress("codec", 10, 0, enabled=False) as progress:
+        progress.update(10, {"loss": 1.0})
+    assert not (tmp_path / "logs").exists()
+    assert capsys.readouterr().err == ""
+
+
+def test_reserved_names_and_unwritable_folders_are_refused(tmp_path: Path) -> None:
+    with (
+        MetricsWriter(tmp_path, enabled=True) as writer,
+        pytest.raises(ValueError, match="step"),
+    ):
+        writer.write_scalars("codec", 1, {"step": 3.0})
+    with pytest.raises(UserError, match="cannot write"):
+        MetricsWriter(tmp_path / "metrics.jsonl" / "logs", enabled=True)
+
+
+def test_remote_logs_are_uploaded_and_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local_path = epath.Path
+    monkeypatch.setattr(epath, "Path", lambda p: local_path(str(p).replace("gs:/", str(tmp_path))))
+    for steps in (range(1, 4), range(4, 6)):
+        log_steps("gs://bucket/run/logs", "codec", steps)
+    folder = tmp_path / "bucket" / "run" / "logs"
+    assert steps_of(folder, "codec") == [1, 2, 3, 4, 5]
+    assert len(list(folder.glob("events.*"))) == 2
+
+
+def test_progress_off_a_terminal_stays_short(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    clock = iter(np.arange(10_000) * 0.1)
+    monkeypatch.setattr(metrics.time, "monotonic", lambda: float(next(clock)))
+    with Progress("codec", 2000, 1000) as progress:
+        for step in range(1001, 2001):
+            progress.update(step, {"a": 1, "b": 2, "c": 3, "d": 4, "the_loss": 0.25})
+    lines = capsys.readouterr().err.splitlines()
+    # 1000 updates in 100 s: the first, one every 15 s, and the last.
+    assert len(lines) == 2 + 6
+    assert lines[0].startswith("codec 1001/2000 (50%)") and "ETA" not in lines[0]
+    assert "10 steps/s, ETA 01:24 | the_loss 0.25, a 1, b 2, c 3" in lines[1]
+    assert "d 4" not in lines[1]
+    assert lines[-1].startswith("codec 2000/2000 (100%)")
+
+
+def test_progress_on_a_terminal_is_one_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, terminal = os.openpty()
+    with os.fdopen(terminal, "w") as stderr:
+        monkeypatch.setattr("sys.stderr", stderr)
+        termios.tcsetwinsize(terminal, (24, 100))
+        with Progress("codec", 20, 10) as progress:
+            progress.update(15, {"loss": 0.5})
+            progress.update(20)
+    shown = read_to_hangup(reader)
+    assert "codec" in shown and "20/20" in shown and "loss 0.5" in shown
+    assert shown.count("\n") == 1
+
+
+def test_curves_are_drawn_for_every_stage(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no losses"):
+        plot_curves(tmp_path / "metrics.jsonl", tmp_path / "curves.png")
+    log_steps(tmp_path, "codec", range(1, 60))
+    with MetricsWriter(tmp_path, enabled=True) as writer:
+        for step in range(1, 60):
+            loss = math.nan if step == 7 else 1.0 / step
+            values = {"d_loss": step - 20, "diffusion_loss": loss, "kl": 3.0, "learning_rate": 1.0}
+            writer.write_scalars("autoencoder", step, values)
+    plot_curves(tmp_path / "metrics.jsonl", tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as picture:
+        # Two rows; three panels in the longer: losses, adversarial losses, KL.
+        assert picture.size == (3 * 552, 2 * 384)
+        assert np.asarray(picture.convert("L")).std() > 5
