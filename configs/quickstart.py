@@ -17,7 +17,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.dtype = "float32"
-    config.frame_size = 64
+    config.frame_size = 32
     config.mesh = {"data": -1, "fsdp": 1, "tensor": 1}
     config.data = {
         "dir": "data/synthetic_sky",
@@ -29,38 +29,38 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.clip = {"num_frames": 16, "num_key_frames": 4, "num_target_frames": 4, "stride": 1}
 
     config.model = {
-        # 64x64x3 pixels -> 16x16x4 latents -> an 8x8x16 global feature for all 16 frames.
+        # 32x32x3 pixels -> 8x8x4 latents -> an 8x8x16 global feature for all 16 frames.
         "frame_codec": {
-            "channels": 16,
+            "channels": 24,
             "multipliers": (1, 2, 4),
             "blocks_per_level": 1,
             "latent_channels": 4,
             "groups": 8,
         },
         "video_encoder": {
-            "channels": 48,
-            "multipliers": (1, 2),
-            "blocks_per_level": 1,
+            "channels": 64,
+            "multipliers": (1,),
+            "blocks_per_level": 2,
             "global_channels": 16,
-            "head_dim": 48,
+            "head_dim": 32,
             "groups": 8,
         },
-        "frame_features": {"index_slots": 8, "head_dim": 32, "groups": 8},
+        "frame_features": {"index_slots": 4, "head_dim": 32, "groups": 8},
         "global_tokens": {"width": 64},
         "unet": {
-            "channels": 32,
-            "multipliers": (1, 2, 4),
+            "channels": 64,
+            "multipliers": (1, 2),
             "blocks_per_level": 1,
-            "attention_levels": (1, 2),
+            "attention_levels": (1,),
             "heads": 4,
             "groups": 8,
         },
         "discriminator": {
             "channels": 16,
-            "multipliers": (1, 2, 4, 4),
-            "temporal_levels": (2, 3),
-            "spatial_levels": (3,),
-            "head_dim": 32,
+            "multipliers": (1, 2, 4),
+            "temporal_levels": (1, 2),
+            "spatial_levels": (2,),
+            "head_dim": 16,
             "groups": 8,
         },
         "generator": {
@@ -101,8 +101,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         },
     }
     config.autoencoder = {
-        "steps": 400,
-        "batch_size": 16,
+        "steps": 450,
+        "batch_size": 8,
         "kl_weight": 1e-6,
         "domain_dropout": 0.1,
         "key_dropout": 0.1,
@@ -116,13 +116,14 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         },
         "adversarial": {
             "weight": 0.01,
-            "start_step": 360,
+            "start_step": 410,
             "warmup_steps": 20,
+            "clip_stride": 2,
             "optimizer": {"learning_rate": 2e-4, "beta1": 0.5, "weight_decay": 0.0},
         },
     }
     config.generator = {
-        "steps": 500,
+        "steps": 400,
         "batch_size": 32,
         "class_dropout": 0.1,
         "ema_decay": 0.99,

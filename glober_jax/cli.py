@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from glober_jax.errors import UserError
 
@@ -28,6 +28,8 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     """Runs `main(positional_arguments)`; a `UserError` becomes one line and exit status 1."""
 
     def guarded(argv: Sequence[str]) -> None:
+        # Libraries report every checkpoint they touch; people want the progress lines.
+        logging.set_verbosity(logging.WARNING)
         try:
             main(argv[1:])
         except UserError as error:

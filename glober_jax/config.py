@@ -200,7 +200,8 @@ def _check_experiment(experiment: Experiment) -> None:
     )
     checks.require(
         not (data.flip and data.cache_latents),
-        "config.data.flip and config.data.cache_latents exclude each other: latents are not mirrored",
+        "config.data.flip and config.data.cache_latents exclude each other: "
+        "latents are not mirrored",
     )
     checks.require(
         experiment.codec.frames_per_clip in range(1, clip.num_frames + 1),

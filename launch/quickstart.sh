@@ -7,7 +7,7 @@
 # Run it again after an interruption: finished work is kept and the rest goes on.
 set -euo pipefail
 
-SIZE=64
+SIZE=32
 TRAIN_VIDEOS=256
 TEST_VIDEOS=32
 FRAMES=32

@@ -25,8 +25,8 @@ class DiffusionProcess:
     """Schedule and parametrisation, a value object.
 
     `prediction` is what the network outputs. `min_snr_gamma` weights the loss so that the implied
-    x_0 error counts min(SNR, γ) (min-SNR-γ, arXiv 2303.09556); 0 leaves the plain mean squared
-    error of the prediction.
+    x_0 error counts min(SNR, gamma) (min-SNR-gamma, arXiv 2303.09556); 0 leaves the plain mean
+    squared error of the prediction.
     """
 
     num_timesteps: int = 1000

@@ -17,7 +17,7 @@ class Gaussian(NamedTuple):
 
     @classmethod
     def from_moments(cls, moments: jax.Array) -> "Gaussian":
-        """Splits the channel axis [..., 2 Z] in halves; the log-variance is clamped to [-30, 20]."""
+        """Halves the channel axis [..., 2 Z]; the log-variance is clamped to [-30, 20]."""
         mean, log_variance = jnp.split(moments.astype(jnp.float32), 2, axis=-1)
         return cls(mean, jnp.clip(log_variance, -30.0, 20.0))
 
@@ -27,7 +27,7 @@ class Gaussian(NamedTuple):
         return self.mean + jnp.exp(0.5 * self.log_variance) * noise
 
     def kl(self) -> jax.Array:
-        """KL(q || N(0, 1)) = ½ Σ (m² + s² - 1 - log s²) over all but the batch axis: float32 [B]."""
+        """KL(q || N(0, 1)) = ½ Σ (m² + s² - 1 - log s²), summed per example: float32 [B]."""
         terms = jnp.square(self.mean) + jnp.exp(self.log_variance) - 1.0 - self.log_variance
         return 0.5 * terms.sum(axis=tuple(range(1, terms.ndim)))
 

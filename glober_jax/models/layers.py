@@ -275,6 +275,11 @@ class CrossAttention(nn.Module):
         return Dense(channels, dtype=self.dtype, name="out")(merge_heads(out))
 
 
+def gelu(x: jax.Array) -> jax.Array:
+    """x Φ(x) by the error function; the library's version by erfc costs a CPU five times more."""
+    return 0.5 * x * (1.0 + jax.lax.erf(x * 0.5**0.5))
+
+
 class SpatialTransformer(nn.Module):
     """One transformer block over the pixels of [B, H, W, C] with cross-attention to [B, L, E].
 
@@ -302,8 +307,6 @@ class SpatialTransformer(nn.Module):
         )
         value_gate = Dense(8 * channels, dtype=self.dtype, name="ff_in")(layer_norm("norm_ff", h))
         value, gate = jnp.split(value_gate, 2, axis=-1)
-        h = h + Dense(channels, dtype=self.dtype, name="ff_out")(
-            value * nn.gelu(gate, approximate=False)
-        )
+        h = h + Dense(channels, dtype=self.dtype, name="ff_out")(value * gelu(gate))
         h = Dense(channels, zero_init=True, dtype=self.dtype, name="proj_out")(h)
         return x_BHWC + h.reshape(x_BHWC.shape)

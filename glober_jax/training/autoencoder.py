@@ -15,11 +15,13 @@ Dimension key: B clips, K key frames, n target frames, h, w, Z latents, H, W, G 
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import einops
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -31,7 +33,7 @@ from glober_jax.models.networks import AUTOENCODER, Networks, Params
 from glober_jax.parallel.mesh import gather_parameters
 from glober_jax.randomness import named_key
 from glober_jax.sampling.decode import FrameModel
-from glober_jax.training.loop import Batch
+from glober_jax.training.loop import Batch, StepFunction
 from glober_jax.training.state import (
     OptimizerOptions,
     TrainState,
@@ -48,13 +50,16 @@ NETWORKS = (*AUTOENCODER, "discriminator")
 class AdversarialOptions:
     """The adversary joins at `start_step`; its weight then grows linearly over `warmup_steps`.
 
-    Before, neither discriminator nor codec decoder is run, and the discriminator rests.
+    Before, neither discriminator nor codec decoder is run, and the discriminator rests. It judges
+    every `clip_stride`-th clip of a batch: the codec decoder and the discriminator work on pixels
+    and need far more memory per clip than all the rest.
     """
 
     weight: float = 0.1
     start_step: int = 0
     warmup_steps: int = 0
-    optimizer: OptimizerOptions = OptimizerOptions()
+    clip_stride: int = 1
+    optimizer: OptimizerOptions = dataclasses.field(default_factory=OptimizerOptions)
 
     def weight_at(self, step: jax.Array) -> jax.Array:
         """w(step), a traced float32."""
@@ -72,8 +77,8 @@ class AutoencoderTraining:
     domain_dropout: float = 0.1
     key_dropout: float = 0.1
     ema_decay: float = 0.9999
-    optimizer: OptimizerOptions = OptimizerOptions()
-    adversarial: AdversarialOptions = AdversarialOptions()
+    optimizer: OptimizerOptions = dataclasses.field(default_factory=OptimizerOptions)
+    adversarial: AdversarialOptions = dataclasses.field(default_factory=AdversarialOptions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,8 +96,22 @@ class AutoencoderStage:
         params = self.networks.init_all(NETWORKS, named_key(self.seed, "autoencoder_init"))
         return new_state(params, self._optimizer(), AUTOENCODER, constants)
 
+    def programs(self) -> tuple[tuple[int, StepFunction], ...]:
+        """Without the adversary up to its start, with it from there on.
+
+        Two programs and not one with a conditional, which would hold the memory of both branches
+        (and whose convolutions XLA's CPU backend runs ten times slower).
+        """
+        start = self.options.adversarial.start_step
+        joint = (start, functools.partial(self.step, adversarial=True))
+        return (
+            (joint,)
+            if start == 0
+            else ((0, functools.partial(self.step, adversarial=False)), joint)
+        )
+
     def step(
-        self, state: TrainState, frozen: Params, batch: Batch
+        self, state: TrainState, frozen: Params, batch: Batch, *, adversarial: bool
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """One update of both sides; `frozen` holds the codec's parameters."""
         key = named_key(self.seed, NAME, state.step)
@@ -103,7 +122,13 @@ class AutoencoderStage:
             params = gather_parameters(params, self.mesh)
             model = FrameModel(frozen | params, latent_scale)
             return autoencoder_losses(
-                self.networks, self.process, self.options, model, batch, key, state.step
+                self.networks,
+                self.process,
+                self.options,
+                model,
+                batch,
+                key,
+                self.options.adversarial.weight_at(state.step) if adversarial else None,
             )
 
         gradients, metrics = joint_gradients(loss_fn, state.params)
@@ -155,12 +180,13 @@ def autoencoder_losses(
     model: FrameModel,
     batch: Batch,
     key: jax.Array,
-    step: jax.Array,
+    adversarial_weight: jax.Array | None,
 ) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
     """((d_loss, g_loss), metrics) of one batch: key and target frames, target indices.
 
     Differentiable in the parameters of the video encoder, the decoder's networks and the
-    discriminator; the codec in `model.params` gets no gradient.
+    discriminator; the codec in `model.params` gets no gradient. Without an adversarial weight
+    d_loss is zero and no discriminator is run.
     """
     params = model.params | {"frame_codec": jax.lax.stop_gradient(model.params["frame_codec"])}
     model = model._replace(params=params)
@@ -188,23 +214,21 @@ def autoencoder_losses(
     diffusion = process.loss(prediction, z0, eps, t_Bn).mean()
     kl = posterior.kl().mean()
 
-    x0, _ = process.to_x0_eps(prediction, z_t, t_Bn)
-    ends = jnp.array([0, targets - 1])
-    d_loss, adversarial = jax.lax.cond(
-        step >= options.adversarial.start_step,
-        lambda: adversarial_losses(networks, model, z0[:, ends], x0[:, ends]),
-        lambda: (jnp.zeros(()), jnp.zeros(())),
-    )
-    g_loss = diffusion + options.kl_weight * kl + options.adversarial.weight_at(step) * adversarial
-    metrics = {
-        "loss": g_loss,
-        "diffusion_loss": diffusion,
-        "kl": kl,
-        "adversarial_loss": adversarial,
-        "discriminator_loss": d_loss,
-        "feature_std": posterior.mean.std(),
-    }
-    return (d_loss, g_loss), metrics
+    g_loss = diffusion + options.kl_weight * kl
+    d_loss = jnp.zeros_like(g_loss)
+    metrics = {"diffusion_loss": diffusion, "kl": kl, "feature_std": posterior.mean.std()}
+    if adversarial_weight is not None:
+        x0, _ = process.to_x0_eps(prediction, z_t, t_Bn)
+        # First and last target of every judged clip.
+        judged = np.s_[:: options.adversarial.clip_stride, :: targets - 1]
+        d_loss, adversarial = adversarial_losses(networks, model, z0[judged], x0[judged])
+        g_loss = g_loss + adversarial_weight * adversarial
+        metrics |= {
+            "adversarial_loss": adversarial,
+            "adversarial_weight": adversarial_weight,
+            "discriminator_loss": d_loss,
+        }
+    return (d_loss, g_loss), metrics | {"loss": g_loss}
 
 
 def predict_frames(

@@ -32,7 +32,7 @@ class CodecTraining:
     frames_per_clip: int = 2
     kl_weight: float = 1e-6
     ema_decay: float = 0.999
-    optimizer: OptimizerOptions = OptimizerOptions()
+    optimizer: OptimizerOptions = dataclasses.field(default_factory=OptimizerOptions)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,7 +33,7 @@ class GeneratorTraining:
     batch_size: int
     class_dropout: float = 0.1
     ema_decay: float = 0.9999
-    optimizer: OptimizerOptions = OptimizerOptions()
+    optimizer: OptimizerOptions = dataclasses.field(default_factory=OptimizerOptions)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -84,28 +84,33 @@ def cache_latents(
 def _encode_all(
     source: VideoSource, encode: Callable[[jax.Array], jax.Array]
 ) -> dict[str, np.ndarray]:
-    moments, lengths, names, labels, rates = [], [], [], [], []
+    moments, facts = [], []
+    waiting: list[np.ndarray] = []
+
+    def encode_waiting(count: int) -> None:
+        """Encodes the first `count` frames, in calls of one shape so that one is compiled."""
+        chunk = np.stack(waiting[:count])
+        padded = np.resize(chunk, (_FRAMES_PER_CALL, *chunk.shape[1:]))
+        moments.append(jax.device_get(encode(padded))[:count].astype(np.float16))
+        del waiting[:count]
+
     with Progress("encoding the data set", len(source), 0) as progress:
         for index in range(len(source)):
             video = source[index]
-            frames = video.read(range(video.num_frames))
-            for start in range(0, len(frames), _FRAMES_PER_CALL):
-                chunk = frames[start : start + _FRAMES_PER_CALL]
-                # Every call has one shape, so that it is compiled once.
-                padded = np.resize(chunk, (_FRAMES_PER_CALL, *chunk.shape[1:]))
-                encoded = jax.device_get(encode(padded))[: len(chunk)]
-                moments.append(encoded.astype(np.float16))
-            lengths.append(len(frames))
-            names.append(video.video_id)
-            labels.append(video.label)
-            rates.append(video.fps)
+            facts.append((video.num_frames, video.video_id, video.label, video.fps))
+            waiting.extend(video.read(range(video.num_frames)))
+            while len(waiting) >= _FRAMES_PER_CALL:
+                encode_waiting(_FRAMES_PER_CALL)
             progress.update(index + 1)
+    if waiting:
+        encode_waiting(len(waiting))
+    lengths, names, labels, rates = (np.array(column) for column in zip(*facts, strict=True))
     return {
         "moments": np.concatenate(moments),
-        "lengths": np.array(lengths),
-        "video_id": np.array(names),
-        "label": np.array(labels),
-        "fps": np.array(rates),
+        "lengths": lengths,
+        "video_id": names,
+        "label": labels,
+        "fps": rates,
     }
 
 

@@ -25,6 +25,7 @@ from glober_jax.training.metrics import MetricsWriter, Progress
 from glober_jax.training.state import TrainState
 
 Batch = dict[str, jax.Array]
+StepFunction = Callable[[TrainState, Any, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +50,10 @@ class Stage:
     """What the loop needs to know of a stage.
 
     `create(constants)` is pure and makes a fresh state; `measure()` computes those constants from
-    data, once per run; `constant_shapes` are their abstract values. `step(state, frozen, batch)`
-    is pure; `frozen` are parameters that the stage reads and never changes. `batches(start)`
-    yields this process's rows of the global batches from step `start` on.
+    data, once per run; `constant_shapes` are their abstract values. `programs` are pure functions
+    (state, frozen, batch) -> (state, metrics), each in force from its step on, ascending from 0;
+    `frozen` are parameters that the stage reads and never changes. `batches(start)` yields this
+    process's rows of the global batches from step `start` on.
     """
 
     name: str
@@ -59,7 +61,7 @@ class Stage:
     create: Callable[[dict[str, Any]], TrainState]
     measure: Callable[[], dict[str, Any]]
     constant_shapes: dict[str, Any]
-    step: Callable[[TrainState, Any, Batch], tuple[TrainState, dict[str, jax.Array]]]
+    programs: tuple[tuple[int, StepFunction], ...]
     frozen: Any
     batches: Callable[[int], Iterator[dict[str, np.ndarray]]]
     preview: Callable[[TrainState], Preview]
@@ -95,17 +97,25 @@ class StopRequest:
         sys.exit(0)
 
 
-def jit_step(stage: Stage, mesh: Mesh) -> Callable[..., Any]:
-    """`stage.step` compiled for the mesh: state in its shards and donated, batch over the mesh."""
-    abstract = jax.eval_shape(stage.create, stage.constant_shapes)
-    state = tree_shardings(abstract, mesh)
-    frozen = tree_shardings(stage.frozen, mesh)
-    return jax.jit(
-        stage.step,
-        in_shardings=(state, frozen, batch_sharding(mesh)),
-        out_shardings=(state, replicated(mesh)),
-        donate_argnums=0,
-    )
+def compile_programs(stage: Stage, mesh: Mesh) -> Callable[[int], Callable[..., Any]]:
+    """The jitted program in force at a step: state in its shards and donated, batch over the mesh.
+
+    Each is compiled when it is first called.
+    """
+    state = tree_shardings(jax.eval_shape(stage.create, stage.constant_shapes), mesh)
+    jitted = [
+        (
+            first_step,
+            jax.jit(
+                program,
+                in_shardings=(state, tree_shardings(stage.frozen, mesh), batch_sharding(mesh)),
+                out_shardings=(state, replicated(mesh)),
+                donate_argnums=0,
+            ),
+        )
+        for first_step, program in stage.programs
+    ]
+    return lambda step: [program for first_step, program in jitted if first_step <= step][-1]
 
 
 def run_stage(
@@ -128,7 +138,7 @@ def run_stage(
         if start >= stage.total_steps:
             return state
         writer.discard_after(stage.name, start if start > 0 else -1)
-        step_fn = jit_step(stage, mesh)
+        program_at = compile_programs(stage, mesh)
         frozen = jax.device_put(stage.frozen, tree_shardings(stage.frozen, mesh))
         batches = stage.batches(start)
         enabled = jax.process_index() == 0
@@ -145,7 +155,7 @@ def run_stage(
                         stop.exit(f"SIGTERM: {stage.name} saved at step {step}")
                 batch = put_batch(next(batches), mesh)
                 with jax.transfer_guard("disallow"):
-                    state, metrics = step_fn(state, frozen, batch)
+                    state, metrics = program_at(step)(state, frozen, batch)
                 log.step(step + 1, metrics)
             log.flush()
             log.preview(stage.total_steps, stage.preview(state))

@@ -58,7 +58,10 @@ def by_network(
     """One transformation that gives each network its group's optimizer and gradient norm."""
 
     def labels(params: Params) -> dict[str, Any]:
-        return {name: jax.tree.map(lambda _: group_of[name], tree) for name, tree in params.items()}
+        return {
+            name: jax.tree.map(lambda _, group=group_of[name]: group, tree)
+            for name, tree in params.items()
+        }
 
     return optax.partition(dict(optimizers), labels)
 
