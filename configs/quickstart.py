@@ -4,7 +4,7 @@
 
 or, in an environment with requirements.txt installed:
 
-    python -m glober_jax.prepare synthetic_sky --output=data/synthetic_sky
+    python -m glober_jax.prepare synthetic_sky --output=data/synthetic_sky --size=32
     python -m glober_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
 """
 
@@ -12,8 +12,9 @@ import ml_collections
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-    """`arg` is not used here."""
-    del arg
+    """There is one size: `arg` must be empty."""
+    if arg:
+        raise ValueError(f"configs/quickstart.py takes no argument, not ':{arg}'")
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.dtype = "float32"
@@ -35,6 +36,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "multipliers": (1, 2, 4),
             "blocks_per_level": 1,
             "latent_channels": 4,
+            "initial_log_variance": -6.0,
             "groups": 8,
         },
         "video_encoder": {
@@ -42,6 +44,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "multipliers": (1,),
             "blocks_per_level": 2,
             "global_channels": 16,
+            "initial_log_variance": -4.0,
             "head_dim": 32,
             "groups": 8,
         },
@@ -76,7 +79,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "beta_start": 0.00085,
         "beta_end": 0.0120,
         "prediction": "v",
-        "min_snr_gamma": 5.0,
+        "min_snr_gamma": 0.0,
     }
     config.generator_diffusion = {
         "num_timesteps": 1000,

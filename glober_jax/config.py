@@ -67,8 +67,8 @@ _DERIVED = {
 }
 
 
-def parse(config: ml_collections.ConfigDict | Mapping[str, Any]) -> Experiment:
-    """Checks a whole config.
+def parse(config: Mapping[str, Any] | ml_collections.ConfigDict) -> Experiment:
+    """Checks a whole config, given as plain values (`to_dict()`, or read back from JSON).
 
     Raises:
       UserError: an unknown or missing key, a value of another type, or sizes that cannot work

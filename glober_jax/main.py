@@ -27,7 +27,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 def main(argv: Sequence[str]) -> None:
     if argv:
         raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
-    experiment = config.parse(_CONFIG.value)
+    experiment = config.parse(cli.config_value(_CONFIG))
     run.run(experiment, epath.Path(_WORKDIR.value), None if _STAGE.value == "all" else _STAGE.value)
 
 

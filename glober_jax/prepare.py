@@ -19,8 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
-from absl import flags, logging
-from tqdm import tqdm
+from absl import flags
 
 from glober_jax import cli
 from glober_jax.data.datasets.output_folder import (
@@ -39,6 +38,7 @@ from glober_jax.data.datasets.video_folder import (
     write_video_folder,
 )
 from glober_jax.errors import UserError
+from glober_jax.progress import Progress
 
 _COMMON_FLAGS = ("output", "overwrite")
 _MOST_LISTED = 20
@@ -66,8 +66,8 @@ def prepare_video_folder(
     total = sum(item.num_bytes() for item in items)
 
     def write(folder: Path) -> Report:
-        with tqdm(total=total, unit="B", unit_scale=True, desc="decoding") as bar:
-            return write_video_folder(options, items, rejections, folder, bar.update)
+        with Progress("decoding", total, unit="byte") as progress:
+            return write_video_folder(options, items, rejections, folder, progress.advance)
 
     _make(wanted, output, write)
     return True
@@ -83,8 +83,8 @@ def prepare_synthetic_sky(
     total = options.num_videos + options.num_test_videos
 
     def write(folder: Path) -> Report:
-        with tqdm(total=total, unit="video", desc="drawing") as bar:
-            return write_synthetic_sky(options, folder, bar.update)
+        with Progress("drawing", total, unit="video") as progress:
+            return write_synthetic_sky(options, folder, progress.advance)
 
     _make(wanted, output, write)
     return True
@@ -193,8 +193,6 @@ def main(arguments: Sequence[str]) -> None:
             f"say what to prepare, {' or '.join(_COMMANDS)}{given}: "
             "python -m glober_jax.prepare synthetic_sky --output=DIR (see --help)"
         )
-    # TFDS reports every shard it writes, in the middle of the progress bar.
-    logging.set_verbosity(logging.WARNING)
     options_class, prepare = _COMMANDS[arguments[0]]
     options = options_class(**_options_from_flags(arguments[0], options_class))
     prepare(options, local_folder(flags.FLAGS.output), overwrite=flags.FLAGS.overwrite)

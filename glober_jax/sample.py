@@ -23,10 +23,10 @@ from glober_jax.diffusion.samplers import sampling_timesteps
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.parallel.mesh import make_mesh
+from glober_jax.progress import Progress
 from glober_jax.sampling.decode import SamplingOptions, VideoSampler
 from glober_jax.sampling.generate import FeatureSampler
 from glober_jax.sampling.write import versions, write_samples
-from glober_jax.training.metrics import Progress
 from glober_jax.training.trained import load_classes, load_feature_model, load_frame_model
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir that glober_jax.main trained")
@@ -133,7 +133,7 @@ def _make_videos(
     features = generate(feature_model, labels, _SEED.value)
     sampler = VideoSampler(networks, experiment.diffusion, options, mesh)
     total = len(labels) * len(index)
-    with Progress("decoding frames", total, 0) as progress:
+    with Progress("decoding", total, unit="frame") as progress:
         videos = sampler.decode(frame_model, features, index, _SEED.value, progress.update)
     return videos, {"autoencoder": frame_step, "generator": feature_step}
 

@@ -40,13 +40,15 @@ class FrameCodec(nn.Module):
 
     `encode`: [B, H, W, 3] in [-1, 1] -> moments [B, h, w, 2 Z] (mean, then log-variance).
     `decode`: latents [B, h, w, Z] -> frames [B, H, W, 3], about [-1, 1], not clipped.
-    Both are differentiable; the latents are the posterior's own scale (see `ChannelScale`).
+    `initial_log_variance` is about that of the posterior before training. Both maps are
+    differentiable; the latents are the posterior's own scale (see `ChannelScale`).
     """
 
     channels: int = 128
     multipliers: Sequence[int] = (1, 2, 4, 4)
     blocks_per_level: int = 2
     latent_channels: int = 4
+    initial_log_variance: float = 0.0
     groups: int = 32
     dtype: DTypeLike = jnp.float32
 
@@ -66,7 +68,12 @@ class FrameCodec(nn.Module):
             blocks_per_level=self.blocks_per_level, out_channels=2 * self.latent_channels, **options
         )
         self.decoder = _Decoder(blocks_per_level=self.blocks_per_level + 1, **options)
-        self.to_moments = Dense(2 * self.latent_channels, dtype=self.dtype)
+        halves = jnp.array([0.0, self.initial_log_variance])
+        self.to_moments = Dense(
+            2 * self.latent_channels,
+            bias_init=lambda key, shape, dtype: halves.repeat(shape[0] // 2).astype(dtype),
+            dtype=self.dtype,
+        )
         self.from_latents = Dense(self.latent_channels, dtype=self.dtype)
 
     def encode(self, frames_BHWC: jax.Array) -> jax.Array:

@@ -140,6 +140,7 @@ class Dense(nn.Module):
     channels: int
     zero_init: bool = False
     use_bias: bool = True
+    bias_init: nn.initializers.Initializer = zeros
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -147,6 +148,7 @@ class Dense(nn.Module):
         return nn.Dense(
             self.channels,
             use_bias=self.use_bias,
+            bias_init=self.bias_init,
             kernel_init=zeros if self.zero_init else uniform_fan_in,
             dtype=self.dtype,
             name="dense",

@@ -7,6 +7,7 @@ G = 16: latents [B, 8, 32, 32, 4] -> global feature [B, 16, 16, 16].
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -25,12 +26,17 @@ from glober_jax.models.layers import (
 
 
 class VideoEncoder(nn.Module):
-    """Key-frame latents [B, K, h, w, Z] -> Gaussian over global features [B, H, W, G]."""
+    """Key-frame latents [B, K, h, w, Z] -> Gaussian over global features [B, H, W, G].
+
+    `initial_log_variance` is that of the posterior before training: 0, as published, starts with
+    noise as large as the prior, which short runs spend most of their steps unlearning.
+    """
 
     channels: int = 320
     multipliers: Sequence[int] = (1, 2)
     blocks_per_level: int = 2
     global_channels: int = 16
+    initial_log_variance: float = 0.0
     head_dim: int = 64
     groups: int = 32
     dtype: DTypeLike = jnp.float32
@@ -49,8 +55,9 @@ class VideoEncoder(nn.Module):
                 h = self._block(h, multiplier * self.channels, f"level{level}_block{block}")
             if level < len(self.multipliers) - 1:
                 h = Conv3D(h.shape[-1], stride=2, dtype=self.dtype, name=f"level{level}_down")(h)
-        mean = self._head(h, "mean", zero_init=False)
-        log_variance = self._head(h, "log_variance", zero_init=True)
+        mean = self._head(h, "mean")
+        constant = nn.initializers.constant(self.initial_log_variance)
+        log_variance = self._head(h, "log_variance", zero_init=True, bias_init=constant)
         return Gaussian.from_moments(jnp.concatenate([mean, log_variance], -1))
 
     def _block(self, h_BTHWC: jax.Array, channels: int, name: str) -> jax.Array:
@@ -62,9 +69,9 @@ class VideoEncoder(nn.Module):
         h = h.reshape(batch, frames, *h.shape[1:])
         return TemporalAttention(self.head_dim, self.groups, self.dtype, name=f"{name}_temporal")(h)
 
-    def _head(self, h_BTHWC: jax.Array, name: str, zero_init: bool) -> jax.Array:
+    def _head(self, h_BTHWC: jax.Array, name: str, **init: Any) -> jax.Array:
         """Moments are read off the learned frame; the norm still sees every frame."""
         h = Conv3D(self.global_channels, dtype=self.dtype, name=f"{name}_conv")(h_BTHWC)
         h = GroupNorm(self.groups, axes=(1, 2, 3), dtype=self.dtype, name=f"{name}_norm")(h)
-        out = Dense(self.global_channels, zero_init=zero_init, dtype=self.dtype, name=f"{name}_out")
+        out = Dense(self.global_channels, dtype=self.dtype, name=f"{name}_out", **init)
         return out(nn.silu(h[:, 0]))

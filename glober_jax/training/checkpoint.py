@@ -66,6 +66,10 @@ class StageCheckpoints:
             force=True,
         )
 
+    def wait(self) -> None:
+        """Returns when everything saved so far is on disk."""
+        self._manager.wait_until_finished()
+
     def restore(self, abstract_state: Any, mesh: Mesh) -> Any:
         """The newest state, laid out on `mesh`, whatever mesh it was saved from."""
         target = jax.tree.map(

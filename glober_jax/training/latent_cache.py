@@ -15,7 +15,7 @@ import numpy as np
 from etils import epath
 
 from glober_jax.data.source import VideoSource
-from glober_jax.training.metrics import Progress
+from glober_jax.progress import Progress
 
 _FRAMES_PER_CALL = 64
 
@@ -94,7 +94,7 @@ def _encode_all(
         moments.append(jax.device_get(encode(padded))[:count].astype(np.float16))
         del waiting[:count]
 
-    with Progress("encoding the data set", len(source), 0) as progress:
+    with Progress("encoding the data set", len(source), unit="video") as progress:
         for index in range(len(source)):
             video = source[index]
             facts.append((video.num_frames, video.video_id, video.label, video.fps))

@@ -20,8 +20,9 @@ from jax.sharding import Mesh
 
 from glober_jax.errors import UserError
 from glober_jax.parallel.mesh import batch_sharding, put_batch, replicated, tree_shardings
+from glober_jax.progress import Progress
 from glober_jax.training.checkpoint import StageCheckpoints
-from glober_jax.training.metrics import MetricsWriter, Progress
+from glober_jax.training.metrics import MetricsWriter
 from glober_jax.training.state import TrainState
 
 Batch = dict[str, jax.Array]
@@ -151,7 +152,7 @@ def run_stage(
                     log.flush()
                     checkpoints.save(step, state)
                     if stop.requested:
-                        checkpoints.close()
+                        checkpoints.wait()
                         stop.exit(f"SIGTERM: {stage.name} saved at step {step}")
                 batch = put_batch(next(batches), mesh)
                 with jax.transfer_guard("disallow"):

@@ -1,10 +1,7 @@
 """The log must survive a kill, hold valid JSON and be readable by TensorBoard."""
 
-import contextlib
 import json
 import math
-import os
-import termios
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +11,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from glober_jax.errors import UserError
-from glober_jax.training import metrics
 from glober_jax.training.curves import plot_curves
-from glober_jax.training.metrics import MetricsWriter, Progress, read_metrics
+from glober_jax.training.metrics import MetricsWriter, read_metrics
 
 
 def log_steps(folder: epath.PathLike, stage: str, steps: range) -> None:
@@ -27,16 +23,6 @@ def log_steps(folder: epath.PathLike, stage: str, steps: range) -> None:
 
 def steps_of(folder: Path, stage: str) -> list[int]:
     return [r["step"] for r in read_metrics(folder / "metrics.jsonl") if r["stage"] == stage]
-
-
-def read_to_hangup(terminal: int) -> str:
-    """Everything written to a pseudo-terminal whose other end is closed; closes this end."""
-    chunks = []
-    with contextlib.suppress(OSError):
-        while chunk := os.read(terminal, 65536):
-            chunks.append(chunk)
-    os.close(terminal)
-    return b"".join(chunks).decode()
 
 
 def test_scalars_reach_json_lines_and_tensorboard(tmp_path: Path) -> None:
@@ -83,15 +69,12 @@ def test_not_finite_values_are_null(tmp_path: Path) -> None:
     assert (record["loss"], record["kl"], record["psnr"]) == (None, None, 1.0)
 
 
-def test_only_the_enabled_process_writes(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_only_the_enabled_process_writes(tmp_path: Path) -> None:
     with MetricsWriter(tmp_path / "logs", enabled=False) as writer:
         writer.discard_after("codec", 0)
         writer.write_scalars("codec", 1, {"loss": 1.0})
         writer.write_image("codec", 1, "sheet", np.zeros((2, 2, 3), np.uint8))
-    with Progress("codec", 10, 0, enabled=False) as progress:
-        progress.update(10, {"loss": 1.0})
     assert not (tmp_path / "logs").exists()
-    assert capsys.readouterr().err == ""
 
 
 def test_reserved_names_and_unwritable_folders_are_refused(tmp_path: Path) -> None:
@@ -114,36 +97,6 @@ def test_remote_logs_are_uploaded_and_continued(
     folder = tmp_path / "bucket" / "run" / "logs"
     assert steps_of(folder, "codec") == [1, 2, 3, 4, 5]
     assert len(list(folder.glob("events.*"))) == 2
-
-
-def test_progress_off_a_terminal_stays_short(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    clock = iter(np.arange(10_000) * 0.1)
-    monkeypatch.setattr(metrics.time, "monotonic", lambda: float(next(clock)))
-    with Progress("codec", 2000, 1000) as progress:
-        for step in range(1001, 2001):
-            progress.update(step, {"a": 1, "b": 2, "c": 3, "d": 4, "the_loss": 0.25})
-    lines = capsys.readouterr().err.splitlines()
-    # 1000 updates in 100 s: the first, one every 15 s, and the last.
-    assert len(lines) == 2 + 6
-    assert lines[0].startswith("codec 1001/2000 (50%)") and "ETA" not in lines[0]
-    assert "10 steps/s, ETA 01:24 | the_loss 0.25, a 1, b 2, c 3" in lines[1]
-    assert "d 4" not in lines[1]
-    assert lines[-1].startswith("codec 2000/2000 (100%)")
-
-
-def test_progress_on_a_terminal_is_one_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    reader, terminal = os.openpty()
-    with os.fdopen(terminal, "w") as stderr:
-        monkeypatch.setattr("sys.stderr", stderr)
-        termios.tcsetwinsize(terminal, (24, 100))
-        with Progress("codec", 20, 10) as progress:
-            progress.update(15, {"loss": 0.5})
-            progress.update(20)
-    shown = read_to_hangup(reader)
-    assert "codec" in shown and "20/20" in shown and "loss 0.5" in shown
-    assert shown.count("\n") == 1
 
 
 def test_curves_are_drawn_for_every_stage(tmp_path: Path) -> None:

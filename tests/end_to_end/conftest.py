@@ -1,0 +1,78 @@
+"""The commands as a person starts them, one tiny data set, and one run trained on it."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+_REPOSITORY = Path(__file__).parents[2]
+_CONFIG = Path(__file__).parent / "tiny_config.py"
+
+
+@dataclasses.dataclass(frozen=True)
+class Commands:
+    """Starts `python -m glober_jax.<name>` in the repository, as its README says.
+
+    All processes share a compilation cache: what one compiled the next one loads.
+    """
+
+    environment: dict[str, str]
+    data: Path
+
+    def train_flags(self, workdir: Path, config: Path | str = _CONFIG) -> list[str]:
+        """The flags of the one training command of these tests."""
+        return [f"--config={config}", f"--workdir={workdir}", f"--config.data.dir={self.data}"]
+
+    def run(self, name: str, *flags: str, devices: int = 1) -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end, on that many (pretended) devices."""
+        count = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        return subprocess.run(
+            self._arguments(name, flags),
+            cwd=_REPOSITORY,
+            env=self.environment | (count if devices > 1 else {}),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    def start(self, name: str, *flags: str, stderr: IO[str]) -> subprocess.Popen[str]:
+        """Starts a command and returns at once."""
+        return subprocess.Popen(
+            self._arguments(name, flags), cwd=_REPOSITORY, env=self.environment, stderr=stderr
+        )
+
+    def _arguments(self, name: str, flags: tuple[str, ...]) -> list[str]:
+        return [sys.executable, "-m", f"glober_jax.{name}", *flags]
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Commands:
+    """Commands on a prepared data set: 8 training and 4 test skies of 12 frames at 16 pixels."""
+    # Flags that other tests force on XLA would change how many devices the commands see.
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    environment |= {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    commands = Commands(environment, data=tmp_path_factory.mktemp("sky"))
+    prepared = commands.run(
+        "prepare", "synthetic_sky", f"--output={commands.data}", "--num_videos=8",
+        "--num_test_videos=4", "--num_frames=12", "--size=16",
+    )  # fmt: skip
+    assert prepared.returncode == 0, prepared.stderr
+    return commands
+
+
+@pytest.fixture(scope="session")
+def finished(commands: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workdir of a run that nothing interrupted; not to be modified."""
+    workdir = tmp_path_factory.mktemp("finished")
+    trained = commands.run("main", *commands.train_flags(workdir))
+    assert trained.returncode == 0, trained.stderr
+    return workdir

@@ -1,0 +1,44 @@
+"""Every stage of the quick start at the smallest size that still has all its parts, for tests."""
+
+import ml_collections
+
+from configs import quickstart
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+    """`arg` is "" for synthetic skies with their classes or "unlabelled" for plain videos."""
+    config = quickstart.get_config()
+    # 16x16x3 pixels -> 8x8x4 latents -> an 8x8x4 global feature.
+    config.frame_size = 16
+    config.clip.update({"num_frames": 8, "num_key_frames": 2, "num_target_frames": 2})
+    model = config.model
+    model.frame_codec.update({"channels": 8, "multipliers": (1, 2), "groups": 4})
+    model.video_encoder.update(
+        {"channels": 8, "blocks_per_level": 1, "global_channels": 4, "head_dim": 8, "groups": 4}
+    )
+    model.frame_features.update({"index_slots": 2, "head_dim": 8, "groups": 4})
+    model.global_tokens.width = 8
+    model.unet.update(
+        {"channels": 8, "multipliers": (1,), "attention_levels": (0,), "heads": 2, "groups": 4}
+    )
+    model.discriminator.update(
+        {
+            "channels": 8,
+            "multipliers": (1, 2),
+            "temporal_levels": (1,),
+            "spatial_levels": (1,),
+            "head_dim": 8,
+            "groups": 4,
+        }
+    )
+    model.generator.update({"width": 16, "depth": 1, "heads": 2, "context_width": 8})
+    if arg == "unlabelled":
+        model.generator.num_classes = 0
+
+    for stage, steps in {"codec": 8, "autoencoder": 8, "generator": 6}.items():
+        config[stage].update({"steps": steps, "batch_size": 4})
+        config[stage].optimizer.update({"learning_rate": 1e-2, "warmup_steps": 1})
+    config.autoencoder.adversarial.update({"start_step": 4, "warmup_steps": 2, "clip_stride": 2})
+    config.loop.update({"log_every": 1, "preview_every": 4, "checkpoint_every": 2})
+    config.sampling.steps = 2
+    return config

@@ -1,0 +1,118 @@
+"""A whole experiment small enough to compile in seconds, and parameters that hide nothing.
+
+16x16 frames, 8x8 latents, a 4x4 global feature, 16 channels in groups of four: with one channel
+per group a norm would erase the embeddings of time and index. Every mechanism is on: a codec with
+two levels, a UNet and an encoder that halve once, classes, an adversary that starts late and
+judges every second clip.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from configs import quickstart
+from glober_jax.experiment import Experiment
+from glober_jax.models.latents import ChannelScale
+from glober_jax.models.networks import Networks, Params
+
+FIXTURES = Path(__file__).parent / "fixtures"
+ALL_NETWORKS = (
+    "frame_codec",
+    "video_encoder",
+    "frame_features",
+    "global_tokens",
+    "unet",
+    "discriminator",
+    "generator",
+)
+
+
+def tiny_config() -> ml_collections.ConfigDict:
+    """The quick start with narrow networks and a few steps; `data.dir` has to be set."""
+    config = quickstart.get_config()
+    config.frame_size = 16
+    config.clip.update({"num_frames": 16, "num_key_frames": 4, "num_target_frames": 3})
+    model = config.model
+    model.frame_codec.update({"channels": 8, "multipliers": (1, 2), "groups": 4})
+    model.video_encoder.update(
+        {"channels": 16, "multipliers": (1, 2), "blocks_per_level": 1, "head_dim": 8, "groups": 4}
+    )
+    model.frame_features.update({"index_slots": 16, "head_dim": 8, "groups": 4})
+    model.global_tokens.width = 16
+    model.unet.update({"channels": 16, "heads": 2, "groups": 4})
+    model.discriminator.update(
+        {
+            "channels": 8,
+            "multipliers": (1, 2),
+            "temporal_levels": (1,),
+            "spatial_levels": (1,),
+            "head_dim": 8,
+            "groups": 4,
+        }
+    )
+    model.generator.update({"width": 32, "depth": 2, "heads": 2, "context_width": 16})
+    for stage in ("codec", "autoencoder", "generator"):
+        config[stage].update({"steps": 4, "batch_size": 8})
+        config[stage].optimizer.update({"warmup_steps": 1})
+    config.autoencoder.adversarial.update({"weight": 0.1, "start_step": 1, "warmup_steps": 2})
+    config.loop.update({"log_every": 1, "preview_every": 0, "checkpoint_every": 2})
+    config.sampling.update({"steps": 2, "noise": "frame", "chunk_frames": 16})
+    return config
+
+
+def perturbed(params: Any, key: jax.Array, scale: float = 0.05) -> Any:
+    """The same tree with `scale` * normal noise added to every leaf.
+
+    Zero-initialised last layers stop gradients and make every residual branch the identity, so a
+    test on fresh parameters sees nothing of what lies behind them.
+    """
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(leaf + scale * rng.standard_normal(leaf.shape), leaf.dtype), params
+    )
+
+
+def drawn_params(networks: Networks, names: tuple[str, ...], seed: int = 0) -> Params:
+    """Random parameters without a compilation: kernels by fan-in, norms about 1, then perturbed."""
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(lambda: networks.init_all(names, jax.random.key(0)))
+
+    def draw(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        if path[-1].key == "scale":
+            return np.ones(leaf.shape, np.float32)
+        fan_in = max(int(np.prod(leaf.shape[:-1])), 1)
+        width = fan_in**-0.5 if path[-1].key == "kernel" else 0.5 * (leaf.ndim > 1)
+        return (width * rng.standard_normal(leaf.shape)).astype(np.float32)
+
+    return perturbed(jax.tree_util.tree_map_with_path(draw, shapes), jax.random.key(seed))
+
+
+def tiny_batch(experiment: Experiment, seed: int = 0) -> dict[str, np.ndarray]:
+    """A random global batch of the autoencoder stage: uint8 frames, indices and labels."""
+    rng = np.random.default_rng(seed)
+    clip, size = experiment.clip, experiment.networks.frame_size
+    batch = experiment.autoencoder.batch_size
+
+    def frames(count: int) -> np.ndarray:
+        return rng.integers(0, 256, (batch, count, size, size, 3), np.uint8)
+
+    positions = [
+        np.sort(rng.choice(clip.num_frames, clip.num_target_frames, replace=False))
+        for _ in range(batch)
+    ]
+    return {
+        "key_frames": frames(clip.num_key_frames),
+        "target_frames": frames(clip.num_target_frames),
+        "target_index": (np.stack(positions) / clip.num_frames).astype(np.float32),
+        "label": rng.integers(0, 4, batch).astype(np.int32),
+    }
+
+
+def tiny_latent_scale(experiment: Experiment) -> ChannelScale:
+    """A scale that is not the identity."""
+    channels = experiment.networks.latent_shape[-1]
+    return ChannelScale(jnp.linspace(-0.2, 0.3, channels), jnp.linspace(0.8, 1.5, channels))
