@@ -30,25 +30,25 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.clip = {"num_frames": 16, "num_key_frames": 4, "num_target_frames": 4, "stride": 1}
 
     config.model = {
-        # 32x32x3 pixels -> 8x8x4 latents -> an 8x8x16 global feature for all 16 frames.
+        # 32x32x3 pixels -> 8x8x4 latents -> a 4x4x16 global feature for all 16 frames.
         "frame_codec": {
             "channels": 24,
             "multipliers": (1, 2, 4),
             "blocks_per_level": 1,
             "latent_channels": 4,
             "initial_log_variance": -6.0,
-            "groups": 8,
+            "groups": 2,
         },
         "video_encoder": {
             "channels": 64,
-            "multipliers": (1,),
-            "blocks_per_level": 2,
+            "multipliers": (1, 2),
+            "blocks_per_level": 1,
             "global_channels": 16,
             "initial_log_variance": -4.0,
             "head_dim": 32,
-            "groups": 8,
+            "groups": 4,
         },
-        "frame_features": {"index_slots": 4, "head_dim": 32, "groups": 8},
+        "frame_features": {"index_slots": 4, "head_dim": 32, "groups": 4},
         "global_tokens": {"width": 64},
         "unet": {
             "channels": 64,
@@ -56,7 +56,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "blocks_per_level": 1,
             "attention_levels": (1,),
             "heads": 4,
-            "groups": 8,
+            "groups": 4,
         },
         "discriminator": {
             "channels": 16,
@@ -64,7 +64,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "temporal_levels": (1, 2),
             "spatial_levels": (2,),
             "head_dim": 16,
-            "groups": 8,
+            "groups": 4,
         },
         "generator": {
             "width": 128,
@@ -78,7 +78,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "num_timesteps": 1000,
         "beta_start": 0.00085,
         "beta_end": 0.0120,
-        "prediction": "v",
+        "prediction": "x0",
         "min_snr_gamma": 0.0,
     }
     config.generator_diffusion = {
@@ -107,11 +107,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "steps": 450,
         "batch_size": 8,
         "kl_weight": 1e-6,
-        "domain_dropout": 0.1,
-        "key_dropout": 0.1,
+        "domain_dropout": 0.05,
+        "key_dropout": 0.05,
         "ema_decay": 0.99,
         "optimizer": {
-            "learning_rate": 1e-3,
+            "learning_rate": 2e-3,
             "warmup_steps": 20,
             "decay": "cosine",
             "weight_decay": 0.0,

@@ -80,7 +80,7 @@ class Progress:
             self._bar.set_postfix_str(self._text, refresh=False)
             self._bar.update(step - self._bar.n)
 
-    def advance(self, count: int) -> None:
+    def advance(self, count: int = 1) -> None:
         """Says that `count` more are done."""
         self._done += count
         self.update(self._done)

@@ -1,12 +1,22 @@
 """The tiny experiment and its parameters, made once for all tests."""
 
+import jax
 import pytest
 
 from glober_jax.config import parse
 from glober_jax.experiment import Experiment
 from glober_jax.models.networks import Networks, Params
 from glober_jax.sampling.decode import FrameModel
-from tests.tiny import ALL_NETWORKS, drawn_params, tiny_config, tiny_latent_scale
+from tests.tiny import (
+    ALL_NETWORKS,
+    drawn_params,
+    single_level_config,
+    tiny_config,
+    tiny_latent_scale,
+)
+
+# Tests compile much and run little: half the compile time for twice the (tiny) run time.
+jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="session")
@@ -27,5 +37,13 @@ def params(networks: Networks) -> Params:
 
 
 @pytest.fixture(scope="session")
-def frame_model(experiment: Experiment, params: Params) -> FrameModel:
-    return FrameModel(params, tiny_latent_scale(experiment))
+def small_experiment() -> Experiment:
+    """`tests.tiny.single_level_config`, checked."""
+    return parse(single_level_config())
+
+
+@pytest.fixture(scope="session")
+def small_model(small_experiment: Experiment) -> FrameModel:
+    """Random parameters of every network of `small_experiment`."""
+    params = drawn_params(small_experiment.networks, ALL_NETWORKS)
+    return FrameModel(params, tiny_latent_scale(small_experiment))

@@ -24,7 +24,7 @@ def recorded_pairs(step: str) -> np.ndarray:
 
 
 def test_pairs_are_the_published_ones_in_the_published_order() -> None:
-    """Fails when frames of different clips or the wrong two frames meet (broken: two kinds swapped).
+    """Fails when frames of different clips or the wrong two meet (broken: two kinds swapped).
 
     The recorded discriminator judges all six kinds, the recorded generator kinds 1 to 3.
     """

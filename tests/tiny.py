@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from jax.sharding import AxisType, Mesh
 
 from configs import quickstart
 from glober_jax.experiment import Experiment
@@ -64,6 +65,24 @@ def tiny_config() -> ml_collections.ConfigDict:
     return config
 
 
+def single_level_config() -> ml_collections.ConfigDict:
+    """The tiny config without the levels that halve maps: for tests that compile gradients."""
+    config = tiny_config()
+    config.frame_size = 8
+    model = config.model
+    model.video_encoder.multipliers = (1,)
+    model.unet.update({"multipliers": (1,), "attention_levels": ()})
+    model.discriminator.update({"multipliers": (1,), "temporal_levels": (0,), "spatial_levels": ()})
+    return config
+
+
+def mesh_of(data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
+    """A mesh of the first devices, however many there are: `make_mesh` wants all of them."""
+    devices = jax.devices()[: data * fsdp * tensor]
+    axes, types = ("data", "fsdp", "tensor"), (AxisType.Auto,) * 3
+    return jax.make_mesh((data, fsdp, tensor), axes, axis_types=types, devices=devices)
+
+
 def perturbed(params: Any, key: jax.Array, scale: float = 0.05) -> Any:
     """The same tree with `scale` * normal noise added to every leaf.
 
@@ -110,6 +129,18 @@ def tiny_batch(experiment: Experiment, seed: int = 0) -> dict[str, np.ndarray]:
         "target_index": (np.stack(positions) / clip.num_frames).astype(np.float32),
         "label": rng.integers(0, 4, batch).astype(np.int32),
     }
+
+
+def with_moments(batch: dict[str, np.ndarray], experiment: Experiment) -> dict[str, np.ndarray]:
+    """The batch with random cached codec moments in place of its frames."""
+    rng = np.random.default_rng(0)
+    height, width, channels = experiment.networks.latent_shape
+
+    def moments(frames: np.ndarray) -> np.ndarray:
+        shape = (*frames.shape[:2], height, width, 2 * channels)
+        return rng.standard_normal(shape).astype(np.float32)
+
+    return batch | {name: moments(batch[name]) for name in ("key_frames", "target_frames")}
 
 
 def tiny_latent_scale(experiment: Experiment) -> ChannelScale:

@@ -132,6 +132,9 @@ class StoredVideos:
             self._records = self._open()
         try:
             record = self._records[index]
+            if record["video_id"] is None:
+                # What a shard cut short gives for the records it lost.
+                raise DecodeError("the record is empty")
         except (RuntimeError, DecodeError) as error:
             raise UserError(
                 f"record {index} of the {self._split} split cannot be read, its shard "

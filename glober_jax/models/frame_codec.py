@@ -138,9 +138,7 @@ class _Decoder(nn.Module):
 
 
 def _block(parent: _Encoder | _Decoder, channels: int, name: str) -> ResBlock:
-    return ResBlock(
-        channels, parent.groups, eps=1e-6, zero_init=False, dtype=parent.dtype, name=name
-    )
+    return ResBlock(channels, parent.groups, eps=1e-6, dtype=parent.dtype, name=name)
 
 
 def _middle(parent: _Encoder | _Decoder, h: jax.Array) -> jax.Array:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 zeros = nn.initializers.zeros_init()
-uniform_fan_in = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+lecun_normal = nn.initializers.lecun_normal()
 # Zero-initialised last layers make every residual branch start as the identity.
 
 
@@ -106,7 +106,7 @@ class Conv(nn.Module):
             (self.kernel, self.kernel),
             (self.stride, self.stride),
             padding=pad,
-            kernel_init=zeros if self.zero_init else uniform_fan_in,
+            kernel_init=zeros if self.zero_init else lecun_normal,
             dtype=self.dtype,
             name="conv",
         )
@@ -149,7 +149,7 @@ class Dense(nn.Module):
             self.channels,
             use_bias=self.use_bias,
             bias_init=self.bias_init,
-            kernel_init=zeros if self.zero_init else uniform_fan_in,
+            kernel_init=zeros if self.zero_init else lecun_normal,
             dtype=self.dtype,
             name="dense",
         )(x)
@@ -177,7 +177,6 @@ class ResBlock(nn.Module):
     channels: int
     groups: int = 32
     eps: float = 1e-5
-    zero_init: bool = True
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -189,7 +188,7 @@ class ResBlock(nn.Module):
             shift = Dense(self.channels, dtype=self.dtype, name="embedding")(nn.silu(embedding_BE))
             h = h + shift[:, None, None, :]
         h = nn.silu(GroupNorm(**norm, name="norm_out")(h))
-        h = Conv(self.channels, zero_init=self.zero_init, dtype=self.dtype, name="conv_out")(h)
+        h = Conv(self.channels, zero_init=True, dtype=self.dtype, name="conv_out")(h)
         if x_BHWC.shape[-1] != self.channels:
             x_BHWC = Dense(self.channels, dtype=self.dtype, name="skip")(x_BHWC)
         return x_BHWC + h

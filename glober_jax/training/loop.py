@@ -92,6 +92,9 @@ class StopRequest:
 
     def __exit__(self, *exception: object) -> None:
         self._can_save = False
+        if self.requested and exception[0] is None:
+            # It came during the last step, after which the state is saved anyway.
+            self.exit("SIGTERM: the stage is finished and saved")
 
     def exit(self, reason: str) -> None:
         print(f"{reason}; run the same command again to go on", file=sys.stderr, flush=True)

@@ -12,25 +12,24 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.frame_size = 16
     config.clip.update({"num_frames": 8, "num_key_frames": 2, "num_target_frames": 2})
     model = config.model
-    model.frame_codec.update({"channels": 8, "multipliers": (1, 2), "groups": 4})
-    model.video_encoder.update(
-        {"channels": 8, "blocks_per_level": 1, "global_channels": 4, "head_dim": 8, "groups": 4}
+    model.frame_codec.update(
+        {"channels": 8, "multipliers": (1, 2), "blocks_per_level": 1, "groups": 4}
     )
+    model.video_encoder.update(
+        {"channels": 8, "multipliers": (1,), "blocks_per_level": 1, "global_channels": 4}
+    )
+    model.video_encoder.update({"head_dim": 8, "groups": 4})
     model.frame_features.update({"index_slots": 2, "head_dim": 8, "groups": 4})
     model.global_tokens.width = 8
+    # Compilation takes nearly all the time, and grows with the number of blocks.
     model.unet.update(
-        {"channels": 8, "multipliers": (1,), "attention_levels": (0,), "heads": 2, "groups": 4}
+        {"channels": 8, "multipliers": (1,), "blocks_per_level": 1, "attention_levels": ()}
     )
+    model.unet.update({"heads": 2, "groups": 4})
     model.discriminator.update(
-        {
-            "channels": 8,
-            "multipliers": (1, 2),
-            "temporal_levels": (1,),
-            "spatial_levels": (1,),
-            "head_dim": 8,
-            "groups": 4,
-        }
+        {"channels": 8, "multipliers": (1,), "temporal_levels": (0,), "spatial_levels": ()}
     )
+    model.discriminator.update({"head_dim": 8, "groups": 4})
     model.generator.update({"width": 16, "depth": 1, "heads": 2, "context_width": 8})
     if arg == "unlabelled":
         model.generator.num_classes = 0

@@ -15,7 +15,7 @@ def channels_last(name: str) -> np.ndarray:
 
 
 def test_moments_and_kl_are_the_published_ones() -> None:
-    """Fails when the log-variance is not clamped, or KL is averaged over the feature (broken so)."""
+    """Fails when the log-variance is not clamped, or KL is averaged (broken so)."""
     posterior = Gaussian.from_moments(channels_last("in/parameters"))
     np.testing.assert_array_equal(posterior.mean, channels_last("out/mean"))
     np.testing.assert_array_equal(posterior.log_variance, channels_last("out/logvar"))

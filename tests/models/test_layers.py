@@ -41,21 +41,11 @@ def conv(name: str) -> Params:
     return {"conv": {"kernel": kernel, "bias": weight(f"{name}.bias")}}
 
 
-def head_major_qkv(name: str, heads: int) -> Params:
-    """The published rows are (head, q k v, channel); ours are (q k v, head, channel)."""
-
-    def reorder(rows: np.ndarray) -> np.ndarray:
-        grouped = rows.reshape(heads, 3, -1, *rows.shape[1:])
-        return grouped.swapaxes(0, 1).reshape(rows.shape)
-
-    kernel = reorder(weight(f"{name}.weight")[..., 0])
-    return {"dense": {"kernel": kernel.T, "bias": reorder(weight(f"{name}.bias"))}}
-
-
-def attention_params(layer: str, heads: int) -> Params:
+def attention_params(layer: str) -> Params:
+    """Rows of the qkv kernel are (head, q k v, channel), as published."""
     return {
         "norm": norm(f"{layer}/norm"),
-        "qkv": head_major_qkv(f"{layer}/qkv", heads),
+        "qkv": dense(f"{layer}/qkv"),
         "out": dense(f"{layer}/proj_out"),
     }
 
@@ -131,13 +121,13 @@ def test_convolution_over_time_and_space() -> None:
 def test_attention_over_space() -> None:
     """Fails when pixels of different frames attend to each other, or the scale is not D^-1/2."""
     frames = recorded_input("spatial_attn")
-    module, params = SelfAttention(head_dim=16), attention_params("spatial_attn", heads=2)
+    module, params = SelfAttention(head_dim=16), attention_params("spatial_attn")
     check("spatial_attn", module, params, frames.reshape(-1, *frames.shape[2:]))
 
 
 def test_attention_over_time() -> None:
     """Fails when the norm's statistics are taken over space, or pixels see each other."""
-    module, params = TemporalAttention(head_dim=8), attention_params("temporal_attn", heads=4)
+    module, params = TemporalAttention(head_dim=8), attention_params("temporal_attn")
     check("temporal_attn", module, params, recorded_input("temporal_attn"))
 
 

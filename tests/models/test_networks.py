@@ -2,15 +2,16 @@
 
 import importlib
 from collections.abc import Callable
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from glober_jax.config import parse
 from glober_jax.models.networks import Networks, Params
 
+Network = Callable[..., Any]
 # Section 2 of the reference; the codec is encoder + decoder, tokens are projector + domain tokens.
 PUBLISHED = {
     "video_encoder": 28_377_856,
@@ -29,13 +30,26 @@ CONFIGS = [
 ]
 
 
-def normal(seed: int, *shape: int) -> jax.Array:
-    return jax.random.normal(jax.random.key(seed), shape)
+def normal(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def difference(a: jax.Array, b: jax.Array) -> float:
+def altered(x: np.ndarray, *place: int | slice) -> np.ndarray:
+    """A copy with 1 added at `place`."""
+    x = x.copy()
+    x[place] += 1
+    return x
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> float:
     """Largest difference, in units of the first one's deviation."""
-    return float(jnp.abs(a - b).max() / a.std())
+    return float(np.abs(a - b).max() / a.std())
+
+
+def compiled(networks: Networks, params: Params, name: str, **options: str) -> Network:
+    """One network on NumPy arrays."""
+    run = jax.jit(lambda p, *inputs: networks.apply(p, name, *inputs, **options))
+    return lambda *inputs: jax.device_get(run(params, *inputs))
 
 
 def test_paper_scale_has_the_published_parameter_counts() -> None:
@@ -57,64 +71,53 @@ def test_every_config_parses_and_its_networks_build(name: str, argument: str) ->
 
 
 @pytest.fixture(scope="module")
-def unet(networks: Networks, params: Params) -> Callable[..., jax.Array]:
-    return jax.jit(lambda *inputs: networks.apply(params, "unet", *inputs))
+def unet(networks: Networks, params: Params) -> Network:
+    return compiled(networks, params, "unet")
 
 
-def unet_inputs(networks: Networks) -> list[object]:
+def unet_inputs(networks: Networks) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Latents, steps, tokens and one map per level, of two frames."""
     (side, _, channels), width = networks.latent_shape, networks.unet.channels
-    tokens = (networks.global_shape[0] // 2) ** 2
-    return [
+    tokens = networks.global_shape[0] * networks.global_shape[1] // 4
+    return (
         normal(0, 2, side, side, channels),
-        jnp.array([100, 100]),
+        np.array([100, 100]),
         normal(1, 2, tokens, networks.global_tokens.width),
         [normal(2 + level, 2, side >> level, side >> level, width) for level in range(2)],
-    ]
+    )
 
 
 def test_unet_depends_on_step_tokens_and_the_features_of_every_level(
-    networks: Networks, unet: Callable[..., jax.Array]
+    networks: Networks, unet: Network
 ) -> None:
-    """Fails when an input is not wired in (broken: level 1's features, cross-attention to x)."""
-    inputs = unet_inputs(networks)
-    out = unet(*inputs)
-    latents, steps, tokens, features = inputs
-    assert out.shape == latents.shape and out.dtype == jnp.float32
+    """Fails when an input is not wired in (broken: features of level 1, step embedding)."""
+    latents, steps, tokens, features = unet_inputs(networks)
+    out = unet(latents, steps, tokens, features)
+    assert out.shape == latents.shape and out.dtype == np.float32
     assert difference(out, unet(latents, steps + 400, tokens, features)) > 0.05
     assert difference(out, unet(latents, steps, tokens[::-1], features)) > 0.01
     for level in range(len(features)):
-        changed = [f + 1.0 * (i == level) for i, f in enumerate(features)]
+        changed = [f + np.float32(i == level) for i, f in enumerate(features)]
         assert difference(out, unet(latents, steps, tokens, changed)) > 0.05
 
 
-def test_unet_treats_every_frame_by_itself(
-    networks: Networks, unet: Callable[..., jax.Array]
-) -> None:
+def test_unet_treats_every_frame_by_itself(networks: Networks, unet: Network) -> None:
     """Fails when a frame's prediction depends on another's step, tokens or pixels."""
     latents, steps, tokens, features = unet_inputs(networks)
     out = unet(latents, steps, tokens, features)
-    other = unet(
-        latents.at[1].add(1.0),
-        steps.at[1].set(7),
-        tokens.at[1].add(1.0),
-        [f.at[1].add(1.0) for f in features],
-    )
+    others = (altered(x, 1) for x in (latents, steps, tokens))
+    other = unet(*others, [altered(f, 1) for f in features])
     np.testing.assert_allclose(out[0], other[0], rtol=1e-5, atol=1e-5)
     assert difference(out[1], other[1]) > 0.05
 
 
 def test_discriminator_sees_the_order_of_a_pair(networks: Networks, params: Params) -> None:
-    """Fails when nothing tells the first frame from the second.
-
-    Broken: without the learned order embedding and with temporally symmetric convolutions.
-    """
-    size = networks.frame_size
-    pairs = normal(0, 4, 2, size, size, 3)
-    judge = jax.jit(lambda x: networks.apply(params, "discriminator", x))
+    """Fails when a pair is judged as a set (broken: the two frames averaged at the input)."""
+    judge = compiled(networks, params, "discriminator")
+    pairs = normal(0, 4, 2, networks.frame_size, networks.frame_size, 3)
     logits = judge(pairs)
-    assert logits.shape == (4,) and logits.dtype == jnp.float32
+    assert logits.shape == (4,) and logits.dtype == np.float32
     assert difference(logits, judge(pairs[:, ::-1])) > 0.05
-    assert difference(logits, judge(pairs.at[:, 0].set(pairs[::-1, 0]))) > 0.05
 
 
 def test_video_encoder_reads_every_key_frame(networks: Networks, params: Params) -> None:
@@ -123,12 +126,12 @@ def test_video_encoder_reads_every_key_frame(networks: Networks, params: Params)
     The learned frame stands before the first key frame; convolutions over time reach only the
     next few frames, attention over time reaches all.
     """
-    encode = jax.jit(lambda x: networks.apply(params, "video_encoder", x))
+    encode = compiled(networks, params, "video_encoder")
     latents = normal(0, 2, networks.num_key_frames, *networks.latent_shape)
     posterior = encode(latents)
     assert posterior.mean.shape == (2, *networks.global_shape)
     for frame in range(networks.num_key_frames):
-        changed = encode(latents.at[0, frame].set(latents[1, frame]))
+        changed = encode(altered(latents, 0, frame, slice(0, 4)))
         for before, after in zip(posterior, changed, strict=True):
             assert difference(before[0], after[0]) > 0.01
             np.testing.assert_allclose(before[1], after[1], rtol=1e-4, atol=1e-5)
@@ -136,11 +139,11 @@ def test_video_encoder_reads_every_key_frame(networks: Networks, params: Params)
 
 def test_generator_depends_on_label_step_and_place(networks: Networks, params: Params) -> None:
     """Fails when labels, steps or positions are dropped (broken: context tokens, positions)."""
-    generate = jax.jit(lambda *inputs: networks.apply(params, "generator", *inputs))
+    generate = compiled(networks, params, "generator")
     feature = normal(0, 2, *networks.global_shape)
-    steps, labels = jnp.array([10, 900]), jnp.array([0, 1])
+    steps, labels = np.array([10, 900]), np.array([0, 1])
     out = generate(feature, steps, labels)
-    no_class = jnp.full(2, networks.generator.num_classes)
+    no_class = np.full_like(labels, networks.generator.num_classes)
     assert difference(out, generate(feature, steps, no_class)) > 0.01
     assert difference(out, generate(feature, steps[::-1], labels)) > 0.01
     # Without positions the transformer would only carry a permutation of its tokens along.
@@ -148,18 +151,17 @@ def test_generator_depends_on_label_step_and_place(networks: Networks, params: P
     assert difference(out, turned) > 0.05
 
 
-def test_codec_encoder_and_decoder_fit(networks: Networks, params: Params) -> None:
-    """Fails when the factor is not the ratio of sizes, or content is lost on either way."""
+def test_codec_encodes_the_last_corner_of_a_frame(networks: Networks, params: Params) -> None:
+    """Fails when the factor is not the ratio of sizes, or frames of a batch are mixed."""
+    encode = compiled(networks, params, "frame_codec", method="encode")
     size = networks.frame_size
     frames = normal(0, 2, size, size, 3)
-    encode = jax.jit(lambda x: networks.apply(params, "frame_codec", x, method="encode"))
-    decode = jax.jit(lambda x: networks.apply(params, "frame_codec", x, method="decode"))
     moments = encode(frames)
     height, width, channels = networks.latent_shape
     assert moments.shape == (2, height, width, 2 * channels)
     assert height * networks.frame_codec.factor == size
-    # A change in the last corner is seen: the right and bottom padding keeps it.
-    changed = encode(frames.at[0, -1, -1].add(2.0))
-    assert difference(moments[0], changed[0]) > 0.05
+    # The last pixel lands in the last cell; a cell off would show at the other end.
+    changed = encode(altered(frames, 0, -1, -1))
+    cell = np.abs(changed[0] - moments[0]).sum(-1)
+    assert cell[-1, -1] > 2 * np.median(cell)
     np.testing.assert_allclose(moments[1], changed[1], rtol=1e-4, atol=1e-5)
-    assert decode(moments[..., :channels]).shape == frames.shape

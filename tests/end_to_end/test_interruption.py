@@ -1,0 +1,110 @@
+"""Killed, told to stop, started again: the run ends as if nothing had happened, bit for bit."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from glober_jax.training.metrics import read_metrics
+
+LAST_STEPS = {"codec": 8, "autoencoder": 8, "generator": 6}
+START_TIMEOUT = 240
+
+
+def test_killed_twice_ends_equal(commands: Any, finished: Path, tmp_path: Path) -> None:
+    """Fails when a kill at any moment loses, repeats or changes an update or a logged number.
+
+    The moments are drawn anew every time; KILL_SEED repeats a failure.
+    """
+    seed = int(os.environ.get("KILL_SEED", time.time_ns() % 10**6))
+    print(f"KILL_SEED={seed}")
+    draw = random.Random(seed)
+    # Early in the autoencoder, when its constants and the latent cache are new; then anywhere in
+    # the generator. The delay lets saves, compilation and steps be hit alike.
+    moments = [("autoencoder", draw.randrange(3), draw.uniform(0, 2.0))]
+    moments += [("generator", draw.randrange(1, 6), draw.uniform(0, 0.3))]
+    flags = commands.train_flags(tmp_path)
+    for stage, step, delay in moments:
+        print(f"kill -9 {delay:.2f} s after {stage} logged step {step}")
+        with (tmp_path / "stderr.txt").open("a") as stderr:
+            process = commands.start("main", *flags, stderr=stderr)
+            _wait_until_logged(process, tmp_path, stage, step)
+            time.sleep(delay)
+            process.kill()
+        assert process.wait() == -signal.SIGKILL, "the run ended before it was killed"
+    last = commands.run("main", *flags)
+    assert last.returncode == 0, last.stderr
+    _assert_same_run(tmp_path, finished)
+
+
+def test_sigterm_saves_and_goes_on(commands: Any, finished: Path, tmp_path: Path) -> None:
+    """Fails when SIGTERM is an error, saves nothing, or the run that goes on differs."""
+    flags = commands.train_flags(tmp_path)
+    log = tmp_path / "stderr.txt"
+    with log.open("w") as stderr:
+        process = commands.start("main", *flags, stderr=stderr)
+        # Step 0 is logged before the first update, whose compilation takes longer than this.
+        _wait_until_logged(process, tmp_path, "autoencoder", 0)
+        process.terminate()
+    assert process.wait(START_TIMEOUT) == 0, log.read_text()
+    stopped = re.search(r"SIGTERM: autoencoder saved at step (\d+); run the same", log.read_text())
+    assert stopped, log.read_text()
+    saved = [int(folder.name) for folder in (tmp_path / "autoencoder").iterdir()]
+    assert max(saved) == int(stopped[1]) < LAST_STEPS["autoencoder"]
+    assert not (tmp_path / "summary.json").exists()
+    rest = commands.run("main", *flags)
+    assert rest.returncode == 0, rest.stderr
+    _assert_same_run(tmp_path, finished)
+
+
+def _wait_until_logged(process: subprocess.Popen, workdir: Path, stage: str, step: int) -> None:
+    """Returns once the run has logged that step of that stage."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        logged = {(r["stage"], r["step"]) for r in read_metrics(workdir / "logs/metrics.jsonl")}
+        if (stage, step) in logged:
+            return
+        if process.poll() is not None:
+            pytest.fail(f"ended by itself: {(workdir / 'stderr.txt').read_text()}")
+        time.sleep(0.02)
+    process.kill()
+    pytest.fail(f"{stage} did not log step {step} within {START_TIMEOUT} s")
+
+
+def _assert_same_run(workdir: Path, reference: Path) -> None:
+    """Same state after every stage, and the same lines in the log, once each."""
+    for stage, steps in LAST_STEPS.items():
+        there, here = (
+            _saved_arrays(folder / stage / str(steps)) for folder in (reference, workdir)
+        )
+        assert here.keys() == there.keys()
+        for part in ("params", "ema", "opt_state"):
+            assert any(f"'{part}'" in name for name in here), part
+        differing = [name for name in there if not _same_bits(there[name], here[name])]
+        assert not differing, f"{stage}: {len(differing)} of {len(there)} arrays: {differing[:5]}"
+    assert _log_without_time(workdir) == _log_without_time(reference)
+
+
+def _saved_arrays(folder: Path) -> dict[str, np.ndarray]:
+    with ocp.StandardCheckpointer() as checkpointer:
+        state = checkpointer.restore(folder / "state")
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def _log_without_time(workdir: Path) -> list[dict[str, Any]]:
+    records = read_metrics(workdir / "logs" / "metrics.jsonl")
+    return [{name: r[name] for name in r if name != "time"} for r in records]

@@ -1,0 +1,171 @@
+"""Decoding: a frame is the same alone, in a sub-clip, in any chunk and beside any other video."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from glober_jax.diffusion.samplers import sampling_timesteps
+from glober_jax.experiment import Experiment
+from glober_jax.models.latents import ChannelScale
+from glober_jax.models.networks import Params
+from glober_jax.sampling.decode import (
+    FrameModel,
+    SamplingOptions,
+    VideoSampler,
+    denoise_frames,
+    frame_noise,
+)
+from glober_jax.sampling.generate import FeatureModel, generate_features
+from glober_jax.training.autoencoder import predict_frames
+from tests.tiny import mesh_of
+
+SUB_CLIP = [3, 7]
+INDEX = np.arange(16, dtype=np.float32) / 16
+
+
+@pytest.fixture(scope="module")
+def experiment(small_experiment: Experiment) -> Experiment:
+    return small_experiment
+
+
+@pytest.fixture(scope="module")
+def params(small_model: FrameModel) -> Params:
+    return small_model.params
+
+
+@pytest.fixture(scope="module")
+def features(experiment: Experiment) -> np.ndarray:
+    """Global features of three videos."""
+    shape = (3, *experiment.networks.global_shape)
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+def noise_of(experiment: Experiment, videos: list[int], index_n: np.ndarray) -> np.ndarray:
+    index = np.tile(index_n, (len(videos), 1))
+    shape = experiment.networks.latent_shape
+    return jax.device_get(frame_noise(5, np.array(videos), index, shape, per_frame=True))
+
+
+def test_sub_clip_alone_equals_its_frames_of_the_full_decode(
+    experiment: Experiment, params: Params, features: np.ndarray
+) -> None:
+    """Fails when frames exchange information while they are denoised, or noise goes by position.
+
+    Broken: noise keyed by the frame's place in the batch; target frames among the keys of the
+    exchange attention.
+    """
+    denoise = jax.jit(
+        functools.partial(
+            denoise_frames, experiment.networks, experiment.diffusion, experiment.sampling
+        )
+    )
+
+    def latents(videos: list[int], index_n: np.ndarray) -> np.ndarray:
+        noise = noise_of(experiment, videos, index_n)
+        index = np.tile(index_n, (len(videos), 1))
+        return jax.device_get(denoise(params, features[videos], index, noise))
+
+    full, alone = latents([0, 1], INDEX), latents([1], INDEX[SUB_CLIP])
+    assert np.isfinite(full).all()
+    np.testing.assert_allclose(alone[0], full[1, SUB_CLIP], rtol=1e-5, atol=1e-5)
+    assert np.abs(full[1, 3] - full[1, 7]).max() > 0.1
+
+
+def test_chunks_and_neighbouring_videos_change_nothing(
+    experiment: Experiment, small_model: FrameModel, features: np.ndarray
+) -> None:
+    """Fails when a block at the end is cut, shifted or given another video's noise or feature.
+
+    The full clip is decoded in blocks of one video and five frames, the sub-clip in blocks of two
+    videos and two frames; the last block of each axis overlaps. Broken: videos numbered from 0 in
+    every block.
+    """
+    options = dataclasses.replace(experiment.sampling, chunk_frames=5)
+    sampler = VideoSampler(experiment.networks, experiment.diffusion, options, mesh_of())
+    done: list[int] = []
+    full = sampler.decode(small_model, features, INDEX, 5, done.append)
+    assert full.shape == (3, 16, 8, 8, 3) and done[-1] == 48 and sorted(done) == done
+    sub_clip = sampler.decode(small_model, features, INDEX[SUB_CLIP], 5)
+    # Rounding to pixels may turn a difference in the last digit into one level.
+    assert np.abs(sub_clip.astype(int) - full[:, SUB_CLIP]).max() <= 1
+    fewer = sampler.decode(small_model, features[:2], INDEX[SUB_CLIP], 5)
+    np.testing.assert_array_equal(fewer, sub_clip[:2])
+    # Videos, frames and seeds do differ.
+    assert np.abs(full[0].astype(int) - full[1]).max() > 20
+    assert np.abs(full[0, 3].astype(int) - full[0, 7]).max() > 20
+    assert (sampler.decode(small_model, features[:2], INDEX[SUB_CLIP], 6) != fewer).any()
+
+
+def test_noise_is_a_function_of_video_and_index(experiment: Experiment) -> None:
+    """Fails when noise is keyed by position, or "video" noise differs between frames."""
+    full = noise_of(experiment, [0, 1, 2], INDEX)
+    np.testing.assert_array_equal(noise_of(experiment, [2], INDEX[SUB_CLIP])[0], full[2, SUB_CLIP])
+    assert len(np.unique(full[..., 0, 0, 0])) == full.shape[0] * full.shape[1]
+    shared = frame_noise(
+        5, np.arange(2), np.tile(INDEX, (2, 1)), experiment.networks.latent_shape, per_frame=False
+    )
+    np.testing.assert_array_equal(shared, np.broadcast_to(shared[:, :1], shared.shape))
+    assert (shared[0] != shared[1]).any()
+
+
+def test_guidance_combines_the_three_published_branches(
+    experiment: Experiment, params: Params, features: np.ndarray
+) -> None:
+    """Fails when a branch gets another branch's feature or tokens (broken: domain branch with g).
+
+    One step of sampling is linear in the prediction, so it can be written out.
+    """
+    networks, process = experiment.networks, experiment.diffusion
+    index, noise = INDEX[None, SUB_CLIP], noise_of(experiment, [0], INDEX[SUB_CLIP])
+    no_keys = np.zeros((1, networks.num_key_frames, *networks.latent_shape), np.float32)
+    empty = jax.jit(lambda p, x: networks.apply(p, "video_encoder", x).mean)(params, no_keys)
+    t = sampling_timesteps(process.num_timesteps, 1, "trailing")
+    steps = np.full(index.shape, t[0])
+
+    predict = jax.jit(functools.partial(predict_frames, networks))
+    full, video, domain = (
+        predict(params, noise, steps, feature, index, np.float32([with_domain]))
+        for feature, with_domain in ((features[:1], 1), (empty, 1), (empty, 0))
+    )
+    combined = domain + 1.5 * (full - video) + 2.0 * (full - domain)
+
+    def sampled(**scales: float) -> jax.Array:
+        options = SamplingOptions(steps=1, **scales)
+        denoise = jax.jit(functools.partial(denoise_frames, networks, process, options))
+        return denoise(params, features[:1], index, noise)
+
+    for prediction, out in (
+        (combined, sampled(video_scale=1.5, domain_scale=2.0)),
+        (full, sampled()),
+    ):
+        expected, _ = process.to_x0_eps(prediction, noise, steps)
+        np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
+    assert float(np.abs(video - domain).max()) > 0.01
+
+
+def test_class_scale_one_is_the_conditional_prediction(
+    experiment: Experiment, params: Params
+) -> None:
+    """Fails when a scale of 1 is guided, or a larger is not (broken: shortcut for any scale)."""
+    networks, process = experiment.networks, experiment.generator_diffusion
+    model = FeatureModel(params, ChannelScale(np.float32(0.3), np.float32(1.5)))
+    videos, labels = np.arange(2), np.array([1, 3])
+
+    def compiled(class_scale: float) -> Any:
+        options = SamplingOptions(steps=1, class_scale=class_scale)
+        compute = jax.jit(functools.partial(generate_features, networks, process, options))
+        return lambda labels: jax.device_get(compute(model, videos, labels, np.uint32(3)))
+
+    plain = compiled(1.0)
+    conditional, no_class = plain(labels), plain(np.full(2, networks.generator.num_classes))
+    guided = no_class + 3.0 * (conditional - no_class)
+    assert np.abs(conditional - no_class).max() > 0.01
+    np.testing.assert_allclose(compiled(3.0)(labels), guided, rtol=1e-4, atol=1e-4)
+    # A video is a function of its number and label, whatever is generated beside it.
+    other = plain(np.array([1, 0]))
+    np.testing.assert_allclose(other[0], conditional[0], rtol=1e-5, atol=1e-5)
+    assert np.abs(other[1] - conditional[1]).max() > 0.01

@@ -1,0 +1,135 @@
+"""Every mistake in a config is one sentence that names the key, before anything is compiled."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from glober_jax.config import parse
+from glober_jax.errors import UserError
+from glober_jax.experiment import Experiment
+from tests.tiny import tiny_config
+
+# (path of the key, its new value, what the message must say)
+MISTAKES = [
+    ("sede", 1, "config.sede; did you mean config.seed?"),
+    (
+        "model.unet.chanels",
+        16,
+        "config.model.unet.chanels; did you mean config.model.unet.channels?",
+    ),
+    ("model.une", {}, "did you mean config.model.unet?"),
+    ("autoencoder.optimizer.learning_rat", 1.0, "config.autoencoder.optimizer.learning_rate?"),
+    (
+        "autoencoder.adversarial.optimizer.beta_1",
+        0.5,
+        "config.autoencoder.adversarial.optimizer.beta1?",
+    ),
+    ("model.frame_features.channels", 16, "config.model.frame_features.channels"),
+    ("clip.xyz", 1, "config.clip.xyz; known: num_frames"),
+    ("seed", -1, "config.seed is -1"),
+    ("seed", "0", "config.seed is '0', but must be an integer"),
+    ("dtype", "float64", "config.dtype is 'float64'; choose one of float32, bfloat16"),
+    ("data.flip", 1, "config.data.flip is 1, but must be a bool"),
+    ("model.unet.multipliers", 2, "config.model.unet.multipliers is 2"),
+    ("model.unet.multipliers", (1, 0.5), "config.model.unet.multipliers"),
+    ("model.unet", 3, "config.model.unet is 3, but must be a section"),
+    ("codec.steps", 2.5, "config.codec.steps is 2.5, but must be an integer"),
+    ("codec.optimizer.learning_rate", True, "config.codec.optimizer.learning_rate is True"),
+    ("codec.optimizer.decay", "linear", "config.codec.optimizer.decay is 'linear'; choose one of"),
+    ("diffusion.prediction", "noise", "config.diffusion.prediction is 'noise'; choose one of eps"),
+    ("sampling.spacing", "even", "config.sampling.spacing is 'even'; choose one of trailing"),
+    ("frame_size", 17, "config.frame_size=17 is not a multiple of 2"),
+    ("frame_size", 0, "config.frame_size=0"),
+    ("model.unet.multipliers", (1, 1, 1, 1, 1), "config.model.unet halves its input 16-fold"),
+    ("model.unet.heads", 5, "config.model.unet.heads=5 does not divide a layer of 32 channels"),
+    ("model.unet.groups", 7, "config.model.unet.groups=7"),
+    ("model.unet.channels", 0, "config.model.unet: channels"),
+    ("model.video_encoder.head_dim", 12, "config.model.video_encoder.head_dim=12"),
+    ("model.video_encoder.multipliers", (1, 1, 1, 1), "the global feature is 1x1"),
+    ("model.video_encoder.global_channels", 18, "config.model.video_encoder.groups=4"),
+    ("model.frame_features.head_dim", 0, "config.model.frame_features.head_dim=0"),
+    ("model.frame_features.index_slots", 0, "config.model.frame_features.index_slots is 0"),
+    (
+        "model.discriminator.multipliers",
+        (1,) * 6,
+        "config.model.discriminator halves frames 32-fold",
+    ),
+    ("model.discriminator.head_dim", 3, "config.model.discriminator.head_dim=3"),
+    ("model.generator.heads", 3, "config.model.generator.width=32 must be a multiple of heads=3"),
+    ("clip.num_target_frames", 1, "config.clip.num_target_frames must be 2 or more"),
+    ("clip.num_key_frames", 0, "config.clip.num_key_frames must be 1 or more"),
+    ("clip.num_key_frames", 17, "num_key_frames=17 must lie between 0 and num_frames=16"),
+    ("codec.frames_per_clip", 17, "config.codec.frames_per_clip must lie in 1..16"),
+    ("autoencoder.steps", 0, "config.autoencoder.steps must be 1 or more"),
+    ("generator.batch_size", 0, "config.generator.batch_size must be 1 or more"),
+    ("sampling.chunk_frames", 0, "config.sampling.chunk_frames must be 1 or more"),
+    ("sampling.steps", 1001, "sampling steps must lie in 1..1000, got 1001"),
+]
+
+
+def plain_config() -> dict[str, Any]:
+    return copy.deepcopy(tiny_config().to_dict())
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The tiny config with one key set."""
+    config = plain_config()
+    *sections, key = path.split(".")
+    section = config
+    for name in sections:
+        section = section[name]
+    section[key] = value
+    return config
+
+
+@pytest.mark.parametrize(("path", "value", "message"), MISTAKES)
+def test_mistakes_are_refused_by_name(path: str, value: Any, message: str) -> None:
+    """Fails when a mistake gets through, or its message does not name the key."""
+    with pytest.raises(UserError) as error:
+        parse(changed(path, value))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def sections_of(config: Mapping[str, Any], path: str = "config") -> list[str]:
+    below = [(f"{path}.{k}", v) for k, v in config.items() if isinstance(v, Mapping)]
+    return [path, *(p for name, section in below for p in sections_of(section, name))]
+
+
+def test_unknown_keys_are_refused_in_every_section() -> None:
+    """Fails when some section takes any key at all."""
+    paths = sections_of(plain_config())
+    assert len(paths) > 20
+    for path in paths:
+        key = f"{path}.zzz".removeprefix("config.")
+        with pytest.raises(UserError, match=f"unknown config key config.{key}".replace(".", r"\.")):
+            parse(changed(key, 1))
+
+
+def test_missing_keys_are_named() -> None:
+    """Fails when a missing section or key ends in a KeyError."""
+    for path, message in {
+        "clip": "config lacks clip",
+        "codec.steps": "config.codec lacks steps",
+    }.items():
+        config = plain_config()
+        *sections, key = path.split(".")
+        del (config[sections[0]] if sections else config)[key]
+        with pytest.raises(UserError, match=message):
+            parse(config)
+
+
+def test_derived_values_follow_from_other_sections(experiment: Experiment) -> None:
+    """Fails when a value that follows from another section is not handed on."""
+    networks = experiment.networks
+    assert networks.frame_features.channels == networks.unet.channels == 16
+    assert networks.frame_features.multipliers == networks.unet.multipliers
+    assert networks.frame_features.global_downsamples == 1
+    assert networks.unet.latent_channels == networks.frame_codec.latent_channels
+    assert networks.generator.global_channels == networks.video_encoder.global_channels
+    assert networks.num_key_frames == experiment.clip.num_key_frames
+    assert networks.global_shape == (4, 4, 16)
+    # A whole number where any number is meant is no mistake.
+    assert parse(changed("codec.optimizer.learning_rate", 1)).codec.optimizer.learning_rate == 1

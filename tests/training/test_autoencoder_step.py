@@ -1,0 +1,232 @@
+"""The joint step: who learns from what."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from glober_jax.experiment import Experiment
+from glober_jax.models.networks import AUTOENCODER, Networks, Params
+from glober_jax.sampling.decode import FrameModel
+from glober_jax.training import autoencoder
+from glober_jax.training.autoencoder import (
+    NETWORKS,
+    AdversarialOptions,
+    AutoencoderStage,
+    autoencoder_losses,
+    joint_gradients,
+)
+from glober_jax.training.state import TrainState
+from tests.tiny import (
+    mesh_of,
+    tiny_batch,
+    tiny_latent_scale,
+    with_moments,
+)
+
+Batch = dict[str, Any]
+Gradients = Callable[..., Params]
+LossFunction = Callable[..., tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]]
+
+
+def split_codec(params: Params) -> tuple[Params, Params]:
+    """What the stage trains, and the frozen codec."""
+    trained = {name: params[name] for name in NETWORKS}
+    return trained, {"frame_codec": params["frame_codec"]}
+
+
+@pytest.fixture(scope="module")
+def experiment(small_experiment: Experiment) -> Experiment:
+    return small_experiment
+
+
+@pytest.fixture(scope="module")
+def frame_model(small_model: FrameModel) -> FrameModel:
+    return small_model
+
+
+@pytest.fixture(scope="module")
+def params(small_model: FrameModel) -> Params:
+    return small_model.params
+
+
+def norm(tree: Any) -> float:
+    return float(optax.tree.norm(tree))
+
+
+def assert_same(a: Any, b: Any, scale: float = 1.0, tolerance: float = 1e-4) -> None:
+    """`a` * scale equals `b`, leaf by leaf, relative to the largest number of the tree."""
+    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(b))
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(scale * x, y, atol=tolerance * largest), a, b
+    )
+
+
+@pytest.fixture(scope="module")
+def losses_of(experiment: Experiment, frame_model: FrameModel) -> LossFunction:
+    """The step's two losses as a function of parameters, batch, adversarial weight and factors."""
+
+    def compute(
+        params: Params, batch: Batch, weight: float, d_factor: float = 1.0, g_factor: float = 1.0
+    ) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
+        (d_loss, g_loss), metrics = autoencoder_losses(
+            experiment.networks,
+            experiment.diffusion,
+            experiment.autoencoder,
+            frame_model._replace(params=params),
+            batch,
+            jax.random.key(1),
+            weight,
+        )
+        return (d_factor * d_loss, g_factor * g_loss), metrics
+
+    return compute
+
+
+@pytest.fixture(scope="module")
+def joint(experiment: Experiment, losses_of: LossFunction, params: Params) -> Gradients:
+    """(weight, d_factor, g_factor) -> what the step would give the optimizer."""
+
+    @jax.jit
+    def compute(trained: Params, codec: Params, batch: Batch, *factors: jax.Array) -> Params:
+        return joint_gradients(lambda p: losses_of(codec | p, batch, *factors), trained)[0]
+
+    # Parameters and data are arguments: XLA would evaluate constants while it compiles.
+    inputs = (*split_codec(params), with_moments(tiny_batch(experiment), experiment))
+    return lambda *factors: jax.device_get(compute(*inputs, *map(np.float32, factors)))
+
+
+@pytest.fixture(scope="module")
+def separate(experiment: Experiment, losses_of: LossFunction, params: Params) -> Gradients:
+    """(weight, d_factor, g_factor) -> gradient of the weighted sum by all parameters, codec too."""
+
+    @jax.jit
+    def compute(p: Params, batch: Batch, *factors: jax.Array) -> Params:
+        return jax.grad(lambda q: sum(losses_of(q, batch, *factors)[0]))(p)
+
+    trained, codec = split_codec(params)
+    inputs = (trained | codec, with_moments(tiny_batch(experiment), experiment))
+    return lambda *factors: jax.device_get(compute(*inputs, *map(np.float32, factors)))
+
+
+def test_adversarial_gradient_reaches_every_network_of_the_decoder(joint: Gradients) -> None:
+    """Fails when decoded frames are detached, the published flaw.
+
+    Broken: stop_gradient around x0; around the frames that the codec decodes.
+    """
+    without, with_adversary = joint(0.0, 1.0, 1.0), joint(1.0, 1.0, 1.0)
+    for name in AUTOENCODER:
+        adversarial = jax.tree.map(np.subtract, with_adversary[name], without[name])
+        assert norm(adversarial) > 1e-3 * norm(without[name]), name
+
+
+def test_each_player_has_its_own_loss(joint: Gradients) -> None:
+    """Fails when a loss reaches the other player's parameters (broken: pull-back of (1, 1))."""
+    plain, more_d, more_g = joint(0.5, 1, 1), joint(0.5, 3, 1), joint(0.5, 1, 3)
+    for name in AUTOENCODER:
+        assert_same(plain[name], more_d[name])
+        assert_same(plain[name], more_g[name], scale=3.0)
+    assert norm(plain["discriminator"]) > 0
+    assert_same(plain["discriminator"], more_d["discriminator"], scale=3.0)
+    assert_same(plain["discriminator"], more_g["discriminator"])
+
+
+def test_one_forward_pass_equals_two(joint: Gradients, separate: Gradients) -> None:
+    """Fails when the joint pull-back mixes the two losses or drops a part of either."""
+    together, of_d, of_g = joint(0.5, 1, 1), separate(0.5, 1, 0), separate(0.5, 0, 1)
+    assert_same(together["discriminator"], of_d["discriminator"])
+    for name in AUTOENCODER:
+        assert_same(together[name], of_g[name])
+    # Neither is trivial: each loss does depend on the other player's parameters.
+    assert norm(of_d["unet"]) > 0 and norm(of_g["discriminator"]) > 0
+
+
+def test_frozen_codec_gets_no_gradient(separate: Gradients) -> None:
+    """Fails when a loss moves the codec (broken: without its stop_gradient)."""
+    for factors in ((1, 0), (0, 1)):
+        assert norm(separate(0.5, *factors)["frame_codec"]) == 0.0
+
+
+def test_discriminator_rests_until_the_adversary_starts(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when gradients, weight decay or moments move it before the start (broken: no mask).
+
+    One number stands for every network, and every gradient is one.
+    """
+    ones = {name: {"w": jnp.ones(())} for name in NETWORKS}
+    monkeypatch.setattr(Networks, "init_all", lambda self, names, key: ones)
+    monkeypatch.setattr(autoencoder, "joint_gradients", lambda loss_fn, params: (ones, {}))
+    adversarial = dataclasses.replace(experiment.autoencoder.adversarial, start_step=2)
+    options = dataclasses.replace(experiment.autoencoder, adversarial=adversarial)
+    stage = AutoencoderStage(experiment.networks, experiment.diffusion, options, 0, mesh_of())
+    (first, _), (second, program) = stage.programs()
+    assert (first, second) == (0, 2)
+
+    states = [stage.create({"latent_scale": tiny_latent_scale(experiment)})]
+    for _ in range(4):
+        states.append(program(states[-1], {}, {})[0])
+
+    def weights(name: str) -> list[float]:
+        return [float(state.params[name]["w"]) for state in states]
+
+    def moments(state: TrainState) -> float:
+        """The discriminator's first moment."""
+        inner = state.opt_state.inner_states["discriminator"]
+        return float(optax.tree.get(inner, "mu")["discriminator"]["w"])
+
+    assert weights("discriminator")[:3] == [1.0, 1.0, 1.0]
+    assert [moments(state) for state in states[:3]] == [0.0, 0.0, 0.0]
+    assert weights("discriminator")[4] < 1.0 and moments(states[4]) > 0.0
+    for name in AUTOENCODER:
+        assert weights(name)[3] < weights(name)[2] < 1.0
+    assert set(states[-1].ema) == set(AUTOENCODER)
+
+
+def test_adversarial_weight_grows_linearly_from_its_start() -> None:
+    """Fails when the warm-up starts at step 0, or never reaches the weight."""
+    options = AdversarialOptions(weight=0.4, start_step=10, warmup_steps=4)
+    weights = [float(options.weight_at(jnp.int32(step))) for step in (0, 9, 10, 11, 13, 99)]
+    np.testing.assert_allclose(weights, [0, 0, 0.1, 0.2, 0.4, 0.4], atol=1e-6)
+    assert float(AdversarialOptions(weight=0.4).weight_at(jnp.int32(0))) == pytest.approx(0.4)
+
+
+def test_dropped_key_frames_leave_no_trace(experiment: Experiment, frame_model: FrameModel) -> None:
+    """Fails when key_dropout leaves a way for key frames (broken: mask not applied).
+
+    Without an adversarial weight the discriminator has no loss and is not even asked for.
+    """
+    model = frame_model._replace(
+        params={name: frame_model.params[name] for name in (*AUTOENCODER, "frame_codec")}
+    )
+    batch = tiny_batch(experiment)
+    inverted = batch | {"key_frames": 255 - batch["key_frames"]}
+
+    @jax.jit
+    def losses(key_dropout: jax.Array, model: FrameModel, batch: Batch) -> tuple[jax.Array, ...]:
+        options = dataclasses.replace(experiment.autoencoder, key_dropout=key_dropout)
+        (d_loss, _), metrics = autoencoder_losses(
+            experiment.networks,
+            experiment.diffusion,
+            options,
+            model,
+            batch,
+            jax.random.key(0),
+            None,
+        )
+        return d_loss, metrics["diffusion_loss"]
+
+    def both(key_dropout: float) -> list[float]:
+        values = jax.device_get([losses(key_dropout, model, b) for b in (batch, inverted)])
+        assert all(d_loss == 0.0 for d_loss, _ in values)
+        return [float(diffusion) for _, diffusion in values]
+
+    dropped, also_dropped = both(1.0)
+    assert dropped == also_dropped
+    kept, changed = both(0.0)
+    assert kept != changed

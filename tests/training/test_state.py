@@ -1,0 +1,82 @@
+"""Optimizers by group, their schedules, and the moving average."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from glober_jax.training.state import OptimizerOptions, by_network, gradient_norms, new_state
+
+
+def test_average_follows_with_a_warmed_up_decay() -> None:
+    """Fails when the average starts at full decay, or averages a network it should not.
+
+    Broken: decay without its warm-up; 1 - decay and decay swapped.
+    """
+    params = {"unet": {"w": jnp.float32(2.0)}, "discriminator": {"w": jnp.float32(5.0)}}
+    optimizer = optax.sgd(1.0)
+    state = new_state(params, optimizer, ("unet",), {})
+    average, value = 2.0, 2.0
+    gradients = jax.tree.map(jnp.ones_like, params)
+    for step in range(4):
+        state = state.apply_gradients(gradients, optimizer, ema_decay=0.3)
+        value -= 1.0
+        decay = min(0.3, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * value
+        assert float(state.ema["unet"]["w"]) == pytest.approx(average, rel=1e-5)
+    assert int(state.step) == 4
+    assert set(state.ema) == {"unet"}
+
+
+def test_fresh_average_is_a_copy() -> None:
+    """Fails when parameters and average share a buffer, which a donated state may not."""
+    params = {"unet": {"w": jnp.arange(4.0)}}
+    state = new_state(params, optax.sgd(1.0), ("unet",), {})
+    np.testing.assert_array_equal(state.ema["unet"]["w"], params["unet"]["w"])
+    kept, averaged = (tree["unet"]["w"].unsafe_buffer_pointer() for tree in (params, state.ema))
+    assert kept != averaged
+
+
+def test_groups_are_clipped_by_their_own_norm() -> None:
+    """Fails when one group's large gradient shrinks another group's step (broken: one group).
+
+    Plain SGD behind the clipping shows the clipped gradient itself.
+    """
+    params = {"encoder": jnp.zeros(1), "unet": jnp.zeros(1), "discriminator": jnp.zeros(1)}
+    gradients = {"encoder": jnp.float32([3.0]), "unet": jnp.float32([4.0])}
+    gradients["discriminator"] = jnp.float32([1000.0])
+    clipped = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(1.0))
+    groups = {"encoder": "autoencoder", "unet": "autoencoder", "discriminator": "discriminator"}
+    optimizer = by_network({"autoencoder": clipped, "discriminator": clipped}, groups)
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    moved = {name: -float(update[0]) for name, update in updates.items()}
+    assert moved == pytest.approx({"encoder": 0.6, "unet": 0.8, "discriminator": 1.0}, rel=1e-5)
+    norms = {name: float(norm) for name, norm in gradient_norms(gradients).items()}
+    assert norms["grad_norm_discriminator"] == pytest.approx(1000.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "rates"),
+    [
+        (OptimizerOptions(1.0), {0: 1.0, 5: 1.0, 100: 1.0}),
+        (OptimizerOptions(1.0, warmup_steps=10), {0: 0.0, 5: 0.5, 10: 1.0, 100: 1.0}),
+        (OptimizerOptions(1.0, 10, "cosine"), {0: 0.0, 5: 0.5, 10: 1.0, 55: 0.5, 100: 0.0}),
+        (OptimizerOptions(1.0, 0, "cosine"), {0: 1.0, 50: 0.5, 100: 0.0}),
+    ],
+)
+def test_learning_rate_warms_up_and_decays(
+    options: OptimizerOptions, rates: dict[int, float]
+) -> None:
+    """Fails when the warm-up does not end at the full rate, or the cosine does not reach zero."""
+    schedule = options.schedule(total_steps=100)
+    assert {step: float(schedule(step)) for step in rates} == pytest.approx(rates, abs=1e-6)
+
+
+def test_clip_norm_zero_does_not_clip() -> None:
+    """Fails when switching clipping off makes every gradient zero instead."""
+    params = {"w": jnp.zeros(2)}
+    for clip_norm in (0.0, 1.0):
+        optimizer = OptimizerOptions(0.1, weight_decay=0.0, clip_norm=clip_norm).build(10)
+        updates, _ = optimizer.update({"w": jnp.full(2, 50.0)}, optimizer.init(params), params)
+        np.testing.assert_allclose(updates["w"], -0.1, rtol=1e-4)
