@@ -8,10 +8,9 @@
 set -euo pipefail
 
 SIZE=32
-TRAIN_VIDEOS=256
-TEST_VIDEOS=32
-FRAMES=32
-SAMPLES=8
+TRAIN_VIDEOS=768
+TEST_VIDEOS=64
+FRAMES=16
 
 case ${1:-} in
   '') workdir=runs/quickstart ;;
@@ -27,7 +26,3 @@ run .venv/bin/python -m glober_jax.prepare synthetic_sky --output=data/synthetic
   --size="$SIZE" --num_videos="$TRAIN_VIDEOS" --num_test_videos="$TEST_VIDEOS" \
   --num_frames="$FRAMES"
 run .venv/bin/python -m glober_jax.main --config=configs/quickstart.py --workdir="$workdir"
-run .venv/bin/python -m glober_jax.sample --workdir="$workdir" --output="$workdir/samples" \
-  --num_videos="$SAMPLES"
-
-echo "Done: videos in $workdir/samples, everything else in $workdir."

@@ -47,7 +47,7 @@ class Pipeline:
 
         Raises:
           UserError: no data set, batches that do not divide the mesh, more than one process with
-            a latent cache, or classes that are not the data set's.
+            a latent cache, or classes or frames that are not the data set's.
         """
         self.experiment, self.mesh = experiment, mesh
         self.workdir = epath.Path(workdir)
@@ -59,6 +59,9 @@ class Pipeline:
         if experiment.data.cache_latents and jax.process_count() > 1:
             raise UserError("config.data.cache_latents works on one process; set it to False")
         self._check_classes()
+        # The clips that previews reconstruct, read now: frames of a wrong size, and videos that
+        # are damaged or too short, are better found before anything is compiled.
+        self.held_out = self.held_out_clips(_PREVIEW_CLIPS)
 
     def stage(self, name: str) -> Stage:
         """The stage of that name, ready for the loop."""
@@ -67,11 +70,6 @@ class Pipeline:
             autoencoder.NAME: self._autoencoder_stage,
             generator.NAME: self._generator_stage,
         }[name]()
-
-    @functools.cached_property
-    def held_out(self) -> dict[str, Any]:
-        """The clips that previews reconstruct: `frames`, `key_frames`, `index`, `label`."""
-        return self.held_out_clips(_PREVIEW_CLIPS)
 
     def held_out_clips(self, count: int) -> dict[str, Any]:
         """Up to `count` centre clips of the test split, uint8."""

@@ -48,6 +48,8 @@ def _refuse(commands: Any, name: str, *flags: str, says: list[str], devices: int
 def test_training_refuses(commands: Any, tmp_path: Path, flags: Flags, says: list[str]) -> None:
     """Fails when the mistake is accepted, or answered with a stack trace or a riddle."""
     _refuse(commands, "main", *commands.train_flags(tmp_path), *flags, says=says)
+    # Nothing is left that would confuse the corrected command.
+    assert not list(tmp_path.glob("*/[0-9]*"))
 
 
 def test_misspelt_key_in_a_config_file(commands: Any, tmp_path: Path) -> None:

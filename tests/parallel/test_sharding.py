@@ -97,8 +97,8 @@ def test_eight_devices_give_the_numbers_of_one(runs: dict[str, Any], name: str) 
             [eight[key] for key in one], list(one.values()), rtol=1e-4, err_msg=str(list(one))
         )
     # The steps did something.
-    first, second = runs["one"]["metrics"]
-    assert abs(first["loss"] - second["loss"]) > 1e-3
+    first, _ = runs["one"]["metrics"]
+    assert runs["one"]["smallest_move"] > 1e-6
     assert first["grad_norm_discriminator"] > 0 and first["grad_norm_unet"] > 0
 
 
@@ -122,6 +122,8 @@ def train(sizes: tuple[int, int, int]) -> dict[str, Any]:
     """Two steps on the first devices; metrics and where things lay."""
     config = single_level_config()
     config.autoencoder.adversarial.update({"start_step": 0, "warmup_steps": 0, "clip_stride": 2})
+    # Small steps from the start: Adam turns the rounding of a tiny gradient into a whole step.
+    config.autoencoder.optimizer.update({"warmup_steps": 0, "learning_rate": 1e-4})
     experiment = parse(config)
     networks = experiment.networks
     mesh = mesh_of(*sizes)
@@ -166,8 +168,14 @@ def train(sizes: tuple[int, int, int]) -> dict[str, Any]:
     on_device = [int(np.prod(leaf.sharding.shard_shape(leaf.shape))) for leaf in leaves]
     largest = int(np.argmax([leaf.size for leaf in leaves]))
     kept = jax.tree.map(np.array_equal, jax.device_get(frozen), jax.device_get(codec))
+    moves = {
+        name: max(np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, trees), strict=True))
+        for name in NETWORKS
+        for trees in [(jax.device_get(state.params[name]), drawn[name])]
+    }
     return {
         "metrics": seen,
+        "smallest_move": float(min(moves.values())),
         "largest": leaves[largest].size,
         "largest_on_device": on_device[largest],
         "device_fraction": sum(on_device) / sum(leaf.size for leaf in leaves),
