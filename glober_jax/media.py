@@ -39,6 +39,13 @@ def write_file(path: epath.PathLike, data: bytes) -> None:
         raise UserError(f"cannot write {target}: {reason}; choose another output path") from error
 
 
+def make_folder(path: epath.PathLike) -> None:
+    """Makes a folder for results, before the work that fills it; `UserError` where that fails."""
+    probe = epath.Path(path) / ".writable"
+    write_file(probe, b"")
+    probe.unlink()
+
+
 def write_mp4(path: epath.PathLike, frames_THWC: np.ndarray, fps: float) -> None:
     """Writes an H.264 MP4 that browsers play (yuv420p, crf 18).
 

@@ -18,7 +18,7 @@ import numpy as np
 from absl import flags
 from etils import epath
 
-from glober_jax import cli, config
+from glober_jax import cli, config, media
 from glober_jax.diffusion.samplers import sampling_timesteps
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
@@ -44,7 +44,7 @@ _SCALES = {
     name: flags.DEFINE_float(name, None, f"Guidance: config.sampling.{name} by default")
     for name in ("class_scale", "video_scale", "domain_scale")
 }
-_SAVE_ARRAYS = flags.DEFINE_boolean("save_arrays", False, "Also write frames.npz, uncompressed")
+_SAVE_ARRAYS = flags.DEFINE_boolean("save_arrays", False, "Also write frames.npz, the exact pixels")
 flags.mark_flag_as_required("workdir")
 
 
@@ -55,6 +55,8 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"--start={_START.value} must be below --end={_END.value}")
     workdir = epath.Path(_WORKDIR.value)
     experiment = _trained_experiment(workdir)
+    output = epath.Path(_OUTPUT.value) if _OUTPUT.value else workdir / "samples"
+    media.make_folder(output)
     options = _sampling_options(experiment)
     frames = _NUM_FRAMES.value or experiment.clip.num_frames
     index = _START.value + (_END.value - _START.value) * np.arange(frames) / frames
@@ -72,7 +74,6 @@ def main(argv: Sequence[str]) -> None:
         "versions": versions(),
         "command": "python -m glober_jax.sample " + shlex.join(sys.argv[1:]),
     }
-    output = epath.Path(_OUTPUT.value) if _OUTPUT.value else workdir / "samples"
     names = [classes[label] for label in labels] if classes else None
     write_samples(
         output, videos, record, fps=options.fps, row_labels=names, save_arrays=_SAVE_ARRAYS.value

@@ -37,7 +37,7 @@ def test_pairs_are_the_published_ones_in_the_published_order() -> None:
 
 
 def test_discriminator_hinge_and_its_gradient_are_the_published_ones() -> None:
-    """Fails when a pair in the wrong order counts as real, or the mean is over reals and fakes."""
+    """Fails when a pair in the wrong order counts as real (broken so), or reals weigh more."""
     logits = jnp.asarray(FIXTURE["in/discriminator.logits"].reshape(-1, CLIPS))
     loss, gradient = jax.value_and_grad(lambda x: losses.discriminator_loss(x).mean())(logits)
     np.testing.assert_allclose(loss, FIXTURE["out/discriminator.hinge"], rtol=1e-6)

@@ -177,7 +177,10 @@ def _restore_or_create(
     abstract = jax.eval_shape(stage.create, stage.constant_shapes)
     if checkpoints.latest_step is not None:
         return checkpoints.restore(abstract, mesh), checkpoints.latest_step
-    create = jax.jit(stage.create, out_shardings=tree_shardings(abstract, mesh))
+    # Runs once: on a CPU optimising hundreds of small initialisers takes longer than training.
+    quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
+    shardings = tree_shardings(abstract, mesh)
+    create = jax.jit(stage.create, out_shardings=shardings, compiler_options=quick)
     return create(stage.measure()), 0
 
 

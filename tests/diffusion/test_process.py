@@ -19,7 +19,7 @@ def noisy_example(process: DiffusionProcess) -> tuple[jax.Array, jax.Array, jax.
 
 
 def test_schedule_is_the_published_one() -> None:
-    """Fails when β is linear in β itself, or when ᾱ is not its cumulative product in float64."""
+    """Fails when β is linear itself (broken so), or ᾱ is not computed in float64."""
     fixture = np.load(FIXTURES / "schedule.npz")
     alphas = DiffusionProcess().alphas_cumprod
     np.testing.assert_allclose(alphas, fixture["out/alphas_cumprod_f64"], rtol=1e-12)
@@ -28,7 +28,7 @@ def test_schedule_is_the_published_one() -> None:
 
 
 def test_noising_and_its_inverse_match_the_published_numbers() -> None:
-    """Fails when √ᾱ and √(1-ᾱ) change places, or when t is off by one."""
+    """Fails when √ᾱ and √(1-ᾱ) change places (broken so), or when t is off by one."""
     fixture = np.load(FIXTURES / "schedule.npz")
     process = DiffusionProcess(prediction="eps")
     noise, t_B = fixture["in/noise"], fixture["in/t"]

@@ -44,7 +44,7 @@ def recorded_prediction(case: str, guidance: DecoderGuidance) -> np.ndarray:
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 8, 10, 20, 25, 50, 100, 250])
 def test_leading_timesteps_are_the_published_ones(steps: int) -> None:
-    """Fails when the first step is 0 and not 1, or when the stride is rounded."""
+    """Fails when the first step is 0 and not 1 (broken so), or when the stride is rounded."""
     expected = SCHEDULE[f"out/ddim{steps}_timesteps"]
     np.testing.assert_array_equal(sampling_timesteps(1000, steps, "leading"), expected)
 
@@ -65,7 +65,7 @@ def test_guided_steps_match_the_recorded_ones(case: str) -> None:
 
 
 def test_class_guidance_matches_the_recorded_step() -> None:
-    """Fails when conditional and unconditional prediction change places."""
+    """Fails when conditional and unconditional prediction change places (broken so)."""
     eps = combine_conditional(STEP["in/gen.e_cond"], STEP["in/gen.e_uncond"], 9.0)
     t_B = np.full(2, SCHEDULE["out/ddim50_timesteps"][24])
     x0, _ = DiffusionProcess(prediction="eps").to_x0_eps(eps, STEP["in/gen.x"], t_B)

@@ -1,4 +1,8 @@
-"""Layers against arrays recorded from the published release, weights mapped by shape alone."""
+"""Layers against arrays recorded from the published release, weights mapped by shape alone.
+
+Broken on purpose, one at a time: sine before cosine, row for column, groups dealt in turn, temporal
+taps reversed, attention scale 1/D, temporal norm over space, GEGLU's halves swapped.
+"""
 
 import numpy as np
 import pytest

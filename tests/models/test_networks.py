@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from glober_jax.config import parse
+from glober_jax.models.latents import Gaussian
 from glober_jax.models.networks import Networks, Params
 
 Network = Callable[..., Any]
@@ -90,7 +91,7 @@ def unet_inputs(networks: Networks) -> tuple[np.ndarray, np.ndarray, np.ndarray,
 def test_unet_depends_on_step_tokens_and_the_features_of_every_level(
     networks: Networks, unet: Network
 ) -> None:
-    """Fails when an input is not wired in (broken: features of level 1, step embedding)."""
+    """Fails when an input is not wired in (broken: features of level 1, step, tokens)."""
     latents, steps, tokens, features = unet_inputs(networks)
     out = unet(latents, steps, tokens, features)
     assert out.shape == latents.shape and out.dtype == np.float32
@@ -120,25 +121,35 @@ def test_discriminator_sees_the_order_of_a_pair(networks: Networks, params: Para
     assert difference(logits, judge(pairs[:, ::-1])) > 0.05
 
 
-def test_video_encoder_reads_every_key_frame(networks: Networks, params: Params) -> None:
+def test_learned_frame_gathers_from_every_key_frame(networks: Networks, params: Params) -> None:
     """Fails when a key frame has no way to the learned frame (broken: no temporal attention).
 
-    The learned frame stands before the first key frame; convolutions over time reach only the
-    next few frames, attention over time reaches all.
+    Looked at before the heads, whose norm sees all frames: there, convolutions over time have
+    reached only the next two frames, and only attention over time reaches all.
     """
-    encode = compiled(networks, params, "video_encoder")
+
+    @jax.jit
+    def run(p: Params, latents: jax.Array) -> tuple[Gaussian, jax.Array]:
+        posterior, captured = networks.video_encoder.apply(
+            {"params": p["video_encoder"]}, latents, capture_intermediates=True
+        )
+        (last_block,) = captured["intermediates"]["level1_block0_temporal"]["__call__"]
+        return posterior, last_block[:, 0]
+
     latents = normal(0, 2, networks.num_key_frames, *networks.latent_shape)
-    posterior = encode(latents)
+    posterior, gathered = jax.device_get(run(params, latents))
     assert posterior.mean.shape == (2, *networks.global_shape)
     for frame in range(networks.num_key_frames):
-        changed = encode(altered(latents, 0, frame, slice(0, 4)))
-        for before, after in zip(posterior, changed, strict=True):
+        changed = altered(latents, 0, frame, slice(0, 4))
+        other_posterior, other_gathered = jax.device_get(run(params, changed))
+        pairs = zip((*posterior, gathered), (*other_posterior, other_gathered), strict=True)
+        for before, after in pairs:
             assert difference(before[0], after[0]) > 0.01
             np.testing.assert_allclose(before[1], after[1], rtol=1e-4, atol=1e-5)
 
 
 def test_generator_depends_on_label_step_and_place(networks: Networks, params: Params) -> None:
-    """Fails when labels, steps or positions are dropped (broken: context tokens, positions)."""
+    """Fails when labels, steps or positions are dropped (broken: labels, positions)."""
     generate = compiled(networks, params, "generator")
     feature = normal(0, 2, *networks.global_shape)
     steps, labels = np.array([10, 900]), np.array([0, 1])

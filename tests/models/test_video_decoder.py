@@ -95,7 +95,7 @@ def test_a_target_does_not_depend_on_the_other_targets(
 def test_domain_tokens_are_left_out_where_they_are_switched_off(
     networks: Networks, params: Params, feature: np.ndarray
 ) -> None:
-    """Fails when switching the domain off also drops the clip's own tokens, or drops nothing."""
+    """Fails when switching the domain off drops clip tokens too, or nothing (broken so)."""
     tokens = jax.jit(lambda on: networks.apply(params, "global_tokens", feature, on))
     both, one = jax.device_get([tokens(np.array([True, last])) for last in (True, False)])
     assert both.shape == (2, np.prod(networks.global_shape[:2]) // 4, networks.global_tokens.width)

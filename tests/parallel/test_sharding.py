@@ -55,7 +55,7 @@ def abstract_mesh(data: int, fsdp: int, tensor: int) -> AbstractMesh:
 def test_parameters_are_sharded_by_the_rule(
     shape: tuple[int, ...], sizes: tuple[int, int, int], spec: tuple[str | None, ...]
 ) -> None:
-    """Fails when a small array is cut, an axis that does not divide is, or a large one is not."""
+    """Fails when a small array is cut, or a large one is not (broken: all are replicated)."""
     assert parameter_spec(shape, abstract_mesh(*sizes)) == PartitionSpec(*spec)
 
 
@@ -103,7 +103,7 @@ def test_eight_devices_give_the_numbers_of_one(runs: dict[str, Any], name: str) 
 
 
 def test_large_parameters_and_moments_lie_in_shards(runs: dict[str, Any]) -> None:
-    """Fails when state is replicated (broken: rule that replicates all)."""
+    """Fails when the step takes or returns state that lies whole on every device."""
     for name in ("fsdp", "tensor"):
         largest, of_device = runs[name]["largest"], runs[name]["largest_on_device"]
         assert of_device * 4 == largest

@@ -117,7 +117,7 @@ def separate(experiment: Experiment, losses_of: LossFunction, params: Params) ->
 def test_adversarial_gradient_reaches_every_network_of_the_decoder(joint: Gradients) -> None:
     """Fails when decoded frames are detached, the published flaw.
 
-    Broken: stop_gradient around x0; around the frames that the codec decodes.
+    Broken: stop_gradient around the decoded frames' latents.
     """
     without, with_adversary = joint(0.0, 1.0, 1.0), joint(1.0, 1.0, 1.0)
     for name in AUTOENCODER:
@@ -137,7 +137,7 @@ def test_each_player_has_its_own_loss(joint: Gradients) -> None:
 
 
 def test_one_forward_pass_equals_two(joint: Gradients, separate: Gradients) -> None:
-    """Fails when the joint pull-back mixes the two losses or drops a part of either."""
+    """Fails when the joint pull-back mixes the losses (broken: (1, 1) for the discriminator)."""
     together, of_d, of_g = joint(0.5, 1, 1), separate(0.5, 1, 0), separate(0.5, 0, 1)
     assert_same(together["discriminator"], of_d["discriminator"])
     for name in AUTOENCODER:
@@ -189,7 +189,7 @@ def test_discriminator_rests_until_the_adversary_starts(
 
 
 def test_adversarial_weight_grows_linearly_from_its_start() -> None:
-    """Fails when the warm-up starts at step 0, or never reaches the weight."""
+    """Fails when the warm-up starts at step 0, or never ends (broken: start ignored)."""
     options = AdversarialOptions(weight=0.4, start_step=10, warmup_steps=4)
     weights = [float(options.weight_at(jnp.int32(step))) for step in (0, 9, 10, 11, 13, 99)]
     np.testing.assert_allclose(weights, [0, 0, 0.1, 0.2, 0.4, 0.4], atol=1e-6)

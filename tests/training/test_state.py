@@ -30,7 +30,7 @@ def test_average_follows_with_a_warmed_up_decay() -> None:
 
 
 def test_fresh_average_is_a_copy() -> None:
-    """Fails when parameters and average share a buffer, which a donated state may not."""
+    """Fails when parameters and average share a buffer (broken so): a donated state may not."""
     params = {"unet": {"w": jnp.arange(4.0)}}
     state = new_state(params, optax.sgd(1.0), ("unet",), {})
     np.testing.assert_array_equal(state.ema["unet"]["w"], params["unet"]["w"])
