@@ -101,7 +101,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         },
     }
     config.autoencoder = {
-        "steps": 450,
+        "steps": 300,
         "batch_size": 8,
         "kl_weight": 1e-6,
         "domain_dropout": 0.05,
@@ -116,7 +116,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         },
         "adversarial": {
             "weight": 0.01,
-            "start_step": 410,
+            "start_step": 260,
             "warmup_steps": 20,
             "clip_stride": 2,
             "optimizer": {"learning_rate": 2e-4, "beta1": 0.5, "weight_decay": 0.0},

@@ -96,7 +96,9 @@ class Progress:
         first = self._line_step is None
         if not first and step < self._total and waited < _SECONDS_BETWEEN_LINES:
             return
-        parts = [f"{self._stage} {step}/{self._total} ({step / self._total:.0%})"]
+        # A folder of empty files has nothing to count and is done at once.
+        done = step / self._total if self._total else 1.0
+        parts = [f"{self._stage} {step}/{self._total} ({done:.0%})"]
         # No rate on the first line: the first step's time is mostly compilation.
         if not first and step > self._line_step:
             rate = (step - self._line_step) / max(waited, 1e-6)
