@@ -86,11 +86,10 @@ class StageCheckpoints:
         args = ocp.args.Composite(meta=ocp.args.JsonRestore())
         saved = self._manager.restore(self.latest_step, args=args)["meta"]["config"]
         there, here = (_flatten({k: c[k] for k in ARCHITECTURE}) for c in (saved, self._config))
-        differing = [key for key in sorted(there | here) if there.get(key) != here.get(key)]
+        # An option that one of the two configs does not know yet had its default.
+        differing = [key for key in sorted(there.keys() & here) if there[key] != here[key]]
         if differing:
-            listed = ", ".join(
-                f"{k} is {there.get(k)} there, {here.get(k)} here" for k in differing
-            )
+            listed = ", ".join(f"{k} is {there[k]} there, {here[k]} here" for k in differing)
             raise UserError(
                 f"{self._folder} holds a checkpoint of another architecture ({listed}); "
                 "use the config it was made with or another --workdir"
