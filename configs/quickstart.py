@@ -92,13 +92,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "frames_per_clip": 1,
         "kl_weight": 1e-6,
         "ema_decay": 0.99,
-        "optimizer": {
-            "learning_rate": 2e-3,
-            "warmup_steps": 20,
-            "decay": "cosine",
-            "weight_decay": 0.0,
-            "clip_norm": 1.0,
-        },
+        "optimizer": _adamw(learning_rate=2e-3),
     }
     config.autoencoder = {
         "steps": 300,
@@ -107,13 +101,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "domain_dropout": 0.05,
         "key_dropout": 0.05,
         "ema_decay": 0.99,
-        "optimizer": {
-            "learning_rate": 2e-3,
-            "warmup_steps": 20,
-            "decay": "cosine",
-            "weight_decay": 0.0,
-            "clip_norm": 1.0,
-        },
+        "optimizer": _adamw(learning_rate=2e-3),
         "adversarial": {
             "weight": 0.01,
             "start_step": 260,
@@ -127,13 +115,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "batch_size": 32,
         "class_dropout": 0.1,
         "ema_decay": 0.99,
-        "optimizer": {
-            "learning_rate": 1e-3,
-            "warmup_steps": 20,
-            "decay": "cosine",
-            "weight_decay": 0.0,
-            "clip_norm": 1.0,
-        },
+        "optimizer": _adamw(learning_rate=1e-3),
     }
 
     config.loop = {
@@ -153,3 +135,13 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "fps": 8.0,
     }
     return config
+
+
+def _adamw(learning_rate: float) -> dict[str, float | int | str]:
+    return {
+        "learning_rate": learning_rate,
+        "warmup_steps": 20,
+        "decay": "cosine",
+        "weight_decay": 0.0,
+        "clip_norm": 1.0,
+    }
