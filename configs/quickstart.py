@@ -27,12 +27,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "threads": 2,
         "prefetch": 4,
     }
-    config.clip = {"num_frames": 16, "num_key_frames": 4, "num_target_frames": 4, "stride": 1}
+    config.clip = {"num_frames": 16, "num_key_frames": 4, "num_target_frames": 2, "stride": 1}
 
     config.model = {
-        # 32x32x3 pixels -> 8x8x4 latents -> a 4x4x16 global feature for all 16 frames.
+        # 32x32x3 pixels -> 8x8x4 latents -> an 8x8x16 global feature for all 16 frames.
         "frame_codec": {
-            "channels": 24,
+            "channels": 16,
             "multipliers": (1, 2, 4),
             "blocks_per_level": 1,
             "latent_channels": 4,
@@ -41,10 +41,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         },
         "video_encoder": {
             "channels": 64,
-            "multipliers": (1, 2),
+            "multipliers": (1,),
             "blocks_per_level": 1,
             "global_channels": 16,
-            "initial_log_variance": -4.0,
+            "initial_log_variance": -8.0,
             "head_dim": 32,
             "groups": 4,
         },
@@ -87,16 +87,16 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.generator_diffusion = dict(process)
 
     config.codec = {
-        "steps": 400,
-        "batch_size": 8,
+        "steps": 1200,
+        "batch_size": 4,
         "frames_per_clip": 1,
         "kl_weight": 1e-6,
         "ema_decay": 0.99,
-        "optimizer": _adamw(learning_rate=2e-3),
+        "optimizer": _adamw(learning_rate=1e-3),
     }
     config.autoencoder = {
-        "steps": 300,
-        "batch_size": 8,
+        "steps": 400,
+        "batch_size": 16,
         "kl_weight": 1e-6,
         "domain_dropout": 0.05,
         "key_dropout": 0.05,
@@ -104,9 +104,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "optimizer": _adamw(learning_rate=2e-3),
         "adversarial": {
             "weight": 0.01,
-            "start_step": 260,
+            "start_step": 360,
             "warmup_steps": 20,
-            "clip_stride": 2,
+            "clip_stride": 4,
             "optimizer": {"learning_rate": 2e-4, "beta1": 0.5, "weight_decay": 0.0},
         },
     }

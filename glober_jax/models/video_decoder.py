@@ -3,9 +3,9 @@
 Three networks. `FrameFeatures` and `GlobalTokens` do not depend on the noise: they run once per
 clip. `UNet` runs once per frame and denoising step, and frames never exchange information in it.
 
-Dimension key: B clips, n target frames, F slots of the index grid, N = B * n frames, H, W size of
-the global feature, G its channels, h, w size at a level of the UNet, Z latent channels, C feature
-channels, L global tokens, E token width.
+Dimension key: B clips, n target frames, F slots of the index grid, M waves of a time course,
+N = B * n frames, H, W size of the global feature, G its channels, h, w size at a level of the
+UNet, Z latent channels, C feature channels, L global tokens, E token width.
 Published size: channels 320, multipliers (1, 2, 4, 4), E = 768 (3.4 to 3.6 of the reference).
 """
 
@@ -28,12 +28,15 @@ from glober_jax.models.layers import (
     upsample,
 )
 
+# Sines and cosines that the time course of a feature channel is made of.
+_COURSE_WAVES = 32
 
-def _time_mlp(positions: jax.Array, channels: int, dtype: DTypeLike, name: str) -> jax.Array:
-    """sin/cos embedding, Dense, SiLU, Dense: [...] -> [..., 4 * channels]."""
-    h = sinusoidal_embedding(positions, channels).astype(dtype)
-    h = nn.silu(Dense(4 * channels, dtype=dtype, name=f"{name}_in")(h))
-    return Dense(4 * channels, dtype=dtype, name=f"{name}_out")(h)
+
+def _embedding_mlp(waves: jax.Array, dtype: DTypeLike, name: str) -> jax.Array:
+    """Dense, SiLU, Dense of a sin/cos embedding: [..., C] -> [..., 4 C]."""
+    width = 4 * waves.shape[-1]
+    h = nn.silu(Dense(width, dtype=dtype, name=f"{name}_in")(waves.astype(dtype)))
+    return Dense(width, dtype=dtype, name=f"{name}_out")(h)
 
 
 class FrameFeatures(nn.Module):
@@ -42,8 +45,10 @@ class FrameFeatures(nn.Module):
     Frames exchange information through attention over the index grid {0, 1/F, ..., (F-1)/F}:
     queries are the target frames only, keys and values the grid. For a target on the grid that is
     the same number as computing the whole grid and picking the frame, and it is defined for any
-    real index in between. The index is embedded as index * F, so neighbouring frames differ by
-    one radian at the highest frequency.
+    real index in between.
+
+    The index is embedded as waves with half-periods from one slot to the whole clip: the fastest
+    tells neighbouring slots apart, and none is nearly constant.
     """
 
     channels: int = 320
@@ -58,8 +63,10 @@ class FrameFeatures(nn.Module):
     def __call__(self, global_BHWG: jax.Array, index_Bn: jax.Array) -> tuple[jax.Array, ...]:
         slots = self.index_slots
         grid_BF = jnp.broadcast_to(jnp.arange(slots) / slots, (index_Bn.shape[0], slots))
-        positions = jnp.concatenate([grid_BF, index_Bn], axis=1) * slots
-        embedding = _time_mlp(positions, self.channels, self.dtype, "index")
+        phase_BF = jnp.pi * slots * jnp.concatenate([grid_BF, index_Bn], axis=1)
+        waves = sinusoidal_embedding(phase_BF, self.channels, max_period=slots)
+        embedding = _embedding_mlp(waves, self.dtype, "index")
+        courses = sinusoidal_embedding(phase_BF, _COURSE_WAVES, max_period=slots)
 
         features, previous = [], None
         # The map of a level is added right after its first layer, which still has the width of
@@ -71,7 +78,7 @@ class FrameFeatures(nn.Module):
                 self.groups,
                 self.dtype,
                 name=f"level{level}",
-            )(global_BHWG, embedding, previous)
+            )(global_BHWG, embedding, courses, previous)
             exchange = TemporalAttention(
                 self.head_dim, self.groups, self.dtype, name=f"level{level}_exchange"
             )
@@ -83,8 +90,12 @@ class _FrameBlock(nn.Module):
     """Residual block that gives every index its own map of one shared global feature.
 
     h = conv(resample(SiLU(GN(g)))) + Dense(SiLU(index)) + pool(conv(SiLU(previous)));
-    out = zero_dense(skip(resample(g)) + zero_conv(SiLU(GN(h)))). What depends on g alone is
-    computed once per clip.
+    out = dense(skip(resample(g)) * (1 + Dense(waves(index))) + zero_conv(SiLU(GN(h)))). What
+    depends on g alone is computed once per clip.
+
+    The factor gives each channel its own time course, which makes the map from g to frames one
+    linear map per index from the start: what moves is learned with what stands still. In the
+    published block the index only shifts h before a norm; clouds stood still for whole runs.
     """
 
     channels: int
@@ -94,7 +105,11 @@ class _FrameBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, global_BHWG: jax.Array, embedding_BFE: jax.Array, previous: jax.Array | None
+        self,
+        global_BHWG: jax.Array,
+        embedding_BFE: jax.Array,
+        courses_BFM: jax.Array,
+        previous: jax.Array | None,
     ) -> jax.Array:
         def resample(x: jax.Array) -> jax.Array:
             return (
@@ -113,8 +128,9 @@ class _FrameBlock(nn.Module):
         norm = GroupNorm(self.groups, axes=(2, 3), dtype=self.dtype, name="norm_out")
         h = conv("conv_out", zero_init=True)(nn.silu(norm(h)))
         skip = Dense(self.channels, dtype=self.dtype, name="skip")(resample(global_BHWG))
-        out = Dense(self.channels, zero_init=True, dtype=self.dtype, name="out")
-        return out(skip[:, None] + h)
+        course = Dense(self.channels, dtype=self.dtype, name="course")(courses_BFM)
+        out = Dense(self.channels, dtype=self.dtype, name="out")
+        return out(skip[:, None] * (1.0 + course[:, :, None, None, :]) + h)
 
 
 class GlobalTokens(nn.Module):
@@ -163,7 +179,8 @@ class UNet(nn.Module):
         tokens_NLE: jax.Array,
         features: Sequence[jax.Array],
     ) -> jax.Array:
-        embedding = _time_mlp(timesteps_N, self.channels, self.dtype, "time")
+        waves = sinusoidal_embedding(timesteps_N, self.channels)
+        embedding = _embedding_mlp(waves, self.dtype, "time")
 
         def residual(h: jax.Array, level: int, name: str) -> jax.Array:
             channels = self.multipliers[level] * self.channels

@@ -9,6 +9,7 @@ G = 16: latents [B, 8, 32, 32, 4] -> global feature [B, 16, 16, 16].
 from collections.abc import Sequence
 from typing import Any
 
+import einops
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,11 @@ from glober_jax.models.layers import (
 
 class VideoEncoder(nn.Module):
     """Key-frame latents [B, K, h, w, Z] -> Gaussian over global features [B, H, W, G].
+
+    mean = linear(latents under the cell, of all key frames) + what the network adds to it. The
+    published encoder is the second term alone. Attention over time starts as an average of the
+    key frames and the head's norm divides by what stands still, so almost nothing of the motion
+    is left in its feature; with the linear term motion is there from the first step.
 
     `initial_log_variance` is that of the posterior before training: 0, as published, starts with
     noise as large as the prior, which short runs spend most of their steps unlearning.
@@ -55,7 +61,7 @@ class VideoEncoder(nn.Module):
                 h = self._block(h, multiplier * self.channels, f"level{level}_block{block}")
             if level < len(self.multipliers) - 1:
                 h = Conv3D(h.shape[-1], stride=2, dtype=self.dtype, name=f"level{level}_down")(h)
-        mean = self._head(h, "mean")
+        mean = self._shortcut(latents_BKhwZ) + self._head(h, "mean", zero_init=True)
         constant = nn.initializers.constant(self.initial_log_variance)
         log_variance = self._head(h, "log_variance", zero_init=True, bias_init=constant)
         return Gaussian.from_moments(jnp.concatenate([mean, log_variance], -1))
@@ -68,6 +74,14 @@ class VideoEncoder(nn.Module):
         h = SelfAttention(self.head_dim, self.groups, self.dtype, name=f"{name}_spatial")(h)
         h = h.reshape(batch, frames, *h.shape[1:])
         return TemporalAttention(self.head_dim, self.groups, self.dtype, name=f"{name}_temporal")(h)
+
+    def _shortcut(self, latents_BKhwZ: jax.Array) -> jax.Array:
+        """All latents under one cell of the global feature, of all key frames, by a linear map."""
+        cell = 2 ** (len(self.multipliers) - 1)
+        cells = einops.rearrange(
+            latents_BKhwZ, "b k (h p) (w q) z -> b h w (k p q z)", p=cell, q=cell
+        )
+        return Dense(self.global_channels, dtype=self.dtype, name="shortcut")(cells)
 
     def _head(self, h_BTHWC: jax.Array, name: str, **init: Any) -> jax.Array:
         """Moments are read off the learned frame; the norm still sees every frame."""

@@ -81,6 +81,22 @@ def test_neighbouring_frames_differ_and_indices_are_continuous(
         assert distance(far[1], here[1]) > 0.02
 
 
+def test_fresh_features_move_differently_for_every_clip(
+    networks: Networks, feature: np.ndarray
+) -> None:
+    """Fails when an index only shifts all clips' features alike (broken: without time courses).
+
+    At initialisation, of what tells two clips apart a good part must change over the clip.
+    """
+    fresh = networks.init_all(("frame_features",), jax.random.key(0))
+    index = np.tile(np.arange(16, dtype=np.float32) / 16, (2, 1))
+    maps = jax.jit(lambda p: networks.apply(p, "frame_features", feature, index))(fresh)
+    for level_map in jax.device_get(maps):
+        between_clips = level_map[0] - level_map[1]
+        changing = between_clips - between_clips.mean(axis=0)
+        assert changing.std() > 0.3 * between_clips.std()
+
+
 def test_a_target_does_not_depend_on_the_other_targets(
     frame_features: Features, feature: np.ndarray
 ) -> None:
