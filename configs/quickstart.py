@@ -87,7 +87,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.generator_diffusion = dict(process)
 
     config.codec = {
-        "steps": 1200,
+        "steps": 1600,
         "batch_size": 4,
         "frames_per_clip": 1,
         "kl_weight": 1e-6,
@@ -111,8 +111,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         },
     }
     config.generator = {
-        "steps": 400,
-        "batch_size": 32,
+        "steps": 1000,
+        "batch_size": 16,
         "class_dropout": 0.1,
         "ema_decay": 0.99,
         "optimizer": _adamw(learning_rate=1e-3),
@@ -129,7 +129,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "spacing": "trailing",
         "video_scale": 0.0,
         "domain_scale": 1.0,
-        "class_scale": 1.5,
+        "class_scale": 2.0,
         "noise": "video",
         "chunk_frames": 128,
         "fps": 8.0,

@@ -179,7 +179,7 @@ def contact_sheet(
     _check_pixels(videos_NTHWC, ndim=5)
     length = videos_NTHWC.shape[1]
     chosen = np.linspace(0, length - 1, min(columns, length)).round().astype(int)
-    cells_NTHWC = _enlarge(videos_NTHWC[:, chosen], scale)
+    cells_NTHWC = enlarge(videos_NTHWC[:, chosen], scale)
     count, shown, height, width, channels = cells_NTHWC.shape
     cells_THWC = cells_NTHWC.reshape(1, count * shown, height, width, channels)
     sheet_HWC = tile_videos(cells_THWC.swapaxes(0, 1), columns=shown, gap=gap)[0]
@@ -234,16 +234,17 @@ def _with_palette(image: Image.Image) -> Image.Image:
     return image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
 
 
-def _enlarge(videos_NTHWC: np.ndarray, scale: int) -> np.ndarray:
+def enlarge(frames: np.ndarray, scale: int) -> np.ndarray:
+    """Enlarges uint8 frames [..., H, W, 3] smoothly (bicubic): [..., scale H, scale W, 3]."""
     if scale == 1:
-        return videos_NTHWC
-    count, length, height, width, channels = videos_NTHWC.shape
+        return frames
+    *lead, height, width, channels = frames.shape
     size = (width * scale, height * scale)
-    frames = [
+    enlarged = [
         np.asarray(Image.fromarray(frame_HWC).resize(size, Image.Resampling.BICUBIC))
-        for frame_HWC in videos_NTHWC.reshape(-1, height, width, channels)
+        for frame_HWC in frames.reshape(-1, height, width, channels)
     ]
-    return np.stack(frames).reshape(count, length, height * scale, width * scale, channels)
+    return np.stack(enlarged).reshape(*lead, height * scale, width * scale, channels)
 
 
 def _draw_labels(labels: Sequence[str], row_height: int, gap: int) -> np.ndarray:

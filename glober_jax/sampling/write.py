@@ -15,8 +15,8 @@ from etils import epath
 from glober_jax import media
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-# Sheets of small frames are enlarged to about this many pixels per frame.
-_SHEET_FRAME_SIZE = 128
+# Small frames are enlarged to about these many pixels: a frame of a sheet, the whole GIF.
+_SHEET_FRAME_SIZE, _GRID_SIZE = 128, 400
 
 
 def write_samples(
@@ -35,7 +35,9 @@ def write_samples(
     """
     for number, video in enumerate(videos_NTHWC):
         media.write_mp4(output / f"video_{number:04d}.mp4", video, fps)
-    media.write_gif(output / "grid.gif", media.tile_videos(videos_NTHWC), fps)
+    grid_THWC = media.tile_videos(videos_NTHWC, gap=1)
+    grid_THWC = media.enlarge(grid_THWC, max(1, _GRID_SIZE // grid_THWC.shape[1]))
+    media.write_gif(output / "grid.gif", grid_THWC, fps)
     write_sheet(output / "sheet.png", videos_NTHWC, row_labels)
     if save_arrays:
         buffer = io.BytesIO()
