@@ -32,6 +32,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         {"multipliers": (1, 2, 4, 4), "temporal_levels": (1, 2, 3), "spatial_levels": (3,)}
     )
     config.model.generator.num_classes = 0
+    # Frames are four times as large as the quick start's, and few videos are learned sooner.
+    config.codec.steps = 1000
+    config.generator.steps = 600
     return _gpu(config) if arg == "gpu" else config
 
 
