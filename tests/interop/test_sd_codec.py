@@ -5,14 +5,17 @@ level) with random weights, none of them zero, and what it computed from them.
 """
 
 import re
+from pathlib import Path
 
 import jax
 import ml_dtypes
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from glober_jax.errors import UserError
 from glober_jax.interop.network import choose_naming, import_network
+from glober_jax.interop.safetensors_file import read_tensors
 from glober_jax.interop.sd_codec import codec_namings
 from glober_jax.models.frame_codec import FrameCodec
 from glober_jax.models.networks import Params
@@ -90,14 +93,23 @@ def test_names_of_diffusers_give_the_same_parameters(old: bool, title: str) -> N
     jax.tree.map(np.testing.assert_array_equal, params, converted(RELEASE)[1])
 
 
-def test_half_precision_becomes_float32() -> None:
+@pytest.mark.parametrize("kind", [np.float16, ml_dtypes.bfloat16])
+def test_files_in_half_precision_become_float32(kind: type, tmp_path: Path) -> None:
     """Fails when a file's own type is kept (broken: the cast left out)."""
-    name = "encoder.conv_in.bias"
-    halved = RELEASE[name].astype(ml_dtypes.bfloat16)
-    _, params = converted(RELEASE | {name: halved})
+    halved = {name: tensor.astype(kind) for name, tensor in RELEASE.items()}
+    save_file(halved, tmp_path / "half.safetensors")
+    _, params = converted(read_tensors(tmp_path / "half.safetensors"))
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}
     bias = params["encoder"]["conv_in"]["conv"]["bias"]
-    np.testing.assert_array_equal(bias, halved.astype(np.float32))
+    np.testing.assert_array_equal(bias, halved["encoder.conv_in.bias"].astype(np.float32))
+
+
+def test_types_that_are_no_weights_are_refused(tmp_path: Path) -> None:
+    """Fails when an 8-bit file ends in a stack trace (broken: the library's error passed on)."""
+    file = tmp_path / "eight.safetensors"
+    save_file({"quant_conv.bias": np.zeros(8, ml_dtypes.float8_e4m3fn)}, file)
+    with pytest.raises(UserError, match=r"quant_conv\.bias is stored as F8_E4M3; use a file in"):
+        read_tensors(file)
 
 
 def test_what_a_training_run_left_in_the_file_is_passed_over() -> None:
