@@ -75,8 +75,8 @@ def convert_sd_vae(experiment: Experiment, file: Path, workdir: epath.Path) -> N
         params = import_network(tensors, shapes, naming)
     except UserError as error:
         raise UserError(
-            f"{file} does not fit config.model.frame_codec: {error}; give the weights of a Stable "
-            "Diffusion VAE, and the config its sizes"
+            f"{file}: {error}; give the weights of a Stable Diffusion VAE, and its sizes in "
+            "config.model.frame_codec"
         ) from error
     _write_codec_stage(experiment, jax.tree.map(jnp.asarray, params), workdir)
     leaves = jax.tree.leaves(params)

@@ -87,7 +87,7 @@ def import_network(
     }
     if any(problems.values()):
         listed = "; ".join(_listed(kind, names) for kind, names in problems.items() if names)
-        raise UserError(f"tensors do not fit (names of {naming.title}): {listed}")
+        raise UserError(f"tensors named as in {naming.title} do not fit the network: {listed}")
     flat = {targets[name][0]: value.astype(np.float32) for name, value in found.items()}
     return flax.traverse_util.unflatten_dict(flat, sep="/")
 

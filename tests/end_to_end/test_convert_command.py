@@ -19,7 +19,7 @@ from glober_jax.training.trained import load_codec
 from tests.end_to_end.tiny_config import get_config
 
 PREFIX = "first_stage_model."
-# Eight channels at most: thirty-two groups become one per channel, as the layers say.
+# The tiny codec has 16 channels at most: 32 groups become one per channel, as everywhere.
 GROUPS = "--config.model.frame_codec.groups=32"
 Tensors = dict[str, np.ndarray]
 
