@@ -106,6 +106,15 @@ def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def newest_step(workdir: epath.PathLike, stage: str) -> int | None:
+    """Step of a stage's newest checkpoint, None where it has none; makes no folder."""
+    folder = epath.Path(workdir).resolve() / stage
+    if not folder.exists():
+        return None
+    with ocp.CheckpointManager(folder) as manager:
+        return manager.latest_step()
+
+
 def load_averaged(
     workdir: epath.PathLike, stage: str, abstract: dict[str, Any], mesh: Mesh
 ) -> tuple[int, dict[str, Any]]:

@@ -48,6 +48,11 @@ class CodecStage:
         params = self.networks.init_all(NETWORKS, named_key(self.seed, "codec_init"))
         return new_state(params, self._optimizer(), NETWORKS, constants)
 
+    def adopt(self, params: Params) -> TrainState:
+        """The state at the last step, of parameters {"frame_codec"} that were trained elsewhere."""
+        state = new_state(params, self._optimizer(), NETWORKS, {})
+        return state.replace(step=jnp.asarray(self.options.steps, jnp.int32))
+
     def step(
         self, state: TrainState, frozen: None, batch: Batch
     ) -> tuple[TrainState, dict[str, jax.Array]]:

@@ -1,0 +1,115 @@
+"""From tensors under published names to the parameters of one of our networks.
+
+A network's published names are a table of rewrites (`Naming`) from our parameter paths; layouts
+follow from shapes alone, so a further network needs nothing but its own table.
+
+Dimension key: I input and O output channels, ... the window of a convolution.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import flax.traverse_util
+import jax
+import numpy as np
+
+from glober_jax.errors import UserError
+from glober_jax.models.networks import Params
+
+Rewrite = tuple[str, str | Callable[[re.Match[str]], str]]
+# Our layers wrap one flax module each, theirs do not; and they call kernels and scales weights.
+_LEAVES: tuple[Rewrite, ...] = (
+    (r"/(?:conv|dense)/(kernel|bias)$", r"/\1"),
+    (r"/(?:kernel|scale)$", "/weight"),
+)
+_NAMES_SHOWN = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Naming:
+    """The names that someone's files use for the parameters of one network.
+
+    `rewrites` are (pattern, replacement) pairs of `re.sub`, applied in turn to a parameter's path
+    such as "encoder/level0_block0/norm_in/weight" (wrappers gone, leaves "weight" or "bias");
+    slashes that remain become dots. Tensors whose names begin with one of `leftovers` belong to
+    the training of the published network and are passed over.
+    """
+
+    title: str
+    rewrites: tuple[Rewrite, ...]
+    leftovers: tuple[str, ...] = ()
+
+    def published(self, path: str) -> str:
+        """The published name of our parameter at `path`, its keys joined by slashes."""
+        for pattern, replacement in (*_LEAVES, *self.rewrites):
+            path = re.sub(pattern, replacement, path)
+        return path.replace("/", ".")
+
+
+def choose_naming(
+    names: Collection[str], abstract_params: Params, namings: Sequence[Naming]
+) -> Naming:
+    """The naming that finds most of the network's parameters in `names`; the first if none does."""
+    paths = _flatten(abstract_params)
+    return max(namings, key=lambda naming: sum(naming.published(p) in names for p in paths))
+
+
+def import_network(
+    tensors: Mapping[str, np.ndarray], abstract_params: Params, naming: Naming
+) -> Params:
+    """The parameters of a network, float32, from tensors under the names of `naming`.
+
+    Args:
+      tensors: convolutions [O, I, ...], dense layers [O, I] or [O, I, 1, ...], vectors [C].
+      abstract_params: shapes of the network's parameters.
+
+    Raises:
+      UserError: tensors are missing, nobody's, or of another shape; one message lists them all.
+    """
+    targets = {
+        naming.published(path): (path, leaf.shape)
+        for path, leaf in _flatten(abstract_params).items()
+    }
+    present = {name for name in tensors if not name.startswith(naming.leftovers)}
+    found = {
+        name: _to_our_layout(tensors[name], len(targets[name][1]))
+        for name in sorted(present & targets.keys())
+    }
+    problems = {
+        "missing": sorted(targets.keys() - present),
+        "unexpected": sorted(present - targets.keys()),
+        "of another shape": [
+            f"{name} {list(tensors[name].shape)}, not {_published_shape(targets[name][1])}"
+            for name, value in found.items()
+            if value.shape != targets[name][1]
+        ],
+    }
+    if any(problems.values()):
+        listed = "; ".join(_listed(kind, names) for kind, names in problems.items() if names)
+        raise UserError(f"tensors named as in {naming.title} do not fit the network: {listed}")
+    flat = {targets[name][0]: value.astype(np.float32) for name, value in found.items()}
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def _flatten(params: Params) -> dict[str, jax.ShapeDtypeStruct]:
+    return flax.traverse_util.flatten_dict(params, sep="/")
+
+
+def _to_our_layout(tensor: np.ndarray, dimensions: int) -> np.ndarray:
+    """[O, I, ...] -> [..., I, O] with as many dimensions as ours; vectors stay."""
+    if tensor.ndim < 2:
+        return tensor
+    # A dense layer may be stored as a convolution with a window of one pixel.
+    if dimensions == 2 and set(tensor.shape[2:]) <= {1}:
+        tensor = tensor.reshape(tensor.shape[:2])
+    return tensor.transpose(*range(2, tensor.ndim), 1, 0)
+
+
+def _published_shape(shape: tuple[int, ...]) -> list[int]:
+    return list(shape) if len(shape) < 2 else [shape[-1], shape[-2], *shape[:-2]]
+
+
+def _listed(kind: str, names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return f"{len(names)} {kind}: {', '.join(names[:_NAMES_SHOWN])}{more}"
