@@ -10,7 +10,6 @@ Diffusion's constant 0.18215 is not needed: the autoencoder stage measures the s
 on its own training videos, per channel (`ChannelScale`).
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-from glober_jax import cli, config, media
+from glober_jax import cli, config
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.interop.network import choose_naming, import_network
@@ -31,6 +30,7 @@ from glober_jax.parallel.mesh import MeshShape, make_mesh
 from glober_jax.training import codec
 from glober_jax.training.checkpoint import StageCheckpoints, newest_step
 from glober_jax.training.pipeline import STAGES
+from glober_jax.training.trained import write_config
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the finished stage goes")
@@ -97,8 +97,7 @@ def _write_codec_stage(experiment: Experiment, params: Params, workdir: epath.Pa
     state = stage.adopt({"frame_codec": params})
     with StageCheckpoints(workdir, codec.NAME, experiment.source) as checkpoints:
         checkpoints.save(experiment.codec.steps, state)
-    text = json.dumps(experiment.source, indent=2)
-    media.write_file(workdir / "config.json", text.encode())
+    write_config(workdir, experiment.source)
 
 
 if __name__ == "__main__":

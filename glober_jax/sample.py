@@ -27,7 +27,12 @@ from glober_jax.progress import Progress
 from glober_jax.sampling.decode import SamplingOptions, VideoSampler
 from glober_jax.sampling.generate import FeatureSampler
 from glober_jax.sampling.write import versions, write_samples
-from glober_jax.training.trained import load_classes, load_feature_model, load_frame_model
+from glober_jax.training.trained import (
+    CONFIG_FILE,
+    load_classes,
+    load_feature_model,
+    load_frame_model,
+)
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir that glober_jax.main trained")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; WORKDIR/samples by default")
@@ -82,10 +87,10 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _trained_experiment(workdir: epath.Path) -> Experiment:
-    file = workdir / "config.json"
+    file = workdir / CONFIG_FILE
     if not file.exists():
         raise UserError(
-            f"{workdir} holds no config.json, so nothing was trained there; train with "
+            f"{workdir} holds no {CONFIG_FILE}, so nothing was trained there; train with "
             f"python -m glober_jax.main --config=configs/quickstart.py --workdir={workdir}"
         )
     return config.parse(json.loads(file.read_text()))

@@ -17,7 +17,7 @@ from glober_jax.training.checkpoint import StageCheckpoints
 from glober_jax.training.loop import StopRequest, run_stage
 from glober_jax.training.metrics import MetricsWriter
 from glober_jax.training.pipeline import STAGES, Pipeline
-from glober_jax.training.trained import CLASSES_FILE
+from glober_jax.training.trained import CLASSES_FILE, write_config
 
 
 def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
@@ -34,8 +34,7 @@ def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
             pass  # Opening refuses a workdir that holds another architecture.
     first = jax.process_index() == 0
     if first:
-        text = json.dumps(experiment.source, indent=2)
-        media.write_file(workdir / "config.json", text.encode())
+        write_config(workdir, experiment.source)
         classes = json.dumps(pipeline.train.class_names)
         media.write_file(workdir / CLASSES_FILE, classes.encode())
     clock = Clock(workdir / "logs" / "seconds.json")

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from etils import epath
 from jax.sharding import Mesh
 
+from glober_jax import media
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import AUTOENCODER, Networks, Params
 from glober_jax.sampling.decode import FrameModel
@@ -15,7 +16,13 @@ from glober_jax.sampling.generate import FeatureModel
 from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.checkpoint import load_averaged
 
+CONFIG_FILE = "config.json"
 CLASSES_FILE = "classes.json"
+
+
+def write_config(workdir: epath.Path, config: dict[str, Any]) -> None:
+    """Leaves the config that a workdir is trained with, for `sample` and for people."""
+    media.write_file(workdir / CONFIG_FILE, json.dumps(config, indent=2).encode())
 
 
 def load_classes(workdir: epath.PathLike) -> tuple[str, ...]:
