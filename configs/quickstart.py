@@ -30,6 +30,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.clip = {"num_frames": 16, "num_key_frames": 4, "num_target_frames": 2, "stride": 1}
 
     config.model = {
+        "compat": "none",
         # 32x32x3 pixels -> 8x8x4 latents -> an 8x8x16 global feature for all 16 frames.
         "frame_codec": {
             "channels": 16,
@@ -43,6 +44,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "channels": 64,
             "multipliers": (1,),
             "blocks_per_level": 1,
+            "attention_levels": (0, 1),
             "global_channels": 16,
             "initial_log_variance": -8.0,
             "head_dim": 32,
@@ -61,6 +63,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "discriminator": {
             "channels": 16,
             "multipliers": (1, 2, 4),
+            "blocks_per_level": 1,
             "temporal_levels": (1, 2),
             "spatial_levels": (2,),
             "head_dim": 16,
@@ -97,6 +100,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.autoencoder = {
         "steps": 400,
         "batch_size": 16,
+        "latent_scale": 0.0,
         "kl_weight": 1e-6,
         "domain_dropout": 0.05,
         "key_dropout": 0.05,
@@ -127,6 +131,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.sampling = {
         "steps": 20,
         "spacing": "trailing",
+        "eta": 0.0,
         "video_scale": 0.0,
         "domain_scale": 1.0,
         "class_scale": 2.0,

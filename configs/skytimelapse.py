@@ -33,6 +33,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.clip = {"num_frames": 16, "num_key_frames": 8, "num_target_frames": 2, "stride": 1}
 
     config.model = {
+        "compat": "none",
         # 256x256x3 pixels -> 32x32x4 latents -> one 16x16x16 global feature per clip.
         "frame_codec": {
             "channels": 128,
@@ -46,6 +47,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "channels": 320,
             "multipliers": (1, 2),
             "blocks_per_level": 2,
+            "attention_levels": (0, 1),
             "global_channels": 16,
             "initial_log_variance": 0.0,
             "head_dim": 64,
@@ -64,6 +66,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "discriminator": {
             "channels": 64,
             "multipliers": (1, 2, 3, 4, 4),
+            "blocks_per_level": 1,
             "temporal_levels": (1, 2, 3, 4),
             "spatial_levels": (4,),
             "head_dim": 32,
@@ -98,6 +101,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.autoencoder = {
         "steps": 200_000,
         "batch_size": 160,
+        # 0.18215 for Stable Diffusion's codec and UNet (see glober_jax.convert).
+        "latent_scale": 0.0,
         "kl_weight": 1e-7,
         "domain_dropout": 0.1,
         "key_dropout": 0.1,
@@ -128,6 +133,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.sampling = {
         "steps": 50,
         "spacing": "leading",
+        "eta": 0.0,
         "video_scale": 1.5,
         "domain_scale": 1.5,
         "class_scale": 1.0,

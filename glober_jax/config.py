@@ -23,6 +23,7 @@ from glober_jax.diffusion.samplers import sampling_timesteps
 from glober_jax.errors import UserError
 from glober_jax.experiment import DataOptions, Experiment
 from glober_jax.models import checks
+from glober_jax.models.compat import Compat
 from glober_jax.models.discriminator import PairDiscriminator
 from glober_jax.models.frame_codec import FrameCodec
 from glober_jax.models.generator import GlobalGenerator
@@ -60,8 +61,8 @@ _NETWORKS = {
 }
 # Fields of networks that follow from other sections and are therefore no config keys.
 _DERIVED = {
-    "video_encoder": {"dtype"},
-    "frame_features": {"dtype", "channels", "multipliers", "global_downsamples"},
+    "video_encoder": {"dtype", "compat"},
+    "frame_features": {"dtype", "compat", "channels", "multipliers", "global_downsamples"},
     "unet": {"dtype", "latent_channels"},
     "generator": {"dtype", "global_channels"},
 }
@@ -93,7 +94,9 @@ def parse(config: Mapping[str, Any] | ml_collections.ConfigDict) -> Experiment:
 def _networks(plain: Mapping[str, Any], clip: ClipSpec) -> Networks:
     model = plain["model"]
     _check_value(model, Mapping, "config.model")
-    _check_keys(model, set(_NETWORKS), set(_NETWORKS), "config.model")
+    _check_keys(model, {"compat", *_NETWORKS}, {"compat", *_NETWORKS}, "config.model")
+    compat = model["compat"]
+    _check_value(compat, Compat, "config.model.compat")
     dtype = _DTYPES[plain["dtype"]]
 
     def network(name: str, **derived: Any) -> Any:
@@ -102,7 +105,7 @@ def _networks(plain: Mapping[str, Any], clip: ClipSpec) -> Networks:
         return _build(kind, model[name], path, hidden)(dtype=dtype, **derived)
 
     codec = network("frame_codec")
-    encoder = network("video_encoder")
+    encoder = network("video_encoder", compat=compat)
     unet = network("unet", latent_channels=codec.latent_channels)
     return Networks(
         frame_codec=codec,
@@ -112,6 +115,7 @@ def _networks(plain: Mapping[str, Any], clip: ClipSpec) -> Networks:
             channels=unet.channels,
             multipliers=unet.multipliers,
             global_downsamples=len(encoder.multipliers) - 1,
+            compat=compat,
         ),
         global_tokens=network("global_tokens"),
         unet=unet,
@@ -197,6 +201,10 @@ def _check_experiment(experiment: Experiment) -> None:
     checks.require(
         clip.num_target_frames >= 2,
         "config.clip.num_target_frames must be 2 or more: the discriminator judges pairs",
+    )
+    checks.require(
+        experiment.autoencoder.latent_scale >= 0 and experiment.sampling.eta >= 0,
+        "config.autoencoder.latent_scale and config.sampling.eta must be 0 or more",
     )
     checks.require(
         not (data.flip and data.cache_latents),

@@ -4,7 +4,7 @@ Dimension key: S sampling steps; the sampled array has any shape whose leading a
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,19 +18,51 @@ Predict = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def sampling_timesteps(num_timesteps: int, steps: int, spacing: Spacing) -> np.ndarray:
-    """The S training steps that are visited, ascending int32 [S].
+    """The training steps that are visited, ascending int32 [S].
 
     "trailing" ends at the noisiest step T - 1, so sampling starts from what pure noise stands for
-    (arXiv 2305.08891); "leading" is the published rule 1 + k (T // S), which starts a little
-    below. Raises `UserError` for a step count that the schedule cannot serve.
+    (arXiv 2305.08891); "leading" is the published rule 1, 1 + c, 1 + 2c, ... below T with
+    c = T // steps, which starts a little lower and visits a few more steps than asked for where
+    `steps` does not divide T. Raises `UserError` for a step count that the schedule cannot serve.
     """
     if not 1 <= steps <= num_timesteps:
         raise UserError(f"sampling steps must lie in 1..{num_timesteps}, got {steps}")
     if spacing == "trailing":
         return (np.round(np.arange(1, steps + 1) * num_timesteps / steps) - 1).astype(np.int32)
-    if (steps - 1) * (num_timesteps // steps) + 1 >= num_timesteps:
+    timesteps = 1 + np.arange(0, num_timesteps, num_timesteps // steps, dtype=np.int32)
+    if timesteps[-1] >= num_timesteps:
         raise UserError(f"leading spacing has no room for {steps} of {num_timesteps} steps")
-    return (1 + np.arange(steps) * (num_timesteps // steps)).astype(np.int32)
+    return timesteps
+
+
+class DDIMSchedule(NamedTuple):
+    """What each DDIM step multiplies with, in the order of sampling, noisiest first.
+
+    x_prev = signal x_0 + direction ε + deviation z: √ᾱ_prev, √(1 - ᾱ_prev - σ²) and
+    σ = η √((1 - ᾱ_prev) / (1 - ᾱ) (1 - ᾱ / ᾱ_prev)), float32 [S]; timesteps int32 [S].
+    """
+
+    timesteps: jax.Array
+    signal: jax.Array
+    direction: jax.Array
+    deviation: jax.Array
+
+    @classmethod
+    def of(
+        cls, process: DiffusionProcess, steps: int, spacing: Spacing, eta: float = 0.0
+    ) -> "DDIMSchedule":
+        """The trailing rule ends at x_0; the leading one at the noise of step 0, as published."""
+        timesteps = sampling_timesteps(process.num_timesteps, steps, spacing)
+        alphas = process.alphas_cumprod
+        last = 1.0 if spacing == "trailing" else alphas[0]
+        here = alphas[timesteps]
+        previous = np.concatenate([[last], here[:-1]])
+        variance = eta**2 * (1.0 - previous) / (1.0 - here) * (1.0 - here / previous)
+        tables = (np.sqrt(previous), np.sqrt(1.0 - previous - variance), np.sqrt(variance))
+        return cls(
+            jnp.asarray(timesteps[::-1].copy()),
+            *(jnp.asarray(table[::-1], jnp.float32) for table in tables),
+        )
 
 
 def ddim(
@@ -40,27 +72,32 @@ def ddim(
     steps: int,
     *,
     spacing: Spacing = "trailing",
+    eta: float = 0.0,
+    draw_noise: Predict | None = None,
 ) -> jax.Array:
-    """Deterministic DDIM (arXiv 2010.02502, η = 0) from x_T to x_0, float32.
+    """DDIM (arXiv 2010.02502) from x_T to x_0, float32.
 
-    `predict(x_t, t)` is the network (with its guidance), given a scalar int32 t. Each step is
-    x_0 = x0(prediction), x_prev = √ᾱ_prev x_0 + √(1-ᾱ_prev) ε. The trailing rule returns the last
-    x_0; the leading one stops at the noise level of step 0, as published.
+    `predict(x_t, t)` is the network (with its guidance), given a scalar int32 t. With η > 0 every
+    step adds noise `draw_noise(x_t, t)`, standard normal and of the shape of x_t.
     """
-    timesteps = sampling_timesteps(process.num_timesteps, steps, spacing)
-    alphas = process.alphas_cumprod
-    last = 1.0 if spacing == "trailing" else alphas[0]
-    previous = np.concatenate([[last], alphas[timesteps[:-1]]])
-    schedule = (
-        jnp.asarray(timesteps[::-1].copy()),
-        jnp.asarray(np.sqrt(previous[::-1]), jnp.float32),
-        jnp.asarray(np.sqrt(1.0 - previous[::-1]), jnp.float32),
-    )
 
-    def step(x_t: jax.Array, level: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
-        t, signal, noise = level
-        t_B = jnp.full(x_t.shape[:1], t)
-        x0, eps = process.to_x0_eps(predict(x_t, t), x_t, t_B)
-        return signal * x0 + noise * eps, None
+    def step(x_t: jax.Array, level: DDIMSchedule) -> tuple[jax.Array, None]:
+        noise = draw_noise(x_t, level.timesteps) if eta else None
+        return ddim_step(process, level, x_t, predict(x_t, level.timesteps), noise), None
 
+    schedule = DDIMSchedule.of(process, steps, spacing, eta)
     return jax.lax.scan(step, x_T.astype(jnp.float32), schedule)[0]
+
+
+def ddim_step(
+    process: DiffusionProcess,
+    level: DDIMSchedule,
+    x_t: jax.Array,
+    prediction: jax.Array,
+    noise: jax.Array | None = None,
+) -> jax.Array:
+    """x_prev of one step; `level` is one row of a schedule, `noise` is for η > 0."""
+    t_B = jnp.full(x_t.shape[:1], level.timesteps)
+    x0, eps = process.to_x0_eps(prediction, x_t, t_B)
+    x_prev = level.signal * x0 + level.direction * eps
+    return x_prev if noise is None else x_prev + level.deviation * noise

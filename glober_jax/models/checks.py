@@ -129,7 +129,9 @@ def _check_groups(networks: Networks) -> None:
 def _check_heads(networks: Networks) -> None:
     encoder, features, unet = networks.video_encoder, networks.frame_features, networks.unet
     discriminator, generator = networks.discriminator, networks.generator
-    attended = {"video_encoder": (encoder.head_dim, _level_widths(encoder, None))}
+    attended = {
+        "video_encoder": (encoder.head_dim, _level_widths(encoder, {*encoder.attention_levels}))
+    }
     attended["frame_features"] = (
         features.head_dim,
         {unet.channels * m for m in (unet.multipliers[0], *unet.multipliers[:-1])},
@@ -156,9 +158,9 @@ def _check_heads(networks: Networks) -> None:
     )
 
 
-def _level_widths(network: object, levels: set[int] | None) -> set[int]:
+def _level_widths(network: object, levels: set[int]) -> set[int]:
     return {
         network.channels * multiplier
         for level, multiplier in enumerate(network.multipliers)
-        if levels is None or level in levels
+        if level in levels
     }

@@ -30,6 +30,7 @@ class PairDiscriminator(nn.Module):
 
     channels: int = 64
     multipliers: Sequence[int] = (1, 2, 3, 4, 4)
+    blocks_per_level: int = 1
     temporal_levels: Sequence[int] = (1, 2, 3, 4)
     spatial_levels: Sequence[int] = (4,)
     head_dim: int = 32
@@ -44,23 +45,25 @@ class PairDiscriminator(nn.Module):
         )
         h = Conv3D(self.channels, dtype=self.dtype, name="conv_in")(pairs_PTHWC + order)
         for level, multiplier in enumerate(self.multipliers):
-            name = f"level{level}"
             if level > 0:
-                h = Conv3D(h.shape[-1], stride=2, dtype=self.dtype, name=f"{name}_down")(h)
-            flat = h.reshape(pairs * frames, *h.shape[2:])
-            flat = ResBlock(
-                multiplier * self.channels, self.groups, dtype=self.dtype, name=f"{name}_residual"
-            )(flat)
-            if level in self.spatial_levels:
-                flat = SelfAttention(
-                    self.head_dim, self.groups, self.dtype, name=f"{name}_spatial"
-                )(flat)
-            h = flat.reshape(pairs, frames, *flat.shape[1:])
-            if level in self.temporal_levels:
-                h = TemporalAttention(
-                    self.head_dim, self.groups, self.dtype, name=f"{name}_temporal"
-                )(h)
+                h = Conv3D(h.shape[-1], stride=2, dtype=self.dtype, name=f"level{level}_down")(h)
+            for block in range(self.blocks_per_level):
+                h = self._block(h, level, multiplier * self.channels, f"level{level}_block{block}")
         h = Conv3D(self.channels, dtype=self.dtype, name="conv_out")(h)
         h = nn.silu(GroupNorm(self.groups, axes=(1, 2, 3), dtype=self.dtype, name="norm_out")(h))
         pooled = h.astype(jnp.float32).mean((1, 2, 3))
         return Dense(1, name="logit")(pooled)[:, 0]
+
+    def _block(self, h_PTHWC: jax.Array, level: int, channels: int, name: str) -> jax.Array:
+        """Residual block, attention within a frame, attention between the two at each pixel."""
+        pairs, frames, *map_shape = h_PTHWC.shape
+        h = h_PTHWC.reshape(pairs * frames, *map_shape)
+        h = ResBlock(channels, self.groups, dtype=self.dtype, name=f"{name}_residual")(h)
+        if level in self.spatial_levels:
+            h = SelfAttention(self.head_dim, self.groups, self.dtype, name=f"{name}_spatial")(h)
+        h = h.reshape(pairs, frames, *h.shape[1:])
+        if level in self.temporal_levels:
+            h = TemporalAttention(self.head_dim, self.groups, self.dtype, name=f"{name}_temporal")(
+                h
+            )
+        return h

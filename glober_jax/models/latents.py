@@ -23,7 +23,10 @@ class Gaussian(NamedTuple):
 
     def sample(self, key: jax.Array) -> jax.Array:
         """m + s ε with ε standard normal from `key`."""
-        noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
+        return self.at(jax.random.normal(key, self.mean.shape, self.mean.dtype))
+
+    def at(self, noise: jax.Array) -> jax.Array:
+        """m + s ε for the ε given."""
         return self.mean + jnp.exp(0.5 * self.log_variance) * noise
 
     def kl(self) -> jax.Array:
@@ -35,8 +38,8 @@ class Gaussian(NamedTuple):
 class ChannelScale(NamedTuple):
     """Per-channel affine map between a network's own latents and unit-variance ones, float32 [C].
 
-    Measured once on training data and kept in the checkpoint of the stage that uses it. Stable
-    Diffusion's constant 0.18215 is the special case mean 0, deviation 1 / 0.18215.
+    Measured once on training data, or a published constant, and kept in the checkpoint of the
+    stage that uses it.
     """
 
     mean: jax.Array
@@ -47,6 +50,11 @@ class ChannelScale(NamedTuple):
         """Mean and standard deviation of [..., C] over all but the channel axis."""
         axes = tuple(range(latents.ndim - 1))
         return cls(latents.mean(axes), jnp.maximum(latents.std(axes), 1e-6))
+
+    @classmethod
+    def constant(cls, factor: float, channels: int) -> "ChannelScale":
+        """Multiplication of all channels by one factor, as by Stable Diffusion's 0.18215."""
+        return cls(jnp.zeros(channels), jnp.full(channels, 1.0 / factor))
 
     def normalise(self, latents: jax.Array) -> jax.Array:
         return (latents - self.mean) / self.deviation

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from glober_jax.models.compat import Compat, reference_slot
 from glober_jax.models.layers import (
     Conv,
     Dense,
@@ -48,7 +49,8 @@ class FrameFeatures(nn.Module):
     real index in between.
 
     The index is embedded as waves with half-periods from one slot to the whole clip: the fastest
-    tells neighbouring slots apart, and none is nearly constant.
+    tells neighbouring slots apart, and none is nearly constant. `compat` "reference" rounds the
+    index to the published slot, embeds it unscaled and has no time courses.
     """
 
     channels: int = 320
@@ -57,16 +59,22 @@ class FrameFeatures(nn.Module):
     index_slots: int = 16
     head_dim: int = 64
     groups: int = 32
+    compat: Compat = "none"
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, global_BHWG: jax.Array, index_Bn: jax.Array) -> tuple[jax.Array, ...]:
         slots = self.index_slots
         grid_BF = jnp.broadcast_to(jnp.arange(slots) / slots, (index_Bn.shape[0], slots))
-        phase_BF = jnp.pi * slots * jnp.concatenate([grid_BF, index_Bn], axis=1)
-        waves = sinusoidal_embedding(phase_BF, self.channels, max_period=slots)
+        if self.compat == "reference":
+            index_Bn = reference_slot(index_Bn, slots) / slots
+            waves = sinusoidal_embedding(jnp.concatenate([grid_BF, index_Bn], 1), self.channels)
+            courses = None
+        else:
+            phase_BF = jnp.pi * slots * jnp.concatenate([grid_BF, index_Bn], axis=1)
+            waves = sinusoidal_embedding(phase_BF, self.channels, max_period=slots)
+            courses = sinusoidal_embedding(phase_BF, _COURSE_WAVES, max_period=slots)
         embedding = _embedding_mlp(waves, self.dtype, "index")
-        courses = sinusoidal_embedding(phase_BF, _COURSE_WAVES, max_period=slots)
 
         features, previous = [], None
         # The map of a level is added right after its first layer, which still has the width of
@@ -95,7 +103,8 @@ class _FrameBlock(nn.Module):
 
     The factor gives each channel its own time course, which makes the map from g to frames one
     linear map per index from the start: what moves is learned with what stands still. In the
-    published block the index only shifts h before a norm; clouds stood still for whole runs.
+    published block, which is this one without `courses`, the index only shifts h before a norm;
+    clouds stood still for whole runs.
     """
 
     channels: int
@@ -108,7 +117,7 @@ class _FrameBlock(nn.Module):
         self,
         global_BHWG: jax.Array,
         embedding_BFE: jax.Array,
-        courses_BFM: jax.Array,
+        courses_BFM: jax.Array | None,
         previous: jax.Array | None,
     ) -> jax.Array:
         def resample(x: jax.Array) -> jax.Array:
@@ -127,10 +136,11 @@ class _FrameBlock(nn.Module):
             h = h + average_pool(conv("previous")(nn.silu(previous)))
         norm = GroupNorm(self.groups, axes=(2, 3), dtype=self.dtype, name="norm_out")
         h = conv("conv_out", zero_init=True)(nn.silu(norm(h)))
-        skip = Dense(self.channels, dtype=self.dtype, name="skip")(resample(global_BHWG))
-        course = Dense(self.channels, dtype=self.dtype, name="course")(courses_BFM)
-        out = Dense(self.channels, dtype=self.dtype, name="out")
-        return out(skip[:, None] * (1.0 + course[:, :, None, None, :]) + h)
+        skip = Dense(self.channels, dtype=self.dtype, name="skip")(resample(global_BHWG))[:, None]
+        if courses_BFM is not None:
+            course = Dense(self.channels, dtype=self.dtype, name="course")(courses_BFM)
+            skip = skip * (1.0 + course[:, :, None, None, :])
+        return Dense(self.channels, dtype=self.dtype, name="out")(skip + h)
 
 
 class GlobalTokens(nn.Module):

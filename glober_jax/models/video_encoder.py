@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from glober_jax.models.compat import Compat
 from glober_jax.models.latents import Gaussian
 from glober_jax.models.layers import (
     Conv3D,
@@ -32,7 +33,8 @@ class VideoEncoder(nn.Module):
     mean = linear(latents under the cell, of all key frames) + what the network adds to it. The
     published encoder is the second term alone. Attention over time starts as an average of the
     key frames and the head's norm divides by what stands still, so almost nothing of the motion
-    is left in its feature; with the linear term motion is there from the first step.
+    is left in its feature; with the linear term motion is there from the first step. `compat`
+    "reference" leaves it out.
 
     `initial_log_variance` is that of the posterior before training: 0, as published, starts with
     noise as large as the prior, which short runs spend most of their steps unlearning.
@@ -41,10 +43,12 @@ class VideoEncoder(nn.Module):
     channels: int = 320
     multipliers: Sequence[int] = (1, 2)
     blocks_per_level: int = 2
+    attention_levels: Sequence[int] = (0, 1)
     global_channels: int = 16
     initial_log_variance: float = 0.0
     head_dim: int = 64
     groups: int = 32
+    compat: Compat = "none"
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -58,19 +62,25 @@ class VideoEncoder(nn.Module):
         h = Conv3D(self.channels, dtype=self.dtype, name="conv_in")(h)
         for level, multiplier in enumerate(self.multipliers):
             for block in range(self.blocks_per_level):
-                h = self._block(h, multiplier * self.channels, f"level{level}_block{block}")
+                h = self._block(h, level, f"level{level}_block{block}")
             if level < len(self.multipliers) - 1:
                 h = Conv3D(h.shape[-1], stride=2, dtype=self.dtype, name=f"level{level}_down")(h)
-        mean = self._shortcut(latents_BKhwZ) + self._head(h, "mean", zero_init=True)
+        if self.compat == "reference":
+            mean = self._head(h, "mean")
+        else:
+            mean = self._shortcut(latents_BKhwZ) + self._head(h, "mean", zero_init=True)
         constant = nn.initializers.constant(self.initial_log_variance)
         log_variance = self._head(h, "log_variance", zero_init=True, bias_init=constant)
         return Gaussian.from_moments(jnp.concatenate([mean, log_variance], -1))
 
-    def _block(self, h_BTHWC: jax.Array, channels: int, name: str) -> jax.Array:
+    def _block(self, h_BTHWC: jax.Array, level: int, name: str) -> jax.Array:
         """Residual block and spatial attention per frame, then attention over time per pixel."""
         batch, frames, *map_shape = h_BTHWC.shape
+        channels = self.multipliers[level] * self.channels
         h = h_BTHWC.reshape(batch * frames, *map_shape)
         h = ResBlock(channels, self.groups, dtype=self.dtype, name=f"{name}_residual")(h)
+        if level not in self.attention_levels:
+            return h.reshape(batch, frames, *h.shape[1:])
         h = SelfAttention(self.head_dim, self.groups, self.dtype, name=f"{name}_spatial")(h)
         h = h.reshape(batch, frames, *h.shape[1:])
         return TemporalAttention(self.head_dim, self.groups, self.dtype, name=f"{name}_temporal")(h)

@@ -21,7 +21,7 @@ from jax.sharding import Mesh
 
 from glober_jax.diffusion.guidance import DecoderGuidance
 from glober_jax.diffusion.process import DiffusionProcess
-from glober_jax.diffusion.samplers import Spacing, ddim
+from glober_jax.diffusion.samplers import Predict, Spacing, ddim
 from glober_jax.models.frame_codec import normalise_frames, to_pixels
 from glober_jax.models.latents import ChannelScale, Gaussian
 from glober_jax.models.networks import Networks, Params
@@ -36,6 +36,7 @@ _INDEX_RESOLUTION = 2**20
 class SamplingOptions:
     """How frames and global features are sampled.
 
+    `eta` is DDIM's: 0 is deterministic from the first noise, 1 adds as much as DDPM does.
     `noise` gives every frame of a video its own initial noise ("frame", as published) or all of
     them the same ("video"), which keeps texture still between frames. `chunk_frames` bounds
     memory: at most that many frames are denoised at once. `fps` is written into the videos.
@@ -43,6 +44,7 @@ class SamplingOptions:
 
     steps: int = 50
     spacing: Spacing = "trailing"
+    eta: float = 0.0
     video_scale: float = 0.0
     domain_scale: float = 1.0
     class_scale: float = 1.0
@@ -78,9 +80,10 @@ def frame_noise(
     index_Bn: jax.Array,
     latent_shape: tuple[int, int, int],
     per_frame: bool,
+    step: jax.Array | int = 0,
 ) -> jax.Array:
-    """Initial noise [B, n, h, w, Z], a pure function of (seed, video, index)."""
-    root = named_key(seed, "frame_noise")
+    """Noise [B, n, h, w, Z], a pure function of (seed, step, video, index); step 0 is x_T."""
+    root = named_key(seed, "frame_noise", step)
     slot_Bn = jnp.round(index_Bn * _INDEX_RESOLUTION).astype(jnp.int32) * per_frame
 
     def one(video: jax.Array, slot: jax.Array) -> jax.Array:
@@ -90,20 +93,18 @@ def frame_noise(
     return jax.vmap(jax.vmap(one, (None, 0)))(video_B, slot_Bn)
 
 
-def denoise_frames(
+def frame_predictor(
     networks: Networks,
-    process: DiffusionProcess,
-    options: SamplingOptions,
+    guidance: DecoderGuidance,
     params: Params,
     global_BHWG: jax.Array,
     index_Bn: jax.Array,
-    noise_BnhwZ: jax.Array,
     constrain: Callable[[jax.Array], jax.Array] = lambda x: x,
-) -> jax.Array:
-    """Latents [B, n, h, w, Z] of the frames at `index_Bn`, guided DDIM from `noise_BnhwZ`.
+) -> Predict:
+    """The guided video decoder for the frames at `index_Bn`: (z_t [N, h, w, Z], t) -> prediction.
 
-    What does not depend on the noise (frame features, tokens of every branch) is computed once
-    per clip, before the sampling loop. `constrain` may shard the frame axis of an array.
+    What does not depend on the noise (frame features, tokens of every branch) is computed here,
+    once. `constrain` may shard the frame axis of an array.
     """
     batch, frames = index_Bn.shape
     no_feature = networks.apply(
@@ -124,7 +125,7 @@ def denoise_frames(
         "video": (empty_BHWG, True),
         "domain": (empty_BHWG, False),
     }
-    conditions = {name: condition(*branches[name]) for name in options.guidance.coefficients}
+    conditions = {name: condition(*branches[name]) for name in guidance.coefficients}
 
     def predict(z_NhwZ: jax.Array, t: jax.Array) -> jax.Array:
         t_N = jnp.full(z_NhwZ.shape[:1], t)
@@ -132,11 +133,40 @@ def denoise_frames(
             name: networks.apply(params, "unet", z_NhwZ, t_N, tokens, maps)
             for name, (tokens, *maps) in conditions.items()
         }
-        return options.guidance.combine(predictions)
+        return guidance.combine(predictions)
 
-    noise_NhwZ = constrain(einops.rearrange(noise_BnhwZ, "b n h w z -> (b n) h w z"))
-    latents = ddim(process, predict, noise_NhwZ, options.steps, spacing=options.spacing)
-    return einops.rearrange(latents, "(b n) h w z -> b n h w z", b=batch)
+    return predict
+
+
+def denoise_frames(
+    networks: Networks,
+    process: DiffusionProcess,
+    options: SamplingOptions,
+    params: Params,
+    global_BHWG: jax.Array,
+    index_Bn: jax.Array,
+    noise_BnhwZ: jax.Array,
+    step_noise: Callable[[jax.Array], jax.Array] | None = None,
+    constrain: Callable[[jax.Array], jax.Array] = lambda x: x,
+) -> jax.Array:
+    """Latents [B, n, h, w, Z] of the frames at `index_Bn`, guided DDIM from `noise_BnhwZ`.
+
+    `step_noise(t)` is the noise [B, n, h, w, Z] that the step at t adds where `options.eta` > 0.
+    """
+
+    def flat(z_BnhwZ: jax.Array) -> jax.Array:
+        return constrain(einops.rearrange(z_BnhwZ, "b n h w z -> (b n) h w z"))
+
+    latents = ddim(
+        process,
+        frame_predictor(networks, options.guidance, params, global_BHWG, index_Bn, constrain),
+        flat(noise_BnhwZ),
+        options.steps,
+        spacing=options.spacing,
+        eta=options.eta,
+        draw_noise=lambda _, t: flat(step_noise(t)),
+    )
+    return einops.rearrange(latents, "(b n) h w z -> b n h w z", b=len(index_Bn))
 
 
 def decode_latents(networks: Networks, model: FrameModel, latents_BnhwZ: jax.Array) -> jax.Array:
@@ -166,10 +196,20 @@ class VideoSampler:
             index: jax.Array,
             seed: jax.Array,
         ) -> jax.Array:
-            noise = frame_noise(seed, video, index, networks.latent_shape, options.noise == "frame")
-            constrain = functools.partial(constrain_batch, mesh=mesh)
+            def noise(step: jax.Array | int) -> jax.Array:
+                per_frame = options.noise == "frame"
+                return frame_noise(seed, video, index, networks.latent_shape, per_frame, step)
+
             latents = denoise_frames(
-                networks, process, options, model.params, feature, index, noise, constrain
+                networks,
+                process,
+                options,
+                model.params,
+                feature,
+                index,
+                noise(0),
+                step_noise=lambda t: noise(t + 1),
+                constrain=functools.partial(constrain_batch, mesh=mesh),
             )
             return decode_latents(networks, model, latents)
 

@@ -16,7 +16,7 @@ Dimension key: B clips, K key frames, n target frames, h, w, Z latents, H, W, G 
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import einops
 import jax
@@ -69,10 +69,15 @@ class AdversarialOptions:
 
 @dataclasses.dataclass(frozen=True)
 class AutoencoderTraining:
-    """Options of the stage; dropout probabilities are per clip and independent."""
+    """Options of the stage; dropout probabilities are per clip and independent.
+
+    `latent_scale` multiplies the codec's latents, as 0.18215 does Stable Diffusion's, whose UNet
+    expects it; 0 measures a scale and a mean per channel on the training videos instead.
+    """
 
     steps: int
     batch_size: int
+    latent_scale: float = 0.0
     kl_weight: float = 1e-7
     domain_dropout: float = 0.1
     key_dropout: float = 0.1
@@ -121,14 +126,10 @@ class AutoencoderStage:
         def loss_fn(params: Params) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
             params = gather_parameters(params, self.mesh)
             model = FrameModel(frozen | params, latent_scale)
+            inputs = draw_inputs(self.networks, self.process, self.options, model, batch, key)
+            weight = self.options.adversarial.weight_at(state.step) if adversarial else None
             return autoencoder_losses(
-                self.networks,
-                self.process,
-                self.options,
-                model,
-                batch,
-                key,
-                self.options.adversarial.weight_at(state.step) if adversarial else None,
+                self.networks, self.process, self.options, model, inputs, weight
             )
 
         gradients, metrics = joint_gradients(loss_fn, state.params)
@@ -173,16 +174,60 @@ def codec_posterior(networks: Networks, params: Params, clips: jax.Array) -> Gau
     )
 
 
-def autoencoder_losses(
+class DenoisingInputs(NamedTuple):
+    """All that a training pass is a function of, besides parameters.
+
+    Key latents are zero where a clip's key frames are dropped, `with_domain` is 0 where its domain
+    tokens are; both latents have unit variance, noises are standard normal, t is in 0..T - 1.
+    """
+
+    key_latents_BKhwZ: jax.Array
+    z0_BnhwZ: jax.Array
+    index_Bn: jax.Array
+    with_domain_B: jax.Array
+    feature_noise_BHWG: jax.Array
+    t_Bn: jax.Array
+    eps_BnhwZ: jax.Array
+
+
+def draw_inputs(
     networks: Networks,
     process: DiffusionProcess,
     options: AutoencoderTraining,
     model: FrameModel,
     batch: Batch,
     key: jax.Array,
+) -> DenoisingInputs:
+    """Encodes a batch's key and target frames and draws everything random of the step."""
+    keys = jax.random.split(key, 7)
+    batch_size, targets = batch["target_index"].shape
+
+    def latents_of(name: str, k: jax.Array) -> jax.Array:
+        posterior = codec_posterior(networks, model.params, batch[name])
+        return jax.lax.stop_gradient(model.latent_scale.normalise(posterior.sample(k)))
+
+    keep_key = jax.random.bernoulli(keys[2], 1.0 - options.key_dropout, (batch_size, 1, 1, 1, 1))
+    z0 = latents_of("target_frames", keys[1])
+    return DenoisingInputs(
+        key_latents_BKhwZ=latents_of("key_frames", keys[0]) * keep_key,
+        z0_BnhwZ=z0,
+        index_Bn=batch["target_index"],
+        with_domain_B=jax.random.bernoulli(keys[3], 1.0 - options.domain_dropout, (batch_size,)),
+        feature_noise_BHWG=jax.random.normal(keys[4], (batch_size, *networks.global_shape)),
+        t_Bn=jax.random.randint(keys[5], (batch_size, targets), 0, process.num_timesteps),
+        eps_BnhwZ=jax.random.normal(keys[6], z0.shape),
+    )
+
+
+def autoencoder_losses(
+    networks: Networks,
+    process: DiffusionProcess,
+    options: AutoencoderTraining,
+    model: FrameModel,
+    inputs: DenoisingInputs,
     adversarial_weight: jax.Array | None,
 ) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
-    """((d_loss, g_loss), metrics) of one batch: key and target frames, target indices.
+    """((d_loss, g_loss), metrics) of one batch of drawn inputs; nothing in here is random.
 
     Differentiable in the parameters of the video encoder, the decoder's networks and the
     discriminator; the codec in `model.params` gets no gradient. Without an adversarial weight
@@ -190,26 +235,13 @@ def autoencoder_losses(
     """
     params = model.params | {"frame_codec": jax.lax.stop_gradient(model.params["frame_codec"])}
     model = model._replace(params=params)
-    keys = jax.random.split(key, 7)
-    batch_size, targets = batch["target_index"].shape
+    z0, eps, t_Bn = inputs.z0_BnhwZ, inputs.eps_BnhwZ, inputs.t_Bn
 
-    def latents_of(name: str, k: jax.Array) -> jax.Array:
-        posterior = codec_posterior(networks, params, batch[name])
-        return jax.lax.stop_gradient(model.latent_scale.normalise(posterior.sample(k)))
-
-    key_latents = latents_of("key_frames", keys[0])
-    z0 = latents_of("target_frames", keys[1])
-
-    keep_key = jax.random.bernoulli(keys[2], 1.0 - options.key_dropout, (batch_size, 1, 1, 1, 1))
-    keep_domain = jax.random.bernoulli(keys[3], 1.0 - options.domain_dropout, (batch_size,))
-    posterior = networks.apply(params, "video_encoder", key_latents * keep_key)
-    feature = posterior.sample(keys[4])
-
-    t_Bn = jax.random.randint(keys[5], (batch_size, targets), 0, process.num_timesteps)
-    eps = jax.random.normal(keys[6], z0.shape)
+    posterior = networks.apply(params, "video_encoder", inputs.key_latents_BKhwZ)
+    feature = posterior.at(inputs.feature_noise_BHWG)
     z_t = process.add_noise(z0, eps, t_Bn)
     prediction = predict_frames(
-        networks, params, z_t, t_Bn, feature, batch["target_index"], keep_domain
+        networks, params, z_t, t_Bn, feature, inputs.index_Bn, inputs.with_domain_B
     )
     diffusion = process.loss(prediction, z0, eps, t_Bn).mean()
     kl = posterior.kl().mean()
@@ -220,7 +252,7 @@ def autoencoder_losses(
     if adversarial_weight is not None:
         x0, _ = process.to_x0_eps(prediction, z_t, t_Bn)
         # First and last target of every judged clip.
-        judged = np.s_[:: options.adversarial.clip_stride, :: targets - 1]
+        judged = np.s_[:: options.adversarial.clip_stride, :: t_Bn.shape[1] - 1]
         d_loss, adversarial = adversarial_losses(networks, model, z0[judged], x0[judged])
         g_loss = g_loss + adversarial_weight * adversarial
         metrics |= {

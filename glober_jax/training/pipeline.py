@@ -181,6 +181,10 @@ class Pipeline:
         batches = self._stage_batches(autoencoder.NAME, source, experiment.clip)
 
         def measure() -> dict[str, Any]:
+            if options.latent_scale:
+                channels = self.networks.latent_shape[-1]
+                return {"latent_scale": ChannelScale.constant(options.latent_scale, channels)}
+
             def latents(target_frames: jax.Array) -> jax.Array:
                 posterior = autoencoder.codec_posterior(self.networks, codec_params, target_frames)
                 return posterior.mean

@@ -18,7 +18,9 @@ from glober_jax.training.autoencoder import (
     NETWORKS,
     AdversarialOptions,
     AutoencoderStage,
+    AutoencoderTraining,
     autoencoder_losses,
+    draw_inputs,
     joint_gradients,
 )
 from glober_jax.training.state import TrainState
@@ -67,6 +69,19 @@ def assert_same(a: Any, b: Any, scale: float = 1.0, tolerance: float = 1e-4) -> 
     )
 
 
+def losses_of_batch(
+    experiment: Experiment,
+    options: AutoencoderTraining,
+    model: FrameModel,
+    batch: Batch,
+    key: jax.Array,
+    weight: jax.Array | float | None,
+) -> Any:
+    """Draws the inputs and computes the losses, as the step does."""
+    settings = (experiment.networks, experiment.diffusion, options, model)
+    return autoencoder_losses(*settings, draw_inputs(*settings, batch, key), weight)
+
+
 @pytest.fixture(scope="module")
 def losses_of(experiment: Experiment, frame_model: FrameModel) -> LossFunction:
     """The step's two losses as a function of parameters, batch, adversarial weight and factors."""
@@ -74,9 +89,8 @@ def losses_of(experiment: Experiment, frame_model: FrameModel) -> LossFunction:
     def compute(
         params: Params, batch: Batch, weight: float, d_factor: float = 1.0, g_factor: float = 1.0
     ) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
-        (d_loss, g_loss), metrics = autoencoder_losses(
-            experiment.networks,
-            experiment.diffusion,
+        (d_loss, g_loss), metrics = losses_of_batch(
+            experiment,
             experiment.autoencoder,
             frame_model._replace(params=params),
             batch,
@@ -210,14 +224,8 @@ def test_dropped_key_frames_leave_no_trace(experiment: Experiment, frame_model: 
     @jax.jit
     def losses(key_dropout: jax.Array, model: FrameModel, batch: Batch) -> tuple[jax.Array, ...]:
         options = dataclasses.replace(experiment.autoencoder, key_dropout=key_dropout)
-        (d_loss, _), metrics = autoencoder_losses(
-            experiment.networks,
-            experiment.diffusion,
-            options,
-            model,
-            batch,
-            jax.random.key(0),
-            None,
+        (d_loss, _), metrics = losses_of_batch(
+            experiment, options, model, batch, jax.random.key(0), None
         )
         return d_loss, metrics["diffusion_loss"]
 

@@ -1,0 +1,134 @@
+"""What the authors' release calls the parameters of GLOBER's own networks, at any size.
+
+The release numbers its blocks in the order in which they run. What we add to the published
+networks (`models.compat`) has no published name; it is written under one of ours beside them.
+"""
+
+import re
+
+from glober_jax.interop.blocks import ATTENTION, ATTENTION_WINDOWS, RESIDUAL, RESIDUAL_WINDOWS
+from glober_jax.interop.network import Naming, Rewrite
+from glober_jax.models.discriminator import PairDiscriminator
+from glober_jax.models.generator import GlobalGenerator
+from glober_jax.models.video_encoder import VideoEncoder
+
+_TITLE = "the authors' release"
+_BLOCKS = (*RESIDUAL, *ATTENTION)
+_WINDOWS = (*RESIDUAL_WINDOWS, *ATTENTION_WINDOWS)
+
+
+def video_encoder(encoder: VideoEncoder) -> Naming:
+    """Names of the encoding half of `videocontent_enc`."""
+    per_level = encoder.blocks_per_level + 1
+    return Naming(
+        _TITLE,
+        rewrites=(
+            (r"^global_query$", "video_content"),
+            (r"^conv_in/", "input_blocks/0/"),
+            _numbered("residual", per_level, 0),
+            _numbered("spatial", per_level, 1),
+            _numbered("temporal", per_level, 2),
+            (
+                r"^level(\d+)_down/",
+                lambda found: f"input_blocks/{(int(found[1]) + 1) * per_level}/0/op/",
+            ),
+            (r"^mean_", "out_vc_"),
+            (r"^log_variance_", "out_vc_var_"),
+            (r"^(out_vc|out_vc_var)_conv/", r"\1/0/"),
+            (r"^(out_vc|out_vc_var)_norm/", r"\1/1/"),
+            (r"^(out_vc|out_vc_var)_out/", r"\1/3/"),
+            *_BLOCKS,
+        ),
+        windows=((r"out_vc(_var)?\.3\.weight$", (1, 1, 1)), *_WINDOWS),
+    )
+
+
+def frame_features() -> Naming:
+    """Names of the decoding half of `videocontent_enc`."""
+    return Naming(
+        _TITLE,
+        rewrites=(
+            (r"^index_in/", "index_embed/0/"),
+            (r"^index_out/", "index_embed/2/"),
+            (r"^level(\d+)_exchange/", r"exchange_blocks/\1/"),
+            (r"^level(\d+)/out/", r"output_blocks/\1/1/0/"),
+            # Only the first level's block has no map of the level above.
+            (r"^level(0)/embedding/", r"output_blocks/\1/0/emb_layers/1/"),
+            (r"^level(\d+)/embedding/", r"output_blocks/\1/0/ind_layers/1/"),
+            (r"^level(\d+)/previous/", r"output_blocks/\1/0/emb_layers/1/"),
+            (r"^level(\d+)/", r"output_blocks/\1/0/"),
+            *_BLOCKS,
+        ),
+        windows=((r"output_blocks\.\d+\.1\.0\.weight$", (1, 1)), *_WINDOWS),
+    )
+
+
+def global_tokens() -> Naming:
+    """Names of the projector and of the learned context it is added to."""
+    return Naming(
+        _TITLE,
+        rewrites=(
+            (r"^conv_in/", "global_projector/0/"),
+            (r"^conv_out/", "global_projector/2/"),
+            (r"^domain$", "context_emb"),
+        ),
+    )
+
+
+def pair_discriminator(discriminator: PairDiscriminator) -> Naming:
+    """Names of `discriminator`."""
+    per_level = discriminator.blocks_per_level + 1
+    spatial = set(discriminator.spatial_levels)
+    return Naming(
+        _TITLE,
+        rewrites=(
+            (r"^order$", "frame_embed"),
+            (r"^conv_in/", "input_blocks/0/"),
+            (r"^conv_out/", "out/0/"),
+            (r"^norm_out/", "out/1/"),
+            (r"^logit/", "out/5/"),
+            _numbered("residual", per_level, 0),
+            _numbered("spatial", per_level, 1),
+            *(_numbered("temporal", per_level, 2, level) for level in sorted(spatial)),
+            _numbered("temporal", per_level, 1),
+            (
+                r"^level(\d+)_down/",
+                lambda found: f"input_blocks/{int(found[1]) * per_level}/0/op/",
+            ),
+            *_BLOCKS,
+        ),
+        windows=_WINDOWS,
+    )
+
+
+def global_generator(generator: GlobalGenerator) -> Naming:
+    """Names of `DiT_crossattn`, whose positions are fixed and therefore no parameters of ours."""
+    patch = generator.patch_size
+    return Naming(
+        _TITLE,
+        rewrites=(
+            (r"^patch_in/", "x_embedder/proj/"),
+            (r"^context/", "c_embedder/"),
+            (r"^time_in/", "t_embedder/mlp/0/"),
+            (r"^time_out/", "t_embedder/mlp/2/"),
+            (r"^out_modulation/", "final_layer/adaLN_modulation/1/"),
+            (r"^out/", "final_layer/linear/"),
+            (r"^block(\d+)/modulation/", r"blocks/\1/adaLN_modulation/1/"),
+            (r"^block(\d+)/qkv/", r"blocks/\1/attn/qkv/"),
+            (r"^block(\d+)/attention_out/", r"blocks/\1/attn/proj/"),
+            (r"^block(\d+)/mlp_in/", r"blocks/\1/mlp/fc1/"),
+            (r"^block(\d+)/mlp_out/", r"blocks/\1/mlp/fc2/"),
+        ),
+        windows=((r"x_embedder\.proj\.weight$", (patch, patch)),),
+        leftovers=("pos_embed",),
+    )
+
+
+def _numbered(kind: str, per_level: int, place: int, level: int | None = None) -> Rewrite:
+    """level{l}_block{b}_{kind} is at `place` of the block that runs as number 1 + l n + b."""
+
+    def number(found: re.Match[str]) -> str:
+        return f"input_blocks/{1 + int(found[1]) * per_level + int(found[2])}/{place}/"
+
+    levels = r"\d+" if level is None else level
+    return rf"^level({levels})_block(\d+)_{kind}/", number
