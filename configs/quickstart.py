@@ -66,11 +66,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "head_dim": 16,
             "groups": 4,
         },
+        "condition": {"kind": "class", "num_classes": 4, "length": 1},
         "generator": {
             "width": 128,
             "depth": 6,
             "heads": 4,
-            "num_classes": 4,
+            "patch_size": 1,
             "context_width": 64,
         },
     }
@@ -113,7 +114,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.generator = {
         "steps": 1000,
         "batch_size": 16,
-        "class_dropout": 0.1,
+        "condition_dropout": 0.1,
         "ema_decay": 0.99,
         "optimizer": _adamw(learning_rate=1e-3),
     }
@@ -129,7 +130,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "spacing": "trailing",
         "video_scale": 0.0,
         "domain_scale": 1.0,
-        "class_scale": 2.0,
+        "condition_scale": 2.0,
         "noise": "video",
         "chunk_frames": 128,
         "fps": 8.0,

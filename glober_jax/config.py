@@ -23,6 +23,7 @@ from glober_jax.diffusion.samplers import sampling_timesteps
 from glober_jax.errors import UserError
 from glober_jax.experiment import DataOptions, Experiment
 from glober_jax.models import checks
+from glober_jax.models.condition import ConditionTokens
 from glober_jax.models.discriminator import PairDiscriminator
 from glober_jax.models.frame_codec import FrameCodec
 from glober_jax.models.generator import GlobalGenerator
@@ -56,6 +57,7 @@ _NETWORKS = {
     "global_tokens": GlobalTokens,
     "unet": UNet,
     "discriminator": PairDiscriminator,
+    "condition": ConditionTokens,
     "generator": GlobalGenerator,
 }
 # Fields of networks that follow from other sections and are therefore no config keys.
@@ -63,6 +65,7 @@ _DERIVED = {
     "video_encoder": {"dtype"},
     "frame_features": {"dtype", "channels", "multipliers", "global_downsamples"},
     "unet": {"dtype", "latent_channels"},
+    "condition": {"dtype", "width"},
     "generator": {"dtype", "global_channels"},
 }
 
@@ -104,6 +107,7 @@ def _networks(plain: Mapping[str, Any], clip: ClipSpec) -> Networks:
     codec = network("frame_codec")
     encoder = network("video_encoder")
     unet = network("unet", latent_channels=codec.latent_channels)
+    generator = network("generator", global_channels=encoder.global_channels)
     return Networks(
         frame_codec=codec,
         video_encoder=encoder,
@@ -116,7 +120,8 @@ def _networks(plain: Mapping[str, Any], clip: ClipSpec) -> Networks:
         global_tokens=network("global_tokens"),
         unet=unet,
         discriminator=network("discriminator"),
-        generator=network("generator", global_channels=encoder.global_channels),
+        condition=network("condition", width=generator.context_width),
+        generator=generator,
         frame_size=plain["frame_size"],
         num_key_frames=clip.num_key_frames,
     )
