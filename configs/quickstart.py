@@ -69,11 +69,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "head_dim": 16,
             "groups": 4,
         },
+        "condition": {"kind": "class", "num_classes": 4, "length": 1},
         "generator": {
             "width": 128,
             "depth": 6,
             "heads": 4,
-            "num_classes": 4,
+            "patch_size": 1,
             "context_width": 64,
         },
     }
@@ -117,7 +118,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.generator = {
         "steps": 1000,
         "batch_size": 16,
-        "class_dropout": 0.1,
+        "condition_dropout": 0.1,
         "ema_decay": 0.99,
         "optimizer": _adamw(learning_rate=1e-3),
     }
@@ -134,7 +135,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "eta": 0.0,
         "video_scale": 0.0,
         "domain_scale": 1.0,
-        "class_scale": 2.0,
+        "condition_scale": 2.0,
         "noise": "video",
         "chunk_frames": 128,
         "fps": 8.0,

@@ -72,11 +72,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "head_dim": 32,
             "groups": 32,
         },
+        "condition": {"kind": "unconditional", "num_classes": 0, "length": 64},
         "generator": {
             "width": 1152,
             "depth": 28,
             "heads": 16,
-            "num_classes": 0,
+            "patch_size": 1,
             "context_width": 768,
         },
     }
@@ -119,7 +120,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.generator = {
         "steps": 300_000,
         "batch_size": 192,
-        "class_dropout": 0.1,
+        "condition_dropout": 0.1,
         "ema_decay": 0.9999,
         "optimizer": _adamw(learning_rate=1e-4, warmup_steps=1000),
     }
@@ -136,7 +137,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "eta": 0.0,
         "video_scale": 1.5,
         "domain_scale": 1.5,
-        "class_scale": 1.0,
+        "condition_scale": 1.0,
         "noise": "frame",
         "chunk_frames": 128,
         "fps": 8.0,

@@ -9,7 +9,8 @@ GPU, 128x128 with networks about a tenth of the published size:
     python -m glober_jax.prepare video_folder --input=DIR --output=data/video_folder --size=128
     python -m glober_jax.main --config=configs/video_folder.py:gpu --workdir=runs/video_folder
 
-With class folders (prepare --class_folders) add --config.model.generator.num_classes=N.
+With class folders (prepare --class_folders) add --config.model.condition.kind=class
+--config.model.condition.num_classes=N.
 """
 
 import ml_collections
@@ -31,7 +32,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.model.discriminator.update(
         {"multipliers": (1, 2, 4, 4), "temporal_levels": (1, 2, 3), "spatial_levels": (3,)}
     )
-    config.model.generator.num_classes = 0
+    config.model.condition.update({"kind": "unconditional", "num_classes": 0})
     # Frames are four times as large as the quick start's, and few videos are learned sooner.
     config.codec.steps = 1000
     config.generator.steps = 600

@@ -24,6 +24,7 @@ from glober_jax.errors import UserError
 from glober_jax.experiment import DataOptions, Experiment
 from glober_jax.models import checks
 from glober_jax.models.compat import Compat
+from glober_jax.models.condition import ConditionTokens
 from glober_jax.models.discriminator import PairDiscriminator
 from glober_jax.models.frame_codec import FrameCodec
 from glober_jax.models.generator import GlobalGenerator
@@ -57,6 +58,7 @@ _NETWORKS = {
     "global_tokens": GlobalTokens,
     "unet": UNet,
     "discriminator": PairDiscriminator,
+    "condition": ConditionTokens,
     "generator": GlobalGenerator,
 }
 # Fields of networks that follow from other sections and are therefore no config keys.
@@ -64,6 +66,7 @@ _DERIVED = {
     "video_encoder": {"dtype", "compat"},
     "frame_features": {"dtype", "compat", "channels", "multipliers", "global_downsamples"},
     "unet": {"dtype", "latent_channels"},
+    "condition": {"dtype", "width"},
     "generator": {"dtype", "global_channels"},
 }
 
@@ -107,6 +110,7 @@ def _networks(plain: Mapping[str, Any], clip: ClipSpec) -> Networks:
     codec = network("frame_codec")
     encoder = network("video_encoder", compat=compat)
     unet = network("unet", latent_channels=codec.latent_channels)
+    generator = network("generator", global_channels=encoder.global_channels)
     return Networks(
         frame_codec=codec,
         video_encoder=encoder,
@@ -120,7 +124,8 @@ def _networks(plain: Mapping[str, Any], clip: ClipSpec) -> Networks:
         global_tokens=network("global_tokens"),
         unet=unet,
         discriminator=network("discriminator"),
-        generator=network("generator", global_channels=encoder.global_channels),
+        condition=network("condition", width=generator.context_width),
+        generator=generator,
         frame_size=plain["frame_size"],
         num_key_frames=clip.num_key_frames,
     )

@@ -47,7 +47,7 @@ _STEPS = flags.DEFINE_integer("steps", None, "DDIM steps; the config's by defaul
 _CLASS = flags.DEFINE_string("class_label", None, "Class name or number; all in turn by default")
 _SCALES = {
     name: flags.DEFINE_float(name, None, f"Guidance: config.sampling.{name} by default")
-    for name in ("class_scale", "video_scale", "domain_scale")
+    for name in ("condition_scale", "video_scale", "domain_scale")
 }
 _SAVE_ARRAYS = flags.DEFINE_boolean("save_arrays", False, "Also write frames.npz, the exact pixels")
 flags.mark_flag_as_required("workdir")
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
     frames = _NUM_FRAMES.value or experiment.clip.num_frames
     index = _START.value + (_END.value - _START.value) * np.arange(frames) / frames
     classes = load_classes(workdir)
-    labels = _labels(classes, experiment.networks.generator.num_classes)
+    labels = _labels(classes, experiment.networks.condition.num_classes)
 
     videos, steps = _make_videos(experiment, workdir, options, labels, index)
     record = {

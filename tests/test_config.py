@@ -58,6 +58,11 @@ MISTAKES = [
     ),
     ("model.discriminator.head_dim", 3, "config.model.discriminator.head_dim=3"),
     ("model.generator.heads", 3, "config.model.generator.width=32 must be a multiple of heads=3"),
+    ("model.generator.patch_size", 3, "patch_size=3 does not divide the global feature"),
+    ("model.condition.kind", "image", "config.model.condition.kind is 'image'; choose one of"),
+    ("model.condition.length", 0, "config.model.condition.length is 0"),
+    ("model.condition.num_classes", 0, "num_classes is 0, but must be positive for kind='class'"),
+    ("model.condition.kind", "text", "num_classes is 4, but must be 0 for kind='text'"),
     ("clip.num_target_frames", 1, "config.clip.num_target_frames must be 2 or more"),
     ("clip.num_key_frames", 0, "config.clip.num_key_frames must be 1 or more"),
     ("clip.num_key_frames", 17, "num_key_frames=17 must lie between 0 and num_frames=16"),
@@ -132,6 +137,7 @@ def test_derived_values_follow_from_other_sections(experiment: Experiment) -> No
     assert networks.frame_features.global_downsamples == 1
     assert networks.unet.latent_channels == networks.frame_codec.latent_channels
     assert networks.generator.global_channels == networks.video_encoder.global_channels
+    assert networks.condition.width == networks.generator.context_width == 16
     assert networks.num_key_frames == experiment.clip.num_key_frames
     assert networks.global_shape == (4, 4, 16)
     # A whole number where any number is meant is no mistake.

@@ -28,6 +28,7 @@ ALL_NETWORKS = (
     "global_tokens",
     "unet",
     "discriminator",
+    "condition",
     "generator",
 )
 

@@ -38,8 +38,8 @@ def sampling_timesteps(num_timesteps: int, steps: int, spacing: Spacing) -> np.n
 class DDIMSchedule(NamedTuple):
     """What each DDIM step multiplies with, in the order of sampling, noisiest first.
 
-    x_prev = signal x_0 + direction ε + deviation z: √ᾱ_prev, √(1 - ᾱ_prev - σ²) and
-    σ = η √((1 - ᾱ_prev) / (1 - ᾱ) (1 - ᾱ / ᾱ_prev)), float32 [S]; timesteps int32 [S].
+    x_prev = signal x_0 + direction ε + deviation z: √ᾱ_prev, √(1 - ᾱ_prev - s²) and
+    s = η √((1 - ᾱ_prev) / (1 - ᾱ) (1 - ᾱ / ᾱ_prev)), float32 [S]; timesteps int32 [S].
     """
 
     timesteps: jax.Array

@@ -34,10 +34,20 @@ def _check_positive(networks: Networks) -> None:
             value = getattr(network, key, 1)
             require(value > 0, f"config.model.{name}.{key} is {value}, but must be positive")
     generator = networks.generator
-    for key in ("width", "depth", "heads", "context_width"):
+    for key in ("width", "depth", "heads", "patch_size", "context_width"):
         value = getattr(generator, key)
         require(value > 0, f"config.model.generator.{key} is {value}, but must be positive")
-    require(generator.num_classes >= 0, "config.model.generator.num_classes must be 0 or more")
+    condition = networks.condition
+    require(
+        condition.length > 0,
+        f"config.model.condition.length is {condition.length}, but must be positive",
+    )
+    require(
+        condition.num_classes > 0 if condition.kind == "class" else condition.num_classes == 0,
+        f"config.model.condition.num_classes is {condition.num_classes}, but must be "
+        + ("positive" if condition.kind == "class" else "0")
+        + f" for kind={condition.kind!r}",
+    )
     slots = networks.frame_features.index_slots
     require(slots > 0, f"config.model.frame_features.index_slots is {slots}, but must be positive")
 
@@ -62,6 +72,12 @@ def _check_resolutions(networks: Networks) -> None:
         side % 2 == 0,
         f"the global feature is {side}x{side}, but its side must be even to be cut into tokens: "
         "use fewer config.model.video_encoder.multipliers or larger frames",
+    )
+    patch = networks.generator.patch_size
+    require(
+        side % patch == 0,
+        f"config.model.generator.patch_size={patch} does not divide the global feature, which is "
+        f"{side}x{side}",
     )
     deepest = latent >> (len(networks.unet.multipliers) - 1)
     require(

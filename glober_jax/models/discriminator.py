@@ -39,10 +39,8 @@ class PairDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(self, pairs_PTHWC: jax.Array) -> jax.Array:
-        pairs, frames, *frame_shape = pairs_PTHWC.shape
-        order = self.param(
-            "order", nn.initializers.normal(1.0), (frames, *frame_shape), jnp.float32
-        )
+        pair_shape = pairs_PTHWC.shape[1:]
+        order = self.param("order", nn.initializers.normal(1.0), pair_shape, jnp.float32)
         h = Conv3D(self.channels, dtype=self.dtype, name="conv_in")(pairs_PTHWC + order)
         for level, multiplier in enumerate(self.multipliers):
             if level > 0:

@@ -1,10 +1,11 @@
 """The global generator: a diffusion transformer over global features.
 
 Dimension key: B clips, H, W size of the global feature, G its channels, L context tokens,
-S = L + H W tokens, D width, E context width. Patch size 1: every cell is a token.
-Published size (3.8 of the reference): width 1152, depth 28, 16 heads, G = 16.
+S = L + H W / P² tokens, D width, E context width, P patch size.
+Published size (3.8 of the reference): width 1152, depth 28, 16 heads, G = 16, P = 1, E = 768.
 """
 
+import einops
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -37,45 +38,33 @@ def grid_positions(height: int, width: int, dim: int) -> jax.Array:
     return jnp.concatenate([axis_embedding(column), axis_embedding(row)], axis=-1)
 
 
-class ClassTokens(nn.Module):
-    """Labels [B] in 0..num_classes -> context tokens [B, 1, E]; `num_classes` is "no class"."""
-
-    num_classes: int
-    width: int
-
-    @nn.compact
-    def __call__(self, labels_B: jax.Array) -> jax.Array:
-        table = nn.Embed(self.num_classes + 1, self.width, name="table")
-        return table(labels_B)[:, None, :]
-
-
 class GlobalGenerator(nn.Module):
     """Noisy global features [B, H, W, G] at steps t [B] -> prediction [B, H, W, G], float32.
 
-    adaLN-Zero transformer blocks, steered by the embedded step. Context tokens are projected and
-    put in front of the feature's own tokens, and dropped at the end; without `context_BLE` the
-    generator is unconditional. For labels use `num_classes` and pass `labels_B`, of which
-    `num_classes` itself means "no class".
+    Every patch of P x P cells is a token, its P P G values in the order (row, column, channel).
+    adaLN-Zero transformer blocks, steered by the embedded step. Context tokens `context_BLE`, any
+    number of them, are projected and put in front of the feature's own, and dropped at the end.
+    Only the feature's tokens have positions.
     """
 
     width: int = 1152
     depth: int = 28
     heads: int = 16
     global_channels: int = 16
-    num_classes: int = 0
+    patch_size: int = 1
     context_width: int = 768
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
-        self, global_BHWG: jax.Array, timesteps_B: jax.Array, labels_B: jax.Array | None = None
+        self, global_BHWG: jax.Array, timesteps_B: jax.Array, context_BLE: jax.Array
     ) -> jax.Array:
-        batch, height, width, _ = global_BHWG.shape
-        h = self._dense("patch_in")(global_BHWG.reshape(batch, height * width, -1))
+        patch = {"p": self.patch_size, "q": self.patch_size}
+        height, width = (side // self.patch_size for side in global_BHWG.shape[1:3])
+        patches = einops.rearrange(global_BHWG, "b (h p) (w q) g -> b (h w) (p q g)", **patch)
+        h = self._dense("patch_in")(patches)
         h = h + grid_positions(height, width, self.width).astype(self.dtype)
-        if self.num_classes:
-            tokens = ClassTokens(self.num_classes, self.context_width, name="classes")(labels_B)
-            h = jnp.concatenate([self._dense("context")(tokens), h], axis=1)
+        h = jnp.concatenate([self._dense("context")(context_BLE), h], axis=1)
 
         time = sinusoidal_embedding(timesteps_B, 256).astype(self.dtype)
         time = nn.silu(self._dense("time_in", stddev=0.02)(time))
@@ -87,8 +76,10 @@ class GlobalGenerator(nn.Module):
         modulation = Dense(2 * self.width, zero_init=True, dtype=self.dtype, name="out_modulation")
         shift, scale = jnp.split(modulation(time)[:, None], 2, axis=-1)
         h = _modulate(h, shift, scale, self.dtype)
-        out = Dense(self.global_channels, zero_init=True, dtype=self.dtype, name="out")(h)
-        return out.reshape(batch, height, width, -1).astype(jnp.float32)
+        values = self.patch_size**2 * self.global_channels
+        out = Dense(values, zero_init=True, dtype=self.dtype, name="out")(h)
+        out = einops.rearrange(out, "b (h w) (p q g) -> b (h p) (w q) g", h=height, **patch)
+        return out.astype(jnp.float32)
 
     def _dense(self, name: str, stddev: float | None = None) -> nn.Dense:
         init = _xavier if stddev is None else nn.initializers.normal(stddev)

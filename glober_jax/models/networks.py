@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from glober_jax.models.condition import ConditionTokens
 from glober_jax.models.discriminator import PairDiscriminator
 from glober_jax.models.frame_codec import FrameCodec
 from glober_jax.models.generator import GlobalGenerator
@@ -31,6 +32,7 @@ class Networks:
     global_tokens: GlobalTokens
     unet: UNet
     discriminator: PairDiscriminator
+    condition: ConditionTokens
     generator: GlobalGenerator
     frame_size: int
     num_key_frames: int
@@ -49,7 +51,8 @@ class Networks:
 
     def init(self, name: str, key: jax.Array) -> Params:
         """Freshly initialised parameters of one network; works under `jax.eval_shape`."""
-        return getattr(self, name).init(key, *self._example_inputs(name))["params"]
+        # A network without parameters has no such collection.
+        return getattr(self, name).init(key, *self._example_inputs(name)).get("params", {})
 
     def init_all(self, names: tuple[str, ...], key: jax.Array) -> Params:
         """Parameters of several networks by name, each with a key of its own."""
@@ -62,7 +65,7 @@ class Networks:
 
     def count_parameters(self) -> dict[str, int]:
         """Parameters of every network, by name, without making them."""
-        names = (*AUTOENCODER, "frame_codec", "discriminator", "generator")
+        names = (*AUTOENCODER, "frame_codec", "discriminator", "condition", "generator")
         shapes = jax.eval_shape(lambda: self.init_all(names, jax.random.key(0)))
         return {
             name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in shapes.items()
@@ -83,8 +86,12 @@ class Networks:
             return zeros(1, *feature), zeros(1)
         if name == "discriminator":
             return (zeros(1, 2, size, size, 3),)
+        context = (1, self.condition.length, self.generator.context_width)
+        if name == "condition":
+            text = self.condition.field == "text"
+            return zeros(*context) if text else jnp.zeros(1, jnp.int32), zeros(1)
         if name == "generator":
-            return zeros(1, *feature), zeros(1), jnp.zeros((1,), jnp.int32)
+            return zeros(1, *feature), zeros(1), zeros(*context)
         tokens = zeros(1, (feature[0] // 2) * (feature[1] // 2), self.global_tokens.width)
         widths = (self.unet.multipliers[0], *self.unet.multipliers[:-1])
         features = tuple(

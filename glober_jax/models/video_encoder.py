@@ -62,7 +62,7 @@ class VideoEncoder(nn.Module):
         h = Conv3D(self.channels, dtype=self.dtype, name="conv_in")(h)
         for level, multiplier in enumerate(self.multipliers):
             for block in range(self.blocks_per_level):
-                h = self._block(h, level, f"level{level}_block{block}")
+                h = self._block(h, level, multiplier * self.channels, f"level{level}_block{block}")
             if level < len(self.multipliers) - 1:
                 h = Conv3D(h.shape[-1], stride=2, dtype=self.dtype, name=f"level{level}_down")(h)
         if self.compat == "reference":
@@ -73,10 +73,9 @@ class VideoEncoder(nn.Module):
         log_variance = self._head(h, "log_variance", zero_init=True, bias_init=constant)
         return Gaussian.from_moments(jnp.concatenate([mean, log_variance], -1))
 
-    def _block(self, h_BTHWC: jax.Array, level: int, name: str) -> jax.Array:
+    def _block(self, h_BTHWC: jax.Array, level: int, channels: int, name: str) -> jax.Array:
         """Residual block and spatial attention per frame, then attention over time per pixel."""
         batch, frames, *map_shape = h_BTHWC.shape
-        channels = self.multipliers[level] * self.channels
         h = h_BTHWC.reshape(batch * frames, *map_shape)
         h = ResBlock(channels, self.groups, dtype=self.dtype, name=f"{name}_residual")(h)
         if level not in self.attention_levels:

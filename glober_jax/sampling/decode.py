@@ -47,7 +47,7 @@ class SamplingOptions:
     eta: float = 0.0
     video_scale: float = 0.0
     domain_scale: float = 1.0
-    class_scale: float = 1.0
+    condition_scale: float = 1.0
     noise: Literal["frame", "video"] = "frame"
     chunk_frames: int = 128
     fps: float = 8.0

@@ -22,7 +22,7 @@ from glober_jax.sampling.decode import SamplingOptions
 
 
 class FeatureModel(NamedTuple):
-    """The generator's parameters and the scale of the features it makes: a pytree."""
+    """Parameters of generator and condition, and the scale of the features made: a pytree."""
 
     params: Params
     feature_scale: ChannelScale
@@ -34,31 +34,36 @@ def generate_features(
     options: SamplingOptions,
     model: FeatureModel,
     video_B: jax.Array,
-    labels_B: jax.Array,
+    condition: jax.Array,
     seed: jax.Array | int,
 ) -> jax.Array:
     """New global features [B, H, W, G] in the video encoder's scale, for videos by number.
 
-    Each is a pure function of (seed, video number, label). `labels_B` are ignored by an
-    unconditional generator; with classes, `options.class_scale` is the guidance scale, and 1
-    costs one network call per step instead of two.
+    Each is a pure function of (seed, video number, condition): a label or text embeddings, as
+    `ConditionTokens` takes them. `options.condition_scale` is the guidance scale; 1 costs one
+    network call per step instead of two.
     """
     root = named_key(seed, "feature_noise")
     noise = jax.vmap(
         lambda video: jax.random.normal(jax.random.fold_in(root, video), networks.global_shape)
     )(video_B)
-    num_classes = networks.generator.num_classes
 
-    def network(x_t: jax.Array, t: jax.Array, labels: jax.Array) -> jax.Array:
+    def context(present: float) -> jax.Array:
+        with_condition_B = jnp.full(video_B.shape, present)
+        return networks.apply(model.params, "condition", condition, with_condition_B)
+
+    with_condition, without_condition = context(1.0), context(0.0)
+
+    def network(x_t: jax.Array, t: jax.Array, context_BLE: jax.Array) -> jax.Array:
         t_B = jnp.full(x_t.shape[:1], t)
-        return networks.apply(model.params, "generator", x_t, t_B, labels)
+        return networks.apply(model.params, "generator", x_t, t_B, context_BLE)
 
     def predict(x_t: jax.Array, t: jax.Array) -> jax.Array:
-        conditional = network(x_t, t, labels_B)
-        if not num_classes or options.class_scale == 1.0:
+        conditional = network(x_t, t, with_condition)
+        if options.condition_scale == 1.0:
             return conditional
-        unconditional = network(x_t, t, jnp.full_like(labels_B, num_classes))
-        return combine_conditional(conditional, unconditional, options.class_scale)
+        unconditional = network(x_t, t, without_condition)
+        return combine_conditional(conditional, unconditional, options.condition_scale)
 
     features = ddim(process, predict, noise, options.steps, spacing=options.spacing)
     return model.feature_scale.restore(features)
@@ -75,8 +80,7 @@ class FeatureSampler:
             out_shardings=replicated(mesh),
         )
 
-    def __call__(self, model: FeatureModel, labels_B: np.ndarray, seed: int) -> np.ndarray:
-        """New features [B, H, W, G] of videos 0 .. B - 1 with these labels."""
-        videos = np.arange(len(labels_B), dtype=np.int32)
-        labels = np.asarray(labels_B, np.int32)
-        return jax.device_get(self._generate(model, videos, labels, np.uint32(seed)))
+    def __call__(self, model: FeatureModel, condition: np.ndarray, seed: int) -> np.ndarray:
+        """New features [B, H, W, G] of videos 0 .. B - 1 under these conditions."""
+        videos = np.arange(len(condition), dtype=np.int32)
+        return jax.device_get(self._generate(model, videos, condition, np.uint32(seed)))

@@ -9,7 +9,6 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from glober_jax.diffusion.process import DiffusionProcess
@@ -22,16 +21,16 @@ from glober_jax.training.loop import Batch
 from glober_jax.training.state import OptimizerOptions, TrainState, gradient_norms, new_state
 
 NAME = "generator"
-NETWORKS = ("generator",)
+NETWORKS = ("condition", "generator")
 
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorTraining:
-    """Options of the stage; `class_dropout` replaces a clip's label by "no class"."""
+    """Options of the stage; `condition_dropout` is how often a clip's condition is dropped."""
 
     steps: int
     batch_size: int
-    class_dropout: float = 0.1
+    condition_dropout: float = 0.1
     ema_decay: float = 0.9999
     optimizer: OptimizerOptions = dataclasses.field(default_factory=OptimizerOptions)
 
@@ -54,16 +53,17 @@ class GeneratorStage:
     def step(
         self, state: TrainState, frozen: FrameModel, batch: Batch
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        """One update on `key_frames` and `label`."""
+        """One update on `key_frames` and what they are conditioned on: `label` or `text`."""
         key = named_key(self.seed, NAME, state.step)
         frozen = gather_parameters(frozen, self.mesh)
         features = clip_features(self.networks, frozen, batch["key_frames"])
         features = state.constants["feature_scale"].normalise(features)
+        condition = batch[self.networks.condition.field]
 
         def loss_fn(params: Params) -> jax.Array:
             params = gather_parameters(params, self.mesh)
             return generator_loss(
-                self.networks, self.process, self.options, params, features, batch["label"], key
+                self.networks, self.process, self.options, params, features, condition, key
             )
 
         loss, gradients = jax.value_and_grad(loss_fn)(state.params)
@@ -87,16 +87,16 @@ def generator_loss(
     options: GeneratorTraining,
     params: Params,
     features_BHWG: jax.Array,
-    labels_B: jax.Array,
+    condition: jax.Array,
     key: jax.Array,
 ) -> jax.Array:
     """Mean diffusion loss of unit-variance global features, a scalar."""
     key_t, key_eps, key_drop = jax.random.split(key, 3)
-    batch = labels_B.shape
+    batch = features_BHWG.shape[:1]
     t_B = jax.random.randint(key_t, batch, 0, process.num_timesteps)
     eps = jax.random.normal(key_eps, features_BHWG.shape)
-    dropped = jax.random.bernoulli(key_drop, options.class_dropout, batch)
-    labels_B = jnp.where(dropped, networks.generator.num_classes, labels_B)
+    with_condition_B = jax.random.bernoulli(key_drop, 1.0 - options.condition_dropout, batch)
+    context_BLE = networks.apply(params, "condition", condition, with_condition_B)
     noisy = process.add_noise(features_BHWG, eps, t_B)
-    prediction = networks.apply(params, "generator", noisy, t_B, labels_B)
+    prediction = networks.apply(params, "generator", noisy, t_B, context_BLE)
     return process.loss(prediction, features_BHWG, eps, t_B).mean()

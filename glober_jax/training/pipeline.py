@@ -115,10 +115,10 @@ class Pipeline:
         return self.video_sampler.decode(frame_model, features, index, seed)
 
     def _check_classes(self) -> None:
-        wanted, present = self.networks.generator.num_classes, self.train.class_names
+        wanted, present = self.networks.condition.num_classes, self.train.class_names
         if wanted and wanted != len(present):
             raise UserError(
-                f"config.model.generator.num_classes={wanted}, but the data set in "
+                f"config.model.condition.num_classes={wanted}, but the data set in "
                 f"{self.experiment.data.dir} has {len(present)} classes "
                 f"({', '.join(present) or 'none'})"
             )
@@ -275,7 +275,7 @@ class Pipeline:
 
 def example_labels(networks: Networks, count: int) -> np.ndarray:
     """Classes in turn, int32 [count]; zeros for an unconditional generator."""
-    return (np.arange(count) % max(networks.generator.num_classes, 1)).astype(np.int32)
+    return (np.arange(count) % max(networks.condition.num_classes, 1)).astype(np.int32)
 
 
 def _digest(params: Params) -> str:

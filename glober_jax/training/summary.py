@@ -85,7 +85,7 @@ def measure(pipeline: Pipeline, mesh: Mesh) -> Report:
         codec=made["codec"][:_SHOWN_CLIPS],
         reconstructed=made["reconstruction"][:_SHOWN_CLIPS],
         generated=generated,
-        labels=[names[label] for label in labels] if networks.generator.num_classes else [],
+        labels=[names[label] for label in labels] if networks.condition.kind == "class" else [],
         fps=experiment.sampling.fps,
     )
 

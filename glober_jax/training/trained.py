@@ -65,7 +65,7 @@ def load_frame_model(
 def load_feature_model(
     networks: Networks, workdir: epath.PathLike, mesh: Mesh
 ) -> tuple[int, FeatureModel]:
-    """(generator step, generator)."""
+    """(generator step, generator and condition)."""
     step, loaded = _load(networks, workdir, generator.NAME, generator.NETWORKS, mesh)
     return step, FeatureModel(loaded["ema"], ChannelScale(*loaded["constants"]["feature_scale"]))
 

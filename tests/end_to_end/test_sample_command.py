@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 # Strong guidance, so that classes show after the few updates these networks had.
-FLAGS = ("--num_videos=3", "--save_arrays", "--seed=5", "--class_scale=20")
+FLAGS = ("--num_videos=3", "--save_arrays", "--seed=5", "--condition_scale=20")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_leaves_what_is_promised(sampled: Path, finished: Path) -> None:
     assert record["index"] == [i / 8 for i in range(8)]
     assert record["workdir"] == str(finished)
     assert record["checkpoint_steps"] == {"autoencoder": 6, "generator": 6}
-    assert record["sampling"]["steps"] == 2 and record["sampling"]["class_scale"] == 20
+    assert record["sampling"]["steps"] == 2 and record["sampling"]["condition_scale"] == 20
     assert {"jax", "numpy"} <= record["versions"].keys()
 
 

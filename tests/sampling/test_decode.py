@@ -147,7 +147,7 @@ def test_guidance_combines_the_three_published_branches(
     assert float(np.abs(video - domain).max()) > 0.01
 
 
-def test_class_scale_one_is_the_conditional_prediction(
+def test_condition_scale_one_is_the_conditional_prediction(
     experiment: Experiment, params: Params
 ) -> None:
     """Fails when a scale of 1 is guided, or a larger is not (broken: shortcut for any scale)."""
@@ -155,15 +155,15 @@ def test_class_scale_one_is_the_conditional_prediction(
     model = FeatureModel(params, ChannelScale(np.float32(0.3), np.float32(1.5)))
     videos, labels = np.arange(2), np.array([1, 3])
 
-    def compiled(class_scale: float) -> Any:
-        options = SamplingOptions(steps=1, class_scale=class_scale)
+    def compiled(condition_scale: float) -> Any:
+        options = SamplingOptions(steps=1, condition_scale=condition_scale)
         compute = jax.jit(functools.partial(generate_features, networks, process, options))
         return lambda labels: jax.device_get(compute(model, videos, labels, np.uint32(3)))
 
     plain = compiled(1.0)
-    conditional, no_class = plain(labels), plain(np.full(2, networks.generator.num_classes))
-    guided = no_class + 3.0 * (conditional - no_class)
-    assert np.abs(conditional - no_class).max() > 0.01
+    conditional, unconditional = plain(labels), compiled(0.0)(labels)
+    guided = unconditional + 3.0 * (conditional - unconditional)
+    assert np.abs(conditional - unconditional).max() > 0.01
     np.testing.assert_allclose(compiled(3.0)(labels), guided, rtol=1e-4, atol=1e-4)
     # A video is a function of its number and label, whatever is generated beside it.
     other = plain(np.array([1, 0]))
