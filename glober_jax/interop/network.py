@@ -7,6 +7,7 @@ Dimension key: I input and O output channels, ... the window of a convolution.
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -15,6 +16,7 @@ import jax
 import numpy as np
 
 from glober_jax.errors import UserError
+from glober_jax.interop.stored_tensor import StoredTensor, Tensor
 from glober_jax.models.networks import Params
 
 Rewrite = tuple[str, str | Callable[[re.Match[str]], str]]
@@ -23,6 +25,7 @@ _LEAVES: tuple[Rewrite, ...] = (
     (r"/(?:conv|dense)/(kernel|bias)$", r"/\1"),
     (r"/(?:kernel|scale)$", "/weight"),
 )
+_TYPES = {"float64", "float32", "float16", "bfloat16"}
 _NAMES_SHOWN = 3
 
 
@@ -56,7 +59,7 @@ def choose_naming(
 
 
 def import_network(
-    tensors: Mapping[str, np.ndarray], abstract_params: Params, naming: Naming
+    tensors: Mapping[str, Tensor], abstract_params: Params, naming: Naming
 ) -> Params:
     """The parameters of a network, float32, from tensors under the names of `naming`.
 
@@ -65,45 +68,70 @@ def import_network(
       abstract_params: shapes of the network's parameters.
 
     Raises:
-      UserError: tensors are missing, nobody's, or of another shape; one message lists them all.
+      UserError: tensors are missing, nobody's, or of another shape or type; one message lists them
+        all.
     """
+    flat = {
+        path: np.asarray(tensor)
+        for path, tensor in match_network(tensors, abstract_params, naming).items()
+    }
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def match_network(
+    tensors: Mapping[str, Tensor], abstract_params: Params, naming: Naming
+) -> dict[str, StoredTensor]:
+    """The parameters of `import_network` by path, in our layout and not read yet."""
     targets = {
         naming.published(path): (path, leaf.shape)
         for path, leaf in _flatten(abstract_params).items()
     }
     present = {name for name in tensors if not name.startswith(naming.leftovers)}
-    found = {
-        name: _to_our_layout(tensors[name], len(targets[name][1]))
-        for name in sorted(present & targets.keys())
-    }
+    found = sorted(present & targets.keys())
     problems = {
         "missing": sorted(targets.keys() - present),
         "unexpected": sorted(present - targets.keys()),
         "of another shape": [
             f"{name} {list(tensors[name].shape)}, not {_published_shape(targets[name][1])}"
-            for name, value in found.items()
-            if value.shape != targets[name][1]
+            for name in found
+            if _our_shape(tensors[name].shape, len(targets[name][1])) != targets[name][1]
+        ],
+        "of a type that no weights have": [
+            f"{name} {tensors[name].dtype}"
+            for name in found
+            if str(tensors[name].dtype) not in _TYPES
         ],
     }
     if any(problems.values()):
         listed = "; ".join(_listed(kind, names) for kind, names in problems.items() if names)
         raise UserError(f"tensors named as in {naming.title} do not fit the network: {listed}")
-    flat = {targets[name][0]: value.astype(np.float32) for name, value in found.items()}
-    return flax.traverse_util.unflatten_dict(flat, sep="/")
+    return {
+        path: StoredTensor(
+            shape, "float32", functools.partial(_in_our_layout, tensors[name], shape)
+        )
+        for name, (path, shape) in targets.items()
+    }
 
 
 def _flatten(params: Params) -> dict[str, jax.ShapeDtypeStruct]:
     return flax.traverse_util.flatten_dict(params, sep="/")
 
 
-def _to_our_layout(tensor: np.ndarray, dimensions: int) -> np.ndarray:
+def _our_shape(shape: tuple[int, ...], dimensions: int) -> tuple[int, ...]:
     """[O, I, ...] -> [..., I, O] with as many dimensions as ours; vectors stay."""
-    if tensor.ndim < 2:
-        return tensor
+    if len(shape) < 2:
+        return shape
     # A dense layer may be stored as a convolution with a window of one pixel.
-    if dimensions == 2 and set(tensor.shape[2:]) <= {1}:
-        tensor = tensor.reshape(tensor.shape[:2])
-    return tensor.transpose(*range(2, tensor.ndim), 1, 0)
+    if dimensions == 2 and set(shape[2:]) <= {1}:
+        shape = shape[:2]
+    return (*shape[2:], shape[1], shape[0])
+
+
+def _in_our_layout(tensor: Tensor, shape: tuple[int, ...]) -> np.ndarray:
+    values = np.asarray(tensor)
+    if values.ndim >= 2:
+        values = values.transpose(*range(2, values.ndim), 1, 0)
+    return np.ascontiguousarray(values.reshape(shape), np.float32)
 
 
 def _published_shape(shape: tuple[int, ...]) -> list[int]:
