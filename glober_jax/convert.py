@@ -23,8 +23,8 @@ from glober_jax import cli, config
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.interop.network import choose_naming, import_network
-from glober_jax.interop.safetensors_file import read_tensors
 from glober_jax.interop.sd_codec import CHECKPOINT_PREFIX, GROUPS, codec_namings
+from glober_jax.interop.weights_file import inside, open_tensors
 from glober_jax.models.networks import Params
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from glober_jax.training import codec
@@ -68,7 +68,7 @@ def convert_sd_vae(experiment: Experiment, file: Path, workdir: epath.Path) -> N
                 f"{workdir} already holds a {stage} checkpoint, of step {step}; "
                 "choose another --workdir"
             )
-    tensors = read_tensors(file, CHECKPOINT_PREFIX)
+    tensors = inside(open_tensors(file), CHECKPOINT_PREFIX)
     shapes = jax.eval_shape(lambda: experiment.networks.init("frame_codec", jax.random.key(0)))
     naming = choose_naming(tensors, shapes, codec_namings(network))
     try:

@@ -1,9 +1,15 @@
-"""Names inside the blocks that several published networks share, as rewrites of our paths."""
+"""What Stable Diffusion's code, and code that grew from it, calls the parameters of our blocks.
+
+Each table renames what lies inside one kind of block and leaves the way to it alone; so it comes
+after a network's own rewrites where those have layers of the same names.
+"""
 
 from glober_jax.interop.network import Rewrite
 
-# The release's residual block (`ResBlock` here), in each of its variants.
-RESIDUAL: tuple[Rewrite, ...] = (
+Windows = tuple[tuple[str, tuple[int, ...]], ...]
+
+# `ResBlock`, in the published release and in diffusers.
+RES_BLOCK: tuple[Rewrite, ...] = (
     (r"(^|/)norm_in/", r"\1in_layers/0/"),
     (r"(^|/)conv_in/", r"\1in_layers/2/"),
     (r"(^|/)embedding/", r"\1emb_layers/1/"),
@@ -11,8 +17,32 @@ RESIDUAL: tuple[Rewrite, ...] = (
     (r"(^|/)conv_out/", r"\1out_layers/3/"),
     (r"(^|/)skip/", r"\1skip_connection/"),
 )
-RESIDUAL_WINDOWS = ((r"(^|\.)skip_connection\.weight$", (1, 1)),)
+DIFFUSERS_RES_BLOCK: tuple[Rewrite, ...] = (
+    (r"/(norm|conv)_in/", r"/\g<1>1/"),
+    (r"/(norm|conv)_out/", r"/\g<1>2/"),
+    (r"/embedding/", "/time_emb_proj/"),
+    (r"/skip/", "/conv_shortcut/"),
+)
+RES_BLOCK_WINDOWS: Windows = ((r"(^|\.)skip_connection\.weight$", (1, 1)),)
 
-# Attention over pixels or over time (`SelfAttention`, `TemporalAttention`).
+# `SelfAttention` and `TemporalAttention` ("norm" and "qkv" are called the same).
 ATTENTION: tuple[Rewrite, ...] = ((r"(^|/)out/(weight|bias)$", r"\1proj_out/\2"),)
-ATTENTION_WINDOWS = ((r"(^|\.)(qkv|proj_out)\.weight$", (1,)),)
+ATTENTION_WINDOWS: Windows = ((r"(^|\.)(qkv|proj_out)\.weight$", (1,)),)
+
+# `CrossAttention`, and the `SpatialTransformer` around it, the same in both.
+CROSS_ATTENTION: tuple[Rewrite, ...] = (
+    (r"(^|/)([qkv])/(weight)$", r"\1to_\2/\3"),
+    (r"(^|/)out/(weight|bias)$", r"\1to_out/0/\2"),
+)
+_LAYER = r"\1transformer_blocks/0"
+TRANSFORMER: tuple[Rewrite, ...] = (
+    (r"(^|/)norm_self/", f"{_LAYER}/norm1/"),
+    (r"(^|/)norm_cross/", f"{_LAYER}/norm2/"),
+    (r"(^|/)norm_ff/", f"{_LAYER}/norm3/"),
+    (r"(^|/)self/", f"{_LAYER}/attn1/"),
+    (r"(^|/)cross/", f"{_LAYER}/attn2/"),
+    (r"(^|/)ff_in/", f"{_LAYER}/ff/net/0/proj/"),
+    (r"(^|/)ff_out/", f"{_LAYER}/ff/net/2/"),
+    *CROSS_ATTENTION,
+)
+TRANSFORMER_WINDOWS: Windows = ((r"(^|\.)proj_(in|out)\.weight$", (1, 1)),)

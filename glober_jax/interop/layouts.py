@@ -54,9 +54,14 @@ def to_published(path: str, array: np.ndarray, window: tuple[int, ...]) -> np.nd
     return np.moveaxis(array, (-1, -2), (0, 1))
 
 
-def published_shape(path: str, shape: tuple[int, ...], window: tuple[int, ...]) -> list[int]:
-    """Shape of the published tensor for our parameter, without moving anything."""
-    return list(to_published(path, np.broadcast_to(np.float32(0), shape), window).shape)
+def our_shape(path: str, published: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of `to_ours` of a tensor of shape `published`, without moving anything."""
+    return to_ours(path, np.broadcast_to(np.int8(0), published), shape).shape
+
+
+def published_shape(path: str, shape: tuple[int, ...], window: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of `to_published`, without moving anything."""
+    return to_published(path, np.broadcast_to(np.int8(0), shape), window).shape
 
 
 def _is_temporal(path: str) -> bool:

@@ -6,16 +6,18 @@ same table serves both directions.
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.traverse_util
 import jax
 import numpy as np
 
 from glober_jax.errors import UserError
-from glober_jax.interop.layouts import published_shape, to_ours, to_published
+from glober_jax.interop.layouts import our_shape, published_shape, to_ours, to_published
+from glober_jax.interop.stored_tensor import StoredTensor, Tensor
 from glober_jax.models.networks import Params
 
 Rewrite = tuple[str, str | Callable[[re.Match[str]], str]]
@@ -24,6 +26,7 @@ _LEAVES: tuple[Rewrite, ...] = (
     (r"(^|/)(?:taps/conv|conv|dense)/(kernel|bias)$", r"\1\2"),
     (r"(^|/)(?:kernel|scale)$", r"\1weight"),
 )
+_TYPES = {"float64", "float32", "float16", "bfloat16"}
 _NAMES_SHOWN = 3
 
 
@@ -51,13 +54,14 @@ class Naming:
             path = re.sub(pattern, replacement, path)
         return self.prefix + path.replace("/", ".")
 
-    def window(self, name: str) -> tuple[int, ...]:
-        """The window that the dense layer of this published name is stored with."""
+    def window(self, path: str) -> tuple[int, ...]:
+        """The window that the dense layer at `path` is stored with; () for other parameters."""
+        name = self.published(path)
         return next((size for pattern, size in self.windows if re.search(pattern, name)), ())
 
 
 class Part(NamedTuple):
-    """One network of a file: the shapes of its parameters (for writing: these), their names."""
+    """One network of a file: its parameters, or for reading only their shapes, and their names."""
 
     params: Params
     naming: Naming
@@ -71,21 +75,36 @@ def choose_naming(
     return max(namings, key=lambda naming: sum(naming.published(p) in names for p in paths))
 
 
-def import_network(tensors: Mapping[str, Any], abstract_params: Params, naming: Naming) -> Params:
-    """`import_networks` of a file that holds nothing but one network."""
+def import_network(
+    tensors: Mapping[str, Tensor], abstract_params: Params, naming: Naming
+) -> Params:
+    """`import_networks` of a file that holds one network and no others."""
     return import_networks(tensors, {"": Part(abstract_params, naming)})[""]
 
 
-def import_networks(tensors: Mapping[str, Any], parts: Mapping[str, Part]) -> dict[str, Params]:
-    """The parameters of the networks of one file, float32, by the names in `parts`.
+def import_networks(tensors: Mapping[str, Tensor], parts: Mapping[str, Part]) -> dict[str, Params]:
+    """The parameters of the networks of one file, float32, by their names in `parts`.
 
     Args:
-      tensors: arrays by published name, in PyTorch's layouts.
+      tensors: by published name, in PyTorch's layouts.
       parts: shapes and naming of each network that the file should hold, and no others.
 
     Raises:
-      UserError: tensors are missing, nobody's, or of another shape; one message lists them all.
+      UserError: tensors are missing, nobody's, or of another shape or type; one message lists them
+        all.
     """
+    return {
+        network: flax.traverse_util.unflatten_dict(
+            {path: np.asarray(tensor) for path, tensor in found.items()}, sep="/"
+        )
+        for network, found in match_networks(tensors, parts).items()
+    }
+
+
+def match_networks(
+    tensors: Mapping[str, Tensor], parts: Mapping[str, Part]
+) -> dict[str, dict[str, StoredTensor]]:
+    """The parameters of `import_networks` by network and path, in our layout, not read yet."""
     targets = {
         part.naming.published(path): (network, path, leaf.shape)
         for network, part in parts.items()
@@ -93,41 +112,46 @@ def import_networks(tensors: Mapping[str, Any], parts: Mapping[str, Part]) -> di
     }
     leftovers = tuple(name for part in parts.values() for name in part.naming.leftovers)
     present = {name for name in tensors if not name.startswith(leftovers)}
-    found: dict[str, np.ndarray] = {}
-    misshapen = []
-    for name in sorted(present & targets.keys()):
-        network, path, shape = targets[name]
-        tensor = tensors[name]
-        value = to_ours(path, tensor, shape)
-        if value.shape != shape:
-            expected = published_shape(path, shape, parts[network].naming.window(name))
-            misshapen.append(f"{name} {list(tensor.shape)}, not {expected}")
-        found[name] = np.ascontiguousarray(value, np.float32)
+    found = sorted(present & targets.keys())
+
+    def misshapen(name: str) -> str | None:
+        (network, path, shape), given = targets[name], tensors[name].shape
+        if our_shape(path, given, shape) == shape:
+            return None
+        wanted = published_shape(path, shape, parts[network].naming.window(path))
+        return f"{name} {list(given)}, not {list(wanted)}"
+
     problems = {
         "missing": sorted(targets.keys() - present),
         "unexpected": sorted(present - targets.keys()),
-        "of another shape": misshapen,
+        "of another shape": [told for name in found if (told := misshapen(name))],
+        "of a type that no weights have": [
+            f"{name} {tensors[name].dtype}"
+            for name in found
+            if str(tensors[name].dtype) not in _TYPES
+        ],
     }
     if any(problems.values()):
         title = next(iter(parts.values())).naming.title
         listed = "; ".join(_listed(kind, names) for kind, names in problems.items() if names)
         raise UserError(f"tensors named as in {title} do not fit the network: {listed}")
-    flat: dict[str, dict[str, np.ndarray]] = {network: {} for network in parts}
-    for name, value in found.items():
-        network, path, _ = targets[name]
-        flat[network][path] = value
-    return {
-        network: flax.traverse_util.unflatten_dict(values, sep="/")
-        for network, values in flat.items()
-    }
+    matched: dict[str, dict[str, StoredTensor]] = {network: {} for network in parts}
+    for name, (network, path, shape) in targets.items():
+        read = functools.partial(_in_our_layout, tensors[name], path, shape)
+        matched[network][path] = StoredTensor(shape, "float32", read)
+    return matched
 
 
 def export_networks(parts: Sequence[Part]) -> Iterator[tuple[str, np.ndarray]]:
     """(published name, array in PyTorch's layout) of every parameter of these networks."""
     for params, naming in parts:
         for path, leaf in _flatten(params).items():
-            name = naming.published(path)
-            yield name, to_published(path, np.asarray(leaf), naming.window(name))
+            published = to_published(path, np.asarray(leaf), naming.window(path))
+            yield naming.published(path), published
+
+
+def _in_our_layout(tensor: Tensor, path: str, shape: tuple[int, ...]) -> np.ndarray:
+    return np.ascontiguousarray(to_ours(path, np.asarray(tensor), shape), np.float32)
 
 
 def _flatten(params: Params) -> dict[str, jax.ShapeDtypeStruct]:

@@ -6,15 +6,15 @@ networks (`models.compat`) has no published name; it is written under one of our
 
 import re
 
-from glober_jax.interop.blocks import ATTENTION, ATTENTION_WINDOWS, RESIDUAL, RESIDUAL_WINDOWS
+from glober_jax.interop.blocks import ATTENTION, ATTENTION_WINDOWS, RES_BLOCK, RES_BLOCK_WINDOWS
 from glober_jax.interop.network import Naming, Rewrite
 from glober_jax.models.discriminator import PairDiscriminator
 from glober_jax.models.generator import GlobalGenerator
 from glober_jax.models.video_encoder import VideoEncoder
 
 _TITLE = "the authors' release"
-_BLOCKS = (*RESIDUAL, *ATTENTION)
-_WINDOWS = (*RESIDUAL_WINDOWS, *ATTENTION_WINDOWS)
+_BLOCKS = (*RES_BLOCK, *ATTENTION)
+_WINDOWS = (*RES_BLOCK_WINDOWS, *ATTENTION_WINDOWS)
 
 
 def video_encoder(encoder: VideoEncoder) -> Naming:

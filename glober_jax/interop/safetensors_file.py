@@ -1,7 +1,7 @@
 """Reading `.safetensors` files: names, shapes and plain numbers, and nothing that is executed."""
 
+import functools
 from pathlib import Path
-from typing import Any
 
 # Importing it gives NumPy the type bfloat16, which safetensors then finds by its name.
 import ml_dtypes  # noqa: F401
@@ -9,41 +9,35 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from glober_jax.errors import UserError
+from glober_jax.interop.stored_tensor import StoredTensor
+
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
-def read_tensors(file: Path, prefix: str = "") -> dict[str, np.ndarray]:
-    """The tensors of a file by name, as they are stored.
-
-    Where some names begin with `prefix`, the file holds other networks too: only those tensors are
-    read, and the prefix is removed from their names. Otherwise all are.
+def open_tensors(file: Path) -> dict[str, StoredTensor]:
+    """The tensors of a file by name, unread.
 
     Raises:
-      UserError: no such file, not a safetensors file or only a part of one, or numbers of a type
-        that NumPy does not have.
+      UserError: not a safetensors file, or only a part of one.
     """
     try:
         with safe_open(file, framework="np") as stored:
-            names = list(stored.keys())
-            inside = [name for name in names if name.startswith(prefix)]
+            slices = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118
             return {
-                name.removeprefix(prefix): _read(stored, name, file) for name in inside or names
+                name: StoredTensor(
+                    tuple(view.get_shape()),
+                    _DTYPES.get(view.get_dtype(), view.get_dtype()),
+                    functools.partial(_read, file, name),
+                )
+                for name, view in slices.items()
             }
-    except OSError as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else "cannot be read"
-        raise UserError(f"{file}: {reason}; give the path of a .safetensors file") from error
     except SafetensorError as error:
         raise UserError(
-            f"{file} is cut off, damaged or not a safetensors file ({error}); download it again, "
-            "or the .safetensors version of the same weights"
+            f"{file} is cut off or damaged ({error}); download the .safetensors file again"
         ) from error
 
 
-def _read(stored: Any, name: str, file: Path) -> np.ndarray:
-    try:
+def _read(file: Path, name: str) -> np.ndarray:
+    # Opened for every tensor: a file that stays mapped counts as memory, as far as it was read.
+    with safe_open(file, framework="np") as stored:
         return stored.get_tensor(name)
-    except (AttributeError, TypeError) as error:
-        # How the lookup of the type by its name fails.
-        kind = stored.get_slice(name).get_dtype()
-        raise UserError(
-            f"{file}: {name} is stored as {kind}; use a file in float32, float16 or bfloat16"
-        ) from error
