@@ -64,7 +64,7 @@ _NETWORKS = {
 # Fields of networks that follow from other sections and are therefore no config keys.
 _DERIVED = {
     "video_encoder": {"dtype", "compat"},
-    "frame_features": {"dtype", "compat", "channels", "multipliers", "global_downsamples"},
+    "frame_features": {"dtype", "compat", "channels", "widths", "global_downsamples"},
     "unet": {"dtype", "latent_channels"},
     "condition": {"dtype", "width"},
     "generator": {"dtype", "global_channels"},
@@ -116,8 +116,8 @@ def _networks(plain: Mapping[str, Any], clip: ClipSpec) -> Networks:
         video_encoder=encoder,
         frame_features=network(
             "frame_features",
-            channels=unet.channels,
-            multipliers=unet.multipliers,
+            channels=encoder.channels,
+            widths=unet.feature_widths,
             global_downsamples=len(encoder.multipliers) - 1,
             compat=compat,
         ),

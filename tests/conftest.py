@@ -1,4 +1,6 @@
-"""The tiny experiment and its parameters, made once for all tests."""
+"""The tiny experiment and its parameters, made once for all tests; and the suite's one option."""
+
+from pathlib import Path
 
 import jax
 import pytest
@@ -9,6 +11,7 @@ from glober_jax.models.networks import Networks, Params
 from glober_jax.sampling.decode import FrameModel
 from tests.tiny import (
     ALL_NETWORKS,
+    FIXTURES,
     drawn_params,
     single_level_config,
     tiny_config,
@@ -17,6 +20,20 @@ from tests.tiny import (
 
 # Tests compile much and run little: half the compile time for twice the (tiny) run time.
 jax.config.update("jax_disable_most_optimizations", True)
+
+
+_RECORDED = Path(__file__).parents[2] / "shared" / "fixtures"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """--recorded, for tests/parity; here, so that every way to call pytest knows it."""
+    parser.addoption(
+        "--recorded",
+        metavar="DIR",
+        default=str(_RECORDED if _RECORDED.is_dir() else FIXTURES),
+        help="arrays recorded from the published release, for tests/parity; by default "
+        "../shared/fixtures, or the part of them in tests/fixtures where that is not there",
+    )
 
 
 @pytest.fixture(scope="session")

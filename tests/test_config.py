@@ -133,7 +133,7 @@ def test_derived_values_follow_from_other_sections(experiment: Experiment) -> No
     """Fails when a value that follows from another section is not handed on."""
     networks = experiment.networks
     assert networks.frame_features.channels == networks.unet.channels == 16
-    assert networks.frame_features.multipliers == networks.unet.multipliers
+    assert networks.frame_features.widths == networks.unet.feature_widths
     assert networks.frame_features.global_downsamples == 1
     assert networks.unet.latent_channels == networks.frame_codec.latent_channels
     assert networks.generator.global_channels == networks.video_encoder.global_channels

@@ -17,6 +17,12 @@ RES_BLOCK: tuple[Rewrite, ...] = (
     (r"(^|/)conv_out/", r"\1out_layers/3/"),
     (r"(^|/)skip/", r"\1skip_connection/"),
 )
+# `FrameBlock` with a map of the level above, in the authors' release.
+INDEXED_RES_BLOCK: tuple[Rewrite, ...] = (
+    (r"(^|/)embedding/", r"\1ind_layers/1/"),
+    (r"(^|/)previous/", r"\1emb_layers/1/"),
+    *RES_BLOCK,
+)
 DIFFUSERS_RES_BLOCK: tuple[Rewrite, ...] = (
     (r"/(norm|conv)_in/", r"/\g<1>1/"),
     (r"/(norm|conv)_out/", r"/\g<1>2/"),

@@ -54,6 +54,11 @@ class Naming:
             path = re.sub(pattern, replacement, path)
         return self.prefix + path.replace("/", ".")
 
+    def under(self, prefix: str) -> "Naming":
+        """The same network as a part of a larger file, all of its names behind `prefix`."""
+        leftovers = tuple(prefix + name for name in self.leftovers)
+        return dataclasses.replace(self, prefix=prefix + self.prefix, leftovers=leftovers)
+
     def window(self, path: str) -> tuple[int, ...]:
         """The window that the dense layer at `path` is stored with; () for other parameters."""
         name = self.published(path)

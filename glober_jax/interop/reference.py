@@ -6,10 +6,18 @@ networks (`models.compat`) has no published name; it is written under one of our
 
 import re
 
-from glober_jax.interop.blocks import ATTENTION, ATTENTION_WINDOWS, RES_BLOCK, RES_BLOCK_WINDOWS
+from glober_jax.interop import sd_codec, sd_unet
+from glober_jax.interop.blocks import (
+    ATTENTION,
+    ATTENTION_WINDOWS,
+    INDEXED_RES_BLOCK,
+    RES_BLOCK,
+    RES_BLOCK_WINDOWS,
+)
 from glober_jax.interop.network import Naming, Rewrite
 from glober_jax.models.discriminator import PairDiscriminator
 from glober_jax.models.generator import GlobalGenerator
+from glober_jax.models.networks import Networks
 from glober_jax.models.video_encoder import VideoEncoder
 
 _TITLE = "the authors' release"
@@ -53,11 +61,10 @@ def frame_features() -> Naming:
             (r"^level(\d+)_exchange/", r"exchange_blocks/\1/"),
             (r"^level(\d+)/out/", r"output_blocks/\1/1/0/"),
             # Only the first level's block has no map of the level above.
-            (r"^level(0)/embedding/", r"output_blocks/\1/0/emb_layers/1/"),
-            (r"^level(\d+)/embedding/", r"output_blocks/\1/0/ind_layers/1/"),
-            (r"^level(\d+)/previous/", r"output_blocks/\1/0/emb_layers/1/"),
+            (r"^level0/embedding/", "output_blocks/0/0/emb_layers/1/"),
             (r"^level(\d+)/", r"output_blocks/\1/0/"),
-            *_BLOCKS,
+            *INDEXED_RES_BLOCK,
+            *ATTENTION,
         ),
         windows=((r"output_blocks\.\d+\.1\.0\.weight$", (1, 1)), *_WINDOWS),
     )
@@ -122,6 +129,20 @@ def global_generator(generator: GlobalGenerator) -> Naming:
         windows=((r"x_embedder\.proj\.weight$", (patch, patch)),),
         leftovers=("pos_embed",),
     )
+
+
+def autoencoder_file(networks: Networks) -> dict[str, Naming]:
+    """Names in a checkpoint of the release's first stage, by network."""
+    return {
+        "frame_codec": sd_codec.codec_namings(networks.frame_codec)[0].under(
+            sd_codec.CHECKPOINT_PREFIX
+        ),
+        "video_encoder": video_encoder(networks.video_encoder).under("videocontent_enc."),
+        "frame_features": frame_features().under("videocontent_enc."),
+        "global_tokens": global_tokens(),
+        "unet": sd_unet.unet_namings(networks.unet)[0].under(sd_unet.CHECKPOINT_PREFIX),
+        "discriminator": pair_discriminator(networks.discriminator).under("discriminator."),
+    }
 
 
 def _numbered(kind: str, per_level: int, place: int, level: int | None = None) -> Rewrite:

@@ -48,6 +48,7 @@ def _release() -> Naming:
             (r"decoder/level(\d+)_block(\d+)/", r"decoder/up/\1/block/\2/"),
             (r"decoder/level(\d+)_up/", r"decoder/up/\1/upsample/conv/"),
         ),
+        windows=((r"(quant_conv|nin_shortcut|attn_1\.(q|k|v|proj_out))\.weight$", (1, 1)),),
         # The loss's own networks, and averages under names of their own: files of a training run.
         leftovers=("loss.", "model_ema."),
     )

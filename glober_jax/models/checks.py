@@ -123,7 +123,7 @@ def _check_groups(networks: Networks) -> None:
         ),
         "frame_features": (
             features.groups,
-            _widths(unet.channels, unet.multipliers[:-1]) | {encoder.global_channels},
+            {*unet.feature_widths, encoder.global_channels},
         ),
         "unet": (
             unet.groups,
@@ -148,10 +148,7 @@ def _check_heads(networks: Networks) -> None:
     attended = {
         "video_encoder": (encoder.head_dim, _level_widths(encoder, {*encoder.attention_levels}))
     }
-    attended["frame_features"] = (
-        features.head_dim,
-        {unet.channels * m for m in (unet.multipliers[0], *unet.multipliers[:-1])},
-    )
+    attended["frame_features"] = (features.head_dim, {*unet.feature_widths})
     levels = {*discriminator.temporal_levels, *discriminator.spatial_levels}
     attended["discriminator"] = (discriminator.head_dim, _level_widths(discriminator, levels))
     for name, (head_dim, widths) in attended.items():

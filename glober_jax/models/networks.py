@@ -93,9 +93,8 @@ class Networks:
         if name == "generator":
             return zeros(1, *feature), zeros(1), zeros(*context)
         tokens = zeros(1, (feature[0] // 2) * (feature[1] // 2), self.global_tokens.width)
-        widths = (self.unet.multipliers[0], *self.unet.multipliers[:-1])
         features = tuple(
-            zeros(1, latents[0] >> level, latents[1] >> level, width * self.unet.channels)
-            for level, width in enumerate(widths)
+            zeros(1, latents[0] >> level, latents[1] >> level, width)
+            for level, width in enumerate(self.unet.feature_widths)
         )
         return zeros(1, *latents), zeros(1), tokens, features

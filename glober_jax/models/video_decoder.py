@@ -43,6 +43,9 @@ def _embedding_mlp(waves: jax.Array, dtype: DTypeLike, name: str) -> jax.Array:
 class FrameFeatures(nn.Module):
     """Global feature [B, H, W, G] and indices [B, n] -> one map [B, n, h, w, C] per UNet level.
 
+    `widths` are the maps' channels (`UNet.feature_widths`), `channels` is the width of the embedded
+    index.
+
     Frames exchange information through attention over the index grid {0, 1/F, ..., (F-1)/F}:
     queries are the target frames only, keys and values the grid. For a target on the grid that is
     the same number as computing the whole grid and picking the frame, and it is defined for any
@@ -54,7 +57,7 @@ class FrameFeatures(nn.Module):
     """
 
     channels: int = 320
-    multipliers: Sequence[int] = (1, 2, 4, 4)
+    widths: Sequence[int] = (320, 320, 640, 1280)
     global_downsamples: int = 1
     index_slots: int = 16
     head_dim: int = 64
@@ -77,11 +80,9 @@ class FrameFeatures(nn.Module):
         embedding = _embedding_mlp(waves, self.dtype, "index")
 
         features, previous = [], None
-        # The map of a level is added right after its first layer, which still has the width of
-        # the level above.
-        for level, multiplier in enumerate((self.multipliers[0], *self.multipliers[:-1])):
-            previous = _FrameBlock(
-                multiplier * self.channels,
+        for level, width in enumerate(self.widths):
+            previous = FrameBlock(
+                width,
                 self.global_downsamples - level,
                 self.groups,
                 self.dtype,
@@ -94,7 +95,7 @@ class FrameFeatures(nn.Module):
         return tuple(features)
 
 
-class _FrameBlock(nn.Module):
+class FrameBlock(nn.Module):
     """Residual block that gives every index its own map of one shared global feature.
 
     h = conv(resample(SiLU(GN(g)))) + Dense(SiLU(index)) + pool(conv(SiLU(previous)));
@@ -180,6 +181,14 @@ class UNet(nn.Module):
     latent_channels: int = 4
     groups: int = 32
     dtype: DTypeLike = jnp.float32
+
+    @property
+    def feature_widths(self) -> tuple[int, ...]:
+        """Channels of the feature map of every level.
+
+        It is added right after the level's first layer, which has the width of the level above.
+        """
+        return (self.channels, *(m * self.channels for m in self.multipliers[:-1]))
 
     @nn.compact
     def __call__(
