@@ -1,6 +1,6 @@
 r"""GLOBER on WebVid at the published size: 256x256, 16 frames, conditioned on captions.
 
-    pip install "transformers>=5.24,<6" torch
+    pip install transformers torch
     python -m glober_jax.prepare video_folder --input=webvid --output=data/webvid --size=256 \
         --clip=clip-vit-large-patch14
     python -m glober_jax.main --config=configs/webvid.py --workdir=gs://BUCKET/webvid
