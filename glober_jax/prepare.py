@@ -1,7 +1,8 @@
 r"""Turns videos into a dataset that training reads.
 
 python -m glober_jax.prepare video_folder --input=DIR --output=DIR \
-    [--size --fps --min_frames --max_frames --test_fraction --class_folders --overwrite]
+    [--size --fps --min_frames --max_frames --test_fraction --class_folders \
+     --clip --captions --overwrite]
 python -m glober_jax.prepare synthetic_sky --output=DIR \
     [--num_videos --num_test_videos --num_frames --size --seed --overwrite]
 
@@ -11,6 +12,10 @@ sky_test or val at the top of it make the splits; without a test folder some of 
 last part of each where there are few, are held out. What cannot be used is listed at the end and
 in the output's prepare.json, with the reason. `synthetic_sky` draws sky time-lapses and needs no
 input. Running a finished command again changes nothing.
+
+With `--clip=DIR`, a CLIP checkpoint in the format of transformers, every video is stored with its
+caption and that caption's token embeddings: from `--captions=FILE`, a table of `path,caption` (CSV
+with a header, or JSON lines), or else from the text file beside each video, clip.txt for clip.mp4.
 """
 
 import errno
@@ -38,6 +43,7 @@ from glober_jax.data.datasets.video_folder import (
     write_video_folder,
 )
 from glober_jax.errors import UserError
+from glober_jax.interop.clip_text import ClipTextEncoder
 from glober_jax.progress import Progress
 
 _COMMON_FLAGS = ("output", "overwrite")
@@ -58,16 +64,20 @@ def prepare_video_folder(
       UserError: the input is missing or unusable, or `output` is not writable or holds something
         else.
     """
-    options = replace(options, input=os.path.abspath(options.input))
+    paths = {name: getattr(options, name) for name in ("input", "captions", "clip")}
+    options = replace(
+        options, **{name: path and os.path.abspath(path) for name, path in paths.items()}
+    )
     wanted = Preparation("video_folder", asdict(options))
     if _is_done(wanted, output, overwrite):
         return False
     items, rejections = list_inputs(options)
+    encoder = ClipTextEncoder(Path(options.clip)) if options.clip else None
     total = sum(item.num_bytes() for item in items)
 
     def write(folder: Path) -> Report:
         with Progress("decoding", total, unit="byte") as progress:
-            return write_video_folder(options, items, rejections, folder, progress.advance)
+            return write_video_folder(options, items, rejections, folder, progress.advance, encoder)
 
     _make(wanted, output, write)
     return True
@@ -152,7 +162,12 @@ def _define_flags() -> None:
         ("seed", "synthetic_sky: another seed, other skies."),
     ):
         flags.DEFINE_integer(name, defaults[name], help_text)
-    flags.DEFINE_string("input", None, "video_folder: folder that holds the videos.")
+    for name, help_text in (
+        ("input", "video_folder: folder that holds the videos."),
+        ("clip", "video_folder: CLIP checkpoint folder; stores captions and their embeddings."),
+        ("captions", "video_folder: table of path,caption; default: a .txt beside each video."),
+    ):
+        flags.DEFINE_string(name, None, help_text)
     flags.DEFINE_float(
         "fps", defaults["fps"], "video_folder: frame rate to come down to; default: as it is."
     )

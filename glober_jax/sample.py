@@ -3,9 +3,12 @@ r"""Makes videos from a trained workdir; needs nothing else.
     python -m glober_jax.sample --workdir=runs/quickstart --output=more --num_videos=16
     python -m glober_jax.sample --workdir=runs/quickstart --output=late --num_frames=128 \
         --start=0.25 --end=0.5 --class_label=sunset
+    python -m glober_jax.sample --workdir=runs/webvid --output=waves --clip=clip-vit-large-patch14 \
+        --prompt="waves on a beach"
 
 A video is a global feature; its frames are decoded at `num_frames` indices spread evenly over
-[start, end) of the clip, so any sub-clip, rate and length is one call.
+[start, end) of the clip, so any sub-clip, rate and length is one call. Without --prompt a model of
+texts takes captions of held-out clips, as without --class_label one of classes takes all in turn.
 """
 
 import dataclasses
@@ -13,6 +16,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from absl import flags
@@ -22,16 +26,26 @@ from glober_jax import cli, config, media
 from glober_jax.diffusion.samplers import sampling_timesteps
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
+from glober_jax.interop.clip_text import ClipTextEncoder
+from glober_jax.models.condition import ConditionTokens
 from glober_jax.parallel.mesh import make_mesh
 from glober_jax.progress import Progress
+from glober_jax.sampling.conditions import (
+    Conditions,
+    class_conditions,
+    no_conditions,
+    text_conditions,
+)
 from glober_jax.sampling.decode import SamplingOptions, VideoSampler
 from glober_jax.sampling.generate import FeatureSampler
 from glober_jax.sampling.write import versions, write_samples
 from glober_jax.training.trained import (
     CONFIG_FILE,
+    ExampleTexts,
     load_classes,
     load_feature_model,
     load_frame_model,
+    load_texts,
 )
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir that glober_jax.main trained")
@@ -45,6 +59,10 @@ _END = flags.DEFINE_float("end", 1.0, "Where in the clip to end, exclusive")
 _SEED = flags.DEFINE_integer("seed", 0, "Same seed, same videos", lower_bound=0)
 _STEPS = flags.DEFINE_integer("steps", None, "DDIM steps; the config's by default", lower_bound=1)
 _CLASS = flags.DEFINE_string("class_label", None, "Class name or number; all in turn by default")
+_PROMPT = flags.DEFINE_multi_string(
+    "prompt", None, "A text, may be given again; captions of held-out clips by default"
+)
+_CLIP = flags.DEFINE_string("clip", None, "CLIP checkpoint folder that embeds --prompt")
 _SCALES = {
     name: flags.DEFINE_float(name, None, f"Guidance: config.sampling.{name} by default")
     for name in ("condition_scale", "video_scale", "domain_scale")
@@ -65,23 +83,26 @@ def main(argv: Sequence[str]) -> None:
     options = _sampling_options(experiment)
     frames = _NUM_FRAMES.value or experiment.clip.num_frames
     index = _START.value + (_END.value - _START.value) * np.arange(frames) / frames
-    classes = load_classes(workdir)
-    labels = _labels(classes, experiment.networks.condition.num_classes)
+    conditions = _conditions(experiment.networks.condition, workdir)
 
-    videos, steps = _make_videos(experiment, workdir, options, labels, index)
+    videos, steps = _make_videos(experiment, workdir, options, conditions, index)
     record = {
         "workdir": str(workdir),
         "checkpoint_steps": steps,
         "seed": _SEED.value,
-        "labels": labels.tolist(),
+        **conditions.record,
         "index": index.tolist(),
         "sampling": dataclasses.asdict(options),
         "versions": versions(),
         "command": "python -m glober_jax.sample " + shlex.join(sys.argv[1:]),
     }
-    names = [classes[label] for label in labels] if classes else None
     write_samples(
-        output, videos, record, fps=options.fps, row_labels=names, save_arrays=_SAVE_ARRAYS.value
+        output,
+        videos,
+        record,
+        fps=options.fps,
+        row_labels=conditions.names or None,
+        save_arrays=_SAVE_ARRAYS.value,
     )
     print(f"{len(videos)} videos of {frames} frames are in {output}", file=sys.stderr)
 
@@ -107,27 +128,52 @@ def _sampling_options(experiment: Experiment) -> SamplingOptions:
     return options
 
 
-def _labels(classes: tuple[str, ...], num_classes: int) -> np.ndarray:
-    """The class of each video, int32 [num_videos]."""
-    wanted = _CLASS.value
-    if wanted is None:
-        return (np.arange(_NUM_VIDEOS.value) % max(num_classes, 1)).astype(np.int32)
-    if not num_classes:
+def _conditions(network: ConditionTokens, workdir: epath.Path) -> Conditions:
+    """What each video is conditioned on: the flags', or everything there is in turn."""
+    if _CLASS.value is not None and network.kind != "class":
         raise UserError("--class_label: this generator was trained without classes")
+    if _PROMPT.value and network.kind != "text":
+        raise UserError("--prompt: this generator was trained without texts")
+    if network.kind == "class":
+        classes = load_classes(workdir)
+        labels = range(len(classes)) if _CLASS.value is None else [_label(_CLASS.value, classes)]
+        return class_conditions(_NUM_VIDEOS.value, labels, classes)
+    if network.kind == "text":
+        captions, texts = _texts(load_texts(workdir))
+        return text_conditions(_NUM_VIDEOS.value, captions, texts)
+    return no_conditions(_NUM_VIDEOS.value)
+
+
+def _label(wanted: str, classes: tuple[str, ...]) -> int:
     if wanted in classes:
-        label = classes.index(wanted)
-    elif wanted.isdigit() and int(wanted) < num_classes:
-        label = int(wanted)
-    else:
-        raise UserError(f"--class_label={wanted}: choose one of {', '.join(classes)}")
-    return np.full(_NUM_VIDEOS.value, label, np.int32)
+        return classes.index(wanted)
+    if wanted.isdigit() and int(wanted) < len(classes):
+        return int(wanted)
+    raise UserError(f"--class_label={wanted}: choose one of {', '.join(classes)}")
+
+
+def _texts(examples: ExampleTexts) -> tuple[Sequence[str], np.ndarray]:
+    """Captions and their embeddings, those of --prompt or of the held-out clips."""
+    if not _PROMPT.value:
+        return examples.captions, examples.texts
+    if _CLIP.value is None:
+        raise UserError(
+            "--prompt needs --clip=DIR, the CLIP checkpoint that the data set was prepared with"
+        )
+    encoder = ClipTextEncoder(Path(_CLIP.value))
+    if encoder.digest != examples.encoder:
+        raise UserError(
+            f"--clip={_CLIP.value} is not the CLIP checkpoint that the data set was prepared with: "
+            "this generator does not know its embeddings"
+        )
+    return _PROMPT.value, encoder(_PROMPT.value)
 
 
 def _make_videos(
     experiment: Experiment,
     workdir: epath.Path,
     options: SamplingOptions,
-    labels: np.ndarray,
+    conditions: Conditions,
     index: np.ndarray,
 ) -> tuple[np.ndarray, dict[str, int]]:
     """Videos uint8 [N, T, H, W, 3], and the steps of the checkpoints that made them."""
@@ -136,9 +182,9 @@ def _make_videos(
     feature_step, feature_model = load_feature_model(networks, workdir, mesh)
     frame_step, frame_model = load_frame_model(networks, workdir, mesh)
     generate = FeatureSampler(networks, experiment.generator_diffusion, options, mesh)
-    features = generate(feature_model, labels, _SEED.value)
+    features = generate(feature_model, conditions.values, _SEED.value)
     sampler = VideoSampler(networks, experiment.diffusion, options, mesh)
-    total = len(labels) * len(index)
+    total = len(features) * len(index)
     with Progress("decoding", total, unit="frame") as progress:
         videos = sampler.decode(frame_model, features, index, _SEED.value, progress.update)
     return videos, {"autoencoder": frame_step, "generator": feature_step}

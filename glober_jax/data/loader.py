@@ -5,7 +5,7 @@ drawn and flipped by example number, and only then does each process take its ro
 to save is the step, and any number of processes continues the same sequence.
 
 Dimensions: B global batch, b = B / processes local batch, T clip frames, K key frames, n target
-frames, H rows, W columns, C channels.
+frames, H rows, W columns, C channels, L tokens of a text, E their width.
 """
 
 import functools
@@ -32,6 +32,7 @@ def training_batches(
     seed: int,
     start_step: int = 0,
     flip: bool = False,
+    text: bool = False,
     frame_size: int | None = None,
     process_index: int = 0,
     process_count: int = 1,
@@ -47,15 +48,16 @@ def training_batches(
       seed: with the step, decides everything.
       start_step: the step of the first batch; costs nothing to set.
       flip: whether to mirror half of the clips left to right; for pixels, not latents.
+      text: whether to yield the videos' texts, which the source must have; they are large.
       frame_size: if given, frames of any other height or width are an error.
       process_index, process_count: this process gets rows [index * b, (index + 1) * b).
       threads: how many batches are put together at a time; 0 for none in the background.
       prefetch: how many finished batches wait at most.
 
     Yields:
-      `label` int32 [b]; unless K is 0, `key_frames` [b, K, H, W, C]; unless n is 0,
-      `target_frames` [b, n, H, W, C] and `target_index` float32 [b, n] in [0, 1). Frames have the
-      source's dtype, uint8 for pixels.
+      `label` int32 [b]; with `text`, `text` float16 [b, L, E]; unless K is 0, `key_frames`
+      [b, K, H, W, C]; unless n is 0, `target_frames` [b, n, H, W, C] and `target_index` float32
+      [b, n] in [0, 1). Frames have the source's dtype, uint8 for pixels.
 
     Raises:
       UserError: from this call if the source is empty, the seed negative or the batch not to be
@@ -71,7 +73,8 @@ def training_batches(
     def example(number: int) -> Batch:
         epoch, position = divmod(number, len(source))
         video = source[int(order_of_epoch(epoch)[position])]
-        return _draw_example(video, spec, _generator("clip", seed, number), flip, frame_size)
+        row = _draw_example(video, spec, _generator("clip", seed, number), flip, frame_size)
+        return row | {"text": video.text_LE} if text else row
 
     def local_batch(step: int) -> Batch:
         first = step * batch_size + process_index * local_size
@@ -90,7 +93,8 @@ def eval_clips(
 
     Returns:
       `frames` [N, T, H, W, C], all frames of each clip; `index` float32 [T]; unless K is 0,
-      `key_frames` [N, K, H, W, C]; `label` int32 [N]; `video_id`, a list of N names.
+      `key_frames` [N, K, H, W, C]; `label` int32 [N]; `video_id`, a list of N names; where the
+      source has texts, `text` float16 [N, L, E] and `caption`, a list of N.
 
     Raises:
       UserError: there is no video, or one is too short, damaged, or of another size.
@@ -113,6 +117,9 @@ def eval_clips(
     }
     if spec.num_key_frames:
         clips["key_frames"] = frames_NTHWC[:, spec.key_positions]
+    if source.text_info is not None:
+        clips["text"] = np.stack([video.text_LE for video in videos])
+        clips["caption"] = [video.caption for video in videos]
     return clips
 
 

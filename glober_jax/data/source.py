@@ -4,7 +4,8 @@
 written by `glober_jax.prepare`, and anything else with the same shape, an in-memory set of latents
 for one, can stand in.
 
-Dimensions: F requested frames, H rows, W columns, C channels.
+Dimensions: F requested frames, H rows, W columns, C channels, L tokens of a caption, E width of
+a token's embedding.
 """
 
 import bisect
@@ -12,7 +13,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +22,7 @@ import tensorflow_datasets as tfds
 from google.protobuf.message import DecodeError
 
 from glober_jax.data.datasets.output_folder import dataset_folders, local_folder
-from glober_jax.data.datasets.schema import CLASS_NAMES, FEATURES
+from glober_jax.data.datasets.schema import CLASS_NAMES, FEATURES, TEXT, TextInfo
 from glober_jax.data.frames import decode_jpeg
 from glober_jax.errors import UserError
 
@@ -41,6 +42,13 @@ class Video(Protocol):
     @property
     def num_frames(self) -> int: ...
 
+    @property
+    def caption(self) -> str: ...
+
+    @property
+    def text_LE(self) -> np.ndarray | None:
+        """Token embeddings of the caption, float16; None where the source has no texts."""
+
     def read(self, frame_ids: Sequence[int]) -> np.ndarray:
         """The frames asked for, in that order: [F, H, W, C], uint8 pixels or float latents."""
 
@@ -53,6 +61,9 @@ class VideoSource(Protocol):
 
     @property
     def fingerprint(self) -> str: ...
+
+    @property
+    def text_info(self) -> TextInfo | None: ...
 
     def __len__(self) -> int: ...
 
@@ -67,6 +78,8 @@ class StoredVideo:
     label: int
     fps: float
     jpegs: Sequence[bytes]
+    caption: str = ""
+    text_LE: np.ndarray | None = None
 
     @property
     def num_frames(self) -> int:
@@ -106,8 +119,10 @@ class StoredVideos:
         info = _read_info(folder, split)
         self._shard_lengths = tuple(info.splits[split].shard_lengths)
         self._shards = tuple(Path(path) for path in info.splits[split].filepaths)
-        self.class_names = tuple((info.metadata or {}).get(CLASS_NAMES, ()))
-        self.fingerprint = _fingerprint(info, split, self.class_names)
+        metadata = info.metadata or {}
+        self.class_names = tuple(metadata.get(CLASS_NAMES, ()))
+        self.text_info = TextInfo(**metadata[TEXT]) if TEXT in metadata else None
+        self.fingerprint = _fingerprint(info, split, self.class_names, self.text_info)
         self._records: Sequence[dict] | None = None
         missing = [path for path in self._shards if not path.is_file()]
         if missing:
@@ -146,6 +161,8 @@ class StoredVideos:
             label=int(record["label"]),
             fps=float(record["fps"]),
             jpegs=record["frames"],
+            caption=record["caption"].decode() if self.text_info else "",
+            text_LE=record["text"] if self.text_info else None,
         )
 
     def __getstate__(self) -> Mapping[str, object]:
@@ -202,7 +219,12 @@ def _read_info(folder: Path, split: str) -> tfds.core.DatasetInfo:
     return info
 
 
-def _fingerprint(info: tfds.core.DatasetInfo, split: str, class_names: tuple[str, ...]) -> str:
+def _fingerprint(
+    info: tfds.core.DatasetInfo,
+    split: str,
+    class_names: tuple[str, ...],
+    text_info: TextInfo | None,
+) -> str:
     """16 hex digits that change with the size or order of the content, without reading it."""
     facts = {
         "dataset": info.full_name,
@@ -211,6 +233,8 @@ def _fingerprint(info: tfds.core.DatasetInfo, split: str, class_names: tuple[str
         "num_bytes": info.splits[split].num_bytes,
         "shard_lengths": list(info.splits[split].shard_lengths),
     }
+    if text_info is not None:
+        facts["text"] = asdict(text_info)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 

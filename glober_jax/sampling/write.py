@@ -5,6 +5,7 @@ Dimension key: N videos, T frames, H, W frame size, C colours.
 
 import io
 import json
+import textwrap
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
@@ -17,6 +18,7 @@ from glober_jax import media
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 # Small frames are enlarged to about these many pixels: a frame of a sheet, the whole GIF.
 _SHEET_FRAME_SIZE, _GRID_SIZE = 128, 400
+_LONGEST_LABEL = 40
 
 
 def write_samples(
@@ -49,7 +51,11 @@ def write_samples(
 def write_sheet(
     path: epath.Path, videos_NTHWC: np.ndarray, row_labels: Sequence[str] | None = None
 ) -> None:
-    """A contact sheet: a row per video, frames spread over time."""
+    """A contact sheet: a row per video, frames spread over time; long labels are cut."""
+    if row_labels is not None:
+        row_labels = [
+            textwrap.shorten(label, _LONGEST_LABEL, placeholder="...") for label in row_labels
+        ]
     scale = sheet_scale(videos_NTHWC)
     media.write_png(path, media.contact_sheet(videos_NTHWC, row_labels=row_labels, scale=scale))
 

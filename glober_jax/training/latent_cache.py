@@ -2,10 +2,12 @@
 
 Where the codec is frozen and the data set small, encoding every frame once replaces encoding
 K + n frames per clip and step. The cache is a `VideoSource` like any other: the loader draws the
-same clips from it. Dimension key: F frames, h, w latent size, Z latent channels.
+same clips from it. Dimension key: F frames, h, w latent size, Z latent channels,
+L, E embedded text.
 """
 
 import dataclasses
+import itertools
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -14,6 +16,7 @@ import jax
 import numpy as np
 from etils import epath
 
+from glober_jax.data.datasets.schema import TextInfo
 from glober_jax.data.source import VideoSource
 from glober_jax.progress import Progress
 
@@ -28,6 +31,8 @@ class CachedVideo:
     label: int
     fps: float
     moments_FhwM: np.ndarray
+    caption: str
+    text_LE: np.ndarray | None
 
     @property
     def num_frames(self) -> int:
@@ -44,6 +49,7 @@ class CachedVideos:
     videos: tuple[CachedVideo, ...]
     class_names: tuple[str, ...]
     fingerprint: str
+    text_info: TextInfo | None
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -84,7 +90,7 @@ def cache_latents(
 def _encode_all(
     source: VideoSource, encode: Callable[[jax.Array], jax.Array]
 ) -> dict[str, np.ndarray]:
-    moments, facts = [], []
+    moments, facts, texts = [], [], []
     waiting: list[np.ndarray] = []
 
     def encode_waiting(count: int) -> None:
@@ -98,6 +104,7 @@ def _encode_all(
         for index in range(len(source)):
             video = source[index]
             facts.append((video.num_frames, video.video_id, video.label, video.fps))
+            texts.append((video.caption, video.text_LE))
             waiting.extend(video.read(range(video.num_frames)))
             while len(waiting) >= _FRAMES_PER_CALL:
                 encode_waiting(_FRAMES_PER_CALL)
@@ -105,20 +112,29 @@ def _encode_all(
     if waiting:
         encode_waiting(len(waiting))
     lengths, names, labels, rates = (np.array(column) for column in zip(*facts, strict=True))
-    return {
+    arrays = {
         "moments": np.concatenate(moments),
         "lengths": lengths,
         "video_id": names,
         "label": labels,
         "fps": rates,
     }
+    if source.text_info is not None:
+        captions, embeddings = zip(*texts, strict=True)
+        arrays |= {"caption": np.array(captions), "text": np.stack(embeddings)}
+    return arrays
 
 
 def _videos(source: VideoSource, arrays: dict[str, np.ndarray]) -> CachedVideos:
     per_video = np.split(arrays["moments"], np.cumsum(arrays["lengths"])[:-1])
-    rows = zip(arrays["video_id"], arrays["label"], arrays["fps"], per_video, strict=True)
+    facts = (arrays[name] for name in ("video_id", "label", "fps"))
+    texts = itertools.repeat(("", None))
+    if source.text_info is not None:
+        texts = zip(arrays["caption"], arrays["text"], strict=True)
     videos = tuple(
-        CachedVideo(str(name), int(label), float(fps), moments)
-        for name, label, fps, moments in rows
+        CachedVideo(str(name), int(label), float(fps), moments, str(caption), text_LE)
+        for (name, label, fps, moments), (caption, text_LE) in zip(
+            zip(*facts, per_video, strict=True), texts, strict=False
+        )
     )
-    return CachedVideos(videos, source.class_names, source.fingerprint)
+    return CachedVideos(videos, source.class_names, source.fingerprint, source.text_info)

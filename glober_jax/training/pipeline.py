@@ -25,13 +25,24 @@ from glober_jax.models.frame_codec import normalise_frames, to_pixels
 from glober_jax.models.latents import ChannelScale, Gaussian
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.mesh import check_batch, put_batch, replicated
+from glober_jax.sampling.conditions import (
+    Conditions,
+    class_conditions,
+    no_conditions,
+    text_conditions,
+)
 from glober_jax.sampling.decode import FrameModel, VideoSampler
 from glober_jax.sampling.generate import FeatureModel, FeatureSampler
 from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.latent_cache import cache_latents
 from glober_jax.training.loop import Preview, Stage
 from glober_jax.training.state import TrainState
-from glober_jax.training.trained import constant_shapes, load_codec, load_frame_model
+from glober_jax.training.trained import (
+    ExampleTexts,
+    constant_shapes,
+    load_codec,
+    load_frame_model,
+)
 
 STAGES = (codec.NAME, autoencoder.NAME, generator.NAME)
 _PREVIEW_CLIPS = 8
@@ -47,7 +58,7 @@ class Pipeline:
 
         Raises:
           UserError: no data set, batches that do not divide the mesh, more than one process with
-            a latent cache, or classes or frames that are not the data set's.
+            a latent cache, or classes, texts or frames that are not the data set's.
         """
         self.experiment, self.mesh = experiment, mesh
         self.workdir = epath.Path(workdir)
@@ -58,7 +69,7 @@ class Pipeline:
             check_batch(mesh, getattr(experiment, name).batch_size, f"config.{name}.batch_size")
         if experiment.data.cache_latents and jax.process_count() > 1:
             raise UserError("config.data.cache_latents works on one process; set it to False")
-        self._check_classes()
+        self._check_condition()
         # The clips that previews reconstruct, read now: frames of a wrong size, and videos that
         # are damaged or too short, are better found before anything is compiled.
         self.held_out = self.held_out_clips(_PREVIEW_CLIPS)
@@ -107,24 +118,64 @@ class Pipeline:
         )
 
     def generate(
-        self, frame_model: FrameModel, feature_model: FeatureModel, labels_N: np.ndarray, seed: int
+        self,
+        frame_model: FrameModel,
+        feature_model: FeatureModel,
+        conditions: Conditions,
+        seed: int,
     ) -> np.ndarray:
         """New videos at the training clips' own indices: uint8 [N, T, H, W, 3]."""
-        features = self.feature_sampler(feature_model, labels_N, seed)
+        features = self.feature_sampler(feature_model, conditions.values, seed)
         index = self.held_out["index"]
         return self.video_sampler.decode(frame_model, features, index, seed)
 
-    def _check_classes(self) -> None:
-        wanted, present = self.networks.condition.num_classes, self.train.class_names
-        if wanted and wanted != len(present):
+    def example_conditions(self, clips: dict[str, Any], count: int) -> Conditions:
+        """What to generate `count` videos under: every class, or the texts of `clips`, in turn."""
+        condition = self.networks.condition
+        if condition.kind == "text":
+            return text_conditions(count, clips["caption"], clips["text"])
+        if condition.kind == "class":
+            return class_conditions(count, range(condition.num_classes), self.train.class_names)
+        return no_conditions(count)
+
+    def example_texts(self) -> ExampleTexts | None:
+        """The captions of the clips that previews show; None unless trained on texts."""
+        if self.networks.condition.kind != "text":
+            return None
+        captions, texts = self.held_out["caption"], self.held_out["text"]
+        return ExampleTexts(tuple(captions), texts, self.train.text_info.encoder)
+
+    def _check_condition(self) -> None:
+        condition, folder = self.networks.condition, self.experiment.data.dir
+        classes, info = self.train.class_names, self.train.text_info
+        if condition.kind == "class" and condition.num_classes != len(classes):
             raise UserError(
-                f"config.model.condition.num_classes={wanted}, but the data set in "
-                f"{self.experiment.data.dir} has {len(present)} classes "
-                f"({', '.join(present) or 'none'})"
+                f"config.model.condition.num_classes={condition.num_classes}, but the data set in "
+                f"{folder} has {len(classes)} classes ({', '.join(classes) or 'none'})"
+            )
+        if condition.kind != "text":
+            return
+        if info is None:
+            raise UserError(
+                f"config.model.condition.kind is 'text', but the data set in {folder} has no "
+                "texts: prepare it with python -m glober_jax.prepare video_folder --clip=DIR"
+            )
+        if (info.length, info.width) != (condition.length, condition.width):
+            raise UserError(
+                f"the texts of the data set in {folder} are {info.length} tokens of {info.width}, "
+                f"but the config wants {condition.length} of {condition.width}: set "
+                f"config.model.condition.length={info.length} and "
+                f"config.model.generator.context_width={info.width}"
             )
 
     def _batches(
-        self, source: VideoSource, clip: ClipSpec, batch_size: int, salt: int, start: int
+        self,
+        source: VideoSource,
+        clip: ClipSpec,
+        batch_size: int,
+        salt: int,
+        text: bool,
+        start: int,
     ) -> Iterator[dict[str, np.ndarray]]:
         data = self.experiment.data
         pixels = source is self.train
@@ -136,6 +187,7 @@ class Pipeline:
             seed=len(STAGES) * self.experiment.seed + salt,
             start_step=start,
             flip=data.flip and pixels,
+            text=text,
             frame_size=self.networks.frame_size if pixels else None,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
@@ -145,7 +197,9 @@ class Pipeline:
 
     def _stage_batches(self, name: str, source: VideoSource, clip: ClipSpec) -> Any:
         size = getattr(self.experiment, name).batch_size
-        return functools.partial(self._batches, source, clip, size, STAGES.index(name))
+        # Texts are large, and only the generator reads them.
+        text = name == generator.NAME and self.networks.condition.kind == "text"
+        return functools.partial(self._batches, source, clip, size, STAGES.index(name), text)
 
     def _codec_stage(self) -> Stage:
         experiment = self.experiment
@@ -225,8 +279,8 @@ class Pipeline:
 
         def preview(state: TrainState) -> Preview:
             model = FeatureModel(state.ema, state.constants["feature_scale"])
-            labels = example_labels(self.networks, _PREVIEW_CLIPS)
-            videos = self.generate(frame_model, model, labels, experiment.seed)
+            conditions = self.example_conditions(self.held_out, _PREVIEW_CLIPS)
+            videos = self.generate(frame_model, model, conditions, experiment.seed)
             return Preview({}, {"generated": media.contact_sheet(videos)})
 
         return Stage(
@@ -271,11 +325,6 @@ class Pipeline:
         psnr = clip_psnr(made_NTHWC, real_NTHWC).mean()
         sheet = media.comparison_sheet({"real": real_NTHWC, "reconstructed": made_NTHWC})
         return Preview({"held_out_psnr": float(psnr)}, {"held_out": sheet})
-
-
-def example_labels(networks: Networks, count: int) -> np.ndarray:
-    """Classes in turn, int32 [count]; zeros for an unconditional generator."""
-    return (np.arange(count) % max(networks.condition.num_classes, 1)).astype(np.int32)
 
 
 def _digest(params: Params) -> str:

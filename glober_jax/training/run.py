@@ -17,7 +17,7 @@ from glober_jax.training.checkpoint import StageCheckpoints
 from glober_jax.training.loop import StopRequest, run_stage
 from glober_jax.training.metrics import MetricsWriter
 from glober_jax.training.pipeline import STAGES, Pipeline
-from glober_jax.training.trained import CLASSES_FILE, write_config
+from glober_jax.training.trained import CLASSES_FILE, write_config, write_texts
 
 
 def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
@@ -37,6 +37,8 @@ def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
         write_config(workdir, experiment.source)
         classes = json.dumps(pipeline.train.class_names)
         media.write_file(workdir / CLASSES_FILE, classes.encode())
+        if (examples := pipeline.example_texts()) is not None:
+            write_texts(workdir, examples)
     clock = Clock(workdir / "logs" / "seconds.json")
     with MetricsWriter(workdir / "logs", enabled=first) as writer:
         for name in STAGES if only is None else (only,):

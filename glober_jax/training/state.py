@@ -111,5 +111,5 @@ def new_state(
 
 
 def gradient_norms(gradients: Params) -> dict[str, jax.Array]:
-    """Global norm of each network's gradient, by metric name."""
-    return {f"grad_norm_{name}": optax.tree.norm(tree) for name, tree in gradients.items()}
+    """Global norm of each network's gradient, by metric name; none for one without parameters."""
+    return {f"grad_norm_{name}": optax.tree.norm(tree) for name, tree in gradients.items() if tree}

@@ -21,7 +21,7 @@ from glober_jax.evaluation import reconstruction
 from glober_jax.sampling.write import sheet_scale, versions, write_samples, write_sheet
 from glober_jax.training.curves import plot_curves
 from glober_jax.training.metrics import METRICS_FILE
-from glober_jax.training.pipeline import STAGES, Pipeline, example_labels
+from glober_jax.training.pipeline import STAGES, Pipeline
 from glober_jax.training.trained import load_feature_model, load_frame_model
 
 _EVALUATED_CLIPS = 32
@@ -58,9 +58,8 @@ def measure(pipeline: Pipeline, mesh: Mesh) -> Report:
             {"frame_codec": frame_model.params["frame_codec"]}, real
         ),
     } | _baselines(experiment.clip, clips, pipeline.train)
-    labels = example_labels(networks, _SHOWN_CLIPS)
-    generated = pipeline.generate(frame_model, feature_model, labels, experiment.seed)
-    names = pipeline.train.class_names
+    conditions = pipeline.example_conditions(clips, _SHOWN_CLIPS)
+    generated = pipeline.generate(frame_model, feature_model, conditions, experiment.seed)
     numbers = {
         "psnr_db": {
             name: round(float(reconstruction.clip_psnr(frames, real).mean()), 3)
@@ -80,12 +79,12 @@ def measure(pipeline: Pipeline, mesh: Mesh) -> Report:
     sampling = dataclasses.asdict(experiment.sampling)
     return Report(
         numbers=numbers,
-        record={"seed": experiment.seed, "labels": labels.tolist(), "steps": steps, **sampling},
+        record={"seed": experiment.seed, **conditions.record, "steps": steps, **sampling},
         real=real[:_SHOWN_CLIPS],
         codec=made["codec"][:_SHOWN_CLIPS],
         reconstructed=made["reconstruction"][:_SHOWN_CLIPS],
         generated=generated,
-        labels=[names[label] for label in labels] if networks.condition.kind == "class" else [],
+        labels=conditions.names,
         fps=experiment.sampling.fps,
     )
 

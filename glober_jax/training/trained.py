@@ -1,10 +1,12 @@
 """From a workdir to models: averaged parameters and scales of each stage's newest checkpoint."""
 
+import io
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
@@ -18,6 +20,15 @@ from glober_jax.training.checkpoint import load_averaged
 
 CONFIG_FILE = "config.json"
 CLASSES_FILE = "classes.json"
+TEXTS_FILE = "texts.npz"
+
+
+class ExampleTexts(NamedTuple):
+    """Captions of held-out clips, their embeddings float16 [N, L, E], and what embedded them."""
+
+    captions: tuple[str, ...]
+    texts: np.ndarray
+    encoder: str
 
 
 def write_config(workdir: epath.Path, config: dict[str, Any]) -> None:
@@ -29,6 +40,21 @@ def load_classes(workdir: epath.PathLike) -> tuple[str, ...]:
     """Class names of the data set a workdir was trained on; () where it has none."""
     file = epath.Path(workdir) / CLASSES_FILE
     return tuple(json.loads(file.read_text())) if file.exists() else ()
+
+
+def write_texts(workdir: epath.Path, examples: ExampleTexts) -> None:
+    """Leaves captions that `sample` falls back on, and the digest of the text encoder."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **examples._asdict())
+    media.write_file(workdir / TEXTS_FILE, buffer.getvalue())
+
+
+def load_texts(workdir: epath.PathLike) -> ExampleTexts:
+    """What `write_texts` left in a workdir that was trained on texts."""
+    data = (epath.Path(workdir) / TEXTS_FILE).read_bytes()
+    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+        captions = tuple(stored["captions"].tolist())
+        return ExampleTexts(captions, stored["texts"], str(stored["encoder"]))
 
 
 def scale_shape(channels: int) -> ChannelScale:

@@ -27,6 +27,8 @@ class CountingVideo:
     num_frames: int
     reads: list[list[int]]
     fps: float = 0.0
+    caption: str = ""
+    text_LE: np.ndarray | None = None
 
     @property
     def video_id(self) -> str:
@@ -49,6 +51,7 @@ class CountingSource:
     num_frames: int = 12
     class_names: tuple[str, ...] = ()
     fingerprint: str = "none"
+    text_info: None = None
     reads: list[list[int]] = field(default_factory=list)
 
     def __len__(self) -> int:

@@ -37,6 +37,7 @@ class MediaItem:
       is_images: whether `files` are images.
       split: "train" or "test" by its top folder, or None.
       class_name: the first folder below the split's, or None where the video lies in none.
+      caption: what the video shows, "" where nobody said or asked.
     """
 
     video_id: str
@@ -44,6 +45,7 @@ class MediaItem:
     is_images: bool
     split: str | None
     class_name: str | None
+    caption: str = ""
 
     def num_bytes(self) -> int:
         """Size on disk; files that cannot be examined count as empty."""

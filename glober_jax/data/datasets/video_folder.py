@@ -7,12 +7,25 @@ memory stays at one record whatever the length of a video.
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
+from glober_jax.data.datasets.captions import (
+    TextEncoder,
+    caption_beside,
+    captions_digest,
+    read_captions,
+)
 from glober_jax.data.datasets.media_decode import UndecodableError, decode_media
 from glober_jax.data.datasets.media_tree import MediaItem, Rejection, find_media, natural_key
-from glober_jax.data.datasets.schema import VideoDatasetBuilder, VideoRecord, write_records
+from glober_jax.data.datasets.schema import (
+    TextInfo,
+    VideoDatasetBuilder,
+    VideoRecord,
+    write_records,
+)
 from glober_jax.data.datasets.split_plan import SplitPlan, Stretch, plan_splits
 from glober_jax.data.frames import encode_jpeg, fit_square
 from glober_jax.errors import UserError
@@ -29,6 +42,8 @@ class VideoFolderOptions:
     max_frames: int = 128
     test_fraction: float = 0.1
     class_folders: bool = False
+    captions: str | None = None
+    clip: str | None = None
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -44,6 +59,8 @@ class VideoFolderOptions:
             )
         if not 0 < self.test_fraction <= 0.5:
             raise UserError(f"--test_fraction must be in (0, 0.5], not {self.test_fraction:g}")
+        if self.captions is not None and self.clip is None:
+            raise UserError("--captions needs --clip=DIR, the CLIP checkpoint that embeds them")
 
 
 class VideoFolder(VideoDatasetBuilder, skip_registration=True):
@@ -62,6 +79,7 @@ class SpooledVideo:
     path: Path
     ends: Sequence[int]
     warnings: tuple[str, ...]
+    text_path: Path | None
 
     def read(self, start: int, stop: int) -> list[bytes]:
         """JPEG bytes of frames `start` to `stop` (excluded)."""
@@ -70,12 +88,17 @@ class SpooledVideo:
             spool.seek(bounds[0])
             return [spool.read(end - begin) for begin, end in itertools.pairwise(bounds)]
 
+    def text(self) -> np.ndarray | None:
+        """Token embeddings of the caption, float16 [L, E]; None where captions are not wanted."""
+        return None if self.text_path is None else np.load(self.text_path)
+
 
 def list_inputs(options: VideoFolderOptions) -> tuple[list[MediaItem], list[Rejection]]:
-    """What there is to decode, and what is rejected by its place alone.
+    """What there is to decode, and what is rejected by its place or for want of a caption.
 
     Raises:
-      UserError: the input folder is missing or holds no video.
+      UserError: the input folder is missing or holds no video; the captions cannot be read, or
+        name none of them.
     """
     items, rejections = find_media(Path(options.input))
     if not items:
@@ -92,7 +115,30 @@ def list_inputs(options: VideoFolderOptions) -> tuple[list[MediaItem], list[Reje
             rejections.append(Rejection(item.video_id, "lies in no class folder"))
         else:
             accepted.append(item)
-    return accepted, rejections
+    return _add_captions(accepted, options, rejections), rejections
+
+
+def _add_captions(
+    items: list[MediaItem], options: VideoFolderOptions, rejections: list[Rejection]
+) -> list[MediaItem]:
+    """The items that have captions, with them; the others are rejected. All, if none are wanted."""
+    if options.clip is None:
+        return items
+    if options.captions is None:
+        found = [caption_beside(item) for item in items]
+        reason = "has no caption: no text file of that name beside it"
+    else:
+        captions = read_captions(Path(options.captions))
+        found = [captions.get(item.video_id, "") for item in items]
+        reason = "has no caption in --captions"
+        if items and not any(found):
+            raise UserError(
+                f"--captions={options.captions} names none of the videos, which are called like "
+                f"{items[0].video_id}: its column path must hold paths relative to --input"
+            )
+    pairs = list(zip(items, found, strict=True))
+    rejections.extend(Rejection(item.video_id, reason) for item, caption in pairs if not caption)
+    return [replace(item, caption=caption) for item, caption in pairs if caption]
 
 
 def write_video_folder(
@@ -101,6 +147,7 @@ def write_video_folder(
     rejections: Sequence[Rejection],
     folder: Path,
     on_bytes: Callable[[int], None],
+    encoder: TextEncoder | None = None,
 ) -> dict[str, object]:
     """Decodes `items` and writes the dataset into `folder`.
 
@@ -109,6 +156,7 @@ def write_video_folder(
       items, rejections: from `list_inputs`.
       folder: where; also holds the spool files for the time being.
       on_bytes: called with the number of input bytes consumed since the last call.
+      encoder: what embeds the items' captions; without it none are stored.
 
     Returns:
       A report for `prepare.json`: counts per split, how the split was made, what was rejected or
@@ -119,7 +167,7 @@ def write_video_folder(
     """
     spool = folder / "spool"
     spool.mkdir()
-    videos, undecodable = _spool_all(items, options, spool, on_bytes)
+    videos, undecodable = _spool_all(items, options, spool, on_bytes, encoder)
     rejections = [*rejections, *undecodable]
     if not videos:
         reasons = "\n".join(f"  {r.video_id}: {r.reason}" for r in rejections)
@@ -132,7 +180,7 @@ def write_video_folder(
         test_fraction=options.test_fraction,
     )
     class_names = _class_names(videos) if options.class_folders else ()
-    _write(plan, videos, class_names, folder)
+    _write(plan, videos, class_names, folder, _text_info(videos, encoder))
     return _report(plan, videos, class_names, rejections)
 
 
@@ -141,6 +189,7 @@ def _spool_all(
     options: VideoFolderOptions,
     spool: Path,
     on_bytes: Callable[[int], None],
+    encoder: TextEncoder | None,
 ) -> tuple[list[SpooledVideo], list[Rejection]]:
     """Decodes every input; `on_bytes` adds up to each input's size, used or not."""
     videos: list[SpooledVideo] = []
@@ -154,7 +203,8 @@ def _spool_all(
             on_bytes(num_bytes)
 
         try:
-            videos.append(_spool_video(item, options, spool / f"{number:08d}", count))
+            video = _spool_video(item, options, spool / f"{number:08d}", count)
+            videos.append(_spool_text(video, encoder))
         except UndecodableError as error:
             rejections.append(Rejection(item.video_id, str(error)))
         on_bytes(remaining)
@@ -174,7 +224,23 @@ def _spool_video(
     if len(ends) < options.min_frames:
         found = f"has {len(ends)} usable frames, fewer than --min_frames={options.min_frames}"
         raise UndecodableError("; ".join([found, *decoded.warnings]))
-    return SpooledVideo(item, decoded.fps, path, ends, tuple(decoded.warnings))
+    return SpooledVideo(item, decoded.fps, path, ends, tuple(decoded.warnings), None)
+
+
+def _spool_text(video: SpooledVideo, encoder: TextEncoder | None) -> SpooledVideo:
+    """Embeds the caption of a usable video into a file beside its frames."""
+    if encoder is None:
+        return video
+    path = video.path.with_suffix(".npy")
+    np.save(path, encoder([video.item.caption])[0])
+    return replace(video, text_path=path)
+
+
+def _text_info(videos: Sequence[SpooledVideo], encoder: TextEncoder | None) -> TextInfo | None:
+    if encoder is None:
+        return None
+    digest = captions_digest({video.item.video_id: video.item.caption for video in videos})
+    return TextInfo(encoder.length, encoder.width, encoder.digest, digest)
 
 
 def _class_names(videos: Sequence[SpooledVideo]) -> tuple[str, ...]:
@@ -183,7 +249,11 @@ def _class_names(videos: Sequence[SpooledVideo]) -> tuple[str, ...]:
 
 
 def _write(
-    plan: SplitPlan, videos: Sequence[SpooledVideo], class_names: tuple[str, ...], folder: Path
+    plan: SplitPlan,
+    videos: Sequence[SpooledVideo],
+    class_names: tuple[str, ...],
+    folder: Path,
+    text_info: TextInfo | None,
 ) -> None:
     labels = {name: label for label, name in enumerate(class_names)}
 
@@ -196,10 +266,15 @@ def _write(
                 labels.get(video.item.class_name, 0),
                 video.fps,
                 video.read(stretch.start, stretch.stop),
+                video.item.caption,
+                video.text(),
             )
 
     splits = {"train": lambda: records(plan.train), "test": lambda: records(plan.test)}
-    write_records(VideoFolder(splits=splits, class_names=class_names, data_dir=folder))
+    builder = VideoFolder(
+        splits=splits, class_names=class_names, data_dir=folder, text_info=text_info
+    )
+    write_records(builder)
 
 
 def _report(

@@ -1,0 +1,37 @@
+r"""GLOBER on UCF-101 at the published size: 256x256, 16 frames, conditioned on its 101 classes.
+
+    python -m glober_jax.prepare video_folder --input=UCF-101 --output=data/ucf101 --size=256 \
+        --class_folders
+    python -m glober_jax.main --config=configs/ucf101.py --workdir=gs://BUCKET/ucf101
+
+`--input` is the folder that the archive unpacks to, with one folder per class, of which a tenth of
+the videos is held out; for the official split move its videos to train/CLASS and test/CLASS first.
+Without classes (prepare then needs no --class_folders):
+
+    python -m glober_jax.main --config=configs/ucf101.py:unconditional --workdir=gs://BUCKET/ucf101
+
+Hardware and sizes are those of configs/skytimelapse.py. On a CPU, with the four classes of the
+synthetic sky:
+
+    python -m glober_jax.prepare synthetic_sky --output=data/synthetic_sky_64 --size=64
+    python -m glober_jax.main --config=configs/ucf101.py:runlocal --workdir=runs/ucf101_local
+"""
+
+import ml_collections
+
+from configs import skytimelapse
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+    """`arg` is "" for class-conditional, "unconditional", or "runlocal"."""
+    if arg not in ("", "unconditional", "runlocal"):
+        raise ValueError(
+            f"configs/ucf101.py knows ':unconditional', ':runlocal' and no argument, not ':{arg}'"
+        )
+    config = skytimelapse.get_config("runlocal" if arg == "runlocal" else "")
+    if arg != "unconditional":
+        num_classes = 4 if arg == "runlocal" else 101
+        config.model.condition.update({"kind": "class", "num_classes": num_classes})
+    if arg != "runlocal":
+        config.data.dir = "data/ucf101"
+    return config

@@ -1,0 +1,118 @@
+"""Captions -> token embeddings, by the text half of a CLIP checkpoint on disk.
+
+Computed by `transformers` and PyTorch, which nothing else here needs, on the CPU and in float32.
+Dimension key: N captions, L tokens, E width of a token's embedding.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from glober_jax.errors import UserError
+
+_BATCH = 32
+
+
+class ClipTextEncoder:
+    """Embeds captions as Stable Diffusion v1 does: [77, 768] with CLIP ViT-L/14.
+
+    The last hidden state behind the final layer norm, of captions cut off or padded to the L
+    tokens that the checkpoint has positions for.
+
+    Attributes:
+      length, width: L and E.
+      digest: 16 hex digits of the text model's parameters.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Loads a folder in the format of transformers, from its safetensors files alone.
+
+        Raises:
+          UserError: transformers is not installed, or `folder` holds no CLIP text model.
+        """
+        transformers = _import_transformers()
+        _check_is_clip(folder)
+        try:
+            self._tokenizer = transformers.CLIPTokenizer.from_pretrained(
+                folder, local_files_only=True
+            )
+            model, report = transformers.CLIPTextModel.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
+        # The library raises whatever its parts do; each time it is about these files.
+        except Exception as error:
+            raise _not_clip(folder, str(error).strip().splitlines()[0]) from error
+        # It would go on with random parameters in their place.
+        if missing := sorted(report["missing_keys"]):
+            raise _not_clip(folder, f"its weights lack {missing[0]} and {len(missing) - 1} more")
+        self._model = model.float().eval()
+        self.length = model.config.max_position_embeddings
+        self.width = model.config.hidden_size
+        self.digest = _digest(self._model)
+
+    def __call__(self, captions: Sequence[str]) -> np.ndarray:
+        """float16 [N, L, E]."""
+        import torch
+
+        tokens = self._tokenizer(
+            list(captions),
+            padding="max_length",
+            max_length=self.length,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+        with torch.inference_mode():
+            states = [self._model(rows).last_hidden_state for rows in tokens.split(_BATCH)]
+        return torch.cat(states).numpy().astype(np.float16)
+
+
+def _import_transformers() -> Any:
+    # Checkpoints are files that the user has: nothing is to be looked for elsewhere.
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        import torch  # noqa: F401
+        import transformers
+    except ImportError as error:
+        raise UserError(
+            f"--clip needs transformers and PyTorch, and {error.name} is not installed: "
+            "pip install transformers torch"
+        ) from error
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
+
+
+def _check_is_clip(folder: Path) -> None:
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _not_clip(folder, "it has no config.json that names a model") from error
+    if kind not in ("clip", "clip_text_model"):
+        raise _not_clip(folder, f"its config.json describes a model of type {kind}")
+    # The library would make up a tokenizer without words.
+    if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.json")):
+        raise _not_clip(folder, "it has neither tokenizer.json nor vocab.json")
+
+
+def _not_clip(folder: Path, reason: str) -> UserError:
+    return UserError(
+        f"--clip={folder} is no CLIP checkpoint in the format of transformers: {reason}; give a "
+        "folder such as a copy of openai/clip-vit-large-patch14, with config.json, the tokenizer's "
+        "files and model.safetensors"
+    )
+
+
+def _digest(model: Any) -> str:
+    digest = hashlib.sha256()
+    parameters = {
+        name.removeprefix("text_model."): value for name, value in model.named_parameters()
+    }
+    for name in sorted(parameters):
+        digest.update(name.encode())
+        digest.update(parameters[name].detach().numpy().tobytes())
+    return digest.hexdigest()[:16]
