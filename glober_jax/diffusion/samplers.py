@@ -73,16 +73,16 @@ def ddim(
     *,
     spacing: Spacing = "trailing",
     eta: float = 0.0,
-    draw_noise: Predict | None = None,
+    draw_noise: Callable[[jax.Array], jax.Array] | None = None,
 ) -> jax.Array:
     """DDIM (arXiv 2010.02502) from x_T to x_0, float32.
 
-    `predict(x_t, t)` is the network (with its guidance), given a scalar int32 t. With η > 0 every
-    step adds noise `draw_noise(x_t, t)`, standard normal and of the shape of x_t.
+    `predict(x_t, t)` is the network (with its guidance), given a scalar int32 t. With η > 0 the
+    step at t adds noise `draw_noise(t)`, standard normal and of the shape of x_t.
     """
 
     def step(x_t: jax.Array, level: DDIMSchedule) -> tuple[jax.Array, None]:
-        noise = draw_noise(x_t, level.timesteps) if eta else None
+        noise = draw_noise(level.timesteps) if eta else None
         return ddim_step(process, level, x_t, predict(x_t, level.timesteps), noise), None
 
     schedule = DDIMSchedule.of(process, steps, spacing, eta)

@@ -164,7 +164,7 @@ def denoise_frames(
         options.steps,
         spacing=options.spacing,
         eta=options.eta,
-        draw_noise=lambda _, t: flat(step_noise(t)),
+        draw_noise=lambda t: flat(step_noise(t)),
     )
     return einops.rearrange(latents, "(b n) h w z -> b n h w z", b=len(index_Bn))
 

@@ -43,10 +43,12 @@ def generate_features(
     `ConditionTokens` takes them. `options.condition_scale` is the guidance scale; 1 costs one
     network call per step instead of two.
     """
-    root = named_key(seed, "feature_noise")
-    noise = jax.vmap(
-        lambda video: jax.random.normal(jax.random.fold_in(root, video), networks.global_shape)
-    )(video_B)
+
+    def noise(step: jax.Array | int) -> jax.Array:
+        root = named_key(seed, "feature_noise", step)
+        return jax.vmap(
+            lambda video: jax.random.normal(jax.random.fold_in(root, video), networks.global_shape)
+        )(video_B)
 
     def context(present: float) -> jax.Array:
         with_condition_B = jnp.full(video_B.shape, present)
@@ -65,7 +67,15 @@ def generate_features(
         unconditional = network(x_t, t, without_condition)
         return combine_conditional(conditional, unconditional, options.condition_scale)
 
-    features = ddim(process, predict, noise, options.steps, spacing=options.spacing)
+    features = ddim(
+        process,
+        predict,
+        noise(0),
+        options.steps,
+        spacing=options.spacing,
+        eta=options.eta,
+        draw_noise=lambda t: noise(t + 1),
+    )
     return model.feature_scale.restore(features)
 
 

@@ -65,12 +65,33 @@ def compiled(networks: Networks, params: Params, name: str, **options: str) -> N
     return lambda *inputs: jax.device_get(run(params, *inputs))
 
 
-def test_paper_scale_has_the_published_parameter_counts() -> None:
+@pytest.mark.parametrize(("compat", "ours"), [("reference", {}), ("none", OURS)])
+def test_paper_scale_has_the_published_parameter_counts(compat: str, ours: dict[str, int]) -> None:
     """Fails when a layer is missing, of another width, or has a bias too many."""
     config = importlib.import_module("configs.skytimelapse").get_config()
+    config.model.compat = compat
     counts = parse(config).networks.count_parameters()
-    assert counts == {name: size + OURS.get(name, 0) for name, size in PUBLISHED.items()}
+    assert counts == {name: size + ours.get(name, 0) for name, size in PUBLISHED.items()}
     assert all(abs(counts[name] / size - 1) < 0.02 for name, size in PUBLISHED.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "condition"),
+    [
+        ("ucf101", "", 101 * 64 * 768),
+        ("ucf101", "unconditional", 64 * 768),
+        ("taichi_hd", "", 64 * 768),
+        ("webvid", "", 0),
+    ],
+)
+def test_other_data_sets_differ_only_in_the_condition(
+    name: str, argument: str, condition: int
+) -> None:
+    """Fails when a config of the published size changes a network it has no reason to."""
+    config = importlib.import_module(f"configs.{name}").get_config(argument)
+    config.model.compat = "reference"
+    counts = parse(config).networks.count_parameters()
+    assert counts == PUBLISHED | {"condition": condition}
 
 
 @pytest.mark.parametrize(("name", "argument"), CONFIGS)

@@ -55,19 +55,33 @@ def test_sub_clip_alone_equals_its_frames_of_the_full_decode(
 ) -> None:
     """Fails when frames exchange information while they are denoised, or noise goes by position.
 
-    Broken: noise keyed by the frame's place in the batch; target frames among the keys of the
-    exchange attention.
+    Noise that is added on the way (eta > 0) is the frame's own, too. Broken: noise keyed by the
+    frame's place in the batch; target frames among the keys of the exchange attention.
     """
-    denoise = jax.jit(
-        functools.partial(
-            denoise_frames, experiment.networks, experiment.diffusion, experiment.sampling
+    networks, options = experiment.networks, experiment.sampling
+    assert options.eta > 0
+
+    @jax.jit
+    def denoise(
+        params: Params, feature: jax.Array, video_B: jax.Array, index_Bn: jax.Array
+    ) -> jax.Array:
+        def noise(step: jax.Array | int) -> jax.Array:
+            return frame_noise(5, video_B, index_Bn, networks.latent_shape, True, step)
+
+        return denoise_frames(
+            networks,
+            experiment.diffusion,
+            options,
+            params,
+            feature,
+            index_Bn,
+            noise(0),
+            step_noise=lambda t: noise(t + 1),
         )
-    )
 
     def latents(videos: list[int], index_n: np.ndarray) -> np.ndarray:
-        noise = noise_of(experiment, videos, index_n)
         index = np.tile(index_n, (len(videos), 1))
-        return jax.device_get(denoise(params, features[videos], index, noise))
+        return jax.device_get(denoise(params, features[videos], np.array(videos), index))
 
     full, alone = latents([0, 1], INDEX), latents([1], INDEX[SUB_CLIP])
     assert np.isfinite(full).all()
