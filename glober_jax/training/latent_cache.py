@@ -7,7 +7,6 @@ L, E embedded text.
 """
 
 import dataclasses
-import itertools
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -127,14 +126,14 @@ def _encode_all(
 
 def _videos(source: VideoSource, arrays: dict[str, np.ndarray]) -> CachedVideos:
     per_video = np.split(arrays["moments"], np.cumsum(arrays["lengths"])[:-1])
-    facts = (arrays[name] for name in ("video_id", "label", "fps"))
-    texts = itertools.repeat(("", None))
+    captions, texts = [""] * len(per_video), [None] * len(per_video)
     if source.text_info is not None:
-        texts = zip(arrays["caption"], arrays["text"], strict=True)
+        captions, texts = arrays["caption"], arrays["text"]
+    facts = (arrays[name] for name in ("video_id", "label", "fps"))
     videos = tuple(
         CachedVideo(str(name), int(label), float(fps), moments, str(caption), text_LE)
-        for (name, label, fps, moments), (caption, text_LE) in zip(
-            zip(*facts, per_video, strict=True), texts, strict=False
+        for name, label, fps, moments, caption, text_LE in zip(
+            *facts, per_video, captions, texts, strict=True
         )
     )
     return CachedVideos(videos, source.class_names, source.fingerprint, source.text_info)
