@@ -5,7 +5,7 @@ the first convolution on; diffusers counts levels on either way, and blocks with
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from glober_jax.interop.blocks import (
     DIFFUSERS_RES_BLOCK,
@@ -15,10 +15,15 @@ from glober_jax.interop.blocks import (
     TRANSFORMER_WINDOWS,
 )
 from glober_jax.interop.network import Naming, Rewrite
+from glober_jax.interop.stored_tensor import Tensor
 from glober_jax.models.video_decoder import UNet
 
 # Where whole Stable Diffusion checkpoints keep the UNet.
 CHECKPOINT_PREFIX = "model.diffusion_model."
+# Of Stable Diffusion 1; the shapes of a file do not tell.
+GROUPS = 32
+HEADS = 8
+_CONTEXT_WIDTH_OF_2 = 1024
 
 
 def unet_namings(unet: UNet) -> tuple[Naming, ...]:
@@ -26,23 +31,39 @@ def unet_namings(unet: UNet) -> tuple[Naming, ...]:
     return _release(unet), _diffusers(unet)
 
 
+def other_architecture(tensors: Mapping[str, Tensor]) -> str | None:
+    """What a UNet of another kind than Stable Diffusion 1 seems to be; None where nothing says so.
+
+    Stable Diffusion 2 fits where tokens are as wide as its own, but has heads of 64 channels.
+    """
+    if any(name.startswith(("label_emb.", "add_embedding.")) for name in tensors):
+        return "the UNet of Stable Diffusion XL"
+    keys = (tensor for name, tensor in tensors.items() if name.endswith(".attn2.to_k.weight"))
+    if any(key.shape[-1] == _CONTEXT_WIDTH_OF_2 for key in keys):
+        return "the UNet of Stable Diffusion 2"
+    return None
+
+
 def _release(unet: UNet) -> Naming:
-    # Of a level: its downsampling (for the first, the UNet's first convolution) and its blocks.
-    down = unet.blocks_per_level + 1
-    up = unet.blocks_per_level + 1
+    # On the way down a level's downsampling (for the first, the UNet's first convolution) counts as
+    # a block; on the way up there is one block more.
+    per_level = unet.blocks_per_level + 1
     top = len(unet.multipliers) - 1
 
+    def downsampling(found: re.Match[str]) -> str:
+        return f"input_blocks/{int(found[1]) * per_level}/0/op/"
+
     def input_block(found: re.Match[str]) -> str:
-        return f"input_blocks/{int(found[1]) * down + 1 + int(found[2])}"
+        return f"input_blocks/{int(found[1]) * per_level + 1 + int(found[2])}"
 
     def output_block(found: re.Match[str]) -> str:
-        return f"output_blocks/{(top - int(found[1])) * up + int(found[2])}"
+        return f"output_blocks/{(top - int(found[1])) * per_level + int(found[2])}"
 
     def upsampling(found: re.Match[str]) -> str:
         """The last part of its level's last block, after the attention where there is one."""
         level = int(found[1])
         part = 2 if level in unet.attention_levels else 1
-        return f"output_blocks/{(top - level) * up + up - 1}/{part}/conv/"
+        return f"output_blocks/{(top - level + 1) * per_level - 1}/{part}/conv/"
 
     return Naming(
         title="the published release",
@@ -52,7 +73,10 @@ def _release(unet: UNet) -> Naming:
             (r"^conv_in/", "input_blocks/0/0/"),
             (r"^norm_out/", "out/0/"),
             (r"^conv_out/", "out/2/"),
-            (r"^down(\d+)_sample/", lambda found: f"input_blocks/{int(found[1]) * down}/0/op/"),
+            (
+                r"^down(\d+)_sample/",
+                lambda found: f"input_blocks/{int(found[1]) * per_level}/0/op/",
+            ),
             (r"^up(\d+)_sample/", upsampling),
             *_parts(r"down(\d+)_block(\d+)", input_block),
             *_parts(r"up(\d+)_block(\d+)", output_block),

@@ -22,6 +22,7 @@ from glober_jax.errors import UserError
 from glober_jax.parallel.mesh import batch_sharding, put_batch, replicated, tree_shardings
 from glober_jax.progress import Progress
 from glober_jax.training.checkpoint import StageCheckpoints
+from glober_jax.training.initial import start_from_files
 from glober_jax.training.metrics import MetricsWriter
 from glober_jax.training.state import TrainState
 
@@ -138,7 +139,7 @@ def run_stage(
       SystemExit: with status 0, after saving, when SIGTERM arrived.
     """
     with StageCheckpoints(workdir, stage.name, config, options.keep_checkpoints) as checkpoints:
-        state, start = _restore_or_create(stage, checkpoints, mesh)
+        state, start = _restore_or_create(stage, workdir, checkpoints, mesh)
         if start >= stage.total_steps:
             return state
         writer.discard_after(stage.name, start if start > 0 else -1)
@@ -172,7 +173,7 @@ def _due(step: int, every: int) -> bool:
 
 
 def _restore_or_create(
-    stage: Stage, checkpoints: StageCheckpoints, mesh: Mesh
+    stage: Stage, workdir: epath.PathLike, checkpoints: StageCheckpoints, mesh: Mesh
 ) -> tuple[TrainState, int]:
     abstract = jax.eval_shape(stage.create, stage.constant_shapes)
     if checkpoints.latest_step is not None:
@@ -181,7 +182,7 @@ def _restore_or_create(
     quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
     shardings = tree_shardings(abstract, mesh)
     create = jax.jit(stage.create, out_shardings=shardings, compiler_options=quick)
-    return create(stage.measure()), 0
+    return start_from_files(create(stage.measure()), stage.name, workdir, mesh), 0
 
 
 class _Log:

@@ -12,8 +12,9 @@ from etils import epath
 from glober_jax import media
 from glober_jax.experiment import Experiment
 from glober_jax.parallel.mesh import make_mesh
-from glober_jax.training import summary
+from glober_jax.training import autoencoder, codec, generator, summary
 from glober_jax.training.checkpoint import StageCheckpoints
+from glober_jax.training.initial import check_initial
 from glober_jax.training.loop import StopRequest, run_stage
 from glober_jax.training.metrics import MetricsWriter
 from glober_jax.training.pipeline import STAGES, Pipeline
@@ -29,9 +30,11 @@ def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
     stop = StopRequest()
     mesh = make_mesh(experiment.mesh)
     pipeline = Pipeline(experiment, workdir, mesh)
-    for name in STAGES:
-        with StageCheckpoints(workdir, name, experiment.source):
-            pass  # Opening refuses a workdir that holds another architecture.
+    for part in (codec, autoencoder, generator):
+        # Opening refuses a workdir that holds another architecture.
+        with StageCheckpoints(workdir, part.NAME, experiment.source) as checkpoints:
+            if checkpoints.latest_step is None:
+                check_initial(workdir, experiment.networks, part.NETWORKS)
     first = jax.process_index() == 0
     if first:
         write_config(workdir, experiment.source)

@@ -1,26 +1,32 @@
 """Weights of Stable Diffusion's layout into a workdir, and training that begins with them."""
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from etils import epath
 from safetensors.numpy import save_file
 
 from glober_jax.config import parse
+from glober_jax.interop import sd_codec
 from glober_jax.interop.sd_codec import codec_namings
+from glober_jax.interop.sd_unet import unet_namings
 from glober_jax.models.networks import Networks
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from glober_jax.training.metrics import read_metrics
-from glober_jax.training.trained import load_codec
+from glober_jax.training.trained import load_codec, load_frame_model
 from tests.end_to_end.tiny_config import get_config
+from tests.interop.released import released_tensors
 
-PREFIX = "first_stage_model."
-# The tiny codec has 16 channels at most: 32 groups become one per channel, as everywhere.
-GROUPS = "--config.model.frame_codec.groups=32"
+# The tiny networks have 16 channels at most: 32 groups become one per channel, as everywhere.
+LAYOUT = [
+    "--config.model.frame_codec.groups=32",
+    "--config.model.unet.groups=32",
+    "--config.model.unet.heads=8",
+]
 Tensors = dict[str, np.ndarray]
 
 
@@ -28,38 +34,47 @@ Tensors = dict[str, np.ndarray]
 def networks() -> Networks:
     config = get_config()
     config.model.frame_codec.groups = 32
+    config.model.unet.update({"groups": 32, "heads": 8})
     return parse(config).networks
 
 
 @pytest.fixture(scope="module")
 def tensors(networks: Networks) -> Tensors:
-    """Random weights of the tiny codec under the release's names; all 3x3 kernels OIHW."""
-    release = codec_namings(networks.frame_codec)[0]
-    shapes = jax.eval_shape(lambda: networks.init("frame_codec", jax.random.key(0)))
-    rng = np.random.default_rng(0)
-    made = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
-        name = release.published("/".join(key.key for key in path))
-        order = [*leaf.shape[:-3:-1], *leaf.shape[:-2]]
-        made[name] = (0.3 * rng.standard_normal(order)).astype(np.float16)
-    return made
+    """Random weights of the tiny codec under the release's names."""
+    return released_tensors(networks, "frame_codec", codec_namings(networks.frame_codec)[0])
 
 
-def convert_flags(commands: Any, workdir: Path, file: Path) -> list[str]:
-    return ["sd_vae", *commands.train_flags(workdir), GROUPS, f"--input={file}"]
+@pytest.fixture(scope="module")
+def unet(networks: Networks) -> Tensors:
+    """Random weights of the tiny UNet under the names of diffusers."""
+    return released_tensors(networks, "unet", unet_namings(networks.unet)[1])
+
+
+def convert_flags(commands: Any, workdir: Path, file: Path, what: str = "sd_vae") -> list[str]:
+    return [what, *commands.train_flags(workdir), *LAYOUT, f"--input={file}"]
 
 
 def test_training_begins_with_the_autoencoder(
-    commands: Any, networks: Networks, tensors: Tensors, tmp_path: Path
+    commands: Any, networks: Networks, tensors: Tensors, unet: Tensors, tmp_path: Path
 ) -> None:
     """Fails when `main` trains the codec after all, or cannot read what was converted.
 
-    Broken: the state saved at step 0; the average left at its initial values.
+    Broken: the state saved at step 0; the average left at its initial values; the UNet's file not
+    looked for.
     """
     file, workdir = tmp_path / "sd.safetensors", tmp_path / "run"
+    save_file(unet, file)
+    converted = commands.run("convert", *convert_flags(commands, workdir, file, "sd_unet"))
+    assert converted.returncode == 0, converted.stderr
+    assert f"unet: {len(unet)} tensors, " in converted.stdout
+    assert "named as in diffusers" in converted.stdout
+    fresh = "initial values: discriminator, frame_features, global_tokens, video_encoder"
+    assert fresh in converted.stdout
+
     # A whole checkpoint: what belongs to other networks is passed over.
-    stranger = {"model.diffusion_model.out.2.bias": np.zeros(4, np.float16)}
-    save_file({PREFIX + name: tensor for name, tensor in tensors.items()} | stranger, file)
+    stranger = {"cond_stage_model.bias": np.zeros(4, np.float16)}
+    named = {sd_codec.CHECKPOINT_PREFIX + name: tensor for name, tensor in tensors.items()}
+    save_file(named | stranger, file)
     converted = commands.run("convert", *convert_flags(commands, workdir, file))
     assert converted.returncode == 0, converted.stderr
     assert f"{len(tensors)} tensors" in converted.stdout
@@ -70,13 +85,27 @@ def test_training_begins_with_the_autoencoder(
     bias = params["frame_codec"]["encoder"]["conv_in"]["conv"]["bias"]
     np.testing.assert_array_equal(bias, tensors["encoder.conv_in.bias"].astype(np.float32))
 
-    for stage in ("codec", "autoencoder"):
-        flags = [*commands.train_flags(workdir), GROUPS, f"--stage={stage}"]
-        trained = commands.run("main", *flags)
-        assert trained.returncode == 0, trained.stderr
+    flags = [*commands.train_flags(workdir), *LAYOUT]
+    # Steps that are too small to lead far away from where they began.
+    flags += ["--config.autoencoder.optimizer.learning_rate=1e-6"]
+    trained = commands.run("main", *flags, "--stage=autoencoder")
+    assert trained.returncode == 0, trained.stderr
+    assert f"autoencoder starts with unet from {workdir}/initial; at {fresh}" in trained.stderr
+    _, model = load_frame_model(networks, epath.Path(workdir), make_mesh(MeshShape()))
+    kernel = np.moveaxis(unet["conv_in.weight"].astype(np.float32), (2, 3, 1), (0, 1, 2))
+    np.testing.assert_allclose(model.params["unet"]["conv_in"]["conv"]["kernel"], kernel, atol=1e-4)
+
+    # The autoencoder has a checkpoint of its own now: what becomes of the file is all one.
+    (workdir / "initial" / "unet.safetensors").write_bytes(b"")
+    trained = commands.run("main", *flags, "--stage=codec")
+    assert trained.returncode == 0, trained.stderr
     records = read_metrics(workdir / "logs" / "metrics.jsonl")
     assert {record["stage"] for record in records} == {"autoencoder"}
     assert json.loads((workdir / "config.json").read_text())["codec"]["steps"] == 6
+
+    again = commands.run("convert", *convert_flags(commands, workdir, file, "sd_unet"))
+    assert again.returncode == 1
+    assert "already holds a autoencoder checkpoint, of step 6" in again.stderr
 
     # Another codec under a trained autoencoder would go unnoticed until its videos are seen.
     again = commands.run("convert", *convert_flags(commands, workdir, file))
@@ -87,6 +116,21 @@ def test_training_begins_with_the_autoencoder(
     refused = commands.run("main", *other)
     assert refused.returncode == 1
     assert "frame_codec.groups is 32 there, 4 here" in refused.stderr
+
+
+def test_a_config_changed_after_conversion(commands: Any, unet: Tensors, tmp_path: Path) -> None:
+    """Fails when it is found after the codec was trained (broken: read only when needed)."""
+    file, workdir = tmp_path / "sd.safetensors", tmp_path / "run"
+    save_file(unet, file)
+    converted = commands.run("convert", *convert_flags(commands, workdir, file, "sd_unet"))
+    assert converted.returncode == 0, converted.stderr
+    flags = [*commands.train_flags(workdir), *LAYOUT, "--config.model.unet.channels=16"]
+    refused = commands.run("main", *flags)
+    assert refused.returncode == 1 and "Traceback" not in refused.stderr
+    message = refused.stderr[refused.stderr.index("error: ") :].strip()
+    assert "initial/unet.safetensors was made with another config.model" in message
+    assert len(message.splitlines()) == 1
+    assert not list(workdir.glob("codec/*"))
 
 
 def _broken(kind: str, tensors: Tensors, file: Path) -> None:
@@ -100,6 +144,9 @@ def _broken(kind: str, tensors: Tensors, file: Path) -> None:
     elif kind == "truncated":
         save_file(tensors, file)
         file.write_bytes(file.read_bytes()[:-100])
+    elif kind == "code":
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("model/data.pkl", b"cposix\nsystem\n(Vexit\ntR.")
     elif kind == "text":
         file.write_text("These are not the weights that you are looking for.\n" * 10)
 
@@ -110,8 +157,9 @@ def _broken(kind: str, tensors: Tensors, file: Path) -> None:
         ("missing", "1 missing: decoder.conv_out.bias"),
         ("extra", "1 unexpected: decoder.extra.weight"),
         ("shape", "1 of another shape: decoder.conv_out.bias [5], not [3]"),
-        ("truncated", "is cut off, damaged or not a safetensors file"),
-        ("text", "is cut off, damaged or not a safetensors file"),
+        ("truncated", "is cut off or damaged"),
+        ("text", "is neither a safetensors file nor a torch file"),
+        ("code", "contains code (posix.system)"),
         ("absent", "no such file"),
     ],
 )

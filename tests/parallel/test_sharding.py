@@ -8,9 +8,11 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import flax.traverse_util
 import jax
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from glober_jax.errors import UserError
 from glober_jax.parallel import mesh as mesh_module
 from glober_jax.parallel.mesh import check_batch, parameter_spec, put_batch, tree_shardings
 from glober_jax.training.autoencoder import NETWORKS, AutoencoderStage
+from glober_jax.training.initial import start_from_files, write_initial
 from glober_jax.training.loop import Preview, Stage, compile_programs
 from tests.tiny import (
     drawn_params,
@@ -88,8 +91,9 @@ def runs() -> dict[str, Any]:
 def test_eight_devices_give_the_numbers_of_one(runs: dict[str, Any], name: str) -> None:
     """Fails when a loss is summed and not averaged over shards, or random numbers go by device.
 
-    Both steps run the adversary; the second sees parameters that the first has updated. Broken:
-    the gradient's reduce-scatter doubled.
+    Both steps run the adversary; the second sees parameters that the first has updated. The UNet
+    of the eight is read from the file that a conversion leaves. Broken: the gradient's
+    reduce-scatter doubled; every device given the first rows of the file's arrays.
     """
     for one, eight in zip(runs["one"]["metrics"], runs[name]["metrics"], strict=True):
         assert one.keys() == eight.keys() and "discriminator_loss" in one
@@ -151,9 +155,15 @@ def train(sizes: tuple[int, int, int]) -> dict[str, Any]:
     )
     drawn = jax.device_get(drawn)
     averaged = {name: jax.tree.map(np.copy, drawn[name]) for name in zeros.ema}
-    state = jax.device_put(
-        zeros.replace(params=drawn, ema=averaged, constants=constants), shardings
-    )
+    from_files = ("unet",) if mesh.size > 1 else ()
+    own = {name: tree for name, tree in drawn.items() if name not in from_files}
+    state = zeros.replace(params=zeros.params | own, ema=zeros.ema | averaged, constants=constants)
+    state = jax.device_put(state, shardings)
+    # On several devices the UNet comes as from a conversion.
+    with tempfile.TemporaryDirectory() as workdir:
+        for name in from_files:
+            write_initial(workdir, name, flax.traverse_util.flatten_dict(drawn[name], sep="/"))
+        state = start_from_files(state, stage.name, workdir, mesh)
     frozen = jax.device_put(codec, tree_shardings(codec, mesh))
     seen: list[dict[str, float]] = []
     donated = True

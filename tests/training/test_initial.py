@@ -1,0 +1,103 @@
+"""Networks that a stage begins with, written array by array and read onto the mesh."""
+
+from pathlib import Path
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from etils import epath
+from safetensors.numpy import load_file
+
+from glober_jax.errors import UserError
+from glober_jax.models.networks import Networks
+from glober_jax.training.initial import check_initial, initial_file, start_from_files, write_initial
+from glober_jax.training.state import new_state
+from tests.tiny import drawn_params, mesh_of
+
+NETWORK, OTHER = "global_tokens", "discriminator"
+
+
+def _flat(networks: Networks, seed: int) -> dict[str, np.ndarray]:
+    drawn = drawn_params(networks, (NETWORK,), seed)[NETWORK]
+    return flax.traverse_util.flatten_dict(jax.device_get(drawn), sep="/")
+
+
+def test_a_fresh_state_takes_what_is_there(
+    networks: Networks, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fails when parameters or their average stay as drawn, or anything else changes.
+
+    Broken: the average left alone; the average being the parameters' own buffers.
+    """
+    params = drawn_params(networks, (NETWORK, OTHER))
+    state = new_state(params, optax.adam(1e-3), (NETWORK, OTHER), {"scale": jnp.ones(3)})
+    workdir, mesh = epath.Path(tmp_path), mesh_of()
+    assert start_from_files(state, "autoencoder", workdir, mesh) is state
+    assert capsys.readouterr().err == ""
+
+    given = _flat(networks, seed=1)
+    file = write_initial(workdir, NETWORK, given)
+    # Any reader of the format can read it.
+    jax.tree.map(np.testing.assert_array_equal, load_file(file), given)
+    check_initial(workdir, networks, (NETWORK, OTHER))
+    begun = start_from_files(state, "autoencoder", workdir, mesh)
+    for trees in (begun.params, begun.ema):
+        flat = flax.traverse_util.flatten_dict(jax.device_get(trees[NETWORK]), sep="/")
+        jax.tree.map(np.testing.assert_array_equal, flat, given)
+        jax.tree.map(np.testing.assert_array_equal, trees[OTHER], params[OTHER])
+    buffers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves((begun.params, begun.ema))]
+    assert len(set(buffers)) == len(buffers)
+    unchanged = [(s.step, s.opt_state, s.constants) for s in (begun, state)]
+    jax.tree.map(np.testing.assert_array_equal, *unchanged)
+    said = capsys.readouterr().err
+    assert said == (
+        f"autoencoder starts with {NETWORK} from {tmp_path}/initial; at initial values: {OTHER}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        (
+            "shape",
+            r"another config\.model: 1 arrays differ \(domain is \[9, 16\] there, \[4, 16\] ",
+        ),
+        ("path", r"1 arrays differ \(domain is missing there, \[4, 16\] here\)"),
+        ("truncated", "is cut off or damaged; convert again, or remove it"),
+        ("text", "is cut off or damaged"),
+        ("empty", "is cut off or damaged"),
+    ],
+)
+def test_files_of_something_else(networks: Networks, tmp_path: Path, kind: str, says: str) -> None:
+    """Fails when a config changed in between ends in a stack trace, or goes unnoticed.
+
+    Broken: only the paths that both have compared; the file's length not looked at.
+    """
+    arrays = _flat(networks, seed=1)
+    if kind == "shape":
+        arrays["domain"] = np.zeros((9, 16), np.float32)
+    elif kind == "path":
+        del arrays["domain"]
+    file = write_initial(tmp_path, NETWORK, arrays)
+    contents = {"truncated": file.read_bytes()[:-4], "text": b"No weights at all.", "empty": b""}
+    file.write_bytes(contents.get(kind, file.read_bytes()))
+    with pytest.raises(UserError, match=says) as caught:
+        check_initial(tmp_path, networks, (NETWORK,))
+    assert str(initial_file(tmp_path, NETWORK)) in str(caught.value)
+
+
+def test_a_file_is_whole_or_not_there(networks: Networks, tmp_path: Path) -> None:
+    """Fails when half a network is left behind (broken: written in place)."""
+
+    class Damaged:
+        shape = (3,)
+
+        def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
+            raise UserError("damaged")
+
+    with pytest.raises(UserError, match="damaged"):
+        write_initial(tmp_path, NETWORK, _flat(networks, seed=1) | {"last": Damaged()})
+    assert list(initial_file(tmp_path, NETWORK).parent.iterdir()) == []
