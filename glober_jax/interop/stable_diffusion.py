@@ -14,7 +14,7 @@ from etils import epath
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.interop import sd_codec, sd_unet
-from glober_jax.interop.network import Naming, choose_naming, match_network
+from glober_jax.interop.network import Naming, Part, choose_naming, match_networks
 from glober_jax.interop.stored_tensor import StoredTensor
 from glober_jax.interop.weights_file import inside, open_tensors
 from glober_jax.models.networks import Networks
@@ -134,7 +134,7 @@ def _match(
     shapes = jax.eval_shape(lambda: networks.init(name, jax.random.key(0)))
     naming = choose_naming(tensors, shapes, namings)
     try:
-        return naming, match_network(tensors, shapes, naming)
+        return naming, match_networks(tensors, {name: Part(shapes, naming)})[name]
     except UserError as error:
         raise UserError(f"{who}: {error}; {advice}") from error
 
