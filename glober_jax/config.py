@@ -21,6 +21,7 @@ from glober_jax.data.clips import ClipSpec
 from glober_jax.diffusion.process import DiffusionProcess
 from glober_jax.diffusion.samplers import sampling_timesteps
 from glober_jax.errors import UserError
+from glober_jax.evaluation import lpips
 from glober_jax.experiment import DataOptions, Experiment
 from glober_jax.models import checks
 from glober_jax.models.compat import Compat
@@ -29,12 +30,13 @@ from glober_jax.models.discriminator import PairDiscriminator
 from glober_jax.models.frame_codec import FrameCodec
 from glober_jax.models.generator import GlobalGenerator
 from glober_jax.models.networks import Networks
+from glober_jax.models.patch_discriminator import PatchDiscriminator
 from glober_jax.models.video_decoder import FrameFeatures, GlobalTokens, UNet
 from glober_jax.models.video_encoder import VideoEncoder
 from glober_jax.parallel.mesh import MeshShape
 from glober_jax.sampling.decode import SamplingOptions
 from glober_jax.training.autoencoder import AutoencoderTraining
-from glober_jax.training.codec import CodecTraining
+from glober_jax.training.codec import PERCEPTUAL_BACKBONE, CodecTraining
 from glober_jax.training.generator import GeneratorTraining
 from glober_jax.training.loop import LoopOptions
 
@@ -53,6 +55,7 @@ _SECTIONS = {
 }
 _NETWORKS = {
     "frame_codec": FrameCodec,
+    "patch_discriminator": PatchDiscriminator,
     "video_encoder": VideoEncoder,
     "frame_features": FrameFeatures,
     "global_tokens": GlobalTokens,
@@ -113,6 +116,7 @@ def _networks(plain: Mapping[str, Any], clip: ClipSpec) -> Networks:
     generator = network("generator", global_channels=encoder.global_channels)
     return Networks(
         frame_codec=codec,
+        patch_discriminator=network("patch_discriminator"),
         video_encoder=encoder,
         frame_features=network(
             "frame_features",
@@ -219,6 +223,12 @@ def _check_experiment(experiment: Experiment) -> None:
     checks.require(
         experiment.codec.frames_per_clip in range(1, clip.num_frames + 1),
         f"config.codec.frames_per_clip must lie in 1..{clip.num_frames}, the frames of a clip",
+    )
+    smallest = lpips.min_size(PERCEPTUAL_BACKBONE)
+    checks.require(
+        experiment.codec.perceptual_weight == 0 or experiment.networks.frame_size >= smallest,
+        f"config.codec.perceptual_weight needs frames of {smallest}x{smallest} pixels or more; "
+        "set it to 0",
     )
     for name in ("codec", "autoencoder", "generator"):
         options = getattr(experiment, name)

@@ -85,6 +85,11 @@ class Progress:
         self._done += count
         self.update(self._done)
 
+    def note(self, text: str) -> None:
+        """Leaves a line of its own, above the bar where there is one."""
+        if self._enabled:
+            tqdm.write(f"{self._stage} {text}", file=sys.stderr)
+
     def close(self) -> None:
         """Leaves the bar as it stands and moves to the next line."""
         if self._bar is not None:

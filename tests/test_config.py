@@ -56,6 +56,12 @@ MISTAKES = [
         (1,) * 6,
         "config.model.discriminator halves frames 32-fold",
     ),
+    (
+        "model.patch_discriminator.multipliers",
+        (1, 1, 1, 1),
+        "config.model.patch_discriminator halves frames 8-fold and then takes 2 pixels off",
+    ),
+    ("model.patch_discriminator.groups", 3, "config.model.patch_discriminator.groups=3"),
     ("model.discriminator.head_dim", 3, "config.model.discriminator.head_dim=3"),
     ("model.generator.heads", 3, "config.model.generator.width=32 must be a multiple of heads=3"),
     ("model.generator.patch_size", 3, "patch_size=3 does not divide the global feature"),

@@ -23,6 +23,7 @@ from glober_jax.models.networks import Networks, Params
 FIXTURES = Path(__file__).parent / "fixtures"
 ALL_NETWORKS = (
     "frame_codec",
+    "patch_discriminator",
     "video_encoder",
     "frame_features",
     "global_tokens",
@@ -40,6 +41,7 @@ def tiny_config() -> ml_collections.ConfigDict:
     config.clip.update({"num_frames": 16, "num_key_frames": 4, "num_target_frames": 3})
     model = config.model
     model.frame_codec.update({"channels": 8, "multipliers": (1, 2), "groups": 4})
+    model.patch_discriminator.update({"channels": 8, "multipliers": (1, 2)})
     model.video_encoder.update(
         {"channels": 16, "multipliers": (1, 2), "blocks_per_level": 1, "head_dim": 8, "groups": 4}
     )
@@ -148,3 +150,17 @@ def tiny_latent_scale(experiment: Experiment) -> ChannelScale:
     """A scale that is not the identity."""
     channels = experiment.networks.latent_shape[-1]
     return ChannelScale(jnp.linspace(-0.2, 0.3, channels), jnp.linspace(0.8, 1.5, channels))
+
+
+def narrow_lpips_params(channels: int = 4) -> dict[str, Any]:
+    """Random weights in the layout of VGG16's LPIPS, so that no test needs the real ones."""
+    rng = np.random.default_rng(0)
+
+    def layer(inputs: int) -> dict[str, np.ndarray]:
+        kernel = rng.standard_normal((3, 3, inputs, channels)) * (2 / (9 * inputs)) ** 0.5
+        return {"kernel": kernel.astype(np.float32), "bias": np.zeros(channels, np.float32)}
+
+    return {
+        "convolutions": [layer(3), *(layer(channels) for _ in range(12))],
+        "channel_weights": [np.full(channels, 0.2, np.float32) for _ in range(5)],
+    }

@@ -22,7 +22,7 @@ def check_networks(networks: Networks) -> None:
 
 
 def _check_positive(networks: Networks) -> None:
-    for name in ("frame_codec", "video_encoder", "unet", "discriminator"):
+    for name in ("frame_codec", "patch_discriminator", "video_encoder", "unet", "discriminator"):
         network = getattr(networks, name)
         multipliers = network.multipliers
         require(
@@ -91,6 +91,12 @@ def _check_resolutions(networks: Networks) -> None:
         f"config.model.discriminator halves frames {divisor}-fold, but they are {size}x{size}; "
         "use fewer multipliers",
     )
+    divisor = 2 ** (len(networks.patch_discriminator.multipliers) - 1)
+    require(
+        size % divisor == 0 and size // divisor > 2,
+        f"config.model.patch_discriminator halves frames {divisor}-fold and then takes 2 pixels "
+        f"off, but they are {size}x{size}; use fewer multipliers",
+    )
 
 
 def _widths(channels: int, multipliers: Iterable[int]) -> set[int]:
@@ -115,8 +121,10 @@ def _unet_skip_widths(networks: Networks) -> set[int]:
 def _check_groups(networks: Networks) -> None:
     codec, encoder, unet = networks.frame_codec, networks.video_encoder, networks.unet
     discriminator, features = networks.discriminator, networks.frame_features
+    patches = networks.patch_discriminator
     normalised = {
         "frame_codec": (codec.groups, _widths(codec.channels, codec.multipliers)),
+        "patch_discriminator": (patches.groups, _widths(patches.channels, patches.multipliers)),
         "video_encoder": (
             encoder.groups,
             _widths(encoder.channels, encoder.multipliers) | {encoder.global_channels},

@@ -5,7 +5,8 @@ w = W / factor latent size, Z latent channels. Pixels are in [-1, 1]. Published 
 128, multipliers (1, 2, 4, 4), two blocks per level, Z = 4: factor 8.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -42,6 +43,10 @@ class FrameCodec(nn.Module):
     `decode`: latents [B, h, w, Z] -> frames [B, H, W, 3], about [-1, 1], not clipped.
     `initial_log_variance` is about that of the posterior before training. Both maps are
     differentiable; the latents are the posterior's own scale (see `ChannelScale`).
+
+    Two options trade time for memory and change no number. `chunk_frames` > 0 maps that many
+    frames at once, and where it is differentiated recomputes a chunk before going back through
+    it. `remat` recomputes every residual block and the attention from its input instead.
     """
 
     channels: int = 128
@@ -50,6 +55,8 @@ class FrameCodec(nn.Module):
     latent_channels: int = 4
     initial_log_variance: float = 0.0
     groups: int = 32
+    remat: bool = False
+    chunk_frames: int = 0
     dtype: DTypeLike = jnp.float32
 
     @property
@@ -62,6 +69,7 @@ class FrameCodec(nn.Module):
             "channels": self.channels,
             "multipliers": tuple(self.multipliers),
             "groups": self.groups,
+            "remat": self.remat,
             "dtype": self.dtype,
         }
         self.encoder = _Encoder(
@@ -77,15 +85,43 @@ class FrameCodec(nn.Module):
         self.from_latents = Dense(self.latent_channels, dtype=self.dtype)
 
     def encode(self, frames_BHWC: jax.Array) -> jax.Array:
-        return self.to_moments(self.encoder(frames_BHWC)).astype(jnp.float32)
+        return self._in_chunks(FrameCodec._encode, frames_BHWC)
 
     def decode(self, latents_BhwZ: jax.Array) -> jax.Array:
-        return self.decoder(self.from_latents(latents_BhwZ)).astype(jnp.float32)
+        return self._in_chunks(FrameCodec._decode, latents_BhwZ)
 
     def __call__(self, frames_BHWC: jax.Array, key: jax.Array) -> tuple[jax.Array, Gaussian]:
         """Reconstruction from a posterior sample, and the posterior: the codec's training pass."""
         posterior = Gaussian.from_moments(self.encode(frames_BHWC))
         return self.decode(posterior.sample(key)), posterior
+
+    def _encode(self, frames_BHWC: jax.Array) -> jax.Array:
+        return self.to_moments(self.encoder(frames_BHWC)).astype(jnp.float32)
+
+    def _decode(self, latents_BhwZ: jax.Array) -> jax.Array:
+        return self.decoder(self.from_latents(latents_BhwZ)).astype(jnp.float32)
+
+    def _in_chunks(
+        self, function: Callable[["FrameCodec", jax.Array], jax.Array], x_B: jax.Array
+    ) -> jax.Array:
+        """`function(self, x_B)`, in equal chunks of at most `chunk_frames` frames.
+
+        A chunk takes every (B / its size)-th frame, so that where frames are spread over devices,
+        every device has its share of every chunk.
+        """
+        frames = x_B.shape[0]
+        if self.chunk_frames == 0 or frames <= self.chunk_frames:
+            return function(self, x_B)
+        size = max(n for n in range(1, self.chunk_frames + 1) if frames % n == 0)
+        module, variables = self.unbind()
+
+        @functools.partial(jax.checkpoint, prevent_cse=False)
+        def one_chunk(chunk: jax.Array) -> jax.Array:
+            return module.apply(variables, chunk, method=function)
+
+        chunks = x_B.reshape(size, -1, *x_B.shape[1:]).swapaxes(0, 1)
+        out = jax.lax.map(one_chunk, chunks).swapaxes(0, 1)
+        return out.reshape(frames, *out.shape[2:])
 
 
 class _Encoder(nn.Module):
@@ -94,6 +130,7 @@ class _Encoder(nn.Module):
     blocks_per_level: int
     out_channels: int
     groups: int
+    remat: bool
     dtype: DTypeLike
 
     @nn.compact
@@ -122,6 +159,7 @@ class _Decoder(nn.Module):
     multipliers: Sequence[int]
     blocks_per_level: int
     groups: int
+    remat: bool
     dtype: DTypeLike
 
     @nn.compact
@@ -138,12 +176,14 @@ class _Decoder(nn.Module):
 
 
 def _block(parent: _Encoder | _Decoder, channels: int, name: str) -> ResBlock:
-    return ResBlock(channels, parent.groups, eps=1e-6, dtype=parent.dtype, name=name)
+    kind = nn.remat(ResBlock) if parent.remat else ResBlock
+    return kind(channels, parent.groups, eps=1e-6, dtype=parent.dtype, name=name)
 
 
 def _middle(parent: _Encoder | _Decoder, h: jax.Array) -> jax.Array:
+    kind = nn.remat(PixelAttention) if parent.remat else PixelAttention
     h = _block(parent, h.shape[-1], "middle_block0")(h)
-    h = PixelAttention(parent.groups, parent.dtype, name="middle_attention")(h)
+    h = kind(parent.groups, parent.dtype, name="middle_attention")(h)
     return _block(parent, h.shape[-1], "middle_block1")(h)
 
 

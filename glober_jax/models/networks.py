@@ -13,6 +13,7 @@ from glober_jax.models.condition import ConditionTokens
 from glober_jax.models.discriminator import PairDiscriminator
 from glober_jax.models.frame_codec import FrameCodec
 from glober_jax.models.generator import GlobalGenerator
+from glober_jax.models.patch_discriminator import PatchDiscriminator
 from glober_jax.models.video_decoder import FrameFeatures, GlobalTokens, UNet
 from glober_jax.models.video_encoder import VideoEncoder
 
@@ -27,6 +28,7 @@ class Networks:
     """Network definitions by name, and the sizes of their inputs. Holds no parameters."""
 
     frame_codec: FrameCodec
+    patch_discriminator: PatchDiscriminator
     video_encoder: VideoEncoder
     frame_features: FrameFeatures
     global_tokens: GlobalTokens
@@ -65,7 +67,14 @@ class Networks:
 
     def count_parameters(self) -> dict[str, int]:
         """Parameters of every network, by name, without making them."""
-        names = (*AUTOENCODER, "frame_codec", "discriminator", "condition", "generator")
+        names = (
+            *AUTOENCODER,
+            "frame_codec",
+            "patch_discriminator",
+            "discriminator",
+            "condition",
+            "generator",
+        )
         shapes = jax.eval_shape(lambda: self.init_all(names, jax.random.key(0)))
         return {
             name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in shapes.items()
@@ -78,6 +87,8 @@ class Networks:
         size, latents, feature = self.frame_size, self.latent_shape, self.global_shape
         if name == "frame_codec":
             return zeros(1, size, size, 3), jax.random.key(0)
+        if name == "patch_discriminator":
+            return (zeros(1, size, size, 3),)
         if name == "video_encoder":
             return (zeros(1, self.num_key_frames, *latents),)
         if name == "frame_features":

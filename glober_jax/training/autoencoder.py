@@ -15,7 +15,6 @@ Dimension key: B clips, K key frames, n target frames, h, w, Z latents, H, W, G 
 """
 
 import dataclasses
-import functools
 from typing import Any, NamedTuple
 
 import einops
@@ -33,38 +32,24 @@ from glober_jax.models.networks import AUTOENCODER, Networks, Params
 from glober_jax.parallel.mesh import gather_parameters
 from glober_jax.randomness import named_key
 from glober_jax.sampling.decode import FrameModel
+from glober_jax.training.adversarial import AdversarialOptions, joint_gradients
 from glober_jax.training.loop import Batch, StepFunction
-from glober_jax.training.state import (
-    OptimizerOptions,
-    TrainState,
-    by_network,
-    gradient_norms,
-    new_state,
-)
+from glober_jax.training.state import OptimizerOptions, TrainState, gradient_norms, new_state
 
 NAME = "autoencoder"
-NETWORKS = (*AUTOENCODER, "discriminator")
+DISCRIMINATOR = "discriminator"
+NETWORKS = (*AUTOENCODER, DISCRIMINATOR)
 
 
 @dataclasses.dataclass(frozen=True)
-class AdversarialOptions:
-    """The adversary joins at `start_step`; its weight then grows linearly over `warmup_steps`.
+class PairAdversaryOptions(AdversarialOptions):
+    """The adversary judges every `clip_stride`-th clip of a batch.
 
-    Before, neither discriminator nor codec decoder is run, and the discriminator rests. It judges
-    every `clip_stride`-th clip of a batch: the codec decoder and the discriminator work on pixels
-    and need far more memory per clip than all the rest.
+    The codec decoder and the discriminator work on pixels and need far more memory per clip than
+    all the rest.
     """
 
-    weight: float = 0.1
-    start_step: int = 0
-    warmup_steps: int = 0
     clip_stride: int = 1
-    optimizer: OptimizerOptions = dataclasses.field(default_factory=OptimizerOptions)
-
-    def weight_at(self, step: jax.Array) -> jax.Array:
-        """w(step), a traced float32."""
-        progress = (step - self.start_step + 1) / max(self.warmup_steps, 1)
-        return self.weight * jnp.clip(progress, 0.0, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +68,7 @@ class AutoencoderTraining:
     key_dropout: float = 0.1
     ema_decay: float = 0.9999
     optimizer: OptimizerOptions = dataclasses.field(default_factory=OptimizerOptions)
-    adversarial: AdversarialOptions = dataclasses.field(default_factory=AdversarialOptions)
+    adversarial: PairAdversaryOptions = dataclasses.field(default_factory=PairAdversaryOptions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,18 +87,8 @@ class AutoencoderStage:
         return new_state(params, self._optimizer(), AUTOENCODER, constants)
 
     def programs(self) -> tuple[tuple[int, StepFunction], ...]:
-        """Without the adversary up to its start, with it from there on.
-
-        Two programs and not one with a conditional, which would hold the memory of both branches
-        (and whose convolutions XLA's CPU backend runs ten times slower).
-        """
-        start = self.options.adversarial.start_step
-        joint = (start, functools.partial(self.step, adversarial=True))
-        return (
-            (joint,)
-            if start == 0
-            else ((0, functools.partial(self.step, adversarial=False)), joint)
-        )
+        """Without the adversary up to its start, with it from there on."""
+        return self.options.adversarial.programs(self.step)
 
     def step(
         self, state: TrainState, frozen: Params, batch: Batch, *, adversarial: bool
@@ -132,35 +107,15 @@ class AutoencoderStage:
                 self.networks, self.process, self.options, model, inputs, weight
             )
 
-        gradients, metrics = joint_gradients(loss_fn, state.params)
+        gradients, metrics = joint_gradients(loss_fn, state.params, DISCRIMINATOR)
         state = state.apply_gradients(gradients, self._optimizer(), self.options.ema_decay)
         return state, metrics | gradient_norms(gradients)
 
     def _optimizer(self) -> optax.GradientTransformation:
-        options, adversarial = self.options, self.options.adversarial
-        discriminator = optax.conditionally_mask(
-            adversarial.optimizer.build(options.steps - adversarial.start_step),
-            lambda step: step >= adversarial.start_step,
+        options = self.options
+        return options.adversarial.optimizers(
+            AUTOENCODER, DISCRIMINATOR, options.optimizer, options.steps
         )
-        groups = dict.fromkeys(AUTOENCODER, "autoencoder") | {"discriminator": "discriminator"}
-        optimizers = {
-            "autoencoder": options.optimizer.build(options.steps),
-            "discriminator": discriminator,
-        }
-        return by_network(optimizers, groups)
-
-
-def joint_gradients(loss_fn: Any, params: Params) -> tuple[Params, dict[str, jax.Array]]:
-    """Both players' gradients from one forward pass.
-
-    `loss_fn(params)` gives ((d_loss, g_loss), metrics). Of the pull-back of (1, 0) only the
-    discriminator's part is kept, of that of (0, 1) everything else; the rest is dead code to XLA.
-    """
-    (d_loss, g_loss), pullback, metrics = jax.vjp(loss_fn, params, has_aux=True)
-    one, zero = jnp.ones_like(d_loss), jnp.zeros_like(g_loss)
-    (of_discriminator,) = pullback((one, zero))
-    (of_others,) = pullback((zero, one))
-    return of_others | {"discriminator": of_discriminator["discriminator"]}, metrics
 
 
 def codec_posterior(networks: Networks, params: Params, clips: jax.Array) -> Gaussian:

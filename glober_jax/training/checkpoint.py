@@ -14,8 +14,10 @@ from jax.sharding import Mesh
 from glober_jax.errors import UserError
 from glober_jax.parallel.mesh import tree_shardings
 
-# Parts of a config that fix the shapes of what a checkpoint holds.
+# Parts of a config that fix the shapes of what a checkpoint holds; of these, options that only
+# trade time for memory may differ.
 ARCHITECTURE = ("model", "frame_size")
+_MEMORY_OPTIONS = ("remat", "chunk_frames")
 
 
 class StageCheckpoints:
@@ -87,7 +89,11 @@ class StageCheckpoints:
         saved = self._manager.restore(self.latest_step, args=args)["meta"]["config"]
         there, here = (_flatten({k: c[k] for k in ARCHITECTURE}) for c in (saved, self._config))
         # An option that one of the two configs does not know yet had its default.
-        differing = [key for key in sorted(there.keys() & here) if there[key] != here[key]]
+        differing = [
+            key
+            for key in sorted(there.keys() & here)
+            if there[key] != here[key] and key.split(".")[-1] not in _MEMORY_OPTIONS
+        ]
         if differing:
             listed = ", ".join(f"{k} is {there[k]} there, {here[k]} here" for k in differing)
             raise UserError(

@@ -20,12 +20,13 @@ from glober_jax.training.metrics import read_metrics
 _PANELS = (
     ("gradient norm", re.compile(r"grad_norm")),
     ("PSNR (dB)", re.compile(r"psnr")),
+    ("LPIPS", re.compile(r"lpips")),
     ("KL", re.compile(r"kl")),
     ("adversarial losses", re.compile(r"(adv|disc|hinge).*loss|(^|[_/])[dg]_loss")),
     ("losses", re.compile(r"loss")),
 )
 # Losses first, as people read from the left.
-_PANEL_ORDER = ("losses", "adversarial losses", "KL", "PSNR (dB)", "gradient norm")
+_PANEL_ORDER = ("losses", "adversarial losses", "KL", "PSNR (dB)", "LPIPS", "gradient norm")
 _LINES_PER_PANEL = 5
 _PANEL_INCHES = (4.6, 3.2)
 _SMOOTHED_FRACTION = 0.08
@@ -36,7 +37,7 @@ Curve = tuple[np.ndarray, np.ndarray]
 
 
 def plot_curves(metrics_jsonl: epath.PathLike, output_png: epath.PathLike) -> None:
-    """Draws every loss, PSNR, KL and gradient norm over steps, one row of panels per stage.
+    """Draws every loss, PSNR, LPIPS, KL and gradient norm over steps, one row of panels per stage.
 
     Each metric is a light line as logged and a strong one smoothed (centred moving mean over
     8 % of its points); values that were not finite are left out. A panel of only positive

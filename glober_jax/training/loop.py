@@ -217,5 +217,7 @@ class _Log:
     def preview(self, step: int, preview: Preview) -> None:
         if preview.scalars:
             self._writer.write_scalars(self._stage, step, preview.scalars)
+            listed = ", ".join(f"{name} {value:.4g}" for name, value in preview.scalars.items())
+            self._progress.note(f"after step {step}: {listed}")
         for name, image in preview.images.items():
             self._writer.write_image(self._stage, step, name, image)

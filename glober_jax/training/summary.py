@@ -58,12 +58,13 @@ def measure(pipeline: Pipeline, mesh: Mesh) -> Report:
             {"frame_codec": frame_model.params["frame_codec"]}, real
         ),
     } | _baselines(experiment.clip, clips, pipeline.train)
+    scores = {name: pipeline.held_out_scores(frames, real) for name, frames in made.items()}
     conditions = pipeline.example_conditions(clips, _SHOWN_CLIPS)
     generated = pipeline.generate(frame_model, feature_model, conditions, experiment.seed)
     numbers = {
-        "psnr_db": {
-            name: round(float(reconstruction.clip_psnr(frames, real).mean()), 3)
-            for name, frames in made.items()
+        "psnr_db": {name: round(score["psnr"], 3) for name, score in scores.items()},
+        "lpips": {
+            name: round(score["lpips"], 4) for name, score in scores.items() if "lpips" in score
         },
         "psnr_by_index_db": [
             round(float(value), 3)
@@ -115,9 +116,12 @@ _EXPLANATIONS = {
 
 
 def _text(numbers: dict[str, Any], workdir: epath.Path) -> str:
-    psnr = numbers["psnr_db"]
-    lines = [f"PSNR on {numbers['held_out_clips']} held-out clips:"]
-    lines += [f"  {psnr[name]:6.2f} dB  {text}" for name, text in _EXPLANATIONS.items()]
+    psnr, lpips = numbers["psnr_db"], numbers["lpips"]
+    also = " (and LPIPS)" if lpips else ""
+    lines = [f"PSNR on {numbers['held_out_clips']} held-out clips{also}:"]
+    for name, text in _EXPLANATIONS.items():
+        distance = f" ({lpips[name]:.4f})" if lpips else ""
+        lines.append(f"  {psnr[name]:6.2f} dB{distance}  {text}")
     lines += [
         "Seconds: "
         + ", ".join(f"{name} {value:.0f}" for name, value in numbers["seconds"].items()),

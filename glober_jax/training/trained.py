@@ -74,7 +74,7 @@ def constant_shapes(networks: Networks, stage: str) -> dict[str, Any]:
 
 def load_codec(networks: Networks, workdir: epath.PathLike, mesh: Mesh) -> tuple[int, Params]:
     """(step, {"frame_codec": parameters})."""
-    step, loaded = _load(networks, workdir, codec.NAME, codec.NETWORKS, mesh)
+    step, loaded = _load(networks, workdir, codec.NAME, codec.AVERAGED, mesh)
     return step, loaded["ema"]
 
 

@@ -16,6 +16,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     model.frame_codec.update(
         {"channels": 8, "multipliers": (1, 2), "blocks_per_level": 1, "groups": 4}
     )
+    model.patch_discriminator.update({"channels": 8, "multipliers": (1, 2)})
     model.video_encoder.update(
         {"channels": 8, "multipliers": (1,), "blocks_per_level": 1, "global_channels": 4}
     )
@@ -36,6 +37,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     for stage in ("codec", "autoencoder", "generator"):
         config[stage].update({"steps": 6, "batch_size": 4})
         config[stage].optimizer.update({"learning_rate": 1e-2, "warmup_steps": 1})
+    config.codec.adversarial.update({"weight": 0.1, "start_step": 3, "warmup_steps": 2})
     config.autoencoder.adversarial.update({"start_step": 3, "warmup_steps": 2, "clip_stride": 2})
     config.loop.update({"log_every": 1, "preview_every": 3, "checkpoint_every": 2})
     config.sampling.steps = 2

@@ -14,14 +14,14 @@ from glober_jax.experiment import Experiment
 from glober_jax.models.networks import AUTOENCODER, Networks, Params
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training import autoencoder
+from glober_jax.training.adversarial import AdversarialOptions, joint_gradients
 from glober_jax.training.autoencoder import (
+    DISCRIMINATOR,
     NETWORKS,
-    AdversarialOptions,
     AutoencoderStage,
     AutoencoderTraining,
     autoencoder_losses,
     draw_inputs,
-    joint_gradients,
 )
 from glober_jax.training.state import TrainState
 from tests.tiny import (
@@ -108,7 +108,10 @@ def joint(experiment: Experiment, losses_of: LossFunction, params: Params) -> Gr
 
     @jax.jit
     def compute(trained: Params, codec: Params, batch: Batch, *factors: jax.Array) -> Params:
-        return joint_gradients(lambda p: losses_of(codec | p, batch, *factors), trained)[0]
+        def loss_fn(p: Params) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
+            return losses_of(codec | p, batch, *factors)
+
+        return joint_gradients(loss_fn, trained, DISCRIMINATOR)[0]
 
     # Parameters and data are arguments: XLA would evaluate constants while it compiles.
     inputs = (*split_codec(params), with_moments(tiny_batch(experiment), experiment))
@@ -175,7 +178,7 @@ def test_discriminator_rests_until_the_adversary_starts(
     """
     ones = {name: {"w": jnp.ones(())} for name in NETWORKS}
     monkeypatch.setattr(Networks, "init_all", lambda self, names, key: ones)
-    monkeypatch.setattr(autoencoder, "joint_gradients", lambda loss_fn, params: (ones, {}))
+    monkeypatch.setattr(autoencoder, "joint_gradients", lambda *arguments: (ones, {}))
     adversarial = dataclasses.replace(experiment.autoencoder.adversarial, start_step=2)
     options = dataclasses.replace(experiment.autoencoder, adversarial=adversarial)
     stage = AutoencoderStage(experiment.networks, experiment.diffusion, options, 0, mesh_of())

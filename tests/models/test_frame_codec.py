@@ -1,0 +1,93 @@
+"""The codec's options that trade time for memory: other memory, the same numbers."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from glober_jax.models.frame_codec import FrameCodec
+from glober_jax.models.networks import Networks, Params
+
+FRAMES = 12
+OPTIONS = [
+    {"remat": True},
+    {"chunk_frames": 4},
+    # No divisor of the frames: chunks of 4.
+    {"chunk_frames": 5, "remat": True},
+]
+
+
+@pytest.fixture(scope="module")
+def frames(networks: Networks) -> np.ndarray:
+    size = networks.frame_size
+    return np.random.default_rng(0).uniform(-1, 1, (FRAMES, size, size, 3)).astype(np.float32)
+
+
+def training_pass(codec: FrameCodec) -> Any:
+    """(parameters, frames) -> loss, its gradient, moments."""
+
+    def loss(p: Params, x: jax.Array) -> jax.Array:
+        made, posterior = codec.apply({"params": p}, x, jax.random.key(0))
+        return jnp.square(made - x).mean() + 1e-3 * posterior.kl().mean()
+
+    def everything(p: Params, x: jax.Array) -> Any:
+        value, gradient = jax.value_and_grad(loss)(p, x)
+        return value, gradient, codec.apply({"params": p}, x, method="encode")
+
+    return everything
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_memory_options_change_no_number(
+    networks: Networks, params: Params, frames: np.ndarray, options: dict[str, Any]
+) -> None:
+    """Fails when a chunk's frames come out in another order, or parameters get other names.
+
+    Broken: chunks put back without swapping their axes.
+    """
+    plain, changed = networks.frame_codec, dataclasses.replace(networks.frame_codec, **options)
+    inputs = (params["frame_codec"], frames)
+    there, here = (jax.jit(training_pass(codec))(*inputs) for codec in (plain, changed))
+    assert jax.tree.structure(here) == jax.tree.structure(there)
+    for a, b in zip(*(jax.tree.leaves(tree) for tree in (here, there)), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+    size = networks.frame_size
+    example = (jax.random.key(0), jnp.zeros((1, size, size, 3)), jax.random.key(0))
+    trees = [jax.eval_shape(codec.init, *example) for codec in (plain, changed)]
+    assert jax.tree.structure(trees[0]) == jax.tree.structure(trees[1])
+
+
+def test_chunks_bound_memory(networks: Networks, params: Params, frames: np.ndarray) -> None:
+    """Fails when all frames' activations are kept at once (broken: no checkpoint of a chunk)."""
+
+    def bytes_needed(chunk_frames: int) -> int:
+        codec = dataclasses.replace(networks.frame_codec, chunk_frames=chunk_frames)
+        compiled = jax.jit(training_pass(codec)).lower(params["frame_codec"], frames).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert bytes_needed(1) < 0.3 * bytes_needed(0)
+
+
+def test_remat_keeps_one_map_per_block(
+    networks: Networks, params: Params, frames: np.ndarray
+) -> None:
+    """Fails when blocks keep what is inside them (broken: remat not handed to the decoder).
+
+    What is kept is counted before compilation: XLA's CPU backend undoes rematerialisation. A
+    pull-back is a pytree of what it keeps.
+    """
+
+    def kept(remat: bool) -> int:
+        codec = dataclasses.replace(networks.frame_codec, remat=remat)
+        latents = frames[:, ::2, ::2, :1].repeat(codec.latent_channels, -1)
+
+        def pullback(z: jax.Array) -> Any:
+            variables = {"params": params["frame_codec"]}
+            return jax.vjp(lambda z: codec.apply(variables, z, method="decode"), z)[1]
+
+        return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(pullback, latents)))
+
+    assert kept(True) < 0.5 * kept(False)

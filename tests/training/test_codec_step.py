@@ -1,0 +1,147 @@
+"""The codec's step: who learns from what, and when."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from glober_jax.experiment import Experiment
+from glober_jax.models.networks import Networks, Params
+from glober_jax.training import codec
+from glober_jax.training.adversarial import joint_gradients
+from glober_jax.training.codec import (
+    AVERAGED,
+    DISCRIMINATOR,
+    NETWORKS,
+    CodecStage,
+    codec_losses,
+)
+from tests.tiny import mesh_of, narrow_lpips_params
+
+Gradients = Callable[..., Params]
+
+
+def norm(tree: Any) -> float:
+    return float(optax.tree.norm(tree))
+
+
+def minus(a: Any, b: Any) -> Any:
+    return jax.tree.map(np.subtract, a, b)
+
+
+def assert_same(a: Any, b: Any, scale: float = 1.0) -> None:
+    """`a` * scale equals `b`, leaf by leaf, relative to the largest number of the tree."""
+    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(b))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(scale * x, y, atol=1e-4 * largest), a, b)
+
+
+@pytest.fixture(scope="module")
+def joint(experiment: Experiment, params: Params) -> Gradients:
+    """(perceptual weight, adversarial weight, d_factor, g_factor) -> gradients of one step."""
+    networks, size = experiment.networks, experiment.networks.frame_size
+    frames = np.random.default_rng(0).integers(0, 256, (4, size, size, 3), np.uint8)
+    trained = {name: params[name] for name in NETWORKS}
+
+    @jax.jit
+    def compute(
+        p: Params,
+        lpips_params: Any,
+        x: jax.Array,
+        perceptual: jax.Array,
+        weight: jax.Array,
+        d_factor: jax.Array,
+        g_factor: jax.Array,
+    ) -> Params:
+        options = dataclasses.replace(experiment.codec, perceptual_weight=perceptual)
+
+        def loss_fn(q: Params) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
+            key = jax.random.key(1)
+            (d_loss, g_loss), metrics = codec_losses(
+                networks, options, q, lpips_params, x, key, weight
+            )
+            return (d_factor * d_loss, g_factor * g_loss), metrics
+
+        return joint_gradients(loss_fn, p, DISCRIMINATOR)[0]
+
+    inputs = (trained, narrow_lpips_params(), frames)
+    return lambda *factors: jax.device_get(compute(*inputs, *map(np.float32, factors)))
+
+
+@pytest.mark.parametrize("part", ["perceptual", "adversarial"])
+def test_both_halves_of_the_codec_learn_from_every_loss(joint: Gradients, part: str) -> None:
+    """Fails when reconstructions are detached from a loss.
+
+    Broken: stop_gradient around the frames the discriminator judges, or that LPIPS compares.
+    """
+    without, of_part = joint(0, 0, 1, 1), joint(part == "perceptual", part == "adversarial", 1, 1)
+    for half in ("encoder", "decoder"):
+        plain = without["frame_codec"][half]
+        assert norm(minus(of_part["frame_codec"][half], plain)) > 1e-2 * norm(plain), half
+
+
+def test_each_player_has_its_own_loss(joint: Gradients) -> None:
+    """Fails when a loss reaches the other player's parameters (broken: pull-back of (1, 1))."""
+    plain, more_d, more_g = joint(0.5, 0.5, 1, 1), joint(0.5, 0.5, 3, 1), joint(0.5, 0.5, 1, 3)
+    assert norm(plain[DISCRIMINATOR]) > 0
+    assert_same(plain[DISCRIMINATOR], more_d[DISCRIMINATOR], scale=3.0)
+    assert_same(plain[DISCRIMINATOR], more_g[DISCRIMINATOR])
+    assert_same(plain["frame_codec"], more_d["frame_codec"])
+    assert_same(plain["frame_codec"], more_g["frame_codec"], scale=3.0)
+
+
+@pytest.mark.parametrize(("weight", "moves_at"), [(0.1, 2), (0.0, None)])
+def test_discriminator_rests_until_the_adversary_starts(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, weight: float, moves_at: int | None
+) -> None:
+    """Fails when gradients or weight decay move it before the start, or without any weight.
+
+    One number stands for every network, and every gradient is one. Broken: no mask; weight 0 not
+    part of it.
+    """
+    ones = {name: {"w": jnp.ones(())} for name in NETWORKS}
+    monkeypatch.setattr(Networks, "init_all", lambda self, names, key: ones)
+    monkeypatch.setattr(codec, "joint_gradients", lambda *arguments: (ones, {}))
+    adversarial = dataclasses.replace(
+        experiment.codec.adversarial, weight=weight, start_step=2 if weight else 0
+    )
+    options = dataclasses.replace(experiment.codec, adversarial=adversarial)
+    stage = CodecStage(experiment.networks, options, 0, mesh_of())
+    programs = stage.programs()
+    assert [first for first, _ in programs] == ([0, 2] if weight else [0])
+
+    size = experiment.networks.frame_size
+    batch = {"target_frames": jnp.zeros((1, 1, size, size, 3), jnp.uint8)}
+    states = [stage.create({})]
+    for _ in range(5):
+        states.append(programs[-1][1](states[-1], None, batch)[0])
+    weights = [float(state.params[DISCRIMINATOR]["w"]) for state in states]
+    rests = len(states) if moves_at is None else moves_at + 1
+    assert weights[:rests] == [1.0] * rests
+    assert all(value < 1.0 for value in weights[rests + 1 :])
+    assert float(states[-1].params["frame_codec"]["w"]) < 1.0
+    assert tuple(states[-1].ema) == AVERAGED
+
+
+def test_without_weights_nothing_is_asked_for(experiment: Experiment, params: Params) -> None:
+    """Fails when a loss that is off is computed all the same: its network or weights are absent."""
+    networks, size = experiment.networks, experiment.networks.frame_size
+    frames = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
+    (d_loss, g_loss), metrics = codec_losses(
+        networks,
+        experiment.codec,
+        {"frame_codec": params["frame_codec"]},
+        None,
+        frames,
+        jax.random.key(0),
+        None,
+    )
+    assert d_loss == 0.0
+    assert metrics.keys() == {"loss", "l1_loss", "kl", "psnr"}
+    expected = metrics["l1_loss"] + experiment.codec.kl_weight * metrics["kl"]
+    np.testing.assert_allclose(g_loss, expected, rtol=1e-6)
+    assert CodecStage(networks, experiment.codec, 0, mesh_of()).frozen() is None
