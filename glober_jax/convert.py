@@ -1,4 +1,4 @@
-r"""Brings weights that others trained into a workdir, from which `main` then goes on.
+r"""Brings weights that others trained into a workdir, from which `main` goes on; and ours out.
 
     python -m glober_jax.convert sd_vae --input=FILE --config=configs/skytimelapse.py \
         --workdir=runs/sky
@@ -8,10 +8,22 @@ r"""Brings weights that others trained into a workdir, from which `main` then go
 
 `sd_vae` takes the frame codec of Stable Diffusion as the finished codec stage, `sd_unet` the UNet
 of Stable Diffusion 1 as what the video decoder begins with; either order will do. FILE holds that
-network alone or a whole checkpoint, under the names of the published release or of diffusers, as
-.safetensors or as a torch file (.ckpt, .bin, .pt, .pth), of which nothing is run. Stable
-Diffusion's constant 0.18215 is not needed: the autoencoder stage measures the scale of the latents
-on its own training videos, per channel (`ChannelScale`).
+network alone or a whole checkpoint, under the names of the published release or of diffusers. The
+autoencoder stage measures the scale of the latents on its own training videos, per channel; give
+Stable Diffusion's UNet the one it knows with --config.autoencoder.latent_scale=0.18215.
+
+    python -m glober_jax.convert reference_autoencoder --input=FILE --workdir=runs/sky \
+        --config=configs/skytimelapse.py --config.model.compat=reference
+    python -m glober_jax.convert reference_generator --input=FILE --workdir=runs/sky \
+        --config=configs/skytimelapse.py --config.model.compat=reference
+
+take checkpoints of GLOBER's authors' code as finished stages, and
+
+    python -m glober_jax.convert export --workdir=runs/sky --output=weights
+
+writes the averaged networks of a workdir as .safetensors files under the names of those releases,
+which the commands above take back. Every FILE may be .safetensors or a torch file (.ckpt, .bin,
+.pt, .pth), of which nothing is run.
 """
 
 from collections.abc import Sequence
@@ -23,39 +35,47 @@ from ml_collections import config_flags
 
 from glober_jax import cli, config
 from glober_jax.errors import UserError
-from glober_jax.interop import stable_diffusion
+from glober_jax.experiment import Experiment
+from glober_jax.interop import reference_checkpoints, stable_diffusion
+from glober_jax.training.trained import load_config
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where the converted weights go")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where converted weights go, or exported ones are")
 _INPUT = flags.DEFINE_string("input", None, "The file of weights to convert")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder that export writes to")
 
-# What a command gets for each of its flags.
-_VALUES = {
-    "config": lambda: config.parse(cli.config_value(_CONFIG)),
-    "input": lambda: Path(_INPUT.value),
-    "workdir": lambda: epath.Path(_WORKDIR.value),
+_IMPORTS = {
+    "sd_vae": stable_diffusion.convert_vae,
+    "sd_unet": stable_diffusion.convert_unet,
+    "reference_autoencoder": reference_checkpoints.convert_autoencoder,
+    "reference_generator": reference_checkpoints.convert_generator,
 }
-# By name: the flags that the command needs, and the function of their values that does it and
-# returns what there is to say.
-_COMMANDS = {
-    "sd_vae": (("config", "input", "workdir"), stable_diffusion.convert_vae),
-    "sd_unet": (("config", "input", "workdir"), stable_diffusion.convert_unet),
-}
+_EXPORT = "export"
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) != 1 or argv[0] not in _COMMANDS:
+    if len(argv) != 1 or argv[0] not in (*_IMPORTS, _EXPORT):
         given = f", not {' '.join(argv)!r}" if argv else ""
         raise UserError(
-            f"say what to convert, {' or '.join(_COMMANDS)}{given}: python -m glober_jax.convert "
-            "sd_vae --input=FILE --config=FILE --workdir=DIR (see --help)"
+            f"say what to convert, {', '.join(_IMPORTS)} or {_EXPORT}{given}: python -m "
+            "glober_jax.convert sd_vae --input=FILE --config=FILE --workdir=DIR (see --help)"
         )
     (command,) = argv
-    names, convert = _COMMANDS[command]
+    if command == _EXPORT:
+        _require(command, "workdir", "output")
+        workdir = epath.Path(_WORKDIR.value)
+        experiment = config.parse(load_config(workdir))
+        print(reference_checkpoints.export(experiment, workdir, Path(_OUTPUT.value)))
+        return
+    _require(command, "config", "input", "workdir")
+    experiment: Experiment = config.parse(cli.config_value(_CONFIG))
+    print(_IMPORTS[command](experiment, Path(_INPUT.value), epath.Path(_WORKDIR.value)))
+
+
+def _require(command: str, *names: str) -> None:
     for name in names:
         if not flags.FLAGS[name].value:
             raise UserError(f"{command} needs --{name} (see --help)")
-    print(convert(*(_VALUES[name]() for name in names)))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ texts takes captions of held-out clips, as without --class_label one of classes 
 """
 
 import dataclasses
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -40,9 +39,9 @@ from glober_jax.sampling.decode import SamplingOptions, VideoSampler
 from glober_jax.sampling.generate import FeatureSampler
 from glober_jax.sampling.write import versions, write_samples
 from glober_jax.training.trained import (
-    CONFIG_FILE,
     ExampleTexts,
     load_classes,
+    load_config,
     load_feature_model,
     load_frame_model,
     load_texts,
@@ -77,7 +76,7 @@ def main(argv: Sequence[str]) -> None:
     if not _START.value < _END.value:
         raise UserError(f"--start={_START.value} must be below --end={_END.value}")
     workdir = epath.Path(_WORKDIR.value)
-    experiment = _trained_experiment(workdir)
+    experiment = config.parse(load_config(workdir))
     output = epath.Path(_OUTPUT.value) if _OUTPUT.value else workdir / "samples"
     media.make_folder(output)
     options = _sampling_options(experiment)
@@ -105,16 +104,6 @@ def main(argv: Sequence[str]) -> None:
         save_arrays=_SAVE_ARRAYS.value,
     )
     print(f"{len(videos)} videos of {frames} frames are in {output}", file=sys.stderr)
-
-
-def _trained_experiment(workdir: epath.Path) -> Experiment:
-    file = workdir / CONFIG_FILE
-    if not file.exists():
-        raise UserError(
-            f"{workdir} holds no {CONFIG_FILE}, so nothing was trained there; train with "
-            f"python -m glober_jax.main --config=configs/quickstart.py --workdir={workdir}"
-        )
-    return config.parse(json.loads(file.read_text()))
 
 
 def _sampling_options(experiment: Experiment) -> SamplingOptions:

@@ -116,7 +116,7 @@ def match_networks(
         for path, leaf in _flatten(part.params).items()
     }
     leftovers = tuple(name for part in parts.values() for name in part.naming.leftovers)
-    present = {name for name in tensors if not name.startswith(leftovers)}
+    present = {n for n in tensors if n in targets or not n.startswith(leftovers)}
     found = sorted(present & targets.keys())
 
     def misshapen(name: str) -> str | None:

@@ -4,6 +4,7 @@ The release numbers its blocks in the order in which they run. What we add to th
 networks (`models.compat`) has no published name; it is written under one of ours beside them.
 """
 
+import dataclasses
 import re
 
 from glober_jax.interop import sd_codec, sd_unet
@@ -21,6 +22,18 @@ from glober_jax.models.networks import Networks
 from glober_jax.models.video_encoder import VideoEncoder
 
 _TITLE = "the authors' release"
+# Tables of the noise schedule, text encoders and averages, which every checkpoint holds besides.
+_BESIDES = (
+    "betas",
+    "alphas_cumprod",
+    "sqrt_",
+    "log_one_minus_alphas_cumprod",
+    "posterior_",
+    "logvar",
+    "scale_factor",
+    "cond_stage_model.",
+    "model_ema.",
+)
 _BLOCKS = (*RES_BLOCK, *ATTENTION)
 _WINDOWS = (*RES_BLOCK_WINDOWS, *ATTENTION_WINDOWS)
 
@@ -133,15 +146,31 @@ def global_generator(generator: GlobalGenerator) -> Naming:
 
 def autoencoder_file(networks: Networks) -> dict[str, Naming]:
     """Names in a checkpoint of the release's first stage, by network."""
+    codec = sd_codec.codec_namings(networks.frame_codec)[0]
+    unet = sd_unet.unet_namings(networks.unet)[0]
     return {
-        "frame_codec": sd_codec.codec_namings(networks.frame_codec)[0].under(
-            sd_codec.CHECKPOINT_PREFIX
-        ),
+        "frame_codec": codec.under(sd_codec.CHECKPOINT_PREFIX),
         "video_encoder": video_encoder(networks.video_encoder).under("videocontent_enc."),
         "frame_features": frame_features().under("videocontent_enc."),
-        "global_tokens": global_tokens(),
-        "unet": sd_unet.unet_namings(networks.unet)[0].under(sd_unet.CHECKPOINT_PREFIX),
+        "global_tokens": dataclasses.replace(global_tokens(), leftovers=_BESIDES),
+        "unet": unet.under(sd_unet.CHECKPOINT_PREFIX),
         "discriminator": pair_discriminator(networks.discriminator).under("discriminator."),
+    }
+
+
+def generator_file(networks: Networks) -> dict[str, Naming]:
+    """Names in a checkpoint of the release's second stage, by network.
+
+    It holds the first stage, too (`stable_ae`), of which the context is the generator's condition.
+    """
+    condition = Naming(
+        _TITLE,
+        rewrites=((r"^tokens$", "stable_ae.context_emb"), (r"^table$", "condition.table")),
+        leftovers=("stable_ae.", sd_codec.CHECKPOINT_PREFIX, *_BESIDES),
+    )
+    return {
+        "condition": condition,
+        "generator": global_generator(networks.generator).under(sd_unet.CHECKPOINT_PREFIX),
     }
 
 

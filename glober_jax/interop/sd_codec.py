@@ -9,7 +9,8 @@ from glober_jax.models.frame_codec import FrameCodec
 
 # Where whole Stable Diffusion checkpoints keep the codec.
 CHECKPOINT_PREFIX = "first_stage_model."
-# What the release normalises in; the shapes of a file do not tell.
+# At the release's width it normalises in so many groups; the shapes of a file do not tell.
+CHANNELS = 128
 GROUPS = 32
 
 _SHARED: tuple[Rewrite, ...] = (

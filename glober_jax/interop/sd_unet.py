@@ -20,7 +20,8 @@ from glober_jax.models.video_decoder import UNet
 
 # Where whole Stable Diffusion checkpoints keep the UNet.
 CHECKPOINT_PREFIX = "model.diffusion_model."
-# Of Stable Diffusion 1; the shapes of a file do not tell.
+# Of Stable Diffusion 1, at its width; the shapes of a file do not tell.
+CHANNELS = 320
 GROUPS = 32
 HEADS = 8
 _CONTEXT_WIDTH_OF_2 = 1024

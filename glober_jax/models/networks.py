@@ -56,10 +56,17 @@ class Networks:
         # A network without parameters has no such collection.
         return getattr(self, name).init(key, *self._example_inputs(name)).get("params", {})
 
-    def init_all(self, names: tuple[str, ...], key: jax.Array) -> Params:
-        """Parameters of several networks by name, each with a key of its own."""
-        keys = jax.random.split(key, len(names))
-        return {name: self.init(name, k) for name, k in zip(names, keys, strict=True)}
+    def init_all(
+        self, names: tuple[str, ...], key: jax.Array, given: Params | None = None
+    ) -> Params:
+        """Parameters of several networks by name: those of `given`, others fresh, each with a key
+        of its own.
+        """
+        keys, given = jax.random.split(key, len(names)), given or {}
+        return {
+            name: given[name] if name in given else self.init(name, k)
+            for name, k in zip(names, keys, strict=True)
+        }
 
     def apply(self, params: Params, name: str, *inputs: Any, method: str | None = None) -> Any:
         """Runs network `name` with `params[name]`."""

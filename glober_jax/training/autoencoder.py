@@ -81,9 +81,12 @@ class AutoencoderStage:
     seed: int
     mesh: Mesh
 
-    def create(self, constants: dict[str, Any]) -> TrainState:
-        """`constants` = {"latent_scale": ChannelScale of the codec's latents}."""
-        params = self.networks.init_all(NETWORKS, named_key(self.seed, "autoencoder_init"))
+    def create(self, constants: dict[str, Any], given: Params | None = None) -> TrainState:
+        """The state at step 0, of parameters that are `given` and fresh ones of other networks.
+
+        `constants` = {"latent_scale": ChannelScale of the codec's latents}.
+        """
+        params = self.networks.init_all(NETWORKS, named_key(self.seed, "autoencoder_init"), given)
         return new_state(params, self._optimizer(), AUTOENCODER, constants)
 
     def programs(self) -> tuple[tuple[int, StepFunction], ...]:

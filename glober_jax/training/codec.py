@@ -71,15 +71,10 @@ class CodecStage:
     seed: int
     mesh: Mesh
 
-    def create(self, constants: dict[str, Any]) -> TrainState:
-        params = self.networks.init_all(NETWORKS, named_key(self.seed, "codec_init"))
+    def create(self, constants: dict[str, Any], given: Params | None = None) -> TrainState:
+        """The state at step 0, of parameters that are `given` and fresh ones of other networks."""
+        params = self.networks.init_all(NETWORKS, named_key(self.seed, "codec_init"), given)
         return new_state(params, self._optimizer(), AVERAGED, constants)
-
-    def adopt(self, params: Params) -> TrainState:
-        """The state at the last step, of parameters {"frame_codec"} that were trained elsewhere."""
-        fresh = self.networks.init_all(NETWORKS, named_key(self.seed, "codec_init"))
-        state = new_state(fresh | params, self._optimizer(), AVERAGED, {})
-        return state.replace(step=jnp.asarray(self.options.steps, jnp.int32))
 
     def frozen(self) -> lpips.Params | None:
         """What every step is given besides state and batch; None where LPIPS has no weight.

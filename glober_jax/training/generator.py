@@ -45,9 +45,12 @@ class GeneratorStage:
     seed: int
     mesh: Mesh
 
-    def create(self, constants: dict[str, Any]) -> TrainState:
-        """`constants` = {"feature_scale": ChannelScale of the global features}."""
-        params = self.networks.init_all(NETWORKS, named_key(self.seed, "generator_init"))
+    def create(self, constants: dict[str, Any], given: Params | None = None) -> TrainState:
+        """The state at step 0, of parameters that are `given` and fresh ones of other networks.
+
+        `constants` = {"feature_scale": ChannelScale of the global features}.
+        """
+        params = self.networks.init_all(NETWORKS, named_key(self.seed, "generator_init"), given)
         return new_state(params, self._optimizer(), NETWORKS, constants)
 
     def step(

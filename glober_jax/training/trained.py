@@ -11,6 +11,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from glober_jax import media
+from glober_jax.errors import UserError
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import AUTOENCODER, Networks, Params
 from glober_jax.sampling.decode import FrameModel
@@ -34,6 +35,21 @@ class ExampleTexts(NamedTuple):
 def write_config(workdir: epath.Path, config: dict[str, Any]) -> None:
     """Leaves the config that a workdir is trained with, for `sample` and for people."""
     media.write_file(workdir / CONFIG_FILE, json.dumps(config, indent=2).encode())
+
+
+def load_config(workdir: epath.PathLike) -> dict[str, Any]:
+    """The config that a workdir was trained with, as plain values for `config.parse`.
+
+    Raises:
+      UserError: nothing was trained there.
+    """
+    file = epath.Path(workdir) / CONFIG_FILE
+    if not file.exists():
+        raise UserError(
+            f"{workdir} holds no {CONFIG_FILE}, so nothing was trained there; train with "
+            f"python -m glober_jax.main --config=configs/quickstart.py --workdir={workdir}"
+        )
+    return json.loads(file.read_text())
 
 
 def load_classes(workdir: epath.PathLike) -> tuple[str, ...]:
@@ -94,6 +110,15 @@ def load_feature_model(
     """(generator step, generator and condition)."""
     step, loaded = _load(networks, workdir, generator.NAME, generator.NETWORKS, mesh)
     return step, FeatureModel(loaded["ema"], ChannelScale(*loaded["constants"]["feature_scale"]))
+
+
+def load_network(
+    networks: Networks, workdir: epath.PathLike, stage: str, name: str, mesh: Mesh
+) -> Params:
+    """{name: parameters} of one network as it was trained last, not averaged."""
+    params = jax.eval_shape(lambda: networks.init_all((name,), jax.random.key(0)))
+    _, loaded = load_averaged(workdir, stage, {"params": params}, mesh)
+    return loaded["params"]
 
 
 def _load(
