@@ -54,7 +54,8 @@ def convert_autoencoder(experiment: Experiment, file: Path, workdir: epath.Path)
         something was trained already. Nothing is written then.
     """
     networks = experiment.networks
-    _check_groups(networks)
+    if networks.unet.channels == sd_unet.CHANNELS:
+        _check_groups(networks)
     check_untrained(workdir, codec.NAME, autoencoder.NAME, generator.NAME)
     tensors, scale = _split_scale(
         open_tensors(file), "latent_scale", _LATENT_SCALE, networks.latent_shape[-1]

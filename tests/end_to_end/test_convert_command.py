@@ -105,12 +105,12 @@ def test_training_begins_with_the_autoencoder(
 
     again = commands.run("convert", *convert_flags(commands, workdir, file, "sd_unet"))
     assert again.returncode == 1
-    assert "already holds a autoencoder checkpoint, of step 6" in again.stderr
+    assert "already holds the autoencoder stage, at step 6" in again.stderr
 
     # Another codec under a trained autoencoder would go unnoticed until its videos are seen.
     again = commands.run("convert", *convert_flags(commands, workdir, file))
     assert again.returncode == 1
-    assert "already holds a codec checkpoint, of step 6" in again.stderr
+    assert "already holds the codec stage, at step 6" in again.stderr
 
     other = [*commands.train_flags(workdir), "--stage=autoencoder"]
     refused = commands.run("main", *other)
@@ -183,6 +183,8 @@ def test_files_that_cannot_be_used(
 def test_groups_that_the_file_cannot_tell(commands: Any, tmp_path: Path) -> None:
     """Fails when a config with other groups computes something else from the same weights."""
     flags = convert_flags(commands, tmp_path / "run", tmp_path / "any.safetensors")
-    refused = commands.run("convert", *flags, "--config.model.frame_codec.groups=4")
+    # Of the width that Stable Diffusion's has.
+    codec = ["--config.model.frame_codec.channels=128", "--config.model.frame_codec.groups=4"]
+    refused = commands.run("convert", *flags, *codec)
     assert refused.returncode == 1
     assert "error: config.model.frame_codec.groups is 4" in refused.stderr

@@ -125,4 +125,4 @@ def test_everything_wrong_is_listed_in_one_message() -> None:
     message = str(caught.value)
     assert "10 missing: decoder.mid.attn_1.k.bias, " in message and "and 7 more" in message
     assert "1 unexpected: encoder.stranger.weight" in message
-    assert "1 of another shape: quant_conv.weight [6, 8, 1, 1], not [8, 8]" in message
+    assert "1 of another shape: quant_conv.weight [6, 8, 1, 1], not [8, 8, 1, 1]" in message

@@ -1,0 +1,80 @@
+"""A workdir's networks out under published names, and back into another workdir."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from glober_jax.config import parse
+from glober_jax.parallel.mesh import MeshShape, make_mesh
+from glober_jax.training.autoencoder import DISCRIMINATOR
+from glober_jax.training.trained import load_feature_model, load_frame_model, load_network
+from tests.end_to_end.tiny_config import get_config
+
+BACK = {
+    "reference_autoencoder": "autoencoder.safetensors",
+    "reference_generator": "generator.safetensors",
+}
+
+
+def everything(workdir: Path) -> Any:
+    """Averaged networks of all stages with their scales, and the discriminator."""
+    networks, mesh, workdir = (
+        parse(get_config()).networks,
+        make_mesh(MeshShape()),
+        workdir,
+    )
+    return jax.device_get(
+        (
+            load_frame_model(networks, workdir, mesh)[1],
+            load_feature_model(networks, workdir, mesh)[1],
+            load_network(networks, workdir, "autoencoder", DISCRIMINATOR, mesh),
+        )
+    )
+
+
+def test_out_and_back_changes_nothing(commands: Any, finished: Path, tmp_path: Path) -> None:
+    """Fails when any array, or a scale, comes back as another.
+
+    Broken: taps of a 3-D convolution split in the wrong order; scales left out. Sampling and
+    training go on in the new workdir as in any other.
+    """
+    workdir = tmp_path / "back"
+    out = commands.run("convert", "export", f"--workdir={finished}", f"--output={tmp_path}")
+    assert out.returncode == 0, out.stderr
+    for command, file in BACK.items():
+        flags = [command, *commands.train_flags(workdir), f"--input={tmp_path / file}"]
+        back = commands.run("convert", *flags)
+        assert back.returncode == 0, back.stderr
+    jax.tree.map(np.testing.assert_array_equal, everything(workdir), everything(finished))
+
+    flags = [f"--workdir={workdir}", f"--output={tmp_path / 'samples'}", "--num_videos=2"]
+    sampled = commands.run("sample", *flags)
+    assert sampled.returncode == 0, sampled.stderr
+    steps = [f"--config.{stage}.steps=7" for stage in ("codec", "autoencoder", "generator")]
+    trained = commands.run("main", *commands.train_flags(workdir), *steps, "--stage=autoencoder")
+    assert trained.returncode == 0, trained.stderr
+
+
+def test_the_codec_alone_goes_where_stable_diffusions_does(
+    commands: Any, finished: Path, tmp_path: Path
+) -> None:
+    """Fails when `sd_vae` cannot read what `export` wrote of a codec."""
+    commands.run("convert", "export", f"--workdir={finished}", f"--output={tmp_path}")
+    file, workdir = tmp_path / "codec.safetensors", tmp_path / "back"
+    back = commands.run("convert", "sd_vae", *commands.train_flags(workdir), f"--input={file}")
+    assert back.returncode == 0, back.stderr
+    assert "named as in the published release" in back.stdout
+
+
+def test_flags_that_are_missing(commands: Any, tmp_path: Path) -> None:
+    """Fails when export without a workdir ends in a stack trace."""
+    for flags, says in (
+        ([], "export needs --workdir"),
+        ([f"--workdir={tmp_path}"], "export needs --output"),
+        ([f"--workdir={tmp_path}", f"--output={tmp_path}"], "holds no config.json"),
+    ):
+        refused = commands.run("convert", "export", *flags)
+        assert refused.returncode == 1
+        assert says in refused.stderr and "Traceback" not in refused.stderr
