@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Compares converted networks with the libraries that made them: installs torch and diffusers, which
-# nothing else here needs, into .venv and runs the tests that are skipped without them, on the CPU.
+# Compares converted networks and embedded captions with the libraries that made them: installs
+# torch, diffusers and transformers into .venv and runs the tests that are skipped without them.
 #
 #   launch/test_interop.sh [PYTEST ARGUMENTS]
 set -euo pipefail
@@ -9,4 +9,4 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 prepare_environment requirements.txt requirements-dev.txt requirements-interop.txt
 
 export JAX_PLATFORMS=cpu
-run .venv/bin/python -m pytest tests/interop/test_diffusers.py tests/interop/test_torch_file.py "$@"
+run .venv/bin/python -m pytest tests/interop "$@"
