@@ -7,8 +7,8 @@ x̂ is decoded from a posterior sample, KL is the mean per frame, D a patch disc
 recipe of latent diffusion (arXiv 2112.10752), with one difference. There w is rescaled at every
 step by the ratio of two gradients at the decoder's last layer; here it is a constant after its
 warm-up, which is one backward pass less and no division by a gradient that may vanish. All terms
-are means over pixels or patches, so it does not depend on the frame size; 0.02 made synthetic
-skies look sharper at little cost in PSNR, 0.5 drowned the other terms.
+are means over pixels or patches, so it does not depend on the frame size; on synthetic
+skies 0.02 lowered LPIPS at little cost in PSNR, and 0.5 drowned the other terms.
 
 Both players learn from one forward pass (`joint_gradients`). The LPIPS weights are frozen: they
 are read from an installed package, handed to every step, and no part of the state or of its
@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from glober_jax.errors import UserError
 from glober_jax.evaluation import lpips
 from glober_jax.losses import hinge
 from glober_jax.models.frame_codec import normalise_frames
@@ -82,7 +83,14 @@ class CodecStage:
         Raises:
           UserError: LPIPS has a weight, but its own weights are not installed.
         """
-        return lpips.load(PERCEPTUAL_BACKBONE) if self.options.perceptual_weight > 0 else None
+        if self.options.perceptual_weight == 0:
+            return None
+        try:
+            return lpips.load(PERCEPTUAL_BACKBONE)
+        except UserError as error:
+            raise UserError(
+                f"{error}, or set config.codec.perceptual_weight=0 to train without LPIPS"
+            ) from error
 
     def programs(self) -> tuple[tuple[int, StepFunction], ...]:
         """Without the adversary up to its start, with it from there on."""
