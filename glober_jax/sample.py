@@ -124,11 +124,12 @@ def _conditions(network: ConditionTokens, workdir: epath.Path) -> Conditions:
     if _PROMPT.value and network.kind != "text":
         raise UserError("--prompt: this generator was trained without texts")
     if network.kind == "class":
-        classes = load_classes(workdir)
+        # Weights that were converted come without names.
+        classes = load_classes(workdir) or tuple(map(str, range(network.num_classes)))
         labels = range(len(classes)) if _CLASS.value is None else [_label(_CLASS.value, classes)]
         return class_conditions(_NUM_VIDEOS.value, labels, classes)
     if network.kind == "text":
-        captions, texts = _texts(load_texts(workdir))
+        captions, texts = _texts(network, load_texts(workdir))
         return text_conditions(_NUM_VIDEOS.value, captions, texts)
     return no_conditions(_NUM_VIDEOS.value)
 
@@ -141,16 +142,26 @@ def _label(wanted: str, classes: tuple[str, ...]) -> int:
     raise UserError(f"--class_label={wanted}: choose one of {', '.join(classes)}")
 
 
-def _texts(examples: ExampleTexts) -> tuple[Sequence[str], np.ndarray]:
-    """Captions and their embeddings, those of --prompt or of the held-out clips."""
+def _texts(
+    network: ConditionTokens, examples: ExampleTexts | None
+) -> tuple[Sequence[str], np.ndarray]:
+    """Captions and their embeddings, those of --prompt or of the held-out clips.
+
+    Weights that were converted come without examples, and do not tell what embedded their texts.
+    """
     if not _PROMPT.value:
+        if examples is None:
+            raise UserError(
+                "this generator came without example captions; give --prompt and --clip"
+            )
         return examples.captions, examples.texts
     if _CLIP.value is None:
         raise UserError(
             "--prompt needs --clip=DIR, the CLIP checkpoint that the data set was prepared with"
         )
     encoder = ClipTextEncoder(Path(_CLIP.value))
-    if encoder.digest != examples.encoder:
+    known = examples is None or encoder.digest == examples.encoder
+    if not known or (encoder.length, encoder.width) != (network.length, network.width):
         raise UserError(
             f"--clip={_CLIP.value} is not the CLIP checkpoint that the data set was prepared with: "
             "this generator does not know its embeddings"

@@ -65,10 +65,12 @@ def write_texts(workdir: epath.Path, examples: ExampleTexts) -> None:
     media.write_file(workdir / TEXTS_FILE, buffer.getvalue())
 
 
-def load_texts(workdir: epath.PathLike) -> ExampleTexts:
-    """What `write_texts` left in a workdir that was trained on texts."""
-    data = (epath.Path(workdir) / TEXTS_FILE).read_bytes()
-    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+def load_texts(workdir: epath.PathLike) -> ExampleTexts | None:
+    """What `write_texts` left in a workdir that was trained on texts; None where it was not."""
+    file = epath.Path(workdir) / TEXTS_FILE
+    if not file.exists():
+        return None
+    with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as stored:
         captions = tuple(stored["captions"].tolist())
         return ExampleTexts(captions, stored["texts"], str(stored["encoder"]))
 
