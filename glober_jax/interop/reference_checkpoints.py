@@ -40,7 +40,6 @@ from glober_jax.training.trained import (
     load_network,
 )
 
-_LATENT_SCALE = 0.18215
 _GROUPS = 32
 # What our networks have and the published ones do not.
 _OURS = "videocontent_enc.shortcut.weight"
@@ -58,7 +57,7 @@ def convert_autoencoder(experiment: Experiment, file: Path, workdir: epath.Path)
         _check_groups(networks)
     check_untrained(workdir, codec.NAME, autoencoder.NAME, generator.NAME)
     tensors, scale = _split_scale(
-        open_tensors(file), "latent_scale", _LATENT_SCALE, networks.latent_shape[-1]
+        open_tensors(file), "latent_scale", sd_codec.LATENT_SCALE, networks.latent_shape[-1]
     )
     namings = reference.autoencoder_file(networks)
     prefix = namings["discriminator"].prefix

@@ -9,6 +9,8 @@ from glober_jax.models.frame_codec import FrameCodec
 
 # Where whole Stable Diffusion checkpoints keep the codec.
 CHECKPOINT_PREFIX = "first_stage_model."
+# What the release multiplies latents by.
+LATENT_SCALE = 0.18215
 # At the release's width it normalises in so many groups; the shapes of a file do not tell.
 CHANNELS = 128
 GROUPS = 32

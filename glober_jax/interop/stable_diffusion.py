@@ -81,10 +81,17 @@ def convert_unet(experiment: Experiment, file: Path, workdir: epath.Path) -> str
     target = write_initial(workdir, "unet", arrays)
     write_config(workdir, experiment.source)
     fresh = sorted(n for n in autoencoder.NETWORKS if not initial_file(workdir, n).exists())
+    scale = ""
+    if experiment.autoencoder.latent_scale != sd_codec.LATENT_SCALE:
+        scale = (
+            "\nStable Diffusion's UNet knows latents that were multiplied by "
+            f"{sd_codec.LATENT_SCALE}: train with "
+            f"--config.autoencoder.latent_scale={sd_codec.LATENT_SCALE}"
+        )
     return (
         f"{described('unet', arrays, naming)}\n"
         f"written to {target}, with which the autoencoder stage begins; left at initial values: "
-        f"{', '.join(fresh)}; train with {TRAIN}"
+        f"{', '.join(fresh)}; train with {TRAIN}{scale}"
     )
 
 
