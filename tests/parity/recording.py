@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from glober_jax.interop.network import Part, import_networks
+from glober_jax.interop.network import Part, export_networks, import_networks
 from glober_jax.models.networks import Params
 
 # Relative L2 error of a network in float32, and of plain arithmetic.
@@ -56,8 +56,17 @@ def converted(
     parts: Mapping[str, Part],
     weights: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Params]:
-    """The recorded weights, all of them (or `weights`), as parameters of these networks."""
-    return import_networks(recording.weights if weights is None else weights, parts)
+    """The recorded weights, all of them (or `weights`), as parameters of these networks.
+
+    Exported again they must be the recorded ones, in the same shapes.
+    """
+    tensors = recording.weights if weights is None else weights
+    params = import_networks(tensors, parts)
+    exported = export_networks([Part(params[name], part.naming) for name, part in parts.items()])
+    for name, array in exported:
+        np.testing.assert_array_equal(array, tensors[name], err_msg=name)
+        assert array.shape == tensors[name].shape, name
+    return params
 
 
 def shapes_of(module: Any, *inputs: Any, method: str | None = None) -> Params:

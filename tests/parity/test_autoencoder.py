@@ -22,6 +22,7 @@ from glober_jax.models.frame_codec import FrameCodec
 from glober_jax.models.generator import GlobalGenerator
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import AUTOENCODER, Networks, Params
+from glober_jax.models.patch_discriminator import PatchDiscriminator
 from glober_jax.models.video_decoder import GlobalTokens
 from glober_jax.sampling.decode import FrameModel, frame_predictor
 from glober_jax.training.autoencoder import (
@@ -52,6 +53,7 @@ def autoencoder_of(recording: Recording) -> Autoencoder:
     slots = recording["in/full_index"].shape[1]
     networks = Networks(
         frame_codec=FrameCodec(latent_channels=unet.latent_channels),
+        patch_discriminator=PatchDiscriminator(),
         video_encoder=encoder,
         frame_features=published.frame_features(arguments["venc"], unet.feature_widths, slots),
         global_tokens=GlobalTokens(width=arguments["unet"]["context_dim"]),
