@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from glober_jax.experiment import Experiment
-from glober_jax.models.networks import AUTOENCODER, Networks, Params
+from glober_jax.models.networks import AUTOENCODER, Params
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training import autoencoder
 from glober_jax.training.adversarial import AdversarialOptions, joint_gradients
@@ -177,7 +177,6 @@ def test_discriminator_rests_until_the_adversary_starts(
     One number stands for every network, and every gradient is one.
     """
     ones = {name: {"w": jnp.ones(())} for name in NETWORKS}
-    monkeypatch.setattr(Networks, "init_all", lambda self, names, key: ones)
     monkeypatch.setattr(autoencoder, "joint_gradients", lambda *arguments: (ones, {}))
     adversarial = dataclasses.replace(experiment.autoencoder.adversarial, start_step=2)
     options = dataclasses.replace(experiment.autoencoder, adversarial=adversarial)
@@ -185,7 +184,7 @@ def test_discriminator_rests_until_the_adversary_starts(
     (first, _), (second, program) = stage.programs()
     assert (first, second) == (0, 2)
 
-    states = [stage.create({"latent_scale": tiny_latent_scale(experiment)})]
+    states = [stage.create({"latent_scale": tiny_latent_scale(experiment)}, given=ones)]
     for _ in range(4):
         states.append(program(states[-1], {}, {})[0])
 

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from glober_jax.experiment import Experiment
-from glober_jax.models.networks import Networks, Params
+from glober_jax.models.networks import Params
 from glober_jax.training import codec
 from glober_jax.training.adversarial import joint_gradients
 from glober_jax.training.codec import (
@@ -104,7 +104,6 @@ def test_discriminator_rests_until_the_adversary_starts(
     part of it.
     """
     ones = {name: {"w": jnp.ones(())} for name in NETWORKS}
-    monkeypatch.setattr(Networks, "init_all", lambda self, names, key: ones)
     monkeypatch.setattr(codec, "joint_gradients", lambda *arguments: (ones, {}))
     adversarial = dataclasses.replace(
         experiment.codec.adversarial, weight=weight, start_step=2 if weight else 0
@@ -116,7 +115,7 @@ def test_discriminator_rests_until_the_adversary_starts(
 
     size = experiment.networks.frame_size
     batch = {"target_frames": jnp.zeros((1, 1, size, size, 3), jnp.uint8)}
-    states = [stage.create({})]
+    states = [stage.create({}, given=ones)]
     for _ in range(5):
         states.append(programs[-1][1](states[-1], None, batch)[0])
     weights = [float(state.params[DISCRIMINATOR]["w"]) for state in states]
