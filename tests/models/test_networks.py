@@ -20,20 +20,17 @@ PUBLISHED = {
     "unet": 859_520_964,
     "global_tokens": 5_912_064 + 49_152,
     "discriminator": 8_312_641,
-    # The 70x70 PatchGAN: 4x4 convolutions 3-64-128-256-512-1, norms, biases at both ends.
-    "patch_discriminator": 2_765_633,
+    # The 70x70 PatchGAN: 4x4 convolutions 3-64-128-256-512-1, norms, biases at both ends; and
+    # biases before the norms, which that one has not.
+    "patch_discriminator": 2_765_633 + 128 + 256 + 512,
     "frame_codec": 34_163_664 + 49_490_199,
     # The fixed positions are no parameters here.
     "generator": 674_843_920 - 294_912,
     "condition": 64 * 768,
 }
 # What ours has on top: the shortcut from key latents (8 frames of 2 x 2 x 4 to 16 channels), and
-# the time courses (32 waves to 320 + 320 + 640 + 1280 channels); biases before the norms.
-OURS = {
-    "video_encoder": (8 * 2 * 2 * 4 + 1) * 16,
-    "frame_features": (32 + 1) * 2560,
-    "patch_discriminator": 128 + 256 + 512,
-}
+# the time courses (32 waves to 320 + 320 + 640 + 1280 channels).
+OURS = {"video_encoder": (8 * 2 * 2 * 4 + 1) * 16, "frame_features": (32 + 1) * 2560}
 CONFIGS = [
     ("quickstart", ""),
     ("skytimelapse", "runlocal"),
