@@ -9,4 +9,4 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 prepare_environment requirements.txt requirements-dev.txt requirements-interop.txt
 
 export JAX_PLATFORMS=cpu
-run .venv/bin/python -m pytest tests/interop "$@"
+run .venv/bin/python -m pytest tests/interop/test_{clip_text,diffusers,torch_file}.py "$@"
