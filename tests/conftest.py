@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         default=str(_RECORDED if _RECORDED.is_dir() else FIXTURES),
         help="arrays recorded from the published release, for tests/parity; by default "
-        "../shared/fixtures, or the part of them in tests/fixtures where that is not there",
+        "../shared/fixtures where that is there, else tests/fixtures",
     )
 
 
