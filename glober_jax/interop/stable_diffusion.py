@@ -81,18 +81,24 @@ def convert_unet(experiment: Experiment, file: Path, workdir: epath.Path) -> str
     target = write_initial(workdir, "unet", arrays)
     write_config(workdir, experiment.source)
     fresh = sorted(n for n in autoencoder.NETWORKS if not initial_file(workdir, n).exists())
-    scale = ""
-    if experiment.autoencoder.latent_scale != sd_codec.LATENT_SCALE:
-        scale = (
-            "\nStable Diffusion's UNet knows latents that were multiplied by "
-            f"{sd_codec.LATENT_SCALE}: train with "
-            f"--config.autoencoder.latent_scale={sd_codec.LATENT_SCALE}"
-        )
     return (
         f"{described('unet', arrays, naming)}\n"
         f"written to {target}, with which the autoencoder stage begins; left at initial values: "
-        f"{', '.join(fresh)}; train with {TRAIN}{scale}"
+        f"{', '.join(fresh)}; train with {TRAIN}{_settings_it_knows(experiment)}"
     )
+
+
+def _settings_it_knows(experiment: Experiment) -> str:
+    """What to train with, where the config differs from what Stable Diffusion's UNet has learned."""
+    settings = {
+        "config.autoencoder.latent_scale": (
+            experiment.autoencoder.latent_scale,
+            sd_codec.LATENT_SCALE,
+        ),
+        "config.diffusion.prediction": (experiment.diffusion.prediction, "eps"),
+    }
+    flags = [f"--{key}={theirs}" for key, (ours, theirs) in settings.items() if ours != theirs]
+    return f"\nthis UNet has learned with {' '.join(flags)}" if flags else ""
 
 
 def _check_fixed(name: str, network: object, **fixed: int) -> None:
