@@ -89,7 +89,7 @@ def convert_unet(experiment: Experiment, file: Path, workdir: epath.Path) -> str
 
 
 def _settings_it_knows(experiment: Experiment) -> str:
-    """What to train with, where the config differs from what Stable Diffusion's UNet has learned."""
+    """What to train with, where the config differs from how Stable Diffusion has trained it."""
     settings = {
         "config.autoencoder.latent_scale": (
             experiment.autoencoder.latent_scale,
