@@ -46,31 +46,43 @@ _OURS = "videocontent_enc.shortcut.weight"
 
 
 def convert_autoencoder(experiment: Experiment, file: Path, workdir: epath.Path) -> str:
-    """Writes codec and autoencoder of `file` to `workdir` as finished stages; returns what it was.
+    """Writes the autoencoder of `file`, and its codec, to `workdir` as finished stages.
+
+    A file without a codec goes beside one that is there already, one without a discriminator leaves
+    that at its initial values. Returns what was written.
 
     Raises:
-      UserError: a file that cannot be read or does not fit the config, or a workdir in which
-        something was trained already. Nothing is written then.
+      UserError: a file that cannot be read or does not fit the config, or a workdir in which these
+        stages have begun. Nothing is written then.
     """
     networks = experiment.networks
     if networks.unet.channels == sd_unet.CHANNELS:
         _check_groups(networks)
-    check_untrained(workdir, codec.NAME, autoencoder.NAME, generator.NAME)
+    check_untrained(workdir, autoencoder.NAME, generator.NAME)
     tensors, scale = _split_scale(
         open_tensors(file), "latent_scale", sd_codec.LATENT_SCALE, networks.latent_shape[-1]
     )
     namings = reference.autoencoder_file(networks)
-    prefix = namings["discriminator"].prefix
-    if not any(name.startswith(prefix) for name in tensors):
-        # A run without the adversarial stage has none.
-        del namings["discriminator"]
+    for name in ("frame_codec", autoencoder.DISCRIMINATOR):
+        if not any(tensor.startswith(namings[name].prefix) for tensor in tensors):
+            del namings[name]
+    if "frame_codec" in namings:
+        check_untrained(workdir, codec.NAME)
+    elif newest_step(workdir, codec.NAME) is None:
+        raise UserError(
+            f"{file} holds no frame codec, and neither does {workdir}; convert Stable Diffusion's "
+            "first (sd_vae)"
+        )
+    else:
+        check_architecture(experiment, workdir, codec.NAME)
     arrays = _match(networks, namings, tensors, file)
     params = {name: read(found) for name, found in arrays.items()}
-    codec_params = {"frame_codec": params.pop("frame_codec")}
-    written = [
-        write_finished(experiment, workdir, codec.NAME, codec_params, {}),
-        write_finished(experiment, workdir, autoencoder.NAME, params, {"latent_scale": scale}),
-    ]
+    written = []
+    if "frame_codec" in params:
+        codec_params = {"frame_codec": params.pop("frame_codec")}
+        written.append(write_finished(experiment, workdir, codec.NAME, codec_params, {}))
+    constants = {"latent_scale": scale}
+    written.append(write_finished(experiment, workdir, autoencoder.NAME, params, constants))
     fresh = ", ".join(name for name in autoencoder.NETWORKS if name not in namings)
     return "\n".join(
         [

@@ -12,6 +12,7 @@ from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.interop import reference
 from glober_jax.interop.reference_checkpoints import convert_autoencoder, convert_generator
+from glober_jax.interop.stable_diffusion import convert_vae
 from glober_jax.models.networks import Networks
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from glober_jax.training.trained import load_feature_model, load_frame_model
@@ -95,6 +96,30 @@ def test_both_stages_come_in(
     )
     with pytest.raises(UserError, match="already holds the generator stage"):
         convert_generator(experiment, files[1], workdir)
+
+
+def test_a_file_without_a_codec_goes_beside_one(
+    experiment: Experiment, autoencoder: Tensors, tmp_path: Path
+) -> None:
+    """Fails when a checkpoint saved without its frozen codec is of no use (broken: no second way).
+
+    Nothing may be written as long as there is no codec at all.
+    """
+    codec = "first_stage_model."
+    workdir = epath.Path(tmp_path / "run")
+    file, vae = tmp_path / "ae.safetensors", tmp_path / "vae.safetensors"
+    save_file({n: t for n, t in autoencoder.items() if not n.startswith(codec)}, file)
+    save_file({n: t for n, t in autoencoder.items() if n.startswith(codec)}, vae)
+    with pytest.raises(UserError, match="holds no frame codec, and neither does"):
+        convert_autoencoder(experiment, file, workdir)
+    assert not workdir.exists()
+    convert_vae(experiment, vae, workdir)
+    convert_autoencoder(experiment, file, workdir)
+    _, model = load_frame_model(experiment.networks, workdir, make_mesh(MeshShape()))
+    np.testing.assert_array_equal(
+        model.params["frame_codec"]["from_latents"]["dense"]["bias"],
+        np.float32(autoencoder[f"{codec}post_quant_conv.bias"]),
+    )
 
 
 def test_what_theirs_lacks_is_said(autoencoder: Tensors, tmp_path: Path) -> None:
