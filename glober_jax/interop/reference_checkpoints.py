@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from glober_jax.errors import UserError
@@ -199,9 +200,10 @@ def _split_scale(
 ) -> tuple[dict[str, StoredTensor], ChannelScale]:
     """The tensors without those of the scale, and the scale: the published one where none is."""
     parts = [f"{name}.{field}" for field in ChannelScale._fields]
+    # One alone, or of another size, is left among the tensors and told as unexpected.
+    if any(part not in tensors or tensors[part].shape != (channels,) for part in parts):
+        return dict(tensors), ChannelScale.constant(published, channels)
     rest = {key: tensor for key, tensor in tensors.items() if key not in parts}
-    if len(rest) == len(tensors):
-        return rest, ChannelScale.constant(published, channels)
     return rest, ChannelScale(*(np.asarray(tensors[part]) for part in parts))
 
 
@@ -221,8 +223,6 @@ def _write(file: Path, parts: list[Part], extra: Mapping[str, Any]) -> str:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, file, metadata={"format": "pt"})
-    except OSError as error:
-        raise UserError(
-            f"cannot write {file}: {error.strerror or error}; choose another --output"
-        ) from error
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot write {file}: {error}; choose another --output") from error
     return f"{file}: {len(tensors)} tensors"

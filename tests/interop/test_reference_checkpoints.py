@@ -122,6 +122,14 @@ def test_a_file_without_a_codec_goes_beside_one(
     )
 
 
+def test_half_a_scale_is_said(experiment: Experiment, autoencoder: Tensors, tmp_path: Path) -> None:
+    """Fails when a scale that is not whole is used, or ends in a stack trace (broken: both)."""
+    file = tmp_path / "ae.safetensors"
+    save_file(autoencoder | {"latent_scale.mean": np.zeros(4, np.float32)}, file)
+    with pytest.raises(UserError, match=r"1 unexpected: latent_scale\.mean"):
+        convert_autoencoder(experiment, file, epath.Path(tmp_path / "run"))
+
+
 def test_what_theirs_lacks_is_said(autoencoder: Tensors, tmp_path: Path) -> None:
     """Fails when a person has to guess why names are missing (broken: no advice)."""
     file = tmp_path / "ae.safetensors"
