@@ -27,7 +27,7 @@ from pathlib import Path
 from absl import flags
 
 from glober_jax import cli
-from glober_jax.data.datasets.output_folder import (
+from glober_jax.data.building.output_folder import (
     MANIFEST,
     Preparation,
     is_prepared,

@@ -21,9 +21,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from google.protobuf.message import DecodeError
 
-from glober_jax.data.datasets.output_folder import dataset_folders, local_folder
-from glober_jax.data.datasets.schema import CLASS_NAMES, FEATURES, TEXT, TextInfo
+from glober_jax.data.building.output_folder import dataset_folders, local_folder
 from glober_jax.data.frames import decode_jpeg
+from glober_jax.data.schema import CLASS_NAMES, FEATURES, TEXT, TextInfo
 from glober_jax.errors import UserError
 
 

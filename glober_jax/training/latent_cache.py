@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from glober_jax.data.datasets.schema import TextInfo
+from glober_jax.data.schema import TextInfo
 from glober_jax.data.source import VideoSource
 from glober_jax.progress import Progress
 

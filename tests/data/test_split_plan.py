@@ -2,7 +2,7 @@
 
 import pytest
 
-from glober_jax.data.datasets.split_plan import SplitPlan, Stretch, plan_splits
+from glober_jax.data.building.split_plan import SplitPlan, Stretch, plan_splits
 from glober_jax.errors import UserError
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glober_jax.data.datasets.media_decode import resample
-from glober_jax.data.datasets.media_tree import find_media
 from glober_jax.data.datasets.video_folder import VideoFolderOptions
+from glober_jax.data.media.decode import resample
+from glober_jax.data.media.tree import find_media
 from glober_jax.data.source import StoredVideo, open_videos
 from glober_jax.errors import UserError
 from glober_jax.prepare import prepare_video_folder

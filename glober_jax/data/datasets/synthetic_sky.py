@@ -10,10 +10,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from glober_jax.data.datasets.schema import VideoDatasetBuilder, VideoRecord, write_records
 from glober_jax.data.datasets.sky_render import render_video
 from glober_jax.data.datasets.sky_scene import CLASS_NAMES
 from glober_jax.data.frames import encode_jpeg
+from glober_jax.data.schema import VideoDatasetBuilder, VideoRecord, write_records
 from glober_jax.errors import UserError
 
 # A multiple of the number of classes, so that test labels take turns from the first class on too.

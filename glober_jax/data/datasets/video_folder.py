@@ -12,22 +12,22 @@ from pathlib import Path
 
 import numpy as np
 
-from glober_jax.data.datasets.captions import (
+from glober_jax.data.building.split_plan import SplitPlan, Stretch, plan_splits
+from glober_jax.data.frames import encode_jpeg, fit_square
+from glober_jax.data.media.captions import (
     TextEncoder,
     caption_beside,
     captions_digest,
     read_captions,
 )
-from glober_jax.data.datasets.media_decode import UndecodableError, decode_media
-from glober_jax.data.datasets.media_tree import MediaItem, Rejection, find_media, natural_key
-from glober_jax.data.datasets.schema import (
+from glober_jax.data.media.decode import UndecodableError, decode_media
+from glober_jax.data.media.tree import MediaItem, Rejection, find_media, natural_key
+from glober_jax.data.schema import (
     TextInfo,
     VideoDatasetBuilder,
     VideoRecord,
     write_records,
 )
-from glober_jax.data.datasets.split_plan import SplitPlan, Stretch, plan_splits
-from glober_jax.data.frames import encode_jpeg, fit_square
 from glober_jax.errors import UserError
 
 

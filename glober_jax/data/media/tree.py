@@ -60,6 +60,21 @@ class Rejection:
     reason: str
 
 
+@dataclass(frozen=True)
+class Listing:
+    """What a dataset's folder holds, before anything is decoded.
+
+    Attributes:
+      items: what to decode, in the order of the records.
+      rejections: what is left out by its place or name.
+      class_names: the classes that labels index; None for those of the usable items, sorted.
+    """
+
+    items: tuple[MediaItem, ...]
+    rejections: tuple[Rejection, ...] = ()
+    class_names: tuple[str, ...] | None = ()
+
+
 def find_media(root: Path) -> tuple[list[MediaItem], list[Rejection]]:
     """Lists the media below `root` in natural order, and the folders that could not be read.
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from glober_jax.data.datasets.media_tree import MediaItem
+from glober_jax.data.media.tree import MediaItem
 from glober_jax.errors import UserError
 
 

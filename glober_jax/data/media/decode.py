@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 from PIL import Image, ImageOps
 
-from glober_jax.data.datasets.media_tree import MediaItem
+from glober_jax.data.media.tree import MediaItem
 
 # A longer pause between two frames counts as this many seconds, so that one broken timestamp
 # cannot fill a disk with copies of a still.

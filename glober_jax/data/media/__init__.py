@@ -1,0 +1,1 @@
+"""Videos as people have them on disk: found, decoded, captioned."""

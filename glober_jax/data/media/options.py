@@ -1,0 +1,54 @@
+"""How videos on disk become the frames of a dataset: what every dataset of files can be asked."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from glober_jax.errors import UserError
+
+Fit = Literal["crop", "letterbox"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaOptions:
+    """Each field is the flag of the same name.
+
+    Attributes:
+      input: the folder that holds the videos.
+      size: side of the square frames, in pixels.
+      fit: "crop" scales the short side to `size` and keeps the centre, "letterbox" scales the long
+        side and fills up with black.
+      fps: frame rate to come down to; None keeps every frame.
+      quality: of the stored JPEG frames, 1 to 100.
+      min_frames: shorter videos are rejected.
+      max_frames: longer videos are cut into records of at most this length. A reader fetches whole
+        records, so long ones cost time.
+      test_fraction: part to hold out where neither folders nor lists name a test split.
+    """
+
+    input: str
+    size: int = 64
+    fit: Fit = "crop"
+    fps: float | None = None
+    quality: int = 95
+    min_frames: int = 16
+    max_frames: int = 64
+    test_fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise UserError(f"--size must be at least 1, not {self.size}")
+        if self.fit not in get_args(Fit):
+            raise UserError(f"--fit must be one of {', '.join(get_args(Fit))}, not {self.fit}")
+        if self.fps is not None and self.fps <= 0:
+            raise UserError(f"--fps must be positive, not {self.fps:g}")
+        if not 1 <= self.quality <= 100:
+            raise UserError(f"--quality must be in 1..100, not {self.quality}")
+        if self.min_frames < 1:
+            raise UserError(f"--min_frames must be at least 1, not {self.min_frames}")
+        if self.max_frames < 2 * self.min_frames:
+            raise UserError(
+                f"--max_frames={self.max_frames} must be at least twice --min_frames="
+                f"{self.min_frames}, or cutting a long video would leave pieces that are too short"
+            )
+        if not 0 < self.test_fraction <= 0.5:
+            raise UserError(f"--test_fraction must be in (0, 0.5], not {self.test_fraction:g}")
