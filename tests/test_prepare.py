@@ -11,11 +11,11 @@ import pytest
 
 from glober_jax import prepare
 from glober_jax.data.datasets import synthetic_sky
+from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.data.datasets.video_folder import VideoFolderOptions
 from glober_jax.data.source import open_videos
 from glober_jax.errors import UserError
-from glober_jax.prepare import prepare_synthetic_sky, prepare_video_folder
 
 TINY = SyntheticSkyOptions(num_videos=2, num_test_videos=1, num_frames=2, size=8)
 
@@ -28,6 +28,11 @@ def _files(folder: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
+def _visible(folder: Path) -> dict[str, tuple[int, bytes]]:
+    files = _files(folder)
+    return {name: files[name] for name in files if not name.startswith(".prepare-")}
+
+
 def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "glober_jax.prepare", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -38,9 +43,9 @@ def test_command_line_makes_a_readable_dataset_once(tmp_path: Path) -> None:
                  "--num_frames=2", "--size=8")  # fmt: skip
     first = _run(*arguments)
     assert first.returncode == 0, first.stderr
-    assert "train: 2 videos, 4 frames" in first.stdout
+    assert "train: 2 videos, 2 records, 4 frames" in first.stdout
     before = _files(tmp_path)
-    assert prepare_synthetic_sky(TINY, tmp_path) is False
+    assert make_dataset(TINY, tmp_path) is None
     assert _files(tmp_path) == before
     assert len(open_videos(tmp_path, "train")) == 2
 
@@ -59,51 +64,43 @@ def test_unknown_and_missing_sub_commands_name_the_choices() -> None:
 
 
 def test_other_arguments_need_overwrite(tmp_path: Path) -> None:
-    prepare_synthetic_sky(TINY, tmp_path)
+    make_dataset(TINY, tmp_path)
     other = replace(TINY, seed=7)
     before = _files(tmp_path)
     with pytest.raises(UserError, match=r"--seed was 0, now 7.*--overwrite"):
-        prepare_synthetic_sky(other, tmp_path)
+        make_dataset(other, tmp_path)
     assert _files(tmp_path) == before
-    assert prepare_synthetic_sky(other, tmp_path, overwrite=True)
+    assert make_dataset(other, tmp_path, overwrite=True)
     assert open_videos(tmp_path, "test")[0].video_id == "sky_7_1000000"
-    assert json.loads((tmp_path / "prepare.json").read_text())["arguments"]["seed"] == 7
-
-
-def test_preparing_again_gives_the_same_records(tmp_path: Path) -> None:
-    # Fails if anything but the arguments (time, order of a set) gets into the shards.
-    contents = []
-    for name in ("a", "b"):
-        prepare_synthetic_sky(TINY, tmp_path / name)
-        contents.append({path: data for path, (_, data) in _files(tmp_path / name).items()})
-    assert contents[0] == contents[1]
+    assert json.loads((tmp_path / "data_card.json").read_text())["arguments"]["seed"] == 7
 
 
 def test_interruption_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepare_synthetic_sky(TINY, tmp_path)
-    before = _files(tmp_path)
+    make_dataset(TINY, tmp_path)
+    before = _visible(tmp_path)
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(synthetic_sky, "render_video", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        prepare_synthetic_sky(replace(TINY, seed=1), tmp_path, overwrite=True)
-    assert _files(tmp_path) == before
+        make_dataset(replace(TINY, seed=1), tmp_path, overwrite=True)
+    assert _visible(tmp_path) == before
     with pytest.raises(KeyboardInterrupt):
-        prepare_synthetic_sky(TINY, tmp_path / "new")
+        make_dataset(TINY, tmp_path / "new")
     with pytest.raises(UserError, match="no prepared dataset"):
         open_videos(tmp_path / "new", "train")
 
 
-def test_killed_run_is_cleared_away_by_the_next(tmp_path: Path) -> None:
+def test_leftovers_of_other_runs_are_cleared_away(tmp_path: Path) -> None:
     leftover = tmp_path / ".prepare-dead" / "synthetic_sky" / "1.0.0"
     leftover.mkdir(parents=True)
     (leftover / "dataset_info.json").write_text("{}")
-    prepare_synthetic_sky(TINY, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["prepare.json", "synthetic_sky"]
+    make_dataset(TINY, tmp_path)
+    found = sorted(path.name for path in tmp_path.iterdir())
+    assert found == ["data_card.json", "data_card.md", "synthetic_sky"]
 
 
 def test_foreign_datasets_are_never_replaced(tmp_path: Path) -> None:
@@ -111,7 +108,7 @@ def test_foreign_datasets_are_never_replaced(tmp_path: Path) -> None:
     info.parent.mkdir(parents=True)
     info.write_text("{}")
     with pytest.raises(UserError, match="already holds the dataset mnist"):
-        prepare_synthetic_sky(TINY, tmp_path, overwrite=True)
+        make_dataset(TINY, tmp_path, overwrite=True)
     assert info.exists()
 
 
@@ -122,27 +119,27 @@ def test_own_files_of_the_same_name_are_never_replaced(tmp_path: Path) -> None:
     precious.touch()
     for overwrite in (False, True):
         with pytest.raises(UserError, match="is in the way and is no dataset"):
-            prepare_synthetic_sky(TINY, tmp_path, overwrite=overwrite)
+            make_dataset(TINY, tmp_path, overwrite=overwrite)
     assert precious.exists()
 
 
 def test_places_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write to --output"):
-        prepare_synthetic_sky(TINY, tmp_path / "file" / "below")
+        make_dataset(TINY, tmp_path / "file" / "below")
     with pytest.raises(UserError, match="is not a folder"):
-        prepare_video_folder(VideoFolderOptions(str(tmp_path / "none")), tmp_path / "out")
+        make_dataset(VideoFolderOptions(input=str(tmp_path / "none")), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     (tmp_path / "videos").mkdir()
     with pytest.raises(UserError, match="holds no videos"):
-        prepare_video_folder(VideoFolderOptions(str(tmp_path / "videos")), tmp_path / "out")
+        make_dataset(VideoFolderOptions(input=str(tmp_path / "videos")), tmp_path / "out")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_read_only_output(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match="cannot write to --output"):
-        prepare_synthetic_sky(TINY, tmp_path)
+        make_dataset(TINY, tmp_path)
     tmp_path.chmod(0o700)
 
 

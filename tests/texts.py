@@ -8,11 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from glober_jax.data.datasets.video_folder import (
-    VideoFolderOptions,
-    list_inputs,
-    write_video_folder,
-)
+from glober_jax.data.datasets.make import make_dataset
+from glober_jax.data.datasets.video_folder import VideoFolderOptions
 
 CLIP_LENGTH, CLIP_WIDTH = 7, 8
 CAPTIONS = {"calm": "a calm, blue sea", "rain": "rain on a roof", "snow": "snow, slowly"}
@@ -49,12 +46,10 @@ def write_captioned(folder: Path, captions: Mapping[str, str] = CAPTIONS) -> Pat
     rows = [f'{name}/clip,ignored,"{caption}"' for name, caption in captions.items()]
     (folder / "captions.csv").write_text("\n".join(["path,id,caption", *rows]))
     options = VideoFolderOptions(
-        str(videos), size=16, min_frames=8, max_frames=16, class_folders=True,
+        input=str(videos), size=16, min_frames=8, max_frames=16, class_folders=True,
         captions=str(folder / "captions.csv"), clip="stands for the encoder",
     )  # fmt: skip
-    items, rejections = list_inputs(options)
-    output.mkdir()
-    write_video_folder(options, items, rejections, output, lambda count: None, RandomEncoder())
+    make_dataset(options, output, load_encoder=lambda folder: RandomEncoder())
     return output
 
 

@@ -9,11 +9,9 @@ a token's embedding.
 """
 
 import bisect
-import hashlib
 import itertools
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +21,7 @@ from google.protobuf.message import DecodeError
 
 from glober_jax.data.building.output_folder import dataset_folders, local_folder
 from glober_jax.data.frames import decode_jpeg
-from glober_jax.data.schema import CLASS_NAMES, FEATURES, TEXT, TextInfo
+from glober_jax.data.schema import CLASS_NAMES, FEATURES, FINGERPRINT, TEXT, TextInfo
 from glober_jax.errors import UserError
 
 
@@ -122,7 +120,7 @@ class StoredVideos:
         metadata = info.metadata or {}
         self.class_names = tuple(metadata.get(CLASS_NAMES, ()))
         self.text_info = TextInfo(**metadata[TEXT]) if TEXT in metadata else None
-        self.fingerprint = _fingerprint(info, split, self.class_names, self.text_info)
+        self.fingerprint = metadata.get(FINGERPRINT, {}).get(split, "")
         self._records: Sequence[dict] | None = None
         missing = [path for path in self._shards if not path.is_file()]
         if missing:
@@ -161,7 +159,7 @@ class StoredVideos:
             label=int(record["label"]),
             fps=float(record["fps"]),
             jpegs=record["frames"],
-            caption=record["caption"].decode() if self.text_info else "",
+            caption=record["caption"].decode(),
             text_LE=record["text"] if self.text_info else None,
         )
 
@@ -217,25 +215,6 @@ def _read_info(folder: Path, split: str) -> tfds.core.DatasetInfo:
             f"the dataset in {folder} has no split {split!r}, only {', '.join(info.splits)}"
         )
     return info
-
-
-def _fingerprint(
-    info: tfds.core.DatasetInfo,
-    split: str,
-    class_names: tuple[str, ...],
-    text_info: TextInfo | None,
-) -> str:
-    """16 hex digits that change with the size or order of the content, without reading it."""
-    facts = {
-        "dataset": info.full_name,
-        "split": split,
-        "class_names": class_names,
-        "num_bytes": info.splits[split].num_bytes,
-        "shard_lengths": list(info.splits[split].shard_lengths),
-    }
-    if text_info is not None:
-        facts["text"] = asdict(text_info)
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _again(folder: Path) -> str:

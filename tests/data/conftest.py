@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
-from glober_jax.prepare import prepare_synthetic_sky
 
 SKY_OPTIONS = SyntheticSkyOptions(num_videos=8, num_test_videos=4, num_frames=20, size=32)
 
@@ -14,5 +14,5 @@ SKY_OPTIONS = SyntheticSkyOptions(num_videos=8, num_test_videos=4, num_frames=20
 def sky_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """8 training and 4 test videos of 20 frames at 32 pixels; not to be modified."""
     folder = tmp_path_factory.mktemp("sky")
-    prepare_synthetic_sky(SKY_OPTIONS, folder)
+    make_dataset(SKY_OPTIONS, folder)
     return folder

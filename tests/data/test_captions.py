@@ -71,14 +71,14 @@ def options(tmp_path: Path) -> VideoFolderOptions:
     write_clips(tmp_path / "in", list(CAPTIONS), num_frames=1)
     (tmp_path / "in" / "calm" / "clip.txt").write_text("  still\n water ")
     (tmp_path / "in" / "rain" / "clip.txt").write_text("\n")
-    return VideoFolderOptions(str(tmp_path / "in"), clip="any")
+    return VideoFolderOptions(input=str(tmp_path / "in"), clip="any")
 
 
 def _found(options: VideoFolderOptions) -> tuple[dict[str, str], dict[str, str]]:
     """Captions of what is accepted, and reasons for what is not, by video."""
-    items, rejections = list_inputs(options)
-    captions = {item.video_id: item.caption for item in items}
-    return captions, {rejection.video_id: rejection.reason for rejection in rejections}
+    listing = list_inputs(options)
+    captions = {item.video_id: item.caption for item in listing.items}
+    return captions, {rejection.video_id: rejection.reason for rejection in listing.rejections}
 
 
 def test_text_beside_a_video(options: VideoFolderOptions) -> None:
@@ -133,4 +133,4 @@ def test_mistakes_in_a_table_are_named(
 def test_captions_without_an_encoder_are_refused() -> None:
     """Fails when captions are given and silently dropped."""
     with pytest.raises(UserError, match="--captions needs --clip=DIR"):
-        VideoFolderOptions("videos", captions="captions.csv")
+        VideoFolderOptions(input="videos", captions="captions.csv")

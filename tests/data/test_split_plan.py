@@ -8,7 +8,8 @@ from glober_jax.errors import UserError
 
 def _plan(lengths: list[int], splits: list[str | None] | None = None, **options) -> SplitPlan:
     defaults = {"min_frames": 16, "max_frames": 64, "test_fraction": 0.1}
-    return plan_splits(lengths, splits or [None] * len(lengths), **(defaults | options))
+    options = {"groups": [""] * len(lengths)} | defaults | options
+    return plan_splits(lengths, splits or [None] * len(lengths), **options)
 
 
 def test_folders_decide_where_there_are_any() -> None:
@@ -45,5 +46,15 @@ def test_cutting_keeps_every_frame_and_leaves_no_stub(length: int) -> None:
 def test_nothing_to_hold_out_is_an_error() -> None:
     with pytest.raises(UserError, match="nothing can be held out"):
         _plan([31, 20])
-    with pytest.raises(UserError, match="no usable video in a train folder"):
+    with pytest.raises(UserError, match="no usable video for training"):
         _plan([31, 20], ["test", "test"])
+
+
+def test_groups_stay_together() -> None:
+    """Fails when videos of one group are divided (broken: held out by video)."""
+    groups = [f"g{video // 4}" for video in range(36)] + ["", "", "", ""]
+    plan = _plan([20] * 40, groups=groups, test_fraction=0.3)
+    train, test = ({groups[s.video] or s.video for s in part} for part in (plan.train, plan.test))
+    assert not train & test
+    assert len(test) == round(0.3 * 13)
+    assert len(plan.train) + len(plan.test) == 40

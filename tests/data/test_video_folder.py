@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.video_folder import VideoFolderOptions
 from glober_jax.data.media.decode import resample
 from glober_jax.data.media.tree import find_media
 from glober_jax.data.source import StoredVideo, open_videos
 from glober_jax.errors import UserError
-from glober_jax.prepare import prepare_video_folder
 
 STEP = 5  # grey levels from one frame to the next
 
@@ -77,8 +77,8 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def prepared_zoo(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("prepared")
-    options = VideoFolderOptions(str(zoo), size=32, max_frames=32, test_fraction=0.2)
-    prepare_video_folder(options, output)
+    options = VideoFolderOptions(input=str(zoo), size=32, max_frames=32, test_fraction=0.2)
+    make_dataset(options, output)
     return output
 
 
@@ -98,7 +98,7 @@ def _frame_numbers(video: StoredVideo) -> np.ndarray:
 
 
 def test_rejects_are_exactly_the_useless_ones(prepared_zoo: Path) -> None:
-    report = json.loads((prepared_zoo / "prepare.json").read_text(encoding="utf-8"))["report"]
+    report = json.loads((prepared_zoo / "data_card.json").read_text(encoding="utf-8"))
     rejected = {entry["video"]: entry["reason"] for entry in report["rejected"]}
     assert rejected.keys() == {
         "empty.mp4", "garbage.mov", "cut.mp4", "short.webm", "thumbnails", "gone.mp4",
@@ -146,8 +146,8 @@ def test_frame_rate_comes_down_but_never_up(tmp_path: Path) -> None:
     source = tmp_path / "in"
     _write_video(source / "a.mp4", 40, fps=20)
     _write_video(source / "b.mp4", 40, fps=5)
-    options = VideoFolderOptions(str(source), size=32, fps=10.0, min_frames=4)
-    prepare_video_folder(options, tmp_path / "out")
+    options = VideoFolderOptions(input=str(source), size=32, fps=10.0, min_frames=4)
+    make_dataset(options, tmp_path / "out")
     videos = _videos(tmp_path / "out")
     np.testing.assert_array_equal(_frame_numbers(videos["a.mp4[0:16]"]), np.arange(0, 32, 2))
     assert videos["a.mp4[0:16]"].fps == 10
@@ -174,15 +174,17 @@ def test_split_and_class_folders(tmp_path: Path) -> None:
         _write_frames(tmp_path / "in" / split / name / label, range(4), lambda i: f"{i}.png")
     _write_video(tmp_path / "in" / "sky_train" / "homeless.mp4", 5)
     _write_video(tmp_path / "in" / "outside.mp4", 5)
-    options = VideoFolderOptions(str(tmp_path / "in"), size=16, min_frames=4, class_folders=True)
-    prepare_video_folder(options, tmp_path / "out")
+    options = VideoFolderOptions(
+        input=str(tmp_path / "in"), size=16, min_frames=4, class_folders=True
+    )
+    make_dataset(options, tmp_path / "out")
     train, test = (open_videos(tmp_path / "out", split) for split in ("train", "test"))
     assert train.class_names == ("calm", "storm")
     assert {(v.video_id, v.label) for v in map(train.__getitem__, range(len(train)))} == {
         ("sky_train/calm/x", 0), ("sky_train/storm/y", 1),
     }  # fmt: skip
     assert [test[0].video_id, test[0].label, len(test)] == ["Test/storm/z", 1, 1]
-    report = json.loads((tmp_path / "out" / "prepare.json").read_text())["report"]
+    report = json.loads((tmp_path / "out" / "data_card.json").read_text())
     assert {entry["video"]: entry["reason"] for entry in report["rejected"]} == {
         "outside.mp4": "lies outside the train and test folders",
         "sky_train/homeless.mp4": "lies in no class folder",
@@ -200,7 +202,7 @@ def test_natural_order_of_videos(tmp_path: Path) -> None:
 def test_nothing_usable_lists_every_reason(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").touch()
     with pytest.raises(UserError, match=r"(?s)none of the videos.*a\.mp4: the file is empty"):
-        prepare_video_folder(VideoFolderOptions(str(tmp_path)), tmp_path / "out")
+        make_dataset(VideoFolderOptions(input=str(tmp_path)), tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -214,4 +216,4 @@ def test_nothing_usable_lists_every_reason(tmp_path: Path) -> None:
 )
 def test_impossible_options_are_refused(options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        VideoFolderOptions("videos", **options)
+        VideoFolderOptions(input="videos", **options)

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from glober_jax.config import parse
+from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.errors import UserError
-from glober_jax.prepare import prepare_synthetic_sky
 from glober_jax.training.pipeline import Pipeline
 from tests.texts import CLIP_LENGTH, CLIP_WIDTH, write_captioned
 from tests.tiny import mesh_of, tiny_config
@@ -32,7 +32,10 @@ def pipeline(folder: Path, workdir: Path, width: int = CLIP_WIDTH, **condition: 
 def test_conditions_that_the_data_set_lacks(folder: Path, tmp_path: Path) -> None:
     """Fails when the lack shows only in the middle of training, or a wrong size in the compiler."""
     text = {"kind": "text", "length": CLIP_LENGTH}
-    prepare_synthetic_sky(SyntheticSkyOptions(2, 1, num_frames=8, size=16), tmp_path / "sky")
+    make_dataset(
+        SyntheticSkyOptions(num_videos=2, num_test_videos=1, num_frames=8, size=16),
+        tmp_path / "sky",
+    )
     with pytest.raises(UserError, match=r"kind is 'text', but .* no texts: .* --clip=DIR"):
         pipeline(tmp_path / "sky", tmp_path, **text)
     with pytest.raises(UserError, match=r"7 tokens of 8, .* 7 of 16: .*context_width=8"):

@@ -1,12 +1,13 @@
 """The folder a dataset is prepared into: finished or absent, never half written.
 
 Everything is written to a hidden folder beside the result and renamed when complete, so neither an
-interrupted run nor a failed `--overwrite` leaves a broken dataset to be found. `prepare.json` in
-the folder says what was asked for and what came of it.
+interrupted run nor a failed `--overwrite` leaves a broken dataset to be found. The hidden folder
+is named after what goes into it; the same command finds it again and goes on. `data_card.json` in
+the folder says what was asked for and what came of it, `data_card.md` says it to people.
 """
 
+import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -14,9 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from glober_jax.data.building.card import Card, markdown
+from glober_jax.data.building.workers import WorkerDied
 from glober_jax.errors import UserError
 
-MANIFEST = "prepare.json"
+CARD = "data_card.json"
+CARD_FOR_PEOPLE = "data_card.md"
 _STAGING_PREFIX = ".prepare-"
 
 Argument = bool | int | float | str | None
@@ -24,18 +28,25 @@ Argument = bool | int | float | str | None
 
 @dataclass(frozen=True)
 class Preparation:
-    """What was asked for: the dataset's name and every argument that shapes its content."""
+    """What was asked for.
+
+    Attributes:
+      dataset: its name.
+      arguments: every argument that shapes its content.
+      command: the command line that makes it.
+    """
 
     dataset: str
     arguments: Mapping[str, Argument]
+    command: str
 
 
 def local_folder(output: str) -> Path:
     """The absolute path of a folder on this machine; raises UserError for the likes of gs://."""
     if "://" in output:
         raise UserError(
-            f"{output} is not a folder on this machine: datasets are written to and read from "
-            "local or mounted folders; copy the files, or mount the bucket"
+            f"{output} is not a folder on this machine: datasets are written to local or mounted "
+            "folders; prepare one here and copy it there"
         )
     return Path(output).absolute()
 
@@ -46,101 +57,115 @@ def dataset_folders(output: Path) -> list[Path]:
     return sorted(path for path in found if not path.parent.name.startswith("."))
 
 
-def is_prepared(output: Path, wanted: Preparation, *, overwrite: bool) -> bool:
-    """Whether `output` already holds what is wanted.
+@dataclass(frozen=True)
+class OutputFolder:
+    """Where a wanted dataset goes."""
 
-    Returns:
-      True if the same preparation has been finished there; False if it has to be made.
+    path: Path
+    wanted: Preparation
 
-    Raises:
-      UserError: the folder holds something else, and `overwrite` is off or would not cover it.
-    """
-    manifest = _read_manifest(output)
-    stored = {path.parent.name for path in dataset_folders(output)}
-    foreign = stored - {wanted.dataset, manifest.get("dataset")}
-    if foreign:
-        raise UserError(
-            f"{output} already holds the dataset {', '.join(sorted(foreign))}, which this command "
-            "did not write: choose another --output"
-        )
-    if wanted.dataset not in stored and (output / wanted.dataset).exists():
-        raise UserError(
-            f"{output / wanted.dataset} is in the way and is no dataset: choose another --output"
-        )
-    if overwrite or not stored:
-        return False
-    differences = _differences(manifest, wanted)
-    if differences:
-        raise UserError(
-            f"{output} already holds another dataset ({differences}): choose another --output, or "
-            "pass --overwrite to replace it"
-        )
-    return True
+    def is_finished(self, *, overwrite: bool) -> bool:
+        """Whether the same preparation has been finished here.
+
+        Raises:
+          UserError: the folder holds something else, and `overwrite` is off or would not cover it.
+        """
+        made = self._made()
+        name = self.wanted.dataset
+        stored = {folder.parent.name for folder in dataset_folders(self.path)}
+        foreign = stored - {name, made.get("dataset")}
+        if foreign:
+            raise UserError(
+                f"{self.path} already holds the dataset {', '.join(sorted(foreign))}, which this "
+                "command did not write: choose another --output"
+            )
+        if name not in stored and (self.path / name).exists():
+            raise UserError(
+                f"{self.path / name} is in the way and is no dataset: choose another --output"
+            )
+        if overwrite or not stored:
+            return False
+        if differences := _differences(made, self.wanted):
+            raise UserError(
+                f"{self.path} already holds another dataset ({differences}): choose another "
+                "--output, or pass --overwrite to replace it"
+            )
+        return True
+
+    @contextmanager
+    def staging(self, stamp: str) -> Iterator[Path]:
+        """A hidden folder to write into, with what an interrupted run of the same has left there.
+
+        It is removed on the way out, unless what happened can be gone on from: `stamp` says which
+        state of the inputs that needs.
+
+        Raises:
+          UserError: the folder cannot be created or written.
+        """
+        key = json.dumps([self.wanted.dataset, dict(self.wanted.arguments), stamp])
+        name = _STAGING_PREFIX + hashlib.sha256(key.encode()).hexdigest()[:16]
+        folder = self.path / name
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for leftover in self.path.glob(f"{_STAGING_PREFIX}*"):
+                if leftover.name != name:
+                    shutil.rmtree(leftover)
+            folder.mkdir(exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise UserError(
+                f"cannot write to --output={self.path}: {error.strerror or error}; choose a "
+                "folder you may write to"
+            ) from error
+        try:
+            yield folder
+        except WorkerDied:
+            raise
+        except UserError:
+            # The inputs or arguments are at fault: nothing to go on from.
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def publish(self, staging: Path, card: Card) -> None:
+        """Moves the finished dataset from `staging` here, in place of an earlier one."""
+        name = self.wanted.dataset
+        replaceable = {self._made().get("dataset"), name}
+        (self.path / CARD).unlink(missing_ok=True)
+        # Only what is a dataset is ever deleted, whatever else goes by the same name.
+        stored = {folder.parent.name for folder in dataset_folders(self.path)}
+        for old in stored & replaceable:
+            shutil.rmtree(self.path / old)
+        content = {
+            "dataset": name,
+            "command": self.wanted.command,
+            "arguments": dict(self.wanted.arguments),
+            **card.to_dict(),
+        }
+        self._write(staging, CARD_FOR_PEOPLE, markdown(card, name, self.wanted.command))
+        self._write(staging, CARD, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        # Last: a dataset without its card would be taken for somebody else's.
+        (staging / name).rename(self.path / name)
+
+    def _write(self, staging: Path, name: str, text: str) -> None:
+        (staging / name).write_text(text, encoding="utf-8")
+        (staging / name).rename(self.path / name)
+
+    def _made(self) -> dict:
+        """The card of the dataset that is here; empty without one."""
+        try:
+            return json.loads((self.path / CARD).read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+            return {}
 
 
-def make_output_folder(output: Path) -> None:
-    """Creates `output` and clears what an interrupted run left there.
-
-    Raises:
-      UserError: the folder cannot be created or written.
-    """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        for leftover in output.glob(f"{_STAGING_PREFIX}*"):
-            shutil.rmtree(leftover)
-        probe = tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=output)
-        os.rmdir(probe)
-    except OSError as error:
-        raise UserError(
-            f"cannot write to --output={output}: {error.strerror or error}; choose a folder you "
-            "may write to"
-        ) from error
-
-
-@contextmanager
-def staging_folder(output: Path) -> Iterator[Path]:
-    """A hidden folder inside `output` to write into; removed on the way out, whatever happens."""
-    staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=output))
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def publish(
-    staging: Path, output: Path, preparation: Preparation, report: Mapping[str, object]
-) -> None:
-    """Moves the finished dataset from `staging` into `output`, in place of an earlier one."""
-    replaceable = {_read_manifest(output).get("dataset"), preparation.dataset}
-    (output / MANIFEST).unlink(missing_ok=True)
-    # Only what is a dataset is ever deleted, whatever else goes by the same name.
-    for name in {folder.parent.name for folder in dataset_folders(output)} & replaceable:
-        shutil.rmtree(output / name)
-    (staging / preparation.dataset).rename(output / preparation.dataset)
-    content = {
-        "dataset": preparation.dataset,
-        "arguments": dict(preparation.arguments),
-        "report": dict(report),
-    }
-    draft = staging / MANIFEST
-    draft.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    draft.rename(output / MANIFEST)
-
-
-def _read_manifest(output: Path) -> dict:
-    try:
-        return json.loads((output / MANIFEST).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
-        return {}
-
-
-def _differences(manifest: dict, wanted: Preparation) -> str:
+def _differences(made: dict, wanted: Preparation) -> str:
     """Names what differs between a stored and a wanted preparation; empty if nothing does."""
-    if not manifest:
-        return f"its {MANIFEST} is missing"
-    if manifest.get("dataset") != wanted.dataset:
-        return f"{manifest.get('dataset')}, not {wanted.dataset}"
-    stored = manifest.get("arguments", {})
+    if not made:
+        return f"its {CARD} is missing"
+    if made.get("dataset") != wanted.dataset:
+        return f"{made.get('dataset')}, not {wanted.dataset}"
+    stored = made.get("arguments", {})
     names = sorted(stored.keys() | wanted.arguments.keys())
     return ", ".join(
         f"--{name} was {stored.get(name)}, now {wanted.arguments.get(name)}"

@@ -31,6 +31,7 @@ class SplitPlan:
 def plan_splits(
     lengths: Sequence[int],
     splits: Sequence[str | None],
+    groups: Sequence[str],
     *,
     min_frames: int,
     max_frames: int,
@@ -38,13 +39,15 @@ def plan_splits(
 ) -> SplitPlan:
     """Assigns every frame to a split and cuts long stretches into records.
 
-    With test folders in the input, the folders decide. Otherwise whole videos are held out, evenly
-    spread over the list, where there are at least `1 / test_fraction` videos; with fewer, the last
-    `max(min_frames, test_fraction * length)` frames of each video that can spare them.
+    Where videos say their split, from the input's folders or a list, that decides. Otherwise whole
+    groups of videos are held out, evenly spread over the list, where there are at least
+    `1 / test_fraction` groups; with fewer, the last `max(min_frames, test_fraction * length)`
+    frames of each video that can spare them.
 
     Args:
       lengths: number of frames of each video, each at least `min_frames`.
-      splits: the split folder each video was found in, or None.
+      splits: the split each video belongs to, or None.
+      groups: videos of the same group stay together; "" is a group of its own.
       min_frames: shortest record.
       max_frames: longest record, at least twice `min_frames`.
       test_fraction: part to hold out, in (0, 0.5].
@@ -52,10 +55,12 @@ def plan_splits(
     Raises:
       UserError: nothing could be put into one of the splits.
     """
+    group_of = [group or f"/{video}" for video, group in enumerate(groups)]
+    num_groups = len(set(group_of))
     if "test" in splits:
-        whole = _by_folder(lengths, splits)
-    elif len(lengths) * test_fraction >= 1:
-        whole = _whole_videos(lengths, test_fraction)
+        whole = _as_given(lengths, splits)
+    elif num_groups * test_fraction >= 1:
+        whole = _whole_groups(lengths, group_of, test_fraction)
     else:
         whole = _last_parts(lengths, min_frames, test_fraction)
     return SplitPlan(
@@ -65,25 +70,29 @@ def plan_splits(
     )
 
 
-def _by_folder(lengths: Sequence[int], splits: Sequence[str | None]) -> SplitPlan:
+def _as_given(lengths: Sequence[int], splits: Sequence[str | None]) -> SplitPlan:
     chosen = {
         split: tuple(Stretch(i, 0, lengths[i]) for i, name in enumerate(splits) if name == split)
         for split in ("train", "test")
     }
     if not chosen["train"]:
-        raise UserError("there is a test folder but no usable video in a train folder beside it")
-    return SplitPlan(chosen["train"], chosen["test"], "train and test as the input's folders say")
+        raise UserError("the input has a test split but no usable video for training")
+    return SplitPlan(chosen["train"], chosen["test"], "train and test as the input says")
 
 
-def _whole_videos(lengths: Sequence[int], test_fraction: float) -> SplitPlan:
-    count = round(len(lengths) * test_fraction)
-    held_out = {int((i + 0.5) * len(lengths) / count) for i in range(count)}
+def _whole_groups(
+    lengths: Sequence[int], group_of: Sequence[str], test_fraction: float
+) -> SplitPlan:
+    # In the order of the list; a set would forget it.
+    groups = list(dict.fromkeys(group_of))
+    count = round(len(groups) * test_fraction)
+    held_out = {groups[int((i + 0.5) * len(groups) / count)] for i in range(count)}
     whole = [Stretch(i, 0, length) for i, length in enumerate(lengths)]
-    return SplitPlan(
-        tuple(stretch for stretch in whole if stretch.video not in held_out),
-        tuple(stretch for stretch in whole if stretch.video in held_out),
-        f"held out {count} of {len(lengths)} videos for testing, whole",
-    )
+    train = tuple(stretch for stretch in whole if group_of[stretch.video] not in held_out)
+    test = tuple(stretch for stretch in whole if group_of[stretch.video] in held_out)
+    together = "" if len(groups) == len(lengths) else f", those of {count} groups"
+    summary = f"held out {len(test)} of {len(lengths)} videos for testing, whole{together}"
+    return SplitPlan(train, test, summary)
 
 
 def _last_parts(lengths: Sequence[int], min_frames: int, test_fraction: float) -> SplitPlan:

@@ -4,16 +4,15 @@ Training and test scenes are numbered apart, so a test video is the same however
 videos there are. Classes take turns: every four consecutive videos hold one of each.
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 
+from glober_jax.data.building.workers import OnCount
 from glober_jax.data.datasets.sky_render import render_video
 from glober_jax.data.datasets.sky_scene import CLASS_NAMES
-from glober_jax.data.frames import encode_jpeg
-from glober_jax.data.schema import VideoDatasetBuilder, VideoRecord, write_records
+from glober_jax.data.media.decode import DecodedVideo
+from glober_jax.data.media.tree import Listing
 from glober_jax.errors import UserError
 
 # A multiple of the number of classes, so that test labels take turns from the first class on too.
@@ -21,7 +20,7 @@ _FIRST_TEST_SCENE = 1_000_000
 _FPS = 25.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SyntheticSkyOptions:
     """What to draw: how many videos per split, frames per video, frame side in pixels, seed."""
 
@@ -41,44 +40,55 @@ class SyntheticSkyOptions:
             raise UserError(f"--seed must not be negative, not {self.seed}")
 
 
-class SyntheticSky(VideoDatasetBuilder, skip_registration=True):
-    """TFDS builder of the synthetic sky."""
+@dataclass(frozen=True)
+class SkyItem:
+    """A scene to draw, as an input like any other."""
 
-    name = "synthetic_sky"
-    description = "Procedural sky time-lapse in four classes."
+    scene: int
+    video_id: str
+    split: str
+    class_name: str
+    group: str = ""
+    caption: str = ""
+
+    def num_bytes(self) -> int:
+        """One: videos are what is counted."""
+        return 1
+
+    def stamp(self) -> int:
+        return 0
 
 
-def write_synthetic_sky(
-    options: SyntheticSkyOptions, folder: Path, on_video: Callable[[], None]
-) -> dict[str, object]:
-    """Draws and writes both splits into `folder`; calls `on_video` after each video.
+@dataclass(frozen=True)
+class DrawSky:
+    """Draws the frames of an item, of `seed`'s skies."""
 
-    Returns:
-      A report for `prepare.json`: videos and frames per split.
-    """
+    seed: int
+    size: int
+    num_frames: int
+
+    def __call__(self, item: SkyItem, on_count: OnCount) -> DecodedVideo:
+        del on_count  # A video is done at once.
+        frames_THWC, _ = render_video(
+            self.seed, item.scene, size=self.size, num_frames=self.num_frames
+        )
+        return DecodedVideo(_FPS, map(Image.fromarray, frames_THWC))
+
+
+def list_inputs(options: SyntheticSkyOptions) -> Listing:
+    """The scenes of both splits."""
     scenes = {
         "train": range(options.num_videos),
         "test": range(_FIRST_TEST_SCENE, _FIRST_TEST_SCENE + options.num_test_videos),
     }
-
-    def draw(split: str) -> Iterator[VideoRecord]:
-        for index in scenes[split]:
-            yield _draw_video(options, index)
-            on_video()
-
-    splits = {split: lambda split=split: draw(split) for split in scenes}
-    write_records(SyntheticSky(splits=splits, class_names=CLASS_NAMES, data_dir=folder))
-    return {
-        "splits": {
-            split: {"videos": len(indices), "frames": len(indices) * options.num_frames}
-            for split, indices in scenes.items()
-        }
-    }
-
-
-def _draw_video(options: SyntheticSkyOptions, index: int) -> VideoRecord:
-    frames_THWC, label = render_video(
-        options.seed, index, size=options.size, num_frames=options.num_frames
-    )
-    frames = [encode_jpeg(Image.fromarray(frame_HWC)) for frame_HWC in frames_THWC]
-    return VideoRecord(f"sky_{options.seed}_{index:07d}", label, _FPS, frames)
+    items = [
+        SkyItem(
+            scene,
+            f"sky_{options.seed}_{scene:07d}",
+            split,
+            CLASS_NAMES[scene % len(CLASS_NAMES)],
+        )
+        for split, numbers in scenes.items()
+        for scene in numbers
+    ]
+    return Listing(tuple(items), (), CLASS_NAMES)

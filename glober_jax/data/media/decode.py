@@ -38,15 +38,15 @@ class DecodedVideo:
 
 
 def decode_media(
-    item: MediaItem, fps: float | None, on_bytes: Callable[[int], None]
+    item: MediaItem, on_bytes: Callable[[int], None], fps: float | None = None
 ) -> DecodedVideo:
     """Opens one input for reading.
 
     Args:
       item: what to read.
+      on_bytes: called with the number of input bytes consumed since the last call.
       fps: frame rate to resample to; None keeps every frame. A slower video keeps its own rate,
         and a folder of images, which has no clock, is taken to be at this rate already.
-      on_bytes: called with the number of input bytes consumed since the last call.
 
     Raises:
       UndecodableError: the input holds nothing readable.

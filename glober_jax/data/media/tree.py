@@ -8,6 +8,7 @@ Layout, every part but the media optional and any depth of folders allowed in be
 Names that start with a dot are left out, as are files that are neither video nor image.
 """
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ class MediaItem:
       split: "train" or "test" by its top folder, or None.
       class_name: the first folder below the split's, or None where the video lies in none.
       caption: what the video shows, "" where nobody said or asked.
+      group: videos of one group are never divided between train and test; "" stands alone.
     """
 
     video_id: str
@@ -46,10 +48,15 @@ class MediaItem:
     split: str | None
     class_name: str | None
     caption: str = ""
+    group: str = ""
 
     def num_bytes(self) -> int:
         """Size on disk; files that cannot be examined count as empty."""
         return sum(_file_size(path) for path in self.files)
+
+    def stamp(self) -> int:
+        """When its files last changed, in nanoseconds; a file that is not there is no change."""
+        return max((path.stat().st_mtime_ns for path in self.files if path.exists()), default=0)
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,11 @@ class Listing:
     items: tuple[MediaItem, ...]
     rejections: tuple[Rejection, ...] = ()
     class_names: tuple[str, ...] | None = ()
+
+    def stamp(self) -> str:
+        """16 hex digits that change with the items, or with any of their files' size or time."""
+        facts = [(item.video_id, item.num_bytes(), item.stamp()) for item in self.items]
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
 def find_media(root: Path) -> tuple[list[MediaItem], list[Rejection]]:

@@ -1,0 +1,102 @@
+"""Runs tasks over worker processes, so that nothing hangs whichever side dies.
+
+The parent sees how far its workers are through one shared counter. A worker whose parent is gone
+ends at once; a parent whose worker is gone says so.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from glober_jax.errors import UserError
+
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+OnCount = Callable[[int], None]
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class WorkerDied(UserError):
+    """A worker process ended without an answer; what others have finished is in place."""
+
+
+def run_tasks(
+    function: Callable[[Task, OnCount], Result],
+    tasks: Sequence[Task],
+    on_count: OnCount,
+    *,
+    workers: int,
+) -> Iterator[tuple[Task, Result]]:
+    """Runs `function(task, on_count)` for every task, and yields tasks with results as they finish.
+
+    Args:
+      function: a picklable function; it reports progress by calling its second argument.
+      tasks: what to run it on, picklable; started in this order.
+      on_count: called in this process with what has been reported since the last call.
+      workers: how many processes; with 1, or a single task, all runs in this one.
+
+    Raises:
+      WorkerDied: a worker process died, of a lack of memory for one. Errors of `function` arrive
+        as they are.
+    """
+    if min(workers, len(tasks)) <= 1:
+        for task in tasks:
+            yield task, function(task, on_count)
+        return
+    context = multiprocessing.get_context("spawn")
+    counter = context.Value("q", 0)
+    others = multiprocessing.active_children()
+    pool = ProcessPoolExecutor(
+        min(workers, len(tasks)), context, initializer=_start_worker, initargs=(counter,)
+    )
+    seen = 0
+    try:
+        running = {pool.submit(_call, function, task): task for task in tasks}
+        while running:
+            finished, _ = wait(running, _SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED)
+            on_count(counter.value - seen)
+            seen = counter.value
+            for future in finished:
+                yield running.pop(future), future.result()
+    except BrokenProcessPool as error:
+        raise WorkerDied(
+            "a worker process died, perhaps of a lack of memory: run the same command again, "
+            "finished parts are kept; --workers=N uses fewer processes"
+        ) from error
+    finally:
+        # Without waiting for tasks that nobody waits for any more.
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():
+            if child not in others:
+                child.terminate()
+
+
+_counter: Any = None
+
+
+def _start_worker(counter: Any) -> None:
+    global _counter
+    _counter = counter
+    # Ctrl-C goes to the whole group of processes; the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _call(function: Callable[[Any, OnCount], Any], task: Any) -> Any:
+    return function(task, _count)
+
+
+def _count(number: int) -> None:
+    with _counter.get_lock():
+        _counter.value += number

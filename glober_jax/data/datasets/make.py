@@ -1,0 +1,133 @@
+"""From a dataset's options to its finished folder: what `glober_jax.prepare` runs.
+
+Every dataset is a module here with a class of options and a function that lists inputs; all else
+is shared.
+"""
+
+import dataclasses
+import errno
+import functools
+import os
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glober_jax.data.building.build import Recipe, SplitOptions, write_dataset
+from glober_jax.data.building.card import Card
+from glober_jax.data.building.extract import Decoder, FrameOptions
+from glober_jax.data.building.output_folder import OutputFolder, Preparation
+from glober_jax.data.datasets import synthetic_sky, video_folder
+from glober_jax.data.datasets.synthetic_sky import DrawSky, SyntheticSkyOptions
+from glober_jax.data.datasets.video_folder import VideoFolderOptions
+from glober_jax.data.media.captions import TextEncoder
+from glober_jax.data.media.decode import decode_media
+from glober_jax.data.media.options import MediaOptions
+from glober_jax.data.media.tree import Listing
+from glober_jax.errors import UserError
+
+Options = MediaOptions | SyntheticSkyOptions
+
+_PATHS = frozenset(("input", "captions", "clip", "lists"))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A kind of dataset: one line on it, the class of its options, what lists its inputs."""
+
+    description: str
+    options: type
+    list_inputs: Callable[[Any], Listing]
+
+
+DATASETS = {
+    "video_folder": Dataset("Videos from a folder.", VideoFolderOptions, video_folder.list_inputs),
+    "synthetic_sky": Dataset(
+        "Procedural sky time-lapse in four classes.",
+        SyntheticSkyOptions,
+        synthetic_sky.list_inputs,
+    ),
+}
+
+
+def make_dataset(
+    options: Options,
+    output: Path,
+    *,
+    overwrite: bool = False,
+    workers: int = 1,
+    load_encoder: Callable[[Path], TextEncoder] | None = None,
+) -> Card | None:
+    """Makes the dataset that `options`, by their class, describe.
+
+    An interrupted run is gone on with; its parts lie in a hidden folder in `output`.
+
+    Args:
+      options: what to make and how.
+      output: the folder of this dataset and nothing else.
+      overwrite: whether to replace a different dataset that this function made there.
+      workers: processes to decode and write with; they change nothing about the result.
+      load_encoder: loads the text encoder in `options.clip`, where there is one.
+
+    Returns:
+      What came of it, or None if the same dataset is already there.
+
+    Raises:
+      UserError: the input is missing or unusable, `output` is not writable or holds something
+        else, the disk is full, or a worker died.
+    """
+    name = next(name for name, kind in DATASETS.items() if kind.options is type(options))
+    paths = {
+        field.name: os.path.abspath(value)
+        for field in dataclasses.fields(options)
+        if field.name in _PATHS and (value := getattr(options, field.name))
+    }
+    options = dataclasses.replace(options, **paths)
+    wanted = Preparation(name, dataclasses.asdict(options), _command(name, options, output))
+    folder = OutputFolder(output, wanted)
+    if folder.is_finished(overwrite=overwrite):
+        return None
+    listing = DATASETS[name].list_inputs(options)
+    clip = getattr(options, "clip", None)
+    encoder = load_encoder(Path(clip)) if clip else None
+    recipe = _recipe(name, options, listing, encoder)
+    try:
+        with folder.staging(listing.stamp()) as staging:
+            card = write_dataset(recipe, staging, workers=workers)
+            folder.publish(staging, card)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise UserError(
+            f"the disk of --output={output} is full: make room and run the same command again, "
+            "finished parts are kept"
+        ) from error
+    return card
+
+
+def _recipe(name: str, options: Options, listing: Listing, encoder: TextEncoder | None) -> Recipe:
+    decode: Decoder
+    if isinstance(options, SyntheticSkyOptions):
+        decode = DrawSky(options.seed, options.size, options.num_frames)
+        frames = FrameOptions(options.size)
+        # Records are scenes, whatever their length.
+        splits = SplitOptions(1, options.num_frames, test_fraction=0.5)
+    else:
+        decode = functools.partial(decode_media, fps=options.fps)
+        frames = FrameOptions(options.size, options.fit, options.quality, options.min_frames)
+        splits = SplitOptions(options.min_frames, options.max_frames, options.test_fraction)
+    unit = "video" if isinstance(options, SyntheticSkyOptions) else "byte"
+    return Recipe(name, DATASETS[name].description, listing, decode, frames, splits, encoder, unit)
+
+
+def _command(name: str, options: Options, output: Path) -> str:
+    """The command line that makes this dataset, with every argument that is not the default."""
+    given = [
+        (field.name, getattr(options, field.name))
+        for field in dataclasses.fields(options)
+        if getattr(options, field.name) != field.default
+    ]
+    flags = [f"--{key}" if value is True else f"--{key}={value}" for key, value in given]
+    command = ["python", "-m", "glober_jax.prepare", name, *flags, f"--output={output}"]
+    return shlex.join(command)
