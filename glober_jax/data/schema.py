@@ -9,6 +9,7 @@ Dimension key: L tokens of a caption, E width of a token's embedding.
 """
 
 import functools
+import hashlib
 import io
 from dataclasses import dataclass
 
@@ -97,3 +98,15 @@ def serialize(record: VideoRecord) -> bytes:
     data = record_features(text_shape).serialize_example(example)
     # TFDS leaves the order of an example's features to the hash of their names.
     return tf_example_pb2.Example.FromString(data).SerializeToString(deterministic=True)
+
+
+def record_digest(record: VideoRecord) -> str:
+    """64 hex digits that change with anything a reader can see of the record."""
+    facts = (record.video_id, record.label, float(np.float32(record.fps)), record.caption)
+    parts = [repr(facts).encode(), *record.frames]
+    if record.text_LE is not None:
+        parts.append(record.text_LE.tobytes())
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()

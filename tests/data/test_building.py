@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glober_jax.data.building import extract, shards
+from glober_jax.data.building import extract, shard_file, shards
 from glober_jax.data.building.workers import WorkerDied, run_tasks
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.video_folder import VideoFolderOptions
@@ -102,19 +102,19 @@ def test_interrupted_writing_goes_on(
 ) -> None:
     """Fails when finished inputs or shards are made again, or spool files are dropped too early."""
     output = tmp_path / "interrupted"
-    finish, finished = shards.Shard.finish, []
+    finish, finished = shard_file.ShardFile.finish, []
 
-    def interrupt(shard: shards.Shard, facts: shards.ShardFacts) -> None:
+    def interrupt(shard: shard_file.ShardFile, facts: shard_file.ShardFacts) -> None:
         if len(finished) == 3:
             raise KeyboardInterrupt
         finish(shard, facts)
         finished.append(shard.path)
 
-    monkeypatch.setattr(shards.Shard, "finish", interrupt)
+    monkeypatch.setattr(shard_file.ShardFile, "finish", interrupt)
     with pytest.raises(KeyboardInterrupt):
         make_dataset(_options(videos), output)
     times = {path.name: path.stat().st_mtime_ns for path in finished}
-    monkeypatch.setattr(shards.Shard, "finish", finish)
+    monkeypatch.setattr(shard_file.ShardFile, "finish", finish)
 
     def forbidden(*_: object) -> None:
         raise AssertionError("decoded again")
@@ -169,7 +169,7 @@ def test_changed_inputs_are_decoded_again(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails when an interrupted run is gone on with although a video was replaced in between."""
-    monkeypatch.setattr(shards.Shard, "finish", _interrupt)
+    monkeypatch.setattr(shard_file.ShardFile, "finish", _interrupt)
     copy = tmp_path / "videos"
     shutil.copytree(videos, copy)
     with pytest.raises(KeyboardInterrupt):

@@ -22,20 +22,13 @@ from glober_jax.data.building.extract import (
     Unit,
     units_of,
 )
-from glober_jax.data.building.shards import (
-    VERSION,
-    PlannedRecord,
-    Shard,
-    WriteShard,
-    cut_shards,
-    join_digests,
-    write_metadata,
-)
+from glober_jax.data.building.shard_file import join_digests, write_metadata
+from glober_jax.data.building.shards import PlannedRecord, Shard, WriteShard, cut_shards
 from glober_jax.data.building.split_plan import SplitPlan, Stretch, plan_splits
 from glober_jax.data.building.workers import run_tasks
 from glober_jax.data.media.captions import TextEncoder, captions_digest
 from glober_jax.data.media.tree import Listing, natural_key
-from glober_jax.data.schema import CLASS_NAMES, TEXT, TextInfo
+from glober_jax.data.schema import CLASS_NAMES, TEXT, TextInfo, record_features
 from glober_jax.errors import UserError
 from glober_jax.progress import Progress
 
@@ -110,15 +103,18 @@ def write_dataset(recipe: Recipe, folder: Path, *, workers: int = 1) -> Card:
     )
     class_names = _class_names(recipe.listing, usable)
     text_info = _embed_captions(units, usable, recipe.encoder)
-    data = folder / recipe.dataset / VERSION
-    shards = _plan_shards(recipe, plan, usable, class_names, data)
-    text_shape = (text_info.length, text_info.width) if text_info else None
-    _write_shards(shards, text_shape, workers)
+    shards = _plan_shards(recipe, plan, usable, class_names, folder)
+    _write_shards(shards, text_info is not None, workers)
     metadata: dict[str, object] = {CLASS_NAMES: list(class_names)}
     if text_info is not None:
         metadata[TEXT] = vars(text_info)
     fingerprints = write_metadata(
-        data, recipe.dataset, recipe.description, shards, text_shape, metadata
+        folder,
+        recipe.dataset,
+        recipe.description,
+        record_features((text_info.length, text_info.width) if text_info else None),
+        {split: [shard.file for shard in some] for split, some in shards.items()},
+        metadata,
     )
     return _card(plan, usable, rejected, class_names, fingerprints, shards)
 
@@ -188,9 +184,6 @@ def _plan_shards(
     class_names: tuple[str, ...],
     folder: Path,
 ) -> dict[str, list[Shard]]:
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptions = folder.parent.parent / "shards"
-    descriptions.mkdir(exist_ok=True)
     labels = {name: label for label, name in enumerate(class_names)}
 
     def record(stretch: Stretch) -> PlannedRecord:
@@ -204,23 +197,15 @@ def _plan_shards(
         )
 
     return {
-        split: cut_shards(
-            folder,
-            descriptions,
-            recipe.dataset,
-            split,
-            [record(stretch) for stretch in stretches],
-        )
+        split: cut_shards(folder, recipe.dataset, split, list(map(record, stretches)))
         for split, stretches in (("train", plan.train), ("test", plan.test))
     }
 
 
-def _write_shards(
-    splits: dict[str, list[Shard]], text_shape: tuple[int, int] | None, workers: int
-) -> None:
+def _write_shards(splits: dict[str, list[Shard]], with_text: bool, workers: int) -> None:
     """Writes the shards that are missing; deletes what has been spooled for finished ones."""
     shards = [shard for split in splits.values() for shard in split]
-    left = [shard for shard in shards if not shard.is_finished]
+    left = [shard for shard in shards if not shard.file.is_finished]
     needed = Counter(path for shard in left for path in shard.spool_files)
 
     def delete_unneeded(shard: Shard) -> None:
@@ -231,7 +216,7 @@ def _write_shards(
     for shard in shards:
         delete_unneeded(shard)
     total, todo = (sum(shard.num_bytes for shard in some) for some in (shards, left))
-    task = WriteShard(text_shape)
+    task = WriteShard(with_text)
     with Progress("writing shards", total, total - todo, unit="byte") as progress:
         for shard, _ in run_tasks(task, left, progress.advance, workers=workers):
             needed.subtract(shard.spool_files)
@@ -254,7 +239,7 @@ def _card(
             records=len(stretches),
             frames=sum(stretch.stop - stretch.start for stretch in stretches),
             shards=len(shards[name]),
-            bytes=sum(shard.path.stat().st_size for shard in shards[name]),
+            bytes=sum(shard.file.path.stat().st_size for shard in shards[name]),
             fingerprint=fingerprints[name],
             classes=counts(usable[video].item.class_name for video in sorted(videos))
             if class_names

@@ -1,0 +1,143 @@
+"""ArrayRecord files that are complete or absent, and the metadata that make them a TFDS dataset.
+
+A file is written under another name, renamed, and only then described in a file elsewhere, so one
+that is described is complete.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from glober_jax.data.schema import FINGERPRINT
+
+VERSION = "1.0.0"
+# JPEG does not compress; one record per group is what random access needs.
+_WRITER_OPTIONS = "group_size:1,uncompressed"
+
+
+@dataclass(frozen=True)
+class ShardFacts:
+    """What a shard holds: its serialized records' bytes, and a digest of each record's content."""
+
+    num_bytes: int
+    digests: Sequence[str]
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """A shard: where, and where it is described once it is complete."""
+
+    path: Path
+    description: Path
+
+    @property
+    def is_finished(self) -> bool:
+        return self.description.exists()
+
+    def read(self) -> ShardFacts:
+        """What a finished shard holds."""
+        return ShardFacts(**json.loads(self.description.read_text("utf-8")))
+
+    def write(self, records: Iterable[tuple[bytes, str]]) -> None:
+        """Writes serialized records, each with the digest of its content."""
+        draft = self.description.with_suffix(f".shard-{os.getpid()}")
+        writer = ArrayRecordWriter(str(draft), _WRITER_OPTIONS)
+        num_bytes, digests = 0, []
+        for data, digest in records:
+            writer.write(data)
+            num_bytes += len(data)
+            digests.append(digest)
+        writer.close()
+        draft.replace(self.path)
+        self.finish(ShardFacts(num_bytes, digests))
+
+    def finish(self, facts: ShardFacts) -> None:
+        """Declares the shard, which is in place, complete."""
+        draft = self.description.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps(asdict(facts)), "utf-8")
+        draft.replace(self.description)
+
+
+def shard_files(staging: Path, dataset: str, split: str, count: int) -> list[ShardFile]:
+    """The `count` shards of a split, under the names TFDS expects, in `data_folder`.
+
+    Makes the folders.
+    """
+    descriptions = staging / "shards"
+    for folder in (data_folder(staging, dataset), descriptions):
+        folder.mkdir(parents=True, exist_ok=True)
+    template = _file_names(staging, dataset, split)
+    paths = [
+        Path(template.sharded_filepath(shard_index=number, num_shards=count))
+        for number in range(count)
+    ]
+    return [ShardFile(path, descriptions / f"{path.name}.json") for path in paths]
+
+
+def data_folder(staging: Path, dataset: str) -> Path:
+    """Where in `staging` the dataset's files go."""
+    return staging / dataset / VERSION
+
+
+def write_metadata(
+    staging: Path,
+    dataset: str,
+    description: str,
+    features: tfds.features.FeaturesDict,
+    splits: Mapping[str, Sequence[ShardFile]],
+    metadata: Mapping[str, object],
+) -> dict[str, str]:
+    """Makes finished shards a TFDS dataset.
+
+    Returns:
+      16 hex digits per split that change with any record's content or place; they are also added
+      to the metadata.
+    """
+    facts = {split: [file.read() for file in files] for split, files in splits.items()}
+    fingerprints = {
+        split: join_digests(digest for fact in split_facts for digest in fact.digests)
+        for split, split_facts in facts.items()
+    }
+    infos = [
+        tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[len(fact.digests) for fact in split_facts],
+            num_bytes=sum(fact.num_bytes for fact in split_facts),
+            filename_template=_file_names(staging, dataset, split),
+        )
+        for split, split_facts in facts.items()
+    ]
+    tfds.folder_dataset.write_metadata(
+        data_dir=data_folder(staging, dataset),
+        features=features,
+        split_infos=infos,
+        version=VERSION,
+        filename_template=_file_names(staging, dataset, None),
+        check_data=False,
+        description=description,
+        metadata=tfds.core.MetadataDict({**metadata, FINGERPRINT: fingerprints}),
+    )
+    return fingerprints
+
+
+def join_digests(digests: Iterable[str]) -> str:
+    """16 hex digits of these digests, in order."""
+    joined = hashlib.sha256()
+    for digest in digests:
+        joined.update(digest.encode())
+    return joined.hexdigest()[:16]
+
+
+def _file_names(staging: Path, dataset: str, split: str | None) -> tfds.core.ShardedFileTemplate:
+    return tfds.core.ShardedFileTemplate(
+        data_dir=data_folder(staging, dataset),
+        dataset_name=dataset,
+        split=split,
+        filetype_suffix="array_record",
+    )
