@@ -11,7 +11,9 @@ Dimension key: L tokens of a caption, E width of a token's embedding.
 import functools
 import hashlib
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -79,10 +81,7 @@ def record_features(text_shape: tuple[int, int] | None) -> tfds.features.Feature
 
 
 def serialize(record: VideoRecord) -> bytes:
-    """The record as a reader of `record_features` finds it: a tf.train.Example.
-
-    The same record gives the same bytes in every process.
-    """
+    """The record as a reader of `record_features` finds it."""
     example: dict[str, object] = {
         # TFDS stores file objects as they are; arrays it would encode, by TensorFlow.
         "frames": [io.BytesIO(frame) for frame in record.frames],
@@ -95,8 +94,15 @@ def serialize(record: VideoRecord) -> bytes:
     if record.text_LE is not None:
         example[TEXT] = record.text_LE
     text_shape = None if record.text_LE is None else record.text_LE.shape
-    data = record_features(text_shape).serialize_example(example)
-    # TFDS leaves the order of an example's features to the hash of their names.
+    return serialize_example(record_features(text_shape), example)
+
+
+def serialize_example(features: tfds.features.FeaturesDict, example: Mapping[str, Any]) -> bytes:
+    """A tf.train.Example of these features: the same bytes in every process.
+
+    TFDS alone leaves their order to the hash of their names.
+    """
+    data = features.serialize_example(example)
     return tf_example_pb2.Example.FromString(data).SerializeToString(deterministic=True)
 
 

@@ -1,139 +1,211 @@
-"""A dataset's codec moments, computed once and kept in the workdir.
+"""Encodes a dataset once with a frozen frame codec, into shards beside or inside a workdir.
 
-Where the codec is frozen and the data set small, encoding every frame once replaces encoding
-K + n frames per clip and step. The cache is a `VideoSource` like any other: the loader draws the
-same clips from it. Dimension key: F frames, h, w latent size, Z latent channels,
-L, E embedded text.
+Where the codec is frozen, encoding every frame once replaces encoding K + n frames per clip and
+step. Shards follow those of the videos, one for one, and finished ones are kept when a run is
+interrupted. Dimension key: F frames, H, W frame size, C colours, h, w latent size, M moments.
 """
 
-import dataclasses
-import json
-import os
-from collections.abc import Callable, Sequence
+import functools
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
+import grain
 import jax
 import numpy as np
-from etils import epath
+from jax.sharding import Mesh
+from tensorflow_datasets.features import FeaturesDict
 
-from glober_jax.data.schema import TextInfo
-from glober_jax.data.source import VideoSource
+from glober_jax.data import latents
+from glober_jax.data.building.output_folder import OutputFolder, Preparation
+from glober_jax.data.building.shard_file import shard_files, write_metadata
+from glober_jax.data.latents import LatentVideo
+from glober_jax.data.loader import allow_unparsed_flags
+from glober_jax.data.schema import serialize_example
+from glober_jax.data.source import StoredVideos, Video
+from glober_jax.models.frame_codec import normalise_frames
+from glober_jax.models.networks import Networks, Params
+from glober_jax.parallel.mesh import put_batch, replicated
 from glober_jax.progress import Progress
 
 _FRAMES_PER_CALL = 64
+_THREADS = 4
+_VIDEOS_AHEAD = 8
+
+Encode = Callable[[np.ndarray], np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True)
-class CachedVideo:
-    """A video whose frames are moments: `read` gives float16 [F, h, w, 2 Z]."""
-
-    video_id: str
-    label: int
-    fps: float
-    moments_FhwM: np.ndarray
-    caption: str
-    text_LE: np.ndarray | None
-
-    @property
-    def num_frames(self) -> int:
-        return len(self.moments_FhwM)
-
-    def read(self, frame_ids: Sequence[int]) -> np.ndarray:
-        return self.moments_FhwM[np.asarray(frame_ids)]
+def codec_id(params: Params) -> str:
+    """16 hex digits of the codec's parameters."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(jax.device_get(params)):
+        digest.update(leaf.tobytes())
+    return digest.hexdigest()[:16]
 
 
-@dataclasses.dataclass(frozen=True)
-class CachedVideos:
-    """All videos of a source as moments, in memory."""
+def frame_encoder(networks: Networks, params: Params, mesh: Mesh) -> Encode:
+    """Compiled map from frames, uint8 [F, H, W, C], to moments, float16 [F, h, w, M].
 
-    videos: tuple[CachedVideo, ...]
-    class_names: tuple[str, ...]
-    fingerprint: str
-    text_info: TextInfo | None
-
-    def __len__(self) -> int:
-        return len(self.videos)
-
-    def __getitem__(self, index: int) -> CachedVideo:
-        return self.videos[index]
-
-
-def cache_latents(
-    source: VideoSource,
-    encode: Callable[[jax.Array], jax.Array],
-    codec_id: str,
-    path: epath.PathLike,
-) -> CachedVideos:
-    """The source's videos as moments, from `path` where it holds them, else encoded and written.
-
-    Args:
-      source: videos of uint8 frames.
-      encode: compiled map from uint8 frames [F, H, W, 3] to moments [F, h, w, 2 Z].
-      codec_id: says which codec `encode` is; a cache of another codec or data set is replaced.
-      path: the `.npz` file.
+    `params` holds the frame codec's. Calls of any F are filled up to a multiple of one number, so
+    that one program does; frames are spread over the mesh.
     """
-    path = epath.Path(path)
-    key = json.dumps({"codec": codec_id, "data": source.fingerprint})
-    if path.exists():
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            if str(stored["key"]) == key:
-                return _videos(source, {name: stored[name] for name in stored.files})
-    arrays = _encode_all(source, encode) | {"key": np.array(key)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.parent / f"{path.name}.partial"
-    with partial.open("wb") as file:
-        np.savez(file, **arrays)
-    os.replace(partial, path)
-    return _videos(source, arrays)
+    size = -(-_FRAMES_PER_CALL // mesh.size) * mesh.size
+
+    @functools.partial(jax.jit, out_shardings=replicated(mesh))
+    def encode(params: Params, frames: jax.Array) -> jax.Array:
+        frames = normalise_frames(frames)
+        return networks.apply(params, "frame_codec", frames, method="encode")
+
+    def encode_any(frames_FHWC: np.ndarray) -> np.ndarray:
+        parts = []
+        for start in range(0, len(frames_FHWC), size):
+            chunk = frames_FHWC[start : start + size]
+            rows = put_batch({"frames": np.resize(chunk, (size, *chunk.shape[1:]))}, mesh)
+            moments = jax.device_get(encode(params, rows["frames"]))
+            parts.append(moments[: len(chunk)].astype(np.float16))
+        return np.concatenate(parts)
+
+    return encode_any
+
+
+@dataclass(frozen=True)
+class LatentCache:
+    """A cache of latents to be made, or to be found, in a folder.
+
+    Attributes:
+      source: the videos to encode.
+      encode: what encodes frames; see `frame_encoder`.
+      codec_id: says which codec that is.
+      flip: whether mirrored frames are encoded as well.
+      moment_shape: (h, w, M).
+      command: the command line that makes it, for its card.
+    """
+
+    source: StoredVideos
+    encode: Encode
+    moment_shape: tuple[int, int, int]
+    codec_id: str
+    flip: bool
+    command: str
+
+    def make(self, output: Path, *, overwrite: bool = False) -> bool:
+        """Encodes what an interrupted run has not, and leaves the data set in `output`.
+
+        Returns:
+          Whether anything was done: False if it is there already.
+
+        Raises:
+          UserError: `output` is not writable or holds something else, or a video is damaged.
+        """
+        arguments = {
+            "codec": self.codec_id,
+            "data": self.source.fingerprint,
+            "flip": self.flip,
+        }
+        folder = OutputFolder(output, Preparation(latents.DATASET, arguments, self.command))
+        if folder.is_finished(overwrite=overwrite):
+            return False
+        with folder.staging(stamp="") as staging:
+            facts = self._write(staging)
+            folder.publish(staging, facts, _for_people(facts, self.command))
+        return True
+
+    def _write(self, staging: Path) -> dict[str, object]:
+        source = self.source
+        files = shard_files(staging, latents.DATASET, latents.SPLIT, len(source.shard_lengths))
+        features = latents.latent_features(
+            self.moment_shape, flip=self.flip, text_info=source.text_info
+        )
+        ends = list(itertools.accumulate(source.shard_lengths))
+        with Progress("encoding", len(source), unit="video") as progress:
+            for file, begin, end in zip(files, [0, *ends], ends, strict=False):
+                if not file.is_finished:
+                    file.write(self._records(begin, end, features, progress))
+                progress.update(end)
+        fingerprints = write_metadata(
+            staging,
+            latents.DATASET,
+            "Latents of videos.",
+            features,
+            {latents.SPLIT: files},
+            latents.latent_metadata(source, self.codec_id, flip=self.flip),
+        )
+        return {
+            "records": len(source),
+            "moments": list(self.moment_shape),
+            "bytes": sum(file.path.stat().st_size for file in files),
+            "fingerprint": fingerprints[latents.SPLIT],
+        }
+
+    def _records(
+        self, begin: int, end: int, features: FeaturesDict, progress: Progress
+    ) -> Iterator[tuple[bytes, str]]:
+        """Serialized records of videos `begin` to `end` (excluded), with their digests."""
+        encode = self.encode if not self.flip else functools.partial(_encode_both, self.encode)
+        for number, (video, moments) in enumerate(_encode_all(self._read(begin, end), encode)):
+            mirrored = moments[:, 1] if self.flip else None
+            record = LatentVideo(
+                video.video_id,
+                video.label,
+                video.fps,
+                moments[:, 0] if self.flip else moments,
+                mirrored,
+                video.caption,
+                video.text_LE,
+            )
+            data = serialize_example(features, latents.latent_example(record))
+            yield data, hashlib.sha256(data).hexdigest()
+            progress.update(begin + number + 1)
+
+    def _read(self, begin: int, end: int) -> Iterator[tuple[Video, np.ndarray]]:
+        """Videos with all their frames, decoded ahead by threads."""
+        allow_unparsed_flags()
+
+        def read(index: int) -> tuple[Video, np.ndarray]:
+            video = self.source[index]
+            return video, video.read(range(video.num_frames))
+
+        options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_VIDEOS_AHEAD)
+        return iter(grain.MapDataset.range(begin, end).map(read).to_iter_dataset(options))
+
+
+def _encode_both(encode: Encode, frames_FHWC: np.ndarray) -> np.ndarray:
+    """Moments of frames and of their mirror images: [F, 2, h, w, M]."""
+    mirrored_FHWC = np.ascontiguousarray(frames_FHWC[:, :, ::-1])
+    return np.stack([encode(frames_FHWC), encode(mirrored_FHWC)], axis=1)
 
 
 def _encode_all(
-    source: VideoSource, encode: Callable[[jax.Array], jax.Array]
-) -> dict[str, np.ndarray]:
-    moments, facts, texts = [], [], []
-    waiting: list[np.ndarray] = []
-
-    def encode_waiting(count: int) -> None:
-        """Encodes the first `count` frames, in calls of one shape so that one is compiled."""
-        chunk = np.stack(waiting[:count])
-        padded = np.resize(chunk, (_FRAMES_PER_CALL, *chunk.shape[1:]))
-        moments.append(jax.device_get(encode(padded))[:count].astype(np.float16))
-        del waiting[:count]
-
-    with Progress("encoding the data set", len(source), unit="video") as progress:
-        for index in range(len(source)):
-            video = source[index]
-            facts.append((video.num_frames, video.video_id, video.label, video.fps))
-            texts.append((video.caption, video.text_LE))
-            waiting.extend(video.read(range(video.num_frames)))
-            while len(waiting) >= _FRAMES_PER_CALL:
-                encode_waiting(_FRAMES_PER_CALL)
-            progress.update(index + 1)
+    videos: Iterable[tuple[Video, np.ndarray]], encode: Encode
+) -> Iterator[tuple[Video, np.ndarray]]:
+    """Videos with what `encode` makes of their frames; short ones share a call."""
+    waiting: list[tuple[Video, np.ndarray]] = []
+    frames = 0
+    for video, frames_FHWC in videos:
+        waiting.append((video, frames_FHWC))
+        frames += len(frames_FHWC)
+        if frames >= _FRAMES_PER_CALL:
+            yield from _encode_together(waiting, encode)
+            waiting, frames = [], 0
     if waiting:
-        encode_waiting(len(waiting))
-    lengths, names, labels, rates = (np.array(column) for column in zip(*facts, strict=True))
-    arrays = {
-        "moments": np.concatenate(moments),
-        "lengths": lengths,
-        "video_id": names,
-        "label": labels,
-        "fps": rates,
-    }
-    if source.text_info is not None:
-        captions, embeddings = zip(*texts, strict=True)
-        arrays |= {"caption": np.array(captions), "text": np.stack(embeddings)}
-    return arrays
+        yield from _encode_together(waiting, encode)
 
 
-def _videos(source: VideoSource, arrays: dict[str, np.ndarray]) -> CachedVideos:
-    per_video = np.split(arrays["moments"], np.cumsum(arrays["lengths"])[:-1])
-    captions, texts = [""] * len(per_video), [None] * len(per_video)
-    if source.text_info is not None:
-        captions, texts = arrays["caption"], arrays["text"]
-    facts = (arrays[name] for name in ("video_id", "label", "fps"))
-    videos = tuple(
-        CachedVideo(str(name), int(label), float(fps), moments, str(caption), text_LE)
-        for name, label, fps, moments, caption, text_LE in zip(
-            *facts, per_video, captions, texts, strict=True
-        )
+def _encode_together(
+    videos: list[tuple[Video, np.ndarray]], encode: Encode
+) -> Iterator[tuple[Video, np.ndarray]]:
+    moments = encode(np.concatenate([frames_FHWC for _, frames_FHWC in videos]))
+    ends = list(itertools.accumulate(len(frames_FHWC) for _, frames_FHWC in videos))
+    for (video, _), part in zip(videos, np.split(moments, ends[:-1]), strict=True):
+        yield video, part
+
+
+def _for_people(facts: Mapping[str, object], command: str) -> str:
+    height, width, moments = facts["moments"]
+    return (
+        f"# Data card: latents\n\nMade by\n\n    {command}\n\n"
+        f"{facts['records']} records of {height}x{width}x{moments} moments per frame, "
+        f"{facts['bytes'] / 1e6:.1f} MB, fingerprint `{facts['fingerprint']}`.\n"
     )
-    return CachedVideos(videos, source.class_names, source.fingerprint, source.text_info)

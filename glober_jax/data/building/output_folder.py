@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from glober_jax.data.building.card import Card, markdown
 from glober_jax.data.building.workers import WorkerDied
 from glober_jax.errors import UserError
 
@@ -127,8 +126,11 @@ class OutputFolder:
             raise
         shutil.rmtree(folder, ignore_errors=True)
 
-    def publish(self, staging: Path, card: Card) -> None:
-        """Moves the finished dataset from `staging` here, in place of an earlier one."""
+    def publish(self, staging: Path, facts: Mapping[str, object], for_people: str) -> None:
+        """Moves the finished dataset from `staging` here, in place of an earlier one.
+
+        Its card holds what was asked for and these `facts`; `for_people` is the card in Markdown.
+        """
         name = self.wanted.dataset
         replaceable = {self._made().get("dataset"), name}
         (self.path / CARD).unlink(missing_ok=True)
@@ -140,9 +142,9 @@ class OutputFolder:
             "dataset": name,
             "command": self.wanted.command,
             "arguments": dict(self.wanted.arguments),
-            **card.to_dict(),
+            **facts,
         }
-        self._write(staging, CARD_FOR_PEOPLE, markdown(card, name, self.wanted.command))
+        self._write(staging, CARD_FOR_PEOPLE, for_people)
         self._write(staging, CARD, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         # Last: a dataset without its card would be taken for somebody else's.
         (staging / name).rename(self.path / name)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from glober_jax.data.building.build import Recipe, SplitOptions, write_dataset
-from glober_jax.data.building.card import Card
+from glober_jax.data.building.card import Card, markdown
 from glober_jax.data.building.extract import Decoder, FrameOptions
 from glober_jax.data.building.output_folder import OutputFolder, Preparation
 from glober_jax.data.datasets import synthetic_sky, video_folder
@@ -95,7 +95,7 @@ def make_dataset(
     try:
         with folder.staging(listing.stamp()) as staging:
             card = write_dataset(recipe, staging, workers=workers)
-            folder.publish(staging, card)
+            folder.publish(staging, card.to_dict(), markdown(card, name, wanted.command))
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
