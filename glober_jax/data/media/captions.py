@@ -4,18 +4,23 @@ And what embeds them: any `TextEncoder`, of which `interop/clip_text.py` holds t
 Dimension key: N captions, L tokens, E width of a token's embedding.
 """
 
-import csv
 import hashlib
-import io
 import json
-import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from glober_jax.data.media.tree import MediaItem
+from glober_jax.data.media.archive import read_file
+from glober_jax.data.media.caption_table import (
+    PATH_COLUMNS,
+    WEBVID_COLUMNS,
+    CaptionRow,
+    read_rows,
+)
+from glober_jax.data.media.tree import MediaItem, Rejection
 from glober_jax.errors import UserError
 
 
@@ -35,6 +40,40 @@ class TextEncoder(Protocol):
         """float16 [N, L, E]."""
 
 
+def add_captions(
+    items: Sequence[MediaItem], file: Path | None
+) -> tuple[list[MediaItem], list[Rejection], list[str]]:
+    """Gives every video its caption.
+
+    Args:
+      items: the videos.
+      file: a table, see `read_captions`, which may also name videos as WebVid does, by the column
+        `videoid`, a file's name without suffix, with the caption in `caption` or `name`. It is
+        read row by row, so that it may be much longer than `items`. None takes the text file
+        beside each video.
+
+    Returns:
+      The videos with a caption, the others rejected, and sentences on rows that were not used.
+
+    Raises:
+      UserError: the table cannot be read, lacks a column, or names none of the videos.
+    """
+    if file is None:
+        captions = {item.video_id: caption_beside(item) for item in items}
+        missing, notices = "has no caption: no text file of that name beside it", []
+        twins: dict[str, str] = {}
+    else:
+        captions, twins, notices = _match_rows(items, file)
+        missing = "has no caption in --captions"
+    captioned, rejections = [], []
+    for item in items:
+        if caption := captions.get(item.video_id):
+            captioned.append(replace(item, caption=caption))
+        else:
+            rejections.append(Rejection(item.video_id, twins.get(item.video_id, missing)))
+    return captioned, rejections, notices
+
+
 def read_captions(file: Path) -> dict[str, str]:
     """Captions by path relative to the videos' folder, with forward slashes.
 
@@ -44,31 +83,20 @@ def read_captions(file: Path) -> dict[str, str]:
     Raises:
       UserError: it cannot be read, lacks a column, or names a path twice.
     """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UserError(f"--captions={file} cannot be read: {reason}") from error
     captions: dict[str, str] = {}
-    for line, row in _json_rows(text) if file.suffix == ".jsonl" else _csv_rows(text):
-        path, caption = (row.get(name) if isinstance(row, dict) else None for name in _COLUMNS)
-        if not isinstance(path, str) or not isinstance(caption, str):
-            raise UserError(
-                f"--captions={file}, line {line}, holds no path and caption: expected the columns "
-                "path,caption (or JSON lines with these keys, in a file named .jsonl)"
-            )
-        path = posixpath.normpath(path.strip())
-        if path in captions:
-            raise UserError(f"--captions={file}, line {line}, names {path} a second time")
-        captions[path] = _one_line(caption)
+    for row in read_rows(file, PATH_COLUMNS):
+        if row.video in captions:
+            raise _named_twice(file, row)
+        captions[row.video] = _one_line(row.caption)
     return captions
 
 
 def caption_beside(item: MediaItem) -> str:
     """The text beside a video, `clip.txt` for `clip.mp4` or for a folder `clip`; "" without."""
     place = item.files[0].parent if item.is_images else item.files[0].with_suffix("")
+    file = place.with_name(f"{place.name}.txt")
     try:
-        return _one_line(place.with_name(f"{place.name}.txt").read_text(encoding="utf-8-sig"))
+        return _one_line(read_file(item.archive, file).decode("utf-8-sig"))
     except (OSError, UnicodeError):
         return ""
 
@@ -79,22 +107,47 @@ def captions_digest(captions: Mapping[str, str]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-_COLUMNS = ("path", "caption")
+def _match_rows(
+    items: Sequence[MediaItem], file: Path
+) -> tuple[dict[str, str], dict[str, str], list[str]]:
+    """Captions by video id; why not, for videos of equal names; sentences on rows not used."""
+    first: dict[str, str] = {}
+    for item in items:
+        first.setdefault(item.name, item.video_id)
+    videos = {"path": {item.video_id: item.video_id for item in items}, "videoid": first}
+    captions: dict[str, str] = {}
+    unused = repeated = 0
+    for row in read_rows(file, WEBVID_COLUMNS):
+        video_id = videos[row.column].get(row.video)
+        if video_id is None:
+            unused += 1
+        elif video_id not in captions:
+            captions[video_id] = _one_line(row.caption)
+        elif row.column == "path":
+            raise _named_twice(file, row)
+        else:
+            repeated += 1
+    if items and not any(captions.values()):
+        raise UserError(
+            f"--captions={file} names none of the videos, which are called like "
+            f"{items[0].video_id}: its column path must hold paths relative to --input, or its "
+            "column videoid their names without folder and suffix"
+        )
+    twins = {
+        item.video_id: f"has the name of {first[item.name]}, which has its caption"
+        for item in items
+        if item.video_id not in captions and first[item.name] in captions
+    }
+    notices = []
+    if unused:
+        notices.append(f"{unused:,} rows of --captions name no video in --input")
+    if repeated:
+        notices.append(f"{repeated:,} rows of --captions name a video again; the first row counts")
+    return captions, twins, notices
 
 
-def _csv_rows(text: str) -> Iterator[tuple[int, Any]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    for row in reader:
-        yield reader.line_num, row
-
-
-def _json_rows(text: str) -> Iterator[tuple[int, Any]]:
-    for line, content in enumerate(text.split("\n"), start=1):
-        if content.strip():
-            try:
-                yield line, json.loads(content)
-            except json.JSONDecodeError:
-                yield line, None
+def _named_twice(file: Path, row: CaptionRow) -> UserError:
+    return UserError(f"--captions={file}, line {row.line}, names {row.video} a second time")
 
 
 def _one_line(caption: str) -> str:

@@ -1,13 +1,16 @@
 """Decodes video files and image folders as streams: one frame in memory at a time."""
 
+import io
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 
 import av
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from glober_jax.data.media.archive import read_file
+from glober_jax.data.media.catalogue import read_frames
 from glober_jax.data.media.tree import MediaItem
 
 # A longer pause between two frames counts as this many seconds, so that one broken timestamp
@@ -46,16 +49,16 @@ def decode_media(
       item: what to read.
       on_bytes: called with the number of input bytes consumed since the last call.
       fps: frame rate to resample to; None keeps every frame. A slower video keeps its own rate,
-        and a folder of images, which has no clock, is taken to be at this rate already.
+        and images, which have no clock, are taken to be at this rate already.
 
     Raises:
       UndecodableError: the input holds nothing readable.
     """
-    if item.is_images:
-        warnings: list[str] = []
-        frames = _image_frames(item.files, warnings, on_bytes)
-        return DecodedVideo(fps or 0.0, frames, warnings)
-    return _open_video(item.files[0], fps, on_bytes)
+    if not item.is_images and item.record is None:
+        return _open_video(item, fps, on_bytes)
+    warnings: list[str] = []
+    frames = _image_frames(_encoded_images(item), warnings, on_bytes)
+    return DecodedVideo(fps or 0.0, frames, warnings)
 
 
 def resample(timed_frames: Iterable[TimedFrame], fps: float) -> Iterator[Image.Image]:
@@ -83,26 +86,47 @@ def resample(timed_frames: Iterable[TimedFrame], fps: float) -> Iterator[Image.I
         tick += 1
 
 
+def _encoded_images(item: MediaItem) -> list[tuple[str, Callable[[], bytes]]]:
+    """Name of each image, and what reads it."""
+    if item.record is None:
+        return [(path.name, partial(read_file, item.archive, path)) for path in item.files]
+    try:
+        images = read_frames(item.files[0], item.record)
+    except OSError as error:
+        raise UndecodableError(_reason(error)) from error
+    return [(str(number), partial(bytes, image)) for number, image in enumerate(images)]
+
+
 def _image_frames(
-    files: tuple[Path, ...], warnings: list[str], on_bytes: Callable[[int], None]
+    images: Iterable[tuple[str, Callable[[], bytes]]],
+    warnings: list[str],
+    on_bytes: Callable[[int], None],
 ) -> Iterator[Image.Image]:
-    for path in files:
+    for name, read in images:
         try:
-            with Image.open(path) as image:
+            data = read()
+            with Image.open(io.BytesIO(data)) as image:
                 frame = ImageOps.exif_transpose(image).convert("RGB")
         # Pillow's format readers raise all of these on damaged files.
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-            warnings.append(f"frame {path.name} left out: {error}")
+            warnings.append(f"frame {name} left out: {_reason(error)}")
             continue
         yield frame
-        on_bytes(path.stat().st_size)
+        on_bytes(len(data))
 
 
-def _open_video(path: Path, fps: float | None, on_bytes: Callable[[int], None]) -> DecodedVideo:
+def _open_video(
+    item: MediaItem, fps: float | None, on_bytes: Callable[[int], None]
+) -> DecodedVideo:
     try:
-        if path.stat().st_size == 0:
+        if item.archive is None:
+            source, size = str(item.files[0]), item.files[0].stat().st_size
+        else:
+            data = read_file(item.archive, item.files[0])
+            source, size = io.BytesIO(data), len(data)
+        if size == 0:
             raise UndecodableError("the file is empty")
-        container = av.open(str(path))
+        container = av.open(source)
     except (OSError, av.FFmpegError, UnicodeError) as error:
         raise UndecodableError(f"not a readable video ({_reason(error)})") from error
     if not container.streams.video:
@@ -147,4 +171,6 @@ def _timed_frames(
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "it is not an image"
     return getattr(error, "strerror", None) or str(error)

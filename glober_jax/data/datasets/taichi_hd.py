@@ -1,0 +1,45 @@
+"""TaiChi-HD: video files or folders of frames, as its scripts leave them.
+
+    {train, test}/<film>#<first frame>#<last frame>.mp4
+    {train, test}/<film>#<first frame>#<last frame>/0000001.png
+    <film>#<first frame>#<last frame>.mp4       without splits
+
+A film is a video of YouTube, cut into several clips. In some copies `_` stands for `#`, because
+shells and URLs cut names off there.
+
+Source: https://github.com/AliaksandrSiarohin/video-preprocessing (taichi).
+"""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from glober_jax.data.media.options import MediaOptions
+from glober_jax.data.media.tree import Listing, find_videos, inside_splits
+
+_CLIP = re.compile(r"(?P<film>.+?)(#\d+#\d+|_\d{6}_\d{6})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaichiHdOptions(MediaOptions):
+    """Each field is the flag of the same name; see `MediaOptions`."""
+
+    size: int = 256
+
+
+def list_inputs(options: TaichiHdOptions) -> Listing:
+    """The clips, grouped by film.
+
+    Raises:
+      UserError: the input is missing or holds no videos.
+    """
+    items, rejections = find_videos(
+        Path(options.input), "MP4 files or folders of frames, in folders train and test if any"
+    )
+    items, outside = inside_splits(items)
+    clips = [_CLIP.fullmatch(item.name) for item in items]
+    grouped = [
+        replace(item, group=clip["film"] if clip else "")
+        for item, clip in zip(items, clips, strict=True)
+    ]
+    return Listing(tuple(grouped), (*rejections, *outside))
