@@ -57,6 +57,8 @@ _HELP = {
     "class_folders": "The first folder (below train and test) is the video's class.",
     "captions": "Table of path,caption; default: a .txt beside each video.",
     "clip": "CLIP checkpoint folder; stores the captions' embeddings.",
+    "lists": "Folder of the official split lists; default: in --input or beside it.",
+    "split": "Which of the three official splits.",
     "num_videos": "Number of training videos.",
     "num_test_videos": "Number of test videos.",
     "num_frames": "Frames per video.",
@@ -92,6 +94,8 @@ def _report(output: Path, card: Card) -> None:
             print(f"  {entry['video']}: {entry[detail]}")
         if len(entries) > _MOST_LISTED:
             print(f"  ... and {len(entries) - _MOST_LISTED} more, in {output / CARD}")
+    for notice in card.notices:
+        print(f"note: {notice}")
     print(f"accepted: {card.accepted} videos; {card.split}")
     for name, facts in card.splits.items():
         print(f"{name}: {facts.videos} videos, {facts.records} records, {facts.frames} frames")
@@ -139,7 +143,19 @@ def _define_flags() -> None:
     for name, datasets in users.items():
         define = _DEFINE[_options_of(datasets[0])[name]]
         where = "" if len(datasets) > 1 else f" ({datasets[0]})"
-        define(name, None, _HELP[name] + where)
+        define(name, None, f"{_HELP[name]}{where}{_defaults(name, datasets)}")
+
+
+def _defaults(name: str, datasets: Sequence[str]) -> str:
+    """ " Default: 64; 256 for ..." of a flag, "" where it has none worth telling."""
+    by_value: dict[object, list[str]] = {}
+    for dataset in datasets:
+        value = getattr(DATASETS[dataset].options, name, None)
+        by_value.setdefault(value, []).append(dataset)
+    if set(by_value) <= {None, False}:
+        return ""
+    shown = [f"{value} for {', '.join(users)}" for value, users in by_value.items()]
+    return " Default: " + ("; ".join(shown) if len(shown) > 1 else str(next(iter(by_value))))
 
 
 def main(arguments: Sequence[str]) -> None:

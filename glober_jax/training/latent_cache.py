@@ -15,8 +15,8 @@ from pathlib import Path
 import grain
 import jax
 import numpy as np
+import tensorflow_datasets as tfds
 from jax.sharding import Mesh
-from tensorflow_datasets.features import FeaturesDict
 
 from glober_jax.data import latents
 from glober_jax.data.building.output_folder import OutputFolder, Preparation
@@ -140,7 +140,7 @@ class LatentCache:
         }
 
     def _records(
-        self, begin: int, end: int, features: FeaturesDict, progress: Progress
+        self, begin: int, end: int, features: tfds.features.FeaturesDict, progress: Progress
     ) -> Iterator[tuple[bytes, str]]:
         """Serialized records of videos `begin` to `end` (excluded), with their digests."""
         encode = self.encode if not self.flip else functools.partial(_encode_both, self.encode)

@@ -116,7 +116,7 @@ def write_dataset(recipe: Recipe, folder: Path, *, workers: int = 1) -> Card:
         {split: [shard.file for shard in some] for split, some in shards.items()},
         metadata,
     )
-    return _card(plan, usable, rejected, class_names, fingerprints, shards)
+    return _card(recipe.listing, plan, usable, rejected, class_names, fingerprints, shards)
 
 
 def _extract(recipe: Recipe, spool: Path, workers: int) -> list[Unit]:
@@ -224,6 +224,7 @@ def _write_shards(splits: dict[str, list[Shard]], with_text: bool, workers: int)
 
 
 def _card(
+    listing: Listing,
     plan: SplitPlan,
     usable: Sequence[_Usable],
     rejected: dict[str, str],
@@ -249,6 +250,7 @@ def _card(
         accepted=len(usable),
         split=plan.summary,
         splits=splits,
+        notices=listing.notices,
         class_names=class_names,
         lengths=length_facts([video.num_frames for video in usable]),
         fps=counts(f"{video.facts.fps:g}" if video.facts.fps else "unknown" for video in usable),

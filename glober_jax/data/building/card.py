@@ -36,6 +36,7 @@ class Card:
       accepted: usable inputs.
       split: how train and test came about.
       splits: facts by split.
+      notices: sentences on how the input was understood.
       class_names: what labels index.
       lengths: "frames" of usable inputs: least, median, most and a histogram over powers of two.
       fps: usable inputs by frames per second as stored, "unknown" for images.
@@ -48,6 +49,7 @@ class Card:
     accepted: int
     split: str
     splits: Mapping[str, SplitFacts]
+    notices: Sequence[str]
     class_names: Sequence[str]
     lengths: Mapping[str, object]
     fps: Mapping[str, int]
@@ -82,6 +84,7 @@ def markdown(card: Card, dataset: str, command: str) -> str:
         f"# Data card: {dataset}",
         f"Made by\n\n    {command}",
         f"Content fingerprint `{card.fingerprint}`. {card.accepted} usable inputs; {card.split}.",
+        *(f"Note: {notice}." for notice in card.notices),
         _splits_table(card.splits),
         "## Frames per input",
         f"{card.lengths['least']} to {card.lengths['most']}, median {card.lengths['median']}",

@@ -18,9 +18,15 @@ from glober_jax.data.building.build import Recipe, SplitOptions, write_dataset
 from glober_jax.data.building.card import Card, markdown
 from glober_jax.data.building.extract import Decoder, FrameOptions
 from glober_jax.data.building.output_folder import OutputFolder, Preparation
-from glober_jax.data.datasets import synthetic_sky, video_folder
+from glober_jax.data.datasets import (
+    sky_timelapse,
+    synthetic_sky,
+    taichi_hd,
+    ucf101,
+    video_folder,
+    webvid,
+)
 from glober_jax.data.datasets.synthetic_sky import DrawSky, SyntheticSkyOptions
-from glober_jax.data.datasets.video_folder import VideoFolderOptions
 from glober_jax.data.media.captions import TextEncoder
 from glober_jax.data.media.decode import decode_media
 from glober_jax.data.media.options import MediaOptions
@@ -42,7 +48,15 @@ class Dataset:
 
 
 DATASETS = {
-    "video_folder": Dataset("Videos from a folder.", VideoFolderOptions, video_folder.list_inputs),
+    "video_folder": Dataset(
+        "Videos from a folder.", video_folder.VideoFolderOptions, video_folder.list_inputs
+    ),
+    "sky_timelapse": Dataset(
+        "Sky Time-lapse.", sky_timelapse.SkyTimelapseOptions, sky_timelapse.list_inputs
+    ),
+    "ucf101": Dataset("UCF-101.", ucf101.Ucf101Options, ucf101.list_inputs),
+    "taichi_hd": Dataset("TaiChi-HD.", taichi_hd.TaichiHdOptions, taichi_hd.list_inputs),
+    "webvid": Dataset("Videos with captions.", webvid.WebvidOptions, webvid.list_inputs),
     "synthetic_sky": Dataset(
         "Procedural sky time-lapse in four classes.",
         SyntheticSkyOptions,

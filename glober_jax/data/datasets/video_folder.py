@@ -1,26 +1,27 @@
 """The video-folder dataset: anybody's videos, with classes by folder or captions on request."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from glober_jax.data.media.captions import caption_beside, read_captions
+from glober_jax.data.media.captions import add_captions
 from glober_jax.data.media.options import MediaOptions
-from glober_jax.data.media.tree import Listing, MediaItem, Rejection, find_media
+from glober_jax.data.media.tree import Listing, Rejection, find_media, inside_splits
 from glober_jax.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoFolderOptions(MediaOptions):
-    """How to turn a folder into a dataset; each field is the flag of the same name."""
+    """Each field is the flag of the same name.
+
+    Attributes:
+      class_folders: whether the first folder below train and test is a video's class.
+      captions: table of path,caption; with `clip` alone, the text file beside each video.
+      clip: folder of the CLIP checkpoint that embeds captions; None stores them as they are.
+    """
 
     class_folders: bool = False
     captions: str | None = None
     clip: str | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.captions is not None and self.clip is None:
-            raise UserError("--captions needs --clip=DIR, the CLIP checkpoint that embeds them")
 
 
 def list_inputs(options: VideoFolderOptions) -> Listing:
@@ -36,38 +37,16 @@ def list_inputs(options: VideoFolderOptions) -> Listing:
             f"--input={options.input} holds no videos: expected video files (mp4, avi, mov, mkv, "
             "webm, gif) or folders of numbered images (jpg, png, webp, bmp), at any depth"
         )
-    has_test_folder = any(item.split == "test" for item in items)
-    accepted = []
-    for item in items:
-        if has_test_folder and item.split is None:
-            rejections.append(Rejection(item.video_id, "lies outside the train and test folders"))
-        elif options.class_folders and item.class_name is None:
-            rejections.append(Rejection(item.video_id, "lies in no class folder"))
-        else:
-            accepted.append(item)
-    accepted = _add_captions(accepted, options, rejections)
+    items, outside = inside_splits(items)
+    rejections += outside
+    if options.class_folders:
+        homeless = [item for item in items if item.class_name is None]
+        rejections += [Rejection(item.video_id, "lies in no class folder") for item in homeless]
+        items = [item for item in items if item.class_name is not None]
+    notices: list[str] = []
+    if options.captions or options.clip:
+        table = Path(options.captions) if options.captions else None
+        items, uncaptioned, notices = add_captions(items, table)
+        rejections += uncaptioned
     class_names = None if options.class_folders else ()
-    return Listing(tuple(accepted), tuple(rejections), class_names)
-
-
-def _add_captions(
-    items: list[MediaItem], options: VideoFolderOptions, rejections: list[Rejection]
-) -> list[MediaItem]:
-    """The items that have captions, with them; the others are rejected. All, if none are wanted."""
-    if options.clip is None:
-        return items
-    if options.captions is None:
-        found = [caption_beside(item) for item in items]
-        reason = "has no caption: no text file of that name beside it"
-    else:
-        captions = read_captions(Path(options.captions))
-        found = [captions.get(item.video_id, "") for item in items]
-        reason = "has no caption in --captions"
-        if items and not any(found):
-            raise UserError(
-                f"--captions={options.captions} names none of the videos, which are called like "
-                f"{items[0].video_id}: its column path must hold paths relative to --input"
-            )
-    pairs = list(zip(items, found, strict=True))
-    rejections.extend(Rejection(item.video_id, reason) for item, caption in pairs if not caption)
-    return [replace(item, caption=caption) for item, caption in pairs if caption]
+    return Listing(tuple(items), tuple(rejections), class_names, tuple(notices))

@@ -3,16 +3,14 @@
 import csv
 import json
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from glober_jax.errors import UserError
 
 # The column that names a video, and the one that holds its caption.
-Columns = tuple[str, str]
-PATH_COLUMNS: tuple[Columns, ...] = (("path", "caption"),)
-WEBVID_COLUMNS = (*PATH_COLUMNS, ("videoid", "caption"), ("videoid", "name"))
+_COLUMNS = (("path", "caption"), ("videoid", "caption"), ("videoid", "name"))
 
 
 class CaptionRow(NamedTuple):
@@ -28,8 +26,10 @@ class CaptionRow(NamedTuple):
 _Found = tuple[str, str, str] | None
 
 
-def read_rows(file: Path, accepted: Sequence[Columns]) -> Iterator[CaptionRow]:
-    """Reads a table whose columns are one of the `accepted` pairs; others are ignored.
+def read_rows(file: Path) -> Iterator[CaptionRow]:
+    """Reads a table with the columns path,caption or videoid,caption or videoid,name.
+
+    Others are ignored.
 
     Raises:
       UserError: it cannot be read, or a row lacks these columns.
@@ -37,9 +37,9 @@ def read_rows(file: Path, accepted: Sequence[Columns]) -> Iterator[CaptionRow]:
     read = _json_rows if file.suffix == ".jsonl" else _csv_rows
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
-            for line, found in read(text, accepted):
+            for line, found in read(text):
                 if found is None:
-                    columns = " or ".join(",".join(pair) for pair in accepted)
+                    columns = " or ".join(",".join(pair) for pair in _COLUMNS)
                     raise UserError(
                         f"--captions={file}, line {line}, holds no path and caption: expected the "
                         f"columns {columns} (or JSON lines with these keys, in a file named .jsonl)"
@@ -53,10 +53,10 @@ def read_rows(file: Path, accepted: Sequence[Columns]) -> Iterator[CaptionRow]:
         raise UserError(f"--captions={file} cannot be read: {reason}") from error
 
 
-def _csv_rows(text: TextIO, accepted: Sequence[Columns]) -> Iterator[tuple[int, _Found]]:
+def _csv_rows(text: TextIO) -> Iterator[tuple[int, _Found]]:
     reader = csv.reader(text)
     header = next(reader, [])
-    pair = next((pair for pair in accepted if {*pair} <= {*header}), None)
+    pair = next((pair for pair in _COLUMNS if {*pair} <= {*header}), None)
     places = [header.index(name) for name in pair or ()]
     for row in reader:
         if pair and len(row) > max(places):
@@ -65,18 +65,18 @@ def _csv_rows(text: TextIO, accepted: Sequence[Columns]) -> Iterator[tuple[int, 
             yield reader.line_num, None
 
 
-def _json_rows(text: TextIO, accepted: Sequence[Columns]) -> Iterator[tuple[int, _Found]]:
+def _json_rows(text: TextIO) -> Iterator[tuple[int, _Found]]:
     for line, content in enumerate(text, start=1):
         if content.strip():
             try:
                 row = json.loads(content)
             except json.JSONDecodeError:
                 row = None
-            yield line, _from_json(row, accepted)
+            yield line, _from_json(row)
 
 
-def _from_json(row: Any, accepted: Sequence[Columns]) -> _Found:
-    for column, text in accepted:
+def _from_json(row: Any) -> _Found:
+    for column, text in _COLUMNS:
         video, caption = (row.get(k) if isinstance(row, dict) else None for k in (column, text))
         if isinstance(video, str | int) and isinstance(caption, str):
             return column, str(video), caption

@@ -14,12 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from glober_jax.data.media.archive import read_file
-from glober_jax.data.media.caption_table import (
-    PATH_COLUMNS,
-    WEBVID_COLUMNS,
-    CaptionRow,
-    read_rows,
-)
+from glober_jax.data.media.caption_table import CaptionRow, read_rows
 from glober_jax.data.media.tree import MediaItem, Rejection
 from glober_jax.errors import UserError
 
@@ -47,16 +42,18 @@ def add_captions(
 
     Args:
       items: the videos.
-      file: a table, see `read_captions`, which may also name videos as WebVid does, by the column
-        `videoid`, a file's name without suffix, with the caption in `caption` or `name`. It is
-        read row by row, so that it may be much longer than `items`. None takes the text file
-        beside each video.
+      file: a table, JSON lines where its name ends in `.jsonl`, else comma-separated values under
+        a header. Videos are named by `path`, relative to their folder and with forward slashes, or
+        as WebVid does, by `videoid`, a file's name without suffix; captions are in `caption` or
+        `name`. It is read row by row, so that it may be much longer than `items`. None takes the
+        text file beside each video.
 
     Returns:
       The videos with a caption, the others rejected, and sentences on rows that were not used.
 
     Raises:
-      UserError: the table cannot be read, lacks a column, or names none of the videos.
+      UserError: the table cannot be read, lacks a column, names a path twice or none of the
+        videos.
     """
     if file is None:
         captions = {item.video_id: caption_beside(item) for item in items}
@@ -72,23 +69,6 @@ def add_captions(
         else:
             rejections.append(Rejection(item.video_id, twins.get(item.video_id, missing)))
     return captioned, rejections, notices
-
-
-def read_captions(file: Path) -> dict[str, str]:
-    """Captions by path relative to the videos' folder, with forward slashes.
-
-    `file` is a table with the columns `path` and `caption`, others are ignored: JSON lines where
-    its name ends in `.jsonl`, else comma-separated values under a header.
-
-    Raises:
-      UserError: it cannot be read, lacks a column, or names a path twice.
-    """
-    captions: dict[str, str] = {}
-    for row in read_rows(file, PATH_COLUMNS):
-        if row.video in captions:
-            raise _named_twice(file, row)
-        captions[row.video] = _one_line(row.caption)
-    return captions
 
 
 def caption_beside(item: MediaItem) -> str:
@@ -117,7 +97,7 @@ def _match_rows(
     videos = {"path": {item.video_id: item.video_id for item in items}, "videoid": first}
     captions: dict[str, str] = {}
     unused = repeated = 0
-    for row in read_rows(file, WEBVID_COLUMNS):
+    for row in read_rows(file):
         video_id = videos[row.column].get(row.video)
         if video_id is None:
             unused += 1
