@@ -20,7 +20,7 @@ import tensorflow_datasets as tfds
 from google.protobuf.message import DecodeError
 
 from glober_jax.data.building.output_folder import dataset_folders, local_folder
-from glober_jax.data.frames import decode_jpeg
+from glober_jax.data.frames import decode_jpeg, jpeg_shape
 from glober_jax.data.schema import CLASS_NAMES, FEATURES, FINGERPRINT, TEXT, TextInfo
 from glober_jax.errors import UserError
 
@@ -89,22 +89,19 @@ class StoredVideo:
         Raises:
           UserError: a frame is not a readable JPEG, or the frames differ in size.
         """
-        frames = [self._decode(int(frame_id)) for frame_id in frame_ids]
-        if len({frame_HWC.shape for frame_HWC in frames}) > 1:
-            raise UserError(
-                f"the frames of video {self.video_id} differ in size: prepare the dataset again "
-                "with python -m glober_jax.prepare and --overwrite"
-            )
-        return np.stack(frames)
-
-    def _decode(self, frame_id: int) -> np.ndarray:
-        try:
-            return decode_jpeg(self.jpegs[frame_id])
-        except (OSError, ValueError, SyntaxError) as error:
-            raise UserError(
-                f"frame {frame_id} of video {self.video_id} is damaged ({error}): prepare the "
-                "dataset again with python -m glober_jax.prepare and --overwrite"
-            ) from error
+        frames_FHWC: np.ndarray | None = None
+        for position, frame_id in enumerate(frame_ids):
+            jpeg = self.jpegs[frame_id]
+            try:
+                if frames_FHWC is None:
+                    frames_FHWC = np.empty((len(frame_ids), *jpeg_shape(jpeg)), np.uint8)
+                decode_jpeg(jpeg, out=frames_FHWC[position])
+            except ValueError as error:
+                raise UserError(
+                    f"frame {frame_id} of video {self.video_id} is damaged ({error}): prepare the "
+                    "dataset again with python -m glober_jax.prepare and --overwrite"
+                ) from error
+        return frames_FHWC
 
 
 class StoredVideos:

@@ -44,7 +44,7 @@ def test_only_requested_frames_are_decoded(
     decoded = []
     decode = source_module.decode_jpeg
     monkeypatch.setattr(
-        source_module, "decode_jpeg", lambda data: decoded.append(data) or decode(data)
+        source_module, "decode_jpeg", lambda data, out: decoded.append(data) or decode(data, out)
     )
     video = open_videos(sky_folder, "train")[3]
     assert decoded == []

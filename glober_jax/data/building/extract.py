@@ -158,7 +158,8 @@ class ExtractUnit:
         return Extracted("", warnings, decoded.fps, *size, begin, ends)
 
     def _jpeg(self, frame: Image.Image) -> bytes:
-        return encode_jpeg(fit_square(frame, self.options.size))
+        options = self.options
+        return encode_jpeg(fit_square(frame, options.size, options.fit), options.quality)
 
 
 def units_of(items: Sequence[Item], folder: Path) -> list[Unit]:
