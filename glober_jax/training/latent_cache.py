@@ -8,6 +8,7 @@ interrupted. Dimension key: F frames, H, W frame size, C colours, h, w latent si
 import functools
 import hashlib
 import itertools
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import grain
 import jax
 import numpy as np
 import tensorflow_datasets as tfds
+from etils import epath
 from jax.sharding import Mesh
 
 from glober_jax.data import latents
@@ -90,6 +92,10 @@ class LatentCache:
     flip: bool
     command: str
 
+    def is_in(self, output: Path) -> bool:
+        """Whether `output` holds exactly this."""
+        return self._folder(output).holds_wanted
+
     def make(self, output: Path, *, overwrite: bool = False) -> bool:
         """Encodes what an interrupted run has not, and leaves the data set in `output`.
 
@@ -99,18 +105,17 @@ class LatentCache:
         Raises:
           UserError: `output` is not writable or holds something else, or a video is damaged.
         """
-        arguments = {
-            "codec": self.codec_id,
-            "data": self.source.fingerprint,
-            "flip": self.flip,
-        }
-        folder = OutputFolder(output, Preparation(latents.DATASET, arguments, self.command))
+        folder = self._folder(output)
         if folder.is_finished(overwrite=overwrite):
             return False
         with folder.staging(stamp="") as staging:
             facts = self._write(staging)
             folder.publish(staging, facts, _for_people(facts, self.command))
         return True
+
+    def _folder(self, output: Path) -> OutputFolder:
+        arguments = {"codec": self.codec_id, "data": self.source.fingerprint, "flip": self.flip}
+        return OutputFolder(output, Preparation(latents.DATASET, arguments, self.command))
 
     def _write(self, staging: Path) -> dict[str, object]:
         source = self.source
@@ -169,6 +174,30 @@ class LatentCache:
 
         options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_VIDEOS_AHEAD)
         return iter(grain.MapDataset.range(begin, end).map(read).to_iter_dataset(options))
+
+
+def latent_cache(
+    source: StoredVideos,
+    networks: Networks,
+    params: Params,
+    mesh: Mesh,
+    *,
+    flip: bool,
+    data: str,
+    workdir: epath.Path,
+    output: Path,
+) -> LatentCache:
+    """The cache of `source` in `data` by the codec `params` of `workdir`, to go to `output`."""
+    flags = [f"--input={data}", f"--workdir={workdir}", f"--output={output}"]
+    height, width, channels = networks.latent_shape
+    return LatentCache(
+        source=source,
+        encode=frame_encoder(networks, params, mesh),
+        codec_id=codec_id(params),
+        flip=flip,
+        moment_shape=(height, width, 2 * channels),
+        command=shlex.join(["python", "-m", "glober_jax.prepare", "latents", *flags]),
+    )
 
 
 def _encode_both(encode: Encode, frames_FHWC: np.ndarray) -> np.ndarray:

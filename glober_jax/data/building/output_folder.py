@@ -63,6 +63,12 @@ class OutputFolder:
     path: Path
     wanted: Preparation
 
+    @property
+    def holds_wanted(self) -> bool:
+        """Whether the wanted dataset is here, finished, whatever else may be."""
+        stored = {folder.parent.name for folder in dataset_folders(self.path)}
+        return self.wanted.dataset in stored and not _differences(self._made(), self.wanted)
+
     def is_finished(self, *, overwrite: bool) -> bool:
         """Whether the same preparation has been finished here.
 
