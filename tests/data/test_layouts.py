@@ -1,0 +1,235 @@
+"""Which files are videos, of which split, class, group and caption, in every layout."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from glober_jax.data.datasets import sky_timelapse, taichi_hd, ucf101, webvid
+from glober_jax.data.media.decode import UndecodableError, decode_media
+from glober_jax.data.media.tree import Listing, MediaItem
+from glober_jax.errors import UserError
+from tests.data import miniatures
+
+LISTERS = {
+    "sky_timelapse": (sky_timelapse.SkyTimelapseOptions, sky_timelapse.list_inputs),
+    "ucf101": (ucf101.Ucf101Options, ucf101.list_inputs),
+    "taichi_hd": (taichi_hd.TaichiHdOptions, taichi_hd.list_inputs),
+    "webvid": (webvid.WebvidOptions, webvid.list_inputs),
+}
+
+
+def _list(dataset: str, root: Path, **flags: object) -> Listing:
+    options, list_inputs = LISTERS[dataset]
+    return list_inputs(options(input=str(root), **flags))
+
+
+def _touch(root: Path, *files: str) -> Path:
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).touch()
+    return root
+
+
+def _found(listing: Listing) -> list[tuple[str, str | None, str | None, str]]:
+    return [(i.video_id, i.split, i.class_name, i.group) for i in listing.items]
+
+
+def _rejected(listing: Listing) -> dict[str, str]:
+    return {rejection.video_id: rejection.reason for rejection in listing.rejections}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Files, what is listed for them (id, split, class, group), and what is rejected."""
+
+    dataset: str
+    files: tuple[str, ...]
+    items: list[tuple[str, str | None, str | None, str]]
+    rejected: tuple[str, ...] = ()
+
+
+_FILM, _FILM2 = "-bCdEfGh_Jk", "NigHtSky0_1"
+
+CASES = {
+    "sky, nested, below the archive's folder": Case(
+        "sky_timelapse",
+        (f"sky/sky_train/{_FILM}/{_FILM}_2/{_FILM}_frames_00000010.jpg",
+         f"sky/sky_train/{_FILM}/{_FILM}_10/{_FILM}_frames_00000010.jpg",
+         f"sky/sky_test/{_FILM2}/{_FILM2}_1/{_FILM2}_frames_00000010.jpg", "sky/odd/1/1.jpg"),
+        [(f"sky/sky_test/{_FILM2}/{_FILM2}_1", "test", None, _FILM2),
+         (f"sky/sky_train/{_FILM}/{_FILM}_2", "train", None, _FILM),
+         (f"sky/sky_train/{_FILM}/{_FILM}_10", "train", None, _FILM)],
+        ("sky/odd/1",),
+    ),
+    "sky, frames of whole films": Case(
+        "sky_timelapse",
+        ("train/a/frame00000.png", "val/b/frame00000.PNG", "val/empty/Thumbs.db"),
+        [("train/a", "train", None, ""), ("val/b", "test", None, "")],
+        ("val/empty",),
+    ),
+    "sky, flat": Case(
+        "sky_timelapse",
+        (f"{_FILM}_1/000000.jpg", f"{_FILM}_2/000000.jpg", f"{_FILM2}_1/000000.jpg",
+         "_broken_clips/x/000000.jpg", "alone/000000.jpg"),
+        [(f"{_FILM}_1", None, None, _FILM), (f"{_FILM}_2", None, None, _FILM),
+         (f"{_FILM2}_1", None, None, _FILM2), ("alone", None, None, "")],
+    ),
+    "sky, all named alike": Case(
+        "sky_timelapse",
+        ("video_clips_0001/0.jpg", "video_clips_0002/0.jpg"),
+        [("video_clips_0001", None, None, ""), ("video_clips_0002", None, None, "")],
+    ),
+    "sky, scenes mixed in one folder": Case(
+        "sky_timelapse",
+        (f"all/{_FILM}_1_frames_00000009.jpg", f"all/{_FILM}_1_frames_00000010.jpg",
+         f"all/{_FILM}_2_frames_00000001.jpg", f"all/{_FILM2}_1_00000001.jpg"),
+        [(f"all/{_FILM}_1", None, None, _FILM), (f"all/{_FILM}_2", None, None, _FILM),
+         (f"all/{_FILM2}_1", None, None, _FILM2)],
+    ),
+    "sky, video files": Case(
+        "sky_timelapse",
+        (f"train/{_FILM}_1.MP4", f"test/{_FILM2}_1.mp4", "test/._x.mp4", "stray.mp4"),
+        [(f"test/{_FILM2}_1.mp4", "test", None, _FILM2),
+         (f"train/{_FILM}_1.MP4", "train", None, _FILM)],
+        ("stray.mp4",),
+    ),
+    "ucf, flat, both spellings": Case(
+        "ucf101",
+        ("UCF101/v_HandStandPushups_g01_c01.avi", "UCF101/v_HandstandPushups_g02_c01.AVI",
+         "UCF101/v_YoYo_g01_c02.avi", "copy/v_yoyo_g01_c02.avi", "UCF101/notes.avi"),
+        [("UCF101/v_HandStandPushups_g01_c01.avi", None, "HandstandPushups",
+          "HandstandPushups_g01"),
+         ("UCF101/v_HandstandPushups_g02_c01.AVI", None, "HandstandPushups",
+          "HandstandPushups_g02"),
+         ("UCF101/v_YoYo_g01_c02.avi", None, "YoYo", "YoYo_g01")],
+        ("copy/v_yoyo_g01_c02.avi", "UCF101/notes.avi"),
+    ),
+    "ucf, folders of frames": Case(
+        "ucf101",
+        ("train/v_YoYo_g08_c01/0001.jpg", "test/v_YoYo_g01_c01/0001.jpg",
+         "test/v_YoYo_g01_c02/.DS_Store"),
+        [("test/v_YoYo_g01_c01", "test", "YoYo", "YoYo_g01"),
+         ("train/v_YoYo_g08_c01", "train", "YoYo", "YoYo_g08")],
+        ("test/v_YoYo_g01_c02",),
+    ),
+    "taichi, files and folders": Case(
+        "taichi_hd",
+        ("train/a#1_b#000001#000200.mp4", "train/a#1_b#000300#000400.mp4",
+         "test/film_000001_000200/0000000.png", "test/film_7.mp4"),
+        [("test/film_000001_000200", "test", None, "film"), ("test/film_7.mp4", "test", None, ""),
+         ("train/a#1_b#000001#000200.mp4", "train", None, "a#1_b"),
+         ("train/a#1_b#000300#000400.mp4", "train", None, "a#1_b")],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+@pytest.mark.parametrize("name", CASES)
+def test_layouts(name: str, packed: bool, tmp_path: Path) -> None:
+    """Fails when split, class or group is read from the wrong part of a path, or 10 precedes 2.
+
+    Broken: SPLIT_FOLDERS looked up for the outermost folder only; the group of a scene without
+    its film's folder; prefixes not told apart; in archives, folders of folders taken for empty.
+    """
+    case, root = CASES[name], tmp_path / "in"
+    _touch(root, *case.files)
+    if packed:
+        root = _zip(root)
+    listing = _list(case.dataset, root)
+    assert _found(listing) == case.items
+    assert _rejected(listing).keys() == {*case.rejected}
+
+
+def _zip(folder: Path) -> Path:
+    """The folder as an archive with an entry for every folder, as `zip -r` makes it."""
+    with zipfile.ZipFile(folder.with_suffix(".zip"), "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            archive.write(path, path.relative_to(folder))
+    return folder.with_suffix(".zip")
+
+
+def test_films_in_both_splits_are_named(tmp_path: Path) -> None:
+    """Fails when scenes of one film on both sides go unnoticed (broken: no look at groups)."""
+    scenes = (("train", _FILM, 1), ("test", _FILM, 2), ("train", _FILM2, 1))
+    files = [f"{split}/{film}/{film}_{number}/0.jpg" for split, film, number in scenes]
+    (notice,) = _list("sky_timelapse", _touch(tmp_path, *files)).notices
+    assert f"1 films have scenes in both the train and the test folder, as {_FILM}" in notice
+
+
+def test_names_that_become_one_are_one_video(tmp_path: Path) -> None:
+    """Fails when two videos get one id, here of bytes that are no UTF-8 and of their escape.
+
+    Broken: no look for equal ids.
+    """
+    _touch(tmp_path, "a\\xff.mp4", "a\udcff.mp4", "b.mp4")
+    listing = _list("taichi_hd", tmp_path)
+    assert [item.video_id for item in listing.items] == ["a\\xff.mp4", "b.mp4"]
+    assert _rejected(listing) == {"a\\xff.mp4": "has the name of another"}
+    with pytest.raises(ValueError, match="two videos of one id"):
+        Listing((listing.items[0], listing.items[0]))
+
+
+@pytest.mark.parametrize("dataset", LISTERS)
+def test_no_videos_is_one_sentence(dataset: str, tmp_path: Path) -> None:
+    """Fails when a missing, empty or wrong input ends in a stack trace or an empty data set."""
+    _touch(tmp_path, "in/notes.txt", "broken.zip")
+    (tmp_path / "in" / "empty").mkdir()
+    for name, message in (
+        ("none", "none is not a folder"),
+        ("in", "in holds no videos: expected "),
+        ("broken.zip", "broken.zip is not a readable .zip file"),
+    ):
+        with pytest.raises(UserError, match=message):
+            _list(dataset, tmp_path / name)
+
+
+MINIATURES = {
+    "nested_sky": ("sky_timelapse", miniatures.nested_sky),
+    "flattened_sky": ("sky_timelapse", miniatures.flattened_sky),
+    "ucf_tree": ("ucf101", miniatures.ucf_tree),
+    "flat_ucf": ("ucf101", miniatures.flat_ucf),
+    "prepared_ucf": ("ucf101", miniatures.prepared_ucf),
+    "taichi": ("taichi_hd", miniatures.taichi),
+    "webvid": ("webvid", miniatures.webvid),
+}
+
+
+def _num_frames(item: MediaItem) -> tuple[int, bool]:
+    decoded = decode_media(item, None, lambda count: None)
+    return sum(1 for _ in decoded.frames), bool(decoded.warnings)
+
+
+@pytest.mark.parametrize(
+    ("name", "packed"),
+    [*((name, False) for name in MINIATURES), *((name, True) for name in ("taichi", "webvid"))],
+)
+def test_miniatures_reject_exactly_what_was_planted(
+    name: str, packed: bool, tmp_path: Path
+) -> None:
+    """Fails when a good video of a real data set is lost, a bad one gets in, or a reason is wrong.
+
+    Broken: litter counted as frames; the archive of an item forgotten in decoding; bytes of a
+    record read from the shard's beginning.
+    """
+    dataset, make = MINIATURES[name]
+    miniature = make(tmp_path)
+    root = _zip(miniature.root) if packed else miniature.root
+    listing = _list(dataset, root, **miniature.flags)
+    rejected, damaged = _rejected(listing), set()
+    for item in listing.items:
+        assert item.num_bytes() > 0 or "empty" in miniature.rejects[item.video_id]
+        try:
+            num_frames, has_warnings = _num_frames(item)
+        except UndecodableError as error:
+            rejected[item.video_id] = str(error)
+            continue
+        if num_frames < 16:
+            rejected[item.video_id] = f"has {num_frames} usable frames"
+        elif has_warnings:
+            damaged.add(item.video_id)
+    assert rejected.keys() == miniature.rejects.keys()
+    assert all(reason in rejected[video] for video, reason in miniature.rejects.items()), rejected
+    assert {i.video_id for i in listing.items} - rejected.keys() == miniature.accepted
+    assert damaged == miniature.damaged
