@@ -43,9 +43,18 @@ def test_cutting_keeps_every_frame_and_leaves_no_stub(length: int) -> None:
     assert all(16 <= stretch.stop - stretch.start <= 32 for stretch in plan.train)
 
 
+def test_few_short_videos_give_one_whole() -> None:
+    """Fails when six videos that cannot be cut are refused, or a group is divided."""
+    plan = _plan([20] * 6, groups=["a", "a", "b", "b", "b", "c"])
+    assert [stretch.video for stretch in plan.test] == [2, 3, 4]
+    assert [stretch.video for stretch in plan.train] == [0, 1, 5]
+
+
 def test_nothing_to_hold_out_is_an_error() -> None:
     with pytest.raises(UserError, match="nothing can be held out"):
-        _plan([31, 20])
+        _plan([31])
+    with pytest.raises(UserError, match="nothing can be held out"):
+        _plan([31, 20], groups=["a", "a"])
     with pytest.raises(UserError, match="no usable video for training"):
         _plan([31, 20], ["test", "test"])
 

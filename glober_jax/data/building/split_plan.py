@@ -42,7 +42,7 @@ def plan_splits(
     Where videos say their split, from the input's folders or a list, that decides. Otherwise whole
     groups of videos are held out, evenly spread over the list, where there are at least
     `1 / test_fraction` groups; with fewer, the last `max(min_frames, test_fraction * length)`
-    frames of each video that can spare them.
+    frames of each video that can spare them; where none can, one group.
 
     Args:
       lengths: number of frames of each video, each at least `min_frames`.
@@ -60,9 +60,16 @@ def plan_splits(
     if "test" in splits:
         whole = _as_given(lengths, splits)
     elif num_groups * test_fraction >= 1:
-        whole = _whole_groups(lengths, group_of, test_fraction)
-    else:
+        whole = _whole_groups(lengths, group_of, round(num_groups * test_fraction))
+    elif max(lengths) >= 2 * min_frames:
         whole = _last_parts(lengths, min_frames, test_fraction)
+    elif num_groups > 1:
+        whole = _whole_groups(lengths, group_of, 1)
+    else:
+        raise UserError(
+            "nothing can be held out for testing: there is only one video, or one group of them, "
+            f"of fewer than {2 * min_frames} frames; add videos, or lower --min_frames"
+        )
     return SplitPlan(
         tuple(piece for stretch in whole.train for piece in _cut(stretch, max_frames)),
         tuple(piece for stretch in whole.test for piece in _cut(stretch, max_frames)),
@@ -81,11 +88,10 @@ def _as_given(lengths: Sequence[int], splits: Sequence[str | None]) -> SplitPlan
 
 
 def _whole_groups(
-    lengths: Sequence[int], group_of: Sequence[str], test_fraction: float
+    lengths: Sequence[int], group_of: Sequence[str], count: int
 ) -> SplitPlan:
     # In the order of the list; a set would forget it.
     groups = list(dict.fromkeys(group_of))
-    count = round(len(groups) * test_fraction)
     held_out = {groups[int((i + 0.5) * len(groups) / count)] for i in range(count)}
     whole = [Stretch(i, 0, length) for i, length in enumerate(lengths)]
     train = tuple(stretch for stretch in whole if group_of[stretch.video] not in held_out)
@@ -104,12 +110,6 @@ def _last_parts(lengths: Sequence[int], min_frames: int, test_fraction: float) -
         else:
             train.append(Stretch(video, 0, cut))
             test.append(Stretch(video, cut, length))
-    if not test:
-        raise UserError(
-            f"nothing can be held out for testing: {len(lengths)} videos are too few to spare "
-            f"one at --test_fraction={test_fraction:g} and none has {2 * min_frames} frames to be "
-            "cut in two; add videos, a test folder, or lower --min_frames"
-        )
     return SplitPlan(
         tuple(train),
         tuple(test),
