@@ -1,7 +1,6 @@
 """GLOBER on Sky Time-lapse at the published size: 256x256, 16 frames, unconditional.
 
-    python -m glober_jax.prepare video_folder --input=sky_timelapse --output=data/sky_timelapse \
-        --size=256
+    python -m glober_jax.prepare sky_timelapse --input=sky_timelapse --output=data/sky_timelapse
     python -m glober_jax.main --config=configs/skytimelapse.py --workdir=gs://BUCKET/sky
 
 The codec's loss needs LPIPS (python -m pip install -r requirements-lpips.txt), unless the run

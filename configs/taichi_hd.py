@@ -1,6 +1,6 @@
 r"""GLOBER on TaiChi-HD at the published size: 256x256, 16 frames, unconditional.
 
-    python -m glober_jax.prepare video_folder --input=taichi --output=data/taichi_hd --size=256
+    python -m glober_jax.prepare taichi_hd --input=taichi --output=data/taichi_hd
     python -m glober_jax.main --config=configs/taichi_hd.py --workdir=gs://BUCKET/taichi
 
 `--input` holds train/ and test/, as the data set's scripts leave them: MP4 files or folders of

@@ -1,12 +1,10 @@
 r"""GLOBER on UCF-101 at the published size: 256x256, 16 frames, conditioned on its 101 classes.
 
-    python -m glober_jax.prepare video_folder --input=UCF-101 --output=data/ucf101 --size=256 \
-        --class_folders
+    python -m glober_jax.prepare ucf101 --input=UCF-101 --output=data/ucf101
     python -m glober_jax.main --config=configs/ucf101.py --workdir=gs://BUCKET/ucf101
 
-`--input` is the folder that the archive unpacks to, with one folder per class, of which a tenth of
-the videos is held out; for the official split move its videos to train/CLASS and test/CLASS first.
-Without classes (prepare then needs no --class_folders):
+`--input` is the folder that the archive unpacks to, with the official lists, ucfTrainTestlist, in
+it or beside it; docs/datasets.md has the rest. Without classes:
 
     python -m glober_jax.main --config=configs/ucf101.py:unconditional --workdir=gs://BUCKET/ucf101
 

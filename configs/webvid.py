@@ -1,19 +1,19 @@
 r"""GLOBER on WebVid at the published size: 256x256, 16 frames, conditioned on captions.
 
     pip install transformers torch
-    python -m glober_jax.prepare video_folder --input=webvid --output=data/webvid --size=256 \
+    python -m glober_jax.prepare webvid --input=webvid --output=data/webvid \
         --clip=clip-vit-large-patch14
     python -m glober_jax.main --config=configs/webvid.py --workdir=gs://BUCKET/webvid
     python -m glober_jax.sample --workdir=gs://BUCKET/webvid --output=waves \
         --clip=clip-vit-large-patch14 --prompt="waves on a beach"
 
 `--input` holds the videos, each with its caption beside it (0001.mp4, 0001.txt), as downloaders
-leave them; or name a table of path,caption with --captions=FILE. `--clip` is a copy of
-openai/clip-vit-large-patch14. Every record then holds its caption's 77 tokens of 768, 118 kB.
-Training needs neither transformers nor PyTorch. Hardware and sizes are those of
+leave them; or name WebVid's own table, or one of path,caption, with --captions=FILE. `--clip` is a
+copy of openai/clip-vit-large-patch14. Every record then holds its caption's 77 tokens of 768,
+118 kB. Training needs neither transformers nor PyTorch. Hardware and sizes are those of
 configs/skytimelapse.py. On a CPU, with some captioned videos of your own:
 
-    python -m glober_jax.prepare video_folder --input=DIR --output=data/webvid_64 --size=64 \
+    python -m glober_jax.prepare webvid --input=DIR --output=data/webvid_64 --size=64 \
         --clip=clip-vit-large-patch14
     python -m glober_jax.main --config=configs/webvid.py:runlocal --workdir=runs/webvid_local
 """

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from array_record.python.array_record_module import ArrayRecordWriter
 
 from glober_jax.data.datasets.ucf101 import Ucf101Options, list_inputs
 from glober_jax.data.frames import decode_jpeg
@@ -137,6 +138,30 @@ def test_prepared_records_are_found_with_their_labels(tmp_path: Path) -> None:
     pixels = [decode_jpeg(image).astype(int) for image in images[1]]
     assert max(abs(np.roll(pixels[0], 2 * i, axis=1) - pixels[i]).mean() for i in range(20)) < 8
     assert "TFDS has prepared" in listing.notices[0]
+
+
+def test_array_records_hold_the_same(tmp_path: Path) -> None:
+    """Fails when ArrayRecord shards are listed or read otherwise than TFRecord ones, or damage in
+    one is no sentence (broken: a record's number taken for its byte)."""
+    root = prepared_ucf(tmp_path).root
+    items = [item for item in _list(root).items if item.split == "train"]
+    place = items[0].files[0].parent
+    for split, stored in (("train", items), ("test", [])):
+        shard = place / f"ucf101-{split}.array_record-00000-of-00001"
+        writer = ArrayRecordWriter(str(shard), "group_size:1")
+        for item in stored:
+            content = item.files[0].read_bytes()[item.record.position :]
+            writer.write(content[: item.record.num_bytes])
+        writer.close()
+        (place / shard.name.replace("array_record", "tfrecord")).unlink()
+    listing = _list(root)
+    assert [item.class_name for item in listing.items] == [item.class_name for item in items]
+    frames = [read_frames(item.files[0], item.record) for item in listing.items]
+    assert [len(images) for images in frames] == [20, 20, 20, 20, 7]
+    assert len({images[0] for images in frames}) == 5
+    shard.write_bytes(b"damage")
+    (rejection,) = _list(root).rejections
+    assert (rejection.video_id, rejection.reason[:9]) == (shard.name, "damaged: ")
 
 
 def test_mistakes_in_prepared_data_are_named(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def _records(path: Path) -> Iterator[tuple[Record, memoryview]]:
     start = 0
     while start < len(shard):
         if start + 12 > len(shard):
-            raise OSError(f"the file ends within record {start}")
+            raise OSError(f"damaged: the file ends within the record at byte {start}")
         (length,) = struct.unpack("<Q", shard[start : start + 8])
         begin, end = start + 12, start + 12 + length
         if end + 4 > len(shard):
