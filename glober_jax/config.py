@@ -221,6 +221,19 @@ def _check_experiment(experiment: Experiment) -> None:
         "latents are not mirrored",
     )
     checks.require(
+        0 <= data.max_damaged < 1,
+        f"config.data.max_damaged is {data.max_damaged}, but must be 0 or more and less than 1",
+    )
+    checks.require(
+        data.workers >= 0 and data.threads >= 0,
+        "config.data.workers and config.data.threads must be 0 or more",
+    )
+    checks.require(
+        data.prefetch >= data.threads,
+        f"config.data.prefetch must be {data.threads} or more, config.data.threads: batches in "
+        "the making count",
+    )
+    checks.require(
         experiment.codec.frames_per_clip in range(1, clip.num_frames + 1),
         f"config.codec.frames_per_clip must lie in 1..{clip.num_frames}, the frames of a clip",
     )

@@ -18,14 +18,19 @@ from glober_jax.training.loop import LoopOptions
 class DataOptions:
     """Where the clips come from.
 
-    `dir` is the --output of `glober_jax.prepare`. `cache_latents` encodes the data set once when
-    the codec is done, instead of the frames of every step; it excludes `flip`. `threads` read and
-    decode, `prefetch` batches wait at most.
+    `dir` is the --output of `glober_jax.prepare`, or its copy at a gs:// path. `cache_latents`
+    encodes the data set once when the codec is done, instead of the frames of every step; it
+    excludes `flip`, and no record may be damaged. Otherwise `max_damaged`, a fraction of a split's
+    records, may be: others take their places, and each is named on stderr. `workers` processes
+    read and decode pixels (0: this one does), each with `threads` threads and at most `prefetch`
+    batches waiting; none of the three changes what is trained on.
     """
 
     dir: str
     flip: bool = False
     cache_latents: bool = False
+    max_damaged: float = 0.0
+    workers: int = 0
     threads: int = 2
     prefetch: int = 4
 
