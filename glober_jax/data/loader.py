@@ -78,8 +78,13 @@ def training_batches(
 
     def local_batch(step: int) -> Batch:
         first = step * batch_size + process_index * local_size
-        rows = [example(first + row) for row in range(local_size)]
-        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        batch: Batch = {}
+        for row in range(local_size):
+            for name, value in example(first + row).items():
+                if row == 0:
+                    batch[name] = np.empty((local_size, *value.shape), value.dtype)
+                batch[name][row] = value
+        return batch
 
     batches = grain.MapDataset.range(start_step, sys.maxsize).map(local_batch)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
@@ -147,9 +152,9 @@ def _draw_example(
     """One row of a training batch; the fields of `training_batches` without the batch axis."""
     _check_length(video, spec)
     clip = sample_clip(rng, video.num_frames, spec)
-    row = _read_clip(video, clip, frame_size)
     if flip and rng.random() < 0.5:
-        row = {name: frames_FHWC[:, :, ::-1] for name, frames_FHWC in row.items()}
+        video = video.mirrored()
+    row = _read_clip(video, clip, frame_size)
     if spec.num_target_frames:
         row["target_index"] = clip.target_index_n
     row["label"] = np.array(video.label, np.int32)
@@ -158,13 +163,20 @@ def _draw_example(
 
 def _read_clip(video: Video, clip: ClipFrames, frame_size: int | None) -> Batch:
     """Key and target frames, where there are any; a frame that is both is read once."""
-    wanted = {"key_frames": clip.key_ids_K, "target_frames": clip.target_ids_n}
-    wanted = {name: ids for name, ids in wanted.items() if len(ids)}
-    if not wanted:
+    keys, targets = clip.key_ids_K, clip.target_ids_n
+    # Key frames first: they are most of a clip, and a slice of what was read is no copy.
+    distinct = np.concatenate([keys, np.setdiff1d(targets, keys)])
+    if not len(distinct):
         return {}
-    distinct = np.unique(np.concatenate(list(wanted.values())))
     frames_FHWC = _read_frames(video, distinct, frame_size)
-    return {name: frames_FHWC[np.searchsorted(distinct, ids)] for name, ids in wanted.items()}
+    row = {}
+    if len(keys):
+        row["key_frames"] = frames_FHWC[: len(keys)]
+    if len(targets):
+        order = np.argsort(distinct)
+        positions = order[np.searchsorted(distinct, targets, sorter=order)]
+        row["target_frames"] = frames_FHWC[positions]
+    return row
 
 
 def _read_frames(video: Video, frame_ids: np.ndarray, frame_size: int | None) -> np.ndarray:

@@ -11,7 +11,7 @@ a token's embedding.
 import bisect
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -50,6 +50,9 @@ class Video(Protocol):
     def read(self, frame_ids: Sequence[int]) -> np.ndarray:
         """The frames asked for, in that order: [F, H, W, C], uint8 pixels or float latents."""
 
+    def mirrored(self) -> "Video":
+        """The same video with left and right swapped."""
+
 
 class VideoSource(Protocol):
     """A list of videos with random access, safe to read from several threads."""
@@ -78,10 +81,14 @@ class StoredVideo:
     jpegs: Sequence[bytes]
     caption: str = ""
     text_LE: np.ndarray | None = None
+    is_mirrored: bool = False
 
     @property
     def num_frames(self) -> int:
         return len(self.jpegs)
+
+    def mirrored(self) -> "StoredVideo":
+        return replace(self, is_mirrored=not self.is_mirrored)
 
     def read(self, frame_ids: Sequence[int]) -> np.ndarray:
         """Decodes the frames asked for, and no others: uint8 [F, H, W, 3].
@@ -95,7 +102,7 @@ class StoredVideo:
             try:
                 if frames_FHWC is None:
                     frames_FHWC = np.empty((len(frame_ids), *jpeg_shape(jpeg)), np.uint8)
-                decode_jpeg(jpeg, out=frames_FHWC[position])
+                decode_jpeg(jpeg, out=frames_FHWC[position], mirrored=self.is_mirrored)
             except ValueError as error:
                 raise UserError(
                     f"frame {frame_id} of video {self.video_id} is damaged ({error}): prepare the "
