@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 
 from glober_jax.data.building.output_folder import dataset_folders, local_folder
 from glober_jax.data.frames import decode_jpeg, jpeg_shape
-from glober_jax.data.schema import CLASS_NAMES, FEATURES, FINGERPRINT, TEXT, TextInfo
+from glober_jax.data.schema import CLASS_NAMES, FEATURES, FINGERPRINT, TEXT, TextInfo, deserialize
 from glober_jax.errors import UserError
 
 
@@ -124,8 +124,10 @@ class StoredVideos:
         metadata = info.metadata or {}
         self.class_names = tuple(metadata.get(CLASS_NAMES, ()))
         self.text_info = TextInfo(**metadata[TEXT]) if TEXT in metadata else None
+        texts = self.text_info
+        self._text_shape = (texts.length, texts.width) if texts else None
         self.fingerprint = metadata.get(FINGERPRINT, {}).get(split, "")
-        self._records: Sequence[dict] | None = None
+        self._records: Sequence[bytes] | None = None
         missing = [path for path in self._shards if not path.is_file()]
         if missing:
             raise UserError(
@@ -148,10 +150,7 @@ class StoredVideos:
         if self._records is None:
             self._records = self._open()
         try:
-            record = self._records[index]
-            if record["video_id"] is None:
-                # What a shard cut short gives for the records it lost.
-                raise DecodeError("the record is empty")
+            record = deserialize(self._records[index], self._text_shape)
         except (RuntimeError, DecodeError) as error:
             raise UserError(
                 f"record {index} of the {self._split} split cannot be read, its shard "
@@ -159,12 +158,12 @@ class StoredVideos:
                 f"{_again(self._folder)}"
             ) from error
         return StoredVideo(
-            video_id=record["video_id"].decode(),
-            label=int(record["label"]),
-            fps=float(record["fps"]),
-            jpegs=record["frames"],
-            caption=record["caption"].decode(),
-            text_LE=record["text"] if self.text_info else None,
+            video_id=record.video_id,
+            label=record.label,
+            fps=record.fps,
+            jpegs=record.frames,
+            caption=record.caption,
+            text_LE=record.text_LE,
         )
 
     def __getstate__(self) -> Mapping[str, object]:
@@ -173,9 +172,10 @@ class StoredVideos:
     def __repr__(self) -> str:
         return f"StoredVideos({str(self._folder)!r}, {self._split!r})"
 
-    def _open(self) -> Sequence[dict]:
+    def _open(self) -> Sequence[bytes]:
         builder = tfds.builder_from_directory(self._folder)
-        return builder.as_data_source(self._split, decoders={"frames": tfds.decode.SkipDecoding()})
+        raw = tfds.decode.DeserializeMethod.RAW_BYTES
+        return builder.as_data_source(self._split, deserialize_method=raw)
 
     def _shard_of(self, index: int) -> Path:
         ends = list(itertools.accumulate(self._shard_lengths))
