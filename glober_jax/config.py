@@ -216,9 +216,9 @@ def _check_experiment(experiment: Experiment) -> None:
         "config.autoencoder.latent_scale and config.sampling.eta must be 0 or more",
     )
     checks.require(
-        not (data.flip and data.cache_latents),
-        "config.data.flip and config.data.cache_latents exclude each other: "
-        "latents are not mirrored",
+        data.cache_latents or not data.latents_dir,
+        "config.data.latents_dir names cached latents: set config.data.cache_latents=True to train "
+        "on them, or leave it empty",
     )
     checks.require(
         0 <= data.max_damaged < 1,

@@ -63,7 +63,7 @@ def training_batches(
       batch_size: B, over all processes.
       seed: with the step, decides everything.
       start_step: the step of the first batch; costs nothing to set.
-      flip: whether to mirror half of the clips left to right; for pixels, not latents.
+      flip: whether to mirror half of the clips left to right.
       text: whether to yield the videos' texts, which the source must have; they are large.
       frame_size: if given, frames of any other height or width are an error.
       process_index, process_count: this process gets rows [index * b, (index + 1) * b).
@@ -86,7 +86,7 @@ def training_batches(
         size, or a worker process was killed.
     """
     local_size = _local_size(len(source), batch_size, process_count, seed)
-    _allow_unparsed_flags()
+    allow_unparsed_flags()
     if damage is None:
         damage = DamageLog(len(source))
     read = _LocalBatches(
@@ -159,9 +159,9 @@ class _LocalBatches:
         rng = _generator("clip", self.seed, number)
         _check_length(video, self.spec)
         clip = sample_clip(rng, video.num_frames, self.spec)
-        row = _read_clip(video, clip, self.frame_size)
         if self.flip and rng.random() < 0.5:
-            row = {name: frames_FHWC[:, :, ::-1] for name, frames_FHWC in row.items()}
+            video = video.mirrored()
+        row = _read_clip(video, clip, self.frame_size)
         if self.spec.num_target_frames:
             row["target_index"] = clip.target_index_n
         row["label"] = np.array(video.label, np.int32)
@@ -292,13 +292,20 @@ def _epoch_order(seed: int, epoch: int, num_videos: int) -> np.ndarray:
 
 def _read_clip(video: Video, clip: ClipFrames, frame_size: int | None) -> Batch:
     """Key and target frames, where there are any; a frame that is both is read once."""
-    wanted = {"key_frames": clip.key_ids_K, "target_frames": clip.target_ids_n}
-    wanted = {name: ids for name, ids in wanted.items() if len(ids)}
-    if not wanted:
+    keys, targets = clip.key_ids_K, clip.target_ids_n
+    # Key frames first: they are most of a clip, and a slice of what was read is no copy.
+    distinct = np.concatenate([keys, np.setdiff1d(targets, keys)])
+    if not len(distinct):
         return {}
-    distinct = np.unique(np.concatenate(list(wanted.values())))
     frames_FHWC = _read_frames(video, distinct, frame_size)
-    return {name: frames_FHWC[np.searchsorted(distinct, ids)] for name, ids in wanted.items()}
+    row = {}
+    if len(keys):
+        row["key_frames"] = frames_FHWC[: len(keys)]
+    if len(targets):
+        order = np.argsort(distinct)
+        positions = order[np.searchsorted(distinct, targets, sorter=order)]
+        row["target_frames"] = frames_FHWC[positions]
+    return row
 
 
 def _read_frames(video: Video, frame_ids: np.ndarray, frame_size: int | None) -> np.ndarray:
@@ -323,7 +330,7 @@ def _check_length(video: Video, spec: ClipSpec) -> None:
         )
 
 
-def _allow_unparsed_flags() -> None:
-    # Grain reads absl flags, which nobody has parsed in a notebook or a test.
+def allow_unparsed_flags() -> None:
+    """Lets Grain read its absl flags, which nobody has parsed in a notebook or a test."""
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()

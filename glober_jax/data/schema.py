@@ -11,12 +11,13 @@ Dimension key: L tokens of a caption, E width of a token's embedding.
 import functools
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from google.protobuf.message import DecodeError
 from tensorflow_datasets.proto import tf_example_pb2
 
 FEATURES = ("frames", "num_frames", "video_id", "label", "fps", "caption")
@@ -42,7 +43,7 @@ class VideoRecord:
     video_id: str
     label: int
     fps: float
-    frames: list[bytes]
+    frames: Sequence[bytes]
     caption: str = ""
     text_LE: np.ndarray | None = None
 
@@ -95,6 +96,31 @@ def serialize(record: VideoRecord) -> bytes:
         example[TEXT] = record.text_LE
     text_shape = None if record.text_LE is None else record.text_LE.shape
     return serialize_example(record_features(text_shape), example)
+
+
+def deserialize(data: bytes, text_shape: tuple[int, int] | None) -> VideoRecord:
+    """The record that `serialize` made `data` of, with embeddings of that shape (L, E) or without.
+
+    A frame is copied out of the record when it is asked for: a clip needs few of them.
+
+    Raises:
+      DecodeError: the bytes are no record, as those from a shard cut short.
+    """
+    features = tf_example_pb2.Example.FromString(data).features.feature
+    if not all(name in features for name in FEATURES):
+        raise DecodeError("the record is empty")
+    text_LE = None
+    if text_shape is not None:
+        text = np.frombuffer(features[TEXT].bytes_list.value[0], np.float16)
+        text_LE = text.reshape(text_shape)
+    return VideoRecord(
+        video_id=features["video_id"].bytes_list.value[0].decode(),
+        label=features["label"].int64_list.value[0],
+        fps=features["fps"].float_list.value[0],
+        frames=features["frames"].bytes_list.value,
+        caption=features["caption"].bytes_list.value[0].decode(),
+        text_LE=text_LE,
+    )
 
 
 def serialize_example(features: tfds.features.FeaturesDict, example: Mapping[str, Any]) -> bytes:

@@ -31,9 +31,7 @@ class StoredRecords:
       shard_lengths: records of each shard.
     """
 
-    def __init__(
-        self, folder: epath.Path, split: str, required: Sequence[str], max_damaged: float
-    ):
+    def __init__(self, folder: epath.Path, split: str, required: Sequence[str], max_damaged: float):
         """Reads the description of the dataset version in `folder`; see `open_records`."""
         self._folder, self._split = folder, split
         info = _read_info(folder, split, required)
@@ -170,9 +168,7 @@ def _bucket_errors(directory: epath.Path) -> Iterator[None]:
         ) from error
 
 
-def _read_info(
-    folder: epath.Path, split: str, required: Sequence[str]
-) -> tfds.core.DatasetInfo:
+def _read_info(folder: epath.Path, split: str, required: Sequence[str]) -> tfds.core.DatasetInfo:
     try:
         info = tfds.builder_from_directory(folder).info
     # What JSON, protocol buffers and TFDS make of files that are cut or garbled.

@@ -5,7 +5,7 @@ Dimension key: N clips, T frames, K key frames, H, W frame size.
 
 import dataclasses
 import functools
-import hashlib
+import os
 from typing import Any
 
 import jax
@@ -14,7 +14,9 @@ from etils import epath
 from jax.sharding import Mesh
 
 from glober_jax import media
+from glober_jax.data.building.output_folder import local_folder
 from glober_jax.data.clips import ClipSpec
+from glober_jax.data.latents import LatentVideos, open_latents
 from glober_jax.data.source import VideoSource
 from glober_jax.errors import UserError
 from glober_jax.evaluation.scores import FrameScores
@@ -33,7 +35,7 @@ from glober_jax.sampling.decode import FrameModel, VideoSampler
 from glober_jax.sampling.generate import FeatureModel, FeatureSampler
 from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.checkpoint import newest_step
-from glober_jax.training.latent_cache import cache_latents
+from glober_jax.training.latent_cache import codec_id, latent_cache
 from glober_jax.training.loop import Preview, Stage
 from glober_jax.training.stage_data import StageData
 from glober_jax.training.state import TrainState
@@ -66,8 +68,13 @@ class Pipeline:
         self.data = StageData(experiment)
         for name in STAGES:
             check_batch(mesh, getattr(experiment, name).batch_size, f"config.{name}.batch_size")
-        if experiment.data.cache_latents and jax.process_count() > 1:
-            raise UserError("config.data.cache_latents works on one process; set it to False")
+        data = experiment.data
+        if data.cache_latents and not data.latents_dir and jax.process_count() > 1:
+            raise UserError(
+                "the workdir's own latents are made by one process: make them with python -m "
+                "glober_jax.prepare latents and set config.data.latents_dir, or set "
+                "config.data.cache_latents=False"
+            )
         # The clips that previews reconstruct, read now: frames of a wrong size, and videos that
         # are damaged or too short, are better found before anything is compiled.
         self.held_out = self.data.clips("test", _PREVIEW_CLIPS)
@@ -255,13 +262,30 @@ class Pipeline:
         if not self.experiment.data.cache_latents:
             return params, self.data.train
 
-        @jax.jit
-        def encode(frames: jax.Array) -> jax.Array:
-            frames = normalise_frames(frames)
-            return self.networks.apply(params, "frame_codec", frames, method="encode")
+        return params, self._latents(params)
 
-        path = self.workdir / "latents" / "train.npz"
-        return params, cache_latents(self.data.train, encode, _digest(params), path)
+    def _latents(self, params: Params) -> LatentVideos:
+        """The cache that the config names, or the workdir's own, made where it is missing."""
+        data, source = self.experiment.data, self.data.train
+        folder = epath.Path(data.latents_dir or self.workdir / "latents")
+        if not data.latents_dir:
+            output = local_folder(os.fspath(folder))
+            cache = latent_cache(
+                source,
+                self.networks,
+                params,
+                self.mesh,
+                flip=data.flip,
+                damage=self.data.damage(),
+                data=data.dir,
+                workdir=self.workdir,
+                output=output,
+            )
+            if not cache.is_in(output):
+                cache.make(output, overwrite=True)
+        return open_latents(
+            folder, source, codec_id(params), flip=data.flip, max_damaged=data.max_damaged
+        )
 
     def _measure(self, compute: Any, batches: Any, field: str) -> ChannelScale:
         """Channel scale of what `compute` makes of the first training batches' `field`."""
@@ -280,14 +304,6 @@ class Pipeline:
         sheet = media.comparison_sheet({"real": real_NTHWC, "reconstructed": made_NTHWC})
         named = {f"held_out_{name}": value for name, value in scores.items()}
         return Preview(named, {"held_out": sheet})
-
-
-def _digest(params: Params) -> str:
-    """16 hex digits of the parameters' bytes."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(jax.device_get(params)):
-        digest.update(leaf.tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _codec_round_trip(networks: Networks, params: Params, frames: jax.Array) -> jax.Array:

@@ -62,17 +62,26 @@ class StageData:
             batch_size=batch_size,
             seed=seed,
             start_step=start_step,
-            flip=data.flip and pixels,
+            flip=data.flip,
             text=text,
             frame_size=self._experiment.networks.frame_size if pixels else None,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
-            damage=self._damage["train"],
-            # Latents are in memory: there is nothing to decode, and each worker would copy them.
-            workers=data.workers if pixels else 0,
+            damage=self._damage["train"] if pixels else self._damage_of(source),
+            workers=data.workers,
             threads=data.threads,
             prefetch=data.prefetch,
         )
+
+    def _damage_of(self, latents: VideoSource) -> DamageLog:
+        data = self._experiment.data
+        directory = data.latents_dir or "WORKDIR/latents"
+        fresh = DamageLog(len(latents), data.max_damaged, directory)
+        return self._damage.setdefault("latents", fresh)
+
+    def damage(self) -> DamageLog:
+        """Counts what is met in the training split."""
+        return self._damage["train"]
 
     def _check_condition(self) -> None:
         condition, folder = self._experiment.networks.condition, self._experiment.data.dir

@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,10 @@ class CountingVideo:
     fps: float = 0.0
     caption: str = ""
     text_LE: np.ndarray | None = None
+    is_mirrored: bool = False
+
+    def mirrored(self) -> "CountingVideo":
+        return replace(self, is_mirrored=not self.is_mirrored)
 
     @property
     def video_id(self) -> str:
@@ -48,7 +52,7 @@ class CountingVideo:
         frames[..., 0] = self.label
         frames[..., 1] = np.asarray(frame_ids)[:, None, None]
         frames[:, :, 0] += 0.5
-        return frames
+        return frames[:, :, ::-1] if self.is_mirrored else frames
 
 
 @dataclass

@@ -50,12 +50,22 @@ def test_only_requested_frames_are_decoded(
     decoded = []
     decode = source_module.decode_jpeg
     monkeypatch.setattr(
-        source_module, "decode_jpeg", lambda data, out: decoded.append(data) or decode(data, out)
+        source_module,
+        "decode_jpeg",
+        lambda data, **options: decoded.append(data) or decode(data, **options),
     )
     video = open_videos(sky_folder, "train")[3]
     assert decoded == []
     video.read([2, 11, 5])
     assert decoded == [video.jpegs[2], video.jpegs[11], video.jpegs[5]]
+
+
+def test_mirrored_video_has_left_and_right_swapped(sky_folder: Path) -> None:
+    """Fails when mirroring is lost on the way to the decoder (broken: mirrored() returns self)."""
+    video = open_videos(sky_folder, "train")[2]
+    frames_FHWC = video.read([1, 4])
+    np.testing.assert_array_equal(video.mirrored().read([1, 4]), frames_FHWC[:, :, ::-1])
+    np.testing.assert_array_equal(video.mirrored().mirrored().read([1, 4]), frames_FHWC)
 
 
 def test_train_and_test_are_different_skies(sky_folder: Path) -> None:
