@@ -216,9 +216,22 @@ def _check_experiment(experiment: Experiment) -> None:
         "config.autoencoder.latent_scale and config.sampling.eta must be 0 or more",
     )
     checks.require(
-        not (data.flip and data.cache_latents),
-        "config.data.flip and config.data.cache_latents exclude each other: "
-        "latents are not mirrored",
+        data.cache_latents or not data.latents_dir,
+        "config.data.latents_dir names cached latents: set config.data.cache_latents=True to train "
+        "on them, or leave it empty",
+    )
+    checks.require(
+        0 <= data.max_damaged < 1,
+        f"config.data.max_damaged is {data.max_damaged}, but must be 0 or more and less than 1",
+    )
+    checks.require(
+        data.workers >= 0 and data.threads >= 0,
+        "config.data.workers and config.data.threads must be 0 or more",
+    )
+    checks.require(
+        data.prefetch >= data.threads,
+        f"config.data.prefetch must be {data.threads} or more, config.data.threads: batches in "
+        "the making count",
     )
     checks.require(
         experiment.codec.frames_per_clip in range(1, clip.num_frames + 1),

@@ -18,14 +18,21 @@ from glober_jax.training.loop import LoopOptions
 class DataOptions:
     """Where the clips come from.
 
-    `dir` is the --output of `glober_jax.prepare`. `cache_latents` encodes the data set once when
-    the codec is done, instead of the frames of every step; it excludes `flip`. `threads` read and
-    decode, `prefetch` batches wait at most.
+    `dir` is the --output of `glober_jax.prepare`, or its copy at a gs:// path. `cache_latents`
+    trains on latents that were encoded once, instead of encoding the frames of every step: those in
+    `latents_dir`, the --output of `prepare latents`, or if that is empty those in WORKDIR/latents,
+    which are made when the codec is done. `max_damaged`, a fraction of a split's records, may be
+    damaged: others take their places, and each is named on stderr. `workers` processes read and
+    decode (0: this one does), each with `threads` threads and at most `prefetch` batches waiting;
+    none of the three changes what is trained on.
     """
 
     dir: str
     flip: bool = False
     cache_latents: bool = False
+    latents_dir: str = ""
+    max_damaged: float = 0.0
+    workers: int = 0
     threads: int = 2
     prefetch: int = 4
 

@@ -12,9 +12,8 @@ from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-from glober_jax import cli, config
+from glober_jax import cli
 from glober_jax.errors import UserError
-from glober_jax.training import run
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and samples go")
@@ -27,6 +26,10 @@ flags.mark_flags_as_required(["config", "workdir"])
 def main(argv: Sequence[str]) -> None:
     if argv:
         raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
+    # Worker processes of the data loader import this file too, and have no use for all of that.
+    from glober_jax import config
+    from glober_jax.training import run
+
     experiment = config.parse(cli.config_value(_CONFIG))
     run.run(experiment, epath.Path(_WORKDIR.value), None if _STAGE.value == "all" else _STAGE.value)
 

@@ -10,13 +10,17 @@ Dimension key: F frames, h, w latent size, M = 2 Z moments of Z latent channels,
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import tensorflow_datasets as tfds
+from etils import epath
+from google.protobuf.message import DecodeError
 
 from glober_jax.data.schema import CLASS_NAMES, TEXT, TextInfo
-from glober_jax.data.source import Video, VideoSource
+from glober_jax.data.source import VideoSource
+from glober_jax.data.stored_records import StoredRecords, open_records
+from glober_jax.errors import UserError
 
 DATASET = "latents"
 SPLIT = "train"
@@ -24,6 +28,7 @@ SPLIT = "train"
 CODEC = "codec"
 DATA = "data"
 FLIP = "flip"
+SHAPE = "shape"
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,100 @@ class LatentVideo:
     def read(self, frame_ids: Sequence[int]) -> np.ndarray:
         return self.moments_FhwM[np.asarray(frame_ids)]
 
-    def mirrored(self) -> Video:
-        """The same video mirrored left to right, which must have been encoded too."""
+    def mirrored(self) -> Self:
+        """The same video with left and right swapped, which must have been encoded too."""
         return dataclasses.replace(
             self, moments_FhwM=self.mirrored_FhwM, mirrored_FhwM=self.moments_FhwM
         )
+
+
+class LatentVideos:
+    """A cache as a `VideoSource`. Opens its files on first use, so it pickles small."""
+
+    def __init__(self, records: StoredRecords):
+        """Gives `records` of `latent_features` as videos."""
+        self._records = records
+        metadata = records.metadata
+        self.class_names: tuple[str, ...] = tuple(metadata[CLASS_NAMES])
+        self.text_info = TextInfo(**metadata[TEXT]) if TEXT in metadata else None
+        self.fingerprint = records.fingerprint
+        self._features = latent_features(
+            tuple(metadata[SHAPE]), flip=metadata[FLIP], text_info=self.text_info
+        )
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> LatentVideo:
+        """Raises IndexError, or DamagedRecord where the record or its shard is damaged or gone."""
+        data = self._records[index]
+        try:
+            example = self._features.deserialize_example_np(data)
+            # What is missing from the bytes is None.
+            moments_FhwM = example["moments"][:]
+        except (DecodeError, ValueError, TypeError) as error:
+            raise self._records.unreadable(index, error) from error
+        return LatentVideo(
+            video_id=example["video_id"].decode(),
+            label=int(example["label"]),
+            fps=float(example["fps"]),
+            moments_FhwM=moments_FhwM,
+            mirrored_FhwM=example.get("mirrored"),
+            caption=example["caption"].decode(),
+            text_LE=example.get(TEXT),
+        )
+
+    def __repr__(self) -> str:
+        return f"LatentVideos({self._records!r})"
+
+
+def open_latents(
+    directory: epath.PathLike,
+    source: VideoSource,
+    codec_id: str,
+    *,
+    flip: bool,
+    max_damaged: float = 0.0,
+) -> LatentVideos:
+    """Opens the cache of `source` by the codec of that id.
+
+    Args:
+      directory: the --output of `prepare latents`, or its copy at a gs:// path.
+      source: the videos it must have been made from.
+      codec_id: the codec it must have been made by.
+      flip: whether mirrored frames are needed.
+      max_damaged: the fraction of the records that missing shards may hold.
+
+    Raises:
+      UserError: there is no cache, it is of another codec or of other videos, lacks mirrored
+        frames, or too many shards are missing.
+    """
+    records = open_records(
+        directory,
+        SPLIT,
+        required=("moments",),
+        how_to_make=(
+            "  python -m glober_jax.prepare latents --input=DIR --workdir=DIR --output={directory}"
+        ),
+        max_damaged=max_damaged,
+    )
+    found = records.metadata
+    again = "make it again with python -m glober_jax.prepare latents"
+    for key, wanted, what in (
+        (CODEC, codec_id, "frame codec"),
+        (DATA, source.fingerprint, "data set"),
+    ):
+        if found[key] != wanted:
+            raise UserError(
+                f"the latents in {directory} were made from another {what} ({found[key]}) than "
+                f"this run's ({wanted}): {again}"
+            )
+    if flip and not found[FLIP]:
+        raise UserError(
+            f"config.data.flip needs mirrored frames, which the latents in {directory} lack: set "
+            f"it to False, or {again} from a workdir whose config has it"
+        )
+    return LatentVideos(records)
 
 
 def latent_features(
@@ -90,12 +184,15 @@ def latent_example(video: LatentVideo) -> dict[str, Any]:
     return example
 
 
-def latent_metadata(source: VideoSource, codec_id: str, *, flip: bool) -> dict[str, object]:
+def latent_metadata(
+    source: VideoSource, codec_id: str, shape_hwM: tuple[int, int, int], *, flip: bool
+) -> dict[str, object]:
     """What a reader has to know of a cache of `source`, made by the codec of that id."""
     metadata = {
         CLASS_NAMES: list(source.class_names),
         CODEC: codec_id,
         DATA: source.fingerprint,
         FLIP: flip,
+        SHAPE: list(shape_hwM),
     }
     return metadata | ({TEXT: asdict(source.text_info)} if source.text_info else {})

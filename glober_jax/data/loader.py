@@ -2,15 +2,19 @@
 
 The global batch is a pure function of (seed, step): videos are shuffled anew for every epoch, clips
 drawn and flipped by example number, and only then does each process take its rows. So the position
-to save is the step, and any number of processes continues the same sequence.
+to save is the step, and any number of processes continues the same sequence. A damaged record has
+its place taken by the next one of the epoch's order, which is a function of the same two.
 
 Dimensions: B global batch, b = B / processes local batch, T clip frames, K key frames, n target
 frames, H rows, W columns, C channels, L tokens of a text, E their width.
 """
 
+import atexit
 import functools
 import sys
-from collections.abc import Iterator
+import weakref
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import grain
@@ -18,10 +22,15 @@ import numpy as np
 from absl import flags
 
 from glober_jax.data.clips import ClipFrames, ClipSpec, centre_clip, sample_clip
+from glober_jax.data.damage import Damage, DamagedRecord, DamageLog
 from glober_jax.data.source import Video, VideoSource
+from glober_jax.data.workers import start_worker
 from glober_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
+
+# Where none of so many records in a row can be used, none can: no disk, no network, a wrong config.
+_MOST_ATTEMPTS = 32
 
 
 def training_batches(
@@ -36,10 +45,17 @@ def training_batches(
     frame_size: int | None = None,
     process_index: int = 0,
     process_count: int = 1,
+    damage: DamageLog | None = None,
+    workers: int = 0,
     threads: int = 2,
     prefetch: int = 2,
 ) -> Iterator[Batch]:
     """Endless training batches, this process's rows of them.
+
+    Memory, in local batches: at most `prefetch` + 2 are whole or in the making, the one that the
+    caller holds included, or 1 + `workers` * (`prefetch` + 5); on top of it `threads` records, in
+    every worker, and the epoch's order, 16 bytes a video. Batches of workers pass through shared
+    memory (/dev/shm), at most 4 of each worker's at a time.
 
     Args:
       source: the videos; every epoch visits each once.
@@ -47,54 +63,154 @@ def training_batches(
       batch_size: B, over all processes.
       seed: with the step, decides everything.
       start_step: the step of the first batch; costs nothing to set.
-      flip: whether to mirror half of the clips left to right; for pixels, not latents.
+      flip: whether to mirror half of the clips left to right.
       text: whether to yield the videos' texts, which the source must have; they are large.
       frame_size: if given, frames of any other height or width are an error.
       process_index, process_count: this process gets rows [index * b, (index + 1) * b).
-      threads: how many batches are put together at a time; 0 for none in the background.
-      prefetch: how many finished batches wait at most.
+      damage: counts the damaged records met, and stops at too many; by default at the first.
+      workers: how many processes read and decode, 0 for this one. Each gets a pickled copy of
+        `source`, so they are of no use where that is in memory, and they start in seconds.
+      threads: how many batches are put together at a time, in every worker; 0 for none in the
+        background.
+      prefetch: how many finished batches wait at most, in every worker.
 
     Yields:
       `label` int32 [b]; with `text`, `text` float16 [b, L, E]; unless K is 0, `key_frames`
       [b, K, H, W, C]; unless n is 0, `target_frames` [b, n, H, W, C] and `target_index` float32
-      [b, n] in [0, 1). Frames have the source's dtype, uint8 for pixels.
+      [b, n] in [0, 1). Frames have the source's dtype, uint8 for pixels. The sequence is the same
+      whatever `workers`, `threads` and `prefetch` are.
 
     Raises:
       UserError: from this call if the source is empty, the seed negative or the batch not to be
-        divided; from the iterator if a video is too short, damaged or of another size.
+        divided; from the iterator if too many videos are damaged or too short, one is of another
+        size, or a worker process was killed.
     """
     local_size = _local_size(len(source), batch_size, process_count, seed)
-    _allow_unparsed_flags()
-
-    order_of_epoch = functools.lru_cache(maxsize=2)(
-        lambda epoch: _generator("order", seed, epoch).permutation(len(source))
+    allow_unparsed_flags()
+    if damage is None:
+        damage = DamageLog(len(source))
+    read = _LocalBatches(
+        source=source,
+        spec=spec,
+        stride=batch_size,
+        first_row=process_index * local_size,
+        size=local_size,
+        seed=seed,
+        flip=flip,
+        text=text,
+        frame_size=frame_size,
+        allowed_damage=damage.allowed,
     )
-
-    def example(number: int) -> Batch:
-        epoch, position = divmod(number, len(source))
-        video = source[int(order_of_epoch(epoch)[position])]
-        row = _draw_example(video, spec, _generator("clip", seed, number), flip, frame_size)
-        return row | {"text": video.text_LE} if text else row
-
-    def local_batch(step: int) -> Batch:
-        first = step * batch_size + process_index * local_size
-        batch: Batch = {}
-        for row in range(local_size):
-            for name, value in example(first + row).items():
-                if row == 0:
-                    batch[name] = np.empty((local_size, *value.shape), value.dtype)
-                batch[name][row] = value
-        return batch
-
-    batches = grain.MapDataset.range(start_step, sys.maxsize).map(local_batch)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
-    return iter(batches.to_iter_dataset(options))
+    batches = grain.MapDataset.range(start_step, sys.maxsize).map(read).to_iter_dataset(options)
+    if workers:
+        processes = grain.MultiprocessingOptions(num_workers=workers)
+        batches = batches.mp_prefetch(processes, worker_init_fn=start_worker)
+    undamaged = _undamaged(iter(batches), damage, workers)
+    # A traceback or a notebook may refer to it until the program ends, and then it is too late.
+    atexit.register(_close, weakref.ref(undamaged))
+    return undamaged
+
+
+@dataclass(frozen=True)
+class _LocalBatches:
+    """Step -> this process's rows and the damage met. Pickled, it travels to worker processes."""
+
+    source: VideoSource
+    spec: ClipSpec
+    stride: int
+    first_row: int
+    size: int
+    seed: int
+    flip: bool
+    text: bool
+    frame_size: int | None
+    allowed_damage: int
+
+    def __call__(self, step: int) -> tuple[Batch, Damage]:
+        """The batch; an empty one where a row of it cannot be had."""
+        first = step * self.stride + self.first_row
+        batch: Batch = {}
+        damage: Damage = []
+        for row in range(self.size):
+            example = self._example(first + row, damage)
+            if example is None:
+                return {}, damage
+            for name, value in example.items():
+                if row == 0:
+                    batch[name] = np.empty((self.size, *value.shape), value.dtype)
+                batch[name][row] = value
+        return batch, damage
+
+    def _example(self, number: int, damage: Damage) -> Batch | None:
+        """The row of that number, of the first video from its position on that can be used."""
+        epoch, position = divmod(number, len(self.source))
+        order = _epoch_order(self.seed, epoch, len(self.source))
+        for attempt in range(min(self.allowed_damage + 1, _MOST_ATTEMPTS)):
+            index = int(order[(position + attempt) % len(order)])
+            try:
+                return self._draw(self.source[index], number)
+            except DamagedRecord as error:
+                damage.append((index, error.record, error.reason))
+        return None
+
+    def _draw(self, video: Video, number: int) -> Batch:
+        """The fields of `training_batches` without the batch axis."""
+        rng = _generator("clip", self.seed, number)
+        _check_length(video, self.spec)
+        clip = sample_clip(rng, video.num_frames, self.spec)
+        if self.flip and rng.random() < 0.5:
+            video = video.mirrored()
+        row = _read_clip(video, clip, self.frame_size)
+        if self.spec.num_target_frames:
+            row["target_index"] = clip.target_index_n
+        row["label"] = np.array(video.label, np.int32)
+        return row | {"text": video.text_LE} if self.text else row
+
+
+def _undamaged(
+    batches: grain.DatasetIterator[tuple[Batch, Damage]], damage: DamageLog, workers: int
+) -> Generator[Batch, None, None]:
+    """The batches alone, their damage counted; ends the workers when it is closed or fails."""
+    try:
+        for batch, met in batches:
+            if workers:
+                # Out of the shared memory, which Grain frees when its arrays are forgotten: a batch
+                # that somebody holds to the end of the program would be reported as a leak.
+                batch = {name: np.array(rows) for name, rows in batch.items()}
+            damage.add(met)
+            if not batch:
+                raise damage.refusal(f"{_MOST_ATTEMPTS} records in a row cannot be used")
+            yield batch
+    except RuntimeError as error:
+        if "Worker process was terminated" not in str(error):
+            raise
+        raise UserError(
+            f"a worker process of the data loader ended ({str(error).split('. ')[0]}): memory or "
+            "/dev/shm ran out if it was killed, lower config.data.workers or config.data.prefetch; "
+            'a script of your own needs if __name__ == "__main__" around what it does'
+        ) from error
+    finally:
+        batches.close()
+
+
+def _close(batches: weakref.ref[Generator[Batch, None, None]]) -> None:
+    if (alive := batches()) is not None:
+        alive.close()
 
 
 def eval_clips(
-    source: VideoSource, spec: ClipSpec, num_clips: int, *, frame_size: int | None = None
+    source: VideoSource,
+    spec: ClipSpec,
+    num_clips: int,
+    *,
+    frame_size: int | None = None,
+    damage: DamageLog | None = None,
 ) -> dict[str, np.ndarray | list[str]]:
     """The centre clips of N = min(num_clips, videos) videos spread evenly over the source.
+
+    A damaged video gives way to the next one that is not taken; at the end of the source there may
+    be none, and fewer clips.
 
     Returns:
       `frames` [N, T, H, W, C], all frames of each clip; `index` float32 [T]; unless K is 0,
@@ -102,21 +218,20 @@ def eval_clips(
       source has texts, `text` float16 [N, L, E] and `caption`, a list of N.
 
     Raises:
-      UserError: there is no video, or one is too short, damaged, or of another size.
+      UserError: there is no video, too many (by default, one) are damaged or too short for
+        `damage`, or one is of another size.
     """
     count = min(num_clips, len(source))
     if count < 1:
         raise UserError(f"no clips to evaluate on: {num_clips} asked for, {len(source)} videos")
-    videos = [source[i * len(source) // count] for i in range(count)]
-    frames = []
-    for video in videos:
-        _check_length(video, spec)
-        clip = centre_clip(video.num_frames, spec)
-        frames.append(_read_frames(video, clip.target_ids_n, frame_size))
+    if damage is None:
+        damage = DamageLog(len(source))
+    wanted = [number * len(source) // count for number in range(count)]
+    videos, frames = zip(*_centre_clips(source, spec, wanted, frame_size, damage), strict=True)
     frames_NTHWC = np.stack(frames)
     clips: dict[str, np.ndarray | list[str]] = {
         "frames": frames_NTHWC,
-        "index": clip.target_index_n,
+        "index": centre_clip(spec.span, spec).target_index_n,
         "label": np.array([video.label for video in videos], np.int32),
         "video_id": [video.video_id for video in videos],
     }
@@ -126,6 +241,30 @@ def eval_clips(
         clips["text"] = np.stack([video.text_LE for video in videos])
         clips["caption"] = [video.caption for video in videos]
     return clips
+
+
+def _centre_clips(
+    source: VideoSource,
+    spec: ClipSpec,
+    wanted: Sequence[int],
+    frame_size: int | None,
+    damage: DamageLog,
+) -> Iterator[tuple[Video, np.ndarray]]:
+    """For each of the ascending `wanted` the next video that can be used, and its centre clip."""
+    free = 0
+    for first in wanted:
+        for index in range(max(free, first), len(source)):
+            free = index + 1
+            try:
+                video = source[index]
+                _check_length(video, spec)
+                clip = centre_clip(video.num_frames, spec)
+                frames_THWC = _read_frames(video, clip.target_ids_n, frame_size)
+            except DamagedRecord as error:
+                damage.add([(index, error.record, error.reason)])
+                continue
+            yield video, frames_THWC
+            break
 
 
 def _local_size(num_videos: int, batch_size: int, process_count: int, seed: int) -> int:
@@ -146,19 +285,9 @@ def _generator(purpose: Literal["order", "clip"], seed: int, number: int) -> np.
     return np.random.default_rng((("order", "clip").index(purpose), seed, number))
 
 
-def _draw_example(
-    video: Video, spec: ClipSpec, rng: np.random.Generator, flip: bool, frame_size: int | None
-) -> Batch:
-    """One row of a training batch; the fields of `training_batches` without the batch axis."""
-    _check_length(video, spec)
-    clip = sample_clip(rng, video.num_frames, spec)
-    if flip and rng.random() < 0.5:
-        video = video.mirrored()
-    row = _read_clip(video, clip, frame_size)
-    if spec.num_target_frames:
-        row["target_index"] = clip.target_index_n
-    row["label"] = np.array(video.label, np.int32)
-    return row
+@functools.lru_cache(maxsize=2)
+def _epoch_order(seed: int, epoch: int, num_videos: int) -> np.ndarray:
+    return _generator("order", seed, epoch).permutation(num_videos)
 
 
 def _read_clip(video: Video, clip: ClipFrames, frame_size: int | None) -> Batch:
@@ -193,14 +322,15 @@ def _read_frames(video: Video, frame_ids: np.ndarray, frame_size: int | None) ->
 
 def _check_length(video: Video, spec: ClipSpec) -> None:
     if video.num_frames < spec.span:
-        raise UserError(
-            f"video {video.video_id} has {video.num_frames} frames, a clip of {spec.num_frames} "
-            f"frames at stride {spec.stride} needs {spec.span}: prepare the dataset with "
-            f"--min_frames={spec.span}, or shorten the clip"
+        raise DamagedRecord(
+            f"video {video.video_id}",
+            f"it has {video.num_frames} frames, a clip of {spec.num_frames} frames at stride "
+            f"{spec.stride} needs {spec.span} (prepare with --min_frames={spec.span}, or shorten "
+            "the clip)",
         )
 
 
-def _allow_unparsed_flags() -> None:
-    # Grain reads absl flags, which nobody has parsed in a notebook or a test.
+def allow_unparsed_flags() -> None:
+    """Lets Grain read its absl flags, which nobody has parsed in a notebook or a test."""
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()

@@ -1,28 +1,30 @@
 """Random access to the videos of a prepared dataset, decoding only the frames asked for.
 
 `VideoSource` and `Video` are what the loader needs to know; `open_videos` gives them for a folder
-written by `glober_jax.prepare`, and anything else with the same shape, an in-memory set of latents
-for one, can stand in.
+written by `glober_jax.prepare`, and anything else with the same shape, a dataset of latents for
+one, can stand in.
 
 Dimensions: F requested frames, H rows, W columns, C channels, L tokens of a caption, E width of
 a token's embedding.
 """
 
-import bisect
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
-import tensorflow_datasets as tfds
+from etils import epath
 from google.protobuf.message import DecodeError
 
-from glober_jax.data.building.output_folder import dataset_folders, local_folder
+from glober_jax.data.damage import DamagedRecord
 from glober_jax.data.frames import decode_jpeg, jpeg_shape
-from glober_jax.data.schema import CLASS_NAMES, FEATURES, FINGERPRINT, TEXT, TextInfo, deserialize
-from glober_jax.errors import UserError
+from glober_jax.data.schema import CLASS_NAMES, FEATURES, TEXT, TextInfo, deserialize
+from glober_jax.data.stored_records import StoredRecords, open_records
+
+_HOW_TO_MAKE = (
+    "  python -m glober_jax.prepare synthetic_sky --output={directory}\n"
+    "  python -m glober_jax.prepare video_folder --input=DIR --output={directory}"
+)
 
 
 class Video(Protocol):
@@ -50,7 +52,7 @@ class Video(Protocol):
     def read(self, frame_ids: Sequence[int]) -> np.ndarray:
         """The frames asked for, in that order: [F, H, W, C], uint8 pixels or float latents."""
 
-    def mirrored(self) -> "Video":
+    def mirrored(self) -> Self:
         """The same video with left and right swapped."""
 
 
@@ -87,14 +89,14 @@ class StoredVideo:
     def num_frames(self) -> int:
         return len(self.jpegs)
 
-    def mirrored(self) -> "StoredVideo":
+    def mirrored(self) -> Self:
         return replace(self, is_mirrored=not self.is_mirrored)
 
     def read(self, frame_ids: Sequence[int]) -> np.ndarray:
         """Decodes the frames asked for, and no others: uint8 [F, H, W, 3].
 
         Raises:
-          UserError: a frame is not a readable JPEG, or the frames differ in size.
+          DamagedRecord: a frame is not a readable JPEG, or the frames differ in size.
         """
         frames_FHWC: np.ndarray | None = None
         for position, frame_id in enumerate(frame_ids):
@@ -104,59 +106,38 @@ class StoredVideo:
                     frames_FHWC = np.empty((len(frame_ids), *jpeg_shape(jpeg)), np.uint8)
                 decode_jpeg(jpeg, out=frames_FHWC[position], mirrored=self.is_mirrored)
             except ValueError as error:
-                raise UserError(
-                    f"frame {frame_id} of video {self.video_id} is damaged ({error}): prepare the "
-                    "dataset again with python -m glober_jax.prepare and --overwrite"
-                ) from error
+                reason = f"its frame {frame_id} is damaged ({error})"
+                raise DamagedRecord(f"video {self.video_id}", reason) from error
         return frames_FHWC
 
 
 class StoredVideos:
     """One split of a prepared dataset. Opens its files on first use, so it pickles small."""
 
-    def __init__(self, folder: Path, split: str):
-        """Reads the description of the dataset version in `folder`; raises UserError as below."""
-        self._folder = folder
-        self._split = split
-        info = _read_info(folder, split)
-        self._shard_lengths = tuple(info.splits[split].shard_lengths)
-        self._shards = tuple(Path(path) for path in info.splits[split].filepaths)
-        metadata = info.metadata or {}
-        self.class_names = tuple(metadata.get(CLASS_NAMES, ()))
+    def __init__(self, records: StoredRecords):
+        """Gives `records` of the schema as videos."""
+        self._records = records
+        metadata = records.metadata
+        self.class_names: tuple[str, ...] = tuple(metadata.get(CLASS_NAMES, ()))
         self.text_info = TextInfo(**metadata[TEXT]) if TEXT in metadata else None
-        texts = self.text_info
-        self._text_shape = (texts.length, texts.width) if texts else None
-        self.fingerprint = metadata.get(FINGERPRINT, {}).get(split, "")
-        self._records: Sequence[bytes] | None = None
-        missing = [path for path in self._shards if not path.is_file()]
-        if missing:
-            raise UserError(
-                f"{len(missing)} of {len(self._shards)} shards are missing, the first is "
-                f"{missing[0]}: {_again(folder)}"
-            )
+        self.fingerprint = records.fingerprint
+        self.shard_lengths = records.shard_lengths
 
     def __len__(self) -> int:
-        return sum(self._shard_lengths)
+        return len(self._records)
 
     def __getitem__(self, index: int) -> StoredVideo:
         """Reads one record without decoding any of its frames.
 
         Raises:
           IndexError: there is no such record.
-          UserError: the record's shard is damaged or gone.
+          DamagedRecord: the record, or its shard, is damaged or gone.
         """
-        if not 0 <= index < len(self):
-            raise IndexError(f"video {index} of {len(self)}")
-        if self._records is None:
-            self._records = self._open()
+        text_shape = (self.text_info.length, self.text_info.width) if self.text_info else None
         try:
-            record = deserialize(self._records[index], self._text_shape)
-        except (RuntimeError, DecodeError) as error:
-            raise UserError(
-                f"record {index} of the {self._split} split cannot be read, its shard "
-                f"{self._shard_of(index)} is damaged or gone ({str(error)[:80]}): "
-                f"{_again(self._folder)}"
-            ) from error
+            record = deserialize(self._records[index], text_shape)
+        except DecodeError as error:
+            raise self._records.unreadable(index, error) from error
         return StoredVideo(
             video_id=record.video_id,
             label=record.label,
@@ -166,63 +147,29 @@ class StoredVideos:
             text_LE=record.text_LE,
         )
 
-    def __getstate__(self) -> Mapping[str, object]:
-        return {**self.__dict__, "_records": None}
-
     def __repr__(self) -> str:
-        return f"StoredVideos({str(self._folder)!r}, {self._split!r})"
-
-    def _open(self) -> Sequence[bytes]:
-        builder = tfds.builder_from_directory(self._folder)
-        raw = tfds.decode.DeserializeMethod.RAW_BYTES
-        return builder.as_data_source(self._split, deserialize_method=raw)
-
-    def _shard_of(self, index: int) -> Path:
-        ends = list(itertools.accumulate(self._shard_lengths))
-        return self._shards[bisect.bisect_right(ends, index)]
+        return f"StoredVideos({self._records!r})"
 
 
-def open_videos(directory: str | Path, split: str) -> StoredVideos:
+def open_videos(directory: epath.PathLike, split: str, max_damaged: float = 0.0) -> StoredVideos:
     """Opens one split of the dataset that `glober_jax.prepare` wrote to `directory`.
 
     Args:
-      directory: the `--output` of prepare.
+      directory: the `--output` of prepare, or where it was copied to: a folder or a gs:// path.
       split: "train" or "test".
+      max_damaged: the fraction of the records that missing shards may hold; reading those raises
+        `DamagedRecord`.
 
     Raises:
-      UserError: there is no dataset or more than one, no such split, or a shard is missing.
+      UserError: there is no dataset or more than one, no such split, too many shards are missing,
+        or the bucket cannot be read.
     """
-    directory = local_folder(str(directory))
-    folders = dataset_folders(directory)
-    if not folders:
-        raise UserError(
-            f"there is no prepared dataset in {directory}: make one with\n"
-            f"  python -m glober_jax.prepare synthetic_sky --output={directory}\n"
-            f"  python -m glober_jax.prepare video_folder --input=DIR --output={directory}"
+    return StoredVideos(
+        open_records(
+            directory,
+            split,
+            required=FEATURES,
+            how_to_make=_HOW_TO_MAKE,
+            max_damaged=max_damaged,
         )
-    if len(folders) > 1:
-        names = ", ".join(str(folder.relative_to(directory)) for folder in folders)
-        raise UserError(f"{directory} holds several datasets ({names}): keep one per folder")
-    return StoredVideos(folders[0], split)
-
-
-def _read_info(folder: Path, split: str) -> tfds.core.DatasetInfo:
-    info = tfds.builder_from_directory(folder).info
-    missing = [name for name in FEATURES if name not in info.features]
-    if missing:
-        raise UserError(
-            f"the dataset in {folder} has no {', '.join(missing)}: it was not written by "
-            "python -m glober_jax.prepare"
-        )
-    if split not in info.splits:
-        raise UserError(
-            f"the dataset in {folder} has no split {split!r}, only {', '.join(info.splits)}"
-        )
-    return info
-
-
-def _again(folder: Path) -> str:
-    return (
-        "copy it again, or run the python -m glober_jax.prepare command that made "
-        f"{folder.parent.parent} once more with --overwrite"
     )

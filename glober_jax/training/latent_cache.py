@@ -23,6 +23,7 @@ from jax.sharding import Mesh
 from glober_jax.data import latents
 from glober_jax.data.building.output_folder import OutputFolder, Preparation
 from glober_jax.data.building.shard_file import shard_files, write_metadata
+from glober_jax.data.damage import DamagedRecord, DamageLog
 from glober_jax.data.latents import LatentVideo
 from glober_jax.data.loader import allow_unparsed_flags
 from glober_jax.data.schema import serialize_example
@@ -81,6 +82,7 @@ class LatentCache:
       encode: what encodes frames; see `frame_encoder`.
       codec_id: says which codec that is.
       flip: whether mirrored frames are encoded as well.
+      damage: counts the videos that are damaged and left out, and stops at too many.
       moment_shape: (h, w, M).
       command: the command line that makes it, for its card.
     """
@@ -103,7 +105,8 @@ class LatentCache:
           Whether anything was done: False if it is there already.
 
         Raises:
-          UserError: `output` is not writable or holds something else, or a video is damaged.
+          UserError: `output` is not writable or holds something else, or too many videos
+            are damaged.
         """
         folder = self._folder(output)
         if folder.is_finished(overwrite=overwrite):
@@ -135,10 +138,10 @@ class LatentCache:
             "Latents of videos.",
             features,
             {latents.SPLIT: files},
-            latents.latent_metadata(source, self.codec_id, flip=self.flip),
+            latents.latent_metadata(source, self.codec_id, self.moment_shape, flip=self.flip),
         )
         return {
-            "records": len(source),
+            "records": sum(len(file.read().digests) for file in files),
             "moments": list(self.moment_shape),
             "bytes": sum(file.path.stat().st_size for file in files),
             "fingerprint": fingerprints[latents.SPLIT],
@@ -165,15 +168,23 @@ class LatentCache:
             progress.update(begin + number + 1)
 
     def _read(self, begin: int, end: int) -> Iterator[tuple[Video, np.ndarray]]:
-        """Videos with all their frames, decoded ahead by threads."""
+        """The videos that can be read with all their frames, decoded ahead by threads."""
         allow_unparsed_flags()
 
-        def read(index: int) -> tuple[Video, np.ndarray]:
-            video = self.source[index]
-            return video, video.read(range(video.num_frames))
+        def read(index: int) -> tuple[Video, np.ndarray] | DamagedRecord:
+            try:
+                video = self.source[index]
+                return video, video.read(range(video.num_frames))
+            except DamagedRecord as error:
+                return error
 
         options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_VIDEOS_AHEAD)
-        return iter(grain.MapDataset.range(begin, end).map(read).to_iter_dataset(options))
+        videos = grain.MapDataset.range(begin, end).map(read).to_iter_dataset(options)
+        for index, found in enumerate(videos, start=begin):
+            if isinstance(found, DamagedRecord):
+                self.damage.add([(index, found.record, found.reason)])
+            else:
+                yield found
 
 
 def latent_cache(
@@ -183,6 +194,7 @@ def latent_cache(
     mesh: Mesh,
     *,
     flip: bool,
+    damage: DamageLog,
     data: str,
     workdir: epath.Path,
     output: Path,
@@ -195,6 +207,7 @@ def latent_cache(
         encode=frame_encoder(networks, params, mesh),
         codec_id=codec_id(params),
         flip=flip,
+        damage=damage,
         moment_shape=(height, width, 2 * channels),
         command=shlex.join(["python", "-m", "glober_jax.prepare", "latents", *flags]),
     )

@@ -5,8 +5,7 @@ Dimension key: N clips, T frames, K key frames, H, W frame size.
 
 import dataclasses
 import functools
-import hashlib
-from collections.abc import Iterator
+import os
 from typing import Any
 
 import jax
@@ -15,9 +14,10 @@ from etils import epath
 from jax.sharding import Mesh
 
 from glober_jax import media
+from glober_jax.data.building.output_folder import local_folder
 from glober_jax.data.clips import ClipSpec
-from glober_jax.data.loader import eval_clips, training_batches
-from glober_jax.data.source import VideoSource, open_videos
+from glober_jax.data.latents import LatentVideos, open_latents
+from glober_jax.data.source import VideoSource
 from glober_jax.errors import UserError
 from glober_jax.evaluation.scores import FrameScores
 from glober_jax.experiment import Experiment
@@ -35,8 +35,9 @@ from glober_jax.sampling.decode import FrameModel, VideoSampler
 from glober_jax.sampling.generate import FeatureModel, FeatureSampler
 from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.checkpoint import newest_step
-from glober_jax.training.latent_cache import cache_latents
+from glober_jax.training.latent_cache import codec_id, latent_cache
 from glober_jax.training.loop import Preview, Stage
+from glober_jax.training.stage_data import StageData
 from glober_jax.training.state import TrainState
 from glober_jax.training.trained import (
     ExampleTexts,
@@ -64,16 +65,19 @@ class Pipeline:
         self.experiment, self.mesh = experiment, mesh
         self.workdir = epath.Path(workdir)
         self.networks = experiment.networks
-        self.train = open_videos(experiment.data.dir, "train")
-        self.test = open_videos(experiment.data.dir, "test")
+        self.data = StageData(experiment)
         for name in STAGES:
             check_batch(mesh, getattr(experiment, name).batch_size, f"config.{name}.batch_size")
-        if experiment.data.cache_latents and jax.process_count() > 1:
-            raise UserError("config.data.cache_latents works on one process; set it to False")
-        self._check_condition()
+        data = experiment.data
+        if data.cache_latents and not data.latents_dir and jax.process_count() > 1:
+            raise UserError(
+                "the workdir's own latents are made by one process: make them with python -m "
+                "glober_jax.prepare latents and set config.data.latents_dir, or set "
+                "config.data.cache_latents=False"
+            )
         # The clips that previews reconstruct, read now: frames of a wrong size, and videos that
         # are damaged or too short, are better found before anything is compiled.
-        self.held_out = self.held_out_clips(_PREVIEW_CLIPS)
+        self.held_out = self.data.clips("test", _PREVIEW_CLIPS)
 
     def stage(self, name: str) -> Stage:
         """The stage of that name, ready for the loop."""
@@ -82,11 +86,6 @@ class Pipeline:
             autoencoder.NAME: self._autoencoder_stage,
             generator.NAME: self._generator_stage,
         }[name]()
-
-    def held_out_clips(self, count: int) -> dict[str, Any]:
-        """Up to `count` centre clips of the test split, uint8."""
-        experiment = self.experiment
-        return eval_clips(self.test, experiment.clip, count, frame_size=self.networks.frame_size)
 
     @functools.cached_property
     def video_sampler(self) -> VideoSampler:
@@ -141,7 +140,9 @@ class Pipeline:
         if condition.kind == "text":
             return text_conditions(count, clips["caption"], clips["text"])
         if condition.kind == "class":
-            return class_conditions(count, range(condition.num_classes), self.train.class_names)
+            return class_conditions(
+                count, range(condition.num_classes), self.data.train.class_names
+            )
         return no_conditions(count)
 
     def example_texts(self) -> ExampleTexts | None:
@@ -149,63 +150,15 @@ class Pipeline:
         if self.networks.condition.kind != "text":
             return None
         captions, texts = self.held_out["caption"], self.held_out["text"]
-        return ExampleTexts(tuple(captions), texts, self.train.text_info.encoder)
-
-    def _check_condition(self) -> None:
-        condition, folder = self.networks.condition, self.experiment.data.dir
-        classes, info = self.train.class_names, self.train.text_info
-        if condition.kind == "class" and condition.num_classes != len(classes):
-            raise UserError(
-                f"config.model.condition.num_classes={condition.num_classes}, but the data set in "
-                f"{folder} has {len(classes)} classes ({', '.join(classes) or 'none'})"
-            )
-        if condition.kind != "text":
-            return
-        if info is None:
-            raise UserError(
-                f"config.model.condition.kind is 'text', but the data set in {folder} has no "
-                "texts: prepare it with python -m glober_jax.prepare video_folder --clip=DIR"
-            )
-        if (info.length, info.width) != (condition.length, condition.width):
-            raise UserError(
-                f"the texts of the data set in {folder} are {info.length} tokens of {info.width}, "
-                f"but the config wants {condition.length} of {condition.width}: set "
-                f"config.model.condition.length={info.length} and "
-                f"config.model.generator.context_width={info.width}"
-            )
-
-    def _batches(
-        self,
-        source: VideoSource,
-        clip: ClipSpec,
-        batch_size: int,
-        salt: int,
-        text: bool,
-        start: int,
-    ) -> Iterator[dict[str, np.ndarray]]:
-        data = self.experiment.data
-        pixels = source is self.train
-        return training_batches(
-            source,
-            clip,
-            batch_size=batch_size,
-            # Every stage draws its own sequence of clips.
-            seed=len(STAGES) * self.experiment.seed + salt,
-            start_step=start,
-            flip=data.flip and pixels,
-            text=text,
-            frame_size=self.networks.frame_size if pixels else None,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            threads=data.threads,
-            prefetch=data.prefetch,
-        )
+        return ExampleTexts(tuple(captions), texts, self.data.train.text_info.encoder)
 
     def _stage_batches(self, name: str, source: VideoSource, clip: ClipSpec) -> Any:
         size = getattr(self.experiment, name).batch_size
+        # Every stage draws its own sequence of clips.
+        seed = len(STAGES) * self.experiment.seed + STAGES.index(name)
         # Texts are large, and only the generator reads them.
         text = name == generator.NAME and self.networks.condition.kind == "text"
-        return functools.partial(self._batches, source, clip, size, STAGES.index(name), text)
+        return functools.partial(self.data.batches, source, clip, size, seed, text)
 
     def _codec_stage(self) -> Stage:
         experiment = self.experiment
@@ -229,7 +182,7 @@ class Pipeline:
             programs=stage.programs(),
             # Where the codec is finished, or was converted, nobody has to have LPIPS.
             frozen=None if finished else stage.frozen(),
-            batches=self._stage_batches(codec.NAME, self.train, clip),
+            batches=self._stage_batches(codec.NAME, self.data.train, clip),
             preview=preview,
         )
 
@@ -307,15 +260,32 @@ class Pipeline:
         """The trained codec, and the training videos as pixels or as its cached moments."""
         _, params = load_codec(self.networks, self.workdir, self.mesh)
         if not self.experiment.data.cache_latents:
-            return params, self.train
+            return params, self.data.train
 
-        @jax.jit
-        def encode(frames: jax.Array) -> jax.Array:
-            frames = normalise_frames(frames)
-            return self.networks.apply(params, "frame_codec", frames, method="encode")
+        return params, self._latents(params)
 
-        path = self.workdir / "latents" / "train.npz"
-        return params, cache_latents(self.train, encode, _digest(params), path)
+    def _latents(self, params: Params) -> LatentVideos:
+        """The cache that the config names, or the workdir's own, made where it is missing."""
+        data, source = self.experiment.data, self.data.train
+        folder = epath.Path(data.latents_dir or self.workdir / "latents")
+        if not data.latents_dir:
+            output = local_folder(os.fspath(folder))
+            cache = latent_cache(
+                source,
+                self.networks,
+                params,
+                self.mesh,
+                flip=data.flip,
+                damage=self.data.damage(),
+                data=data.dir,
+                workdir=self.workdir,
+                output=output,
+            )
+            if not cache.is_in(output):
+                cache.make(output, overwrite=True)
+        return open_latents(
+            folder, source, codec_id(params), flip=data.flip, max_damaged=data.max_damaged
+        )
 
     def _measure(self, compute: Any, batches: Any, field: str) -> ChannelScale:
         """Channel scale of what `compute` makes of the first training batches' `field`."""
@@ -334,14 +304,6 @@ class Pipeline:
         sheet = media.comparison_sheet({"real": real_NTHWC, "reconstructed": made_NTHWC})
         named = {f"held_out_{name}": value for name, value in scores.items()}
         return Preview(named, {"held_out": sheet})
-
-
-def _digest(params: Params) -> str:
-    """16 hex digits of the parameters' bytes."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(jax.device_get(params)):
-        digest.update(leaf.tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _codec_round_trip(networks: Networks, params: Params, frames: jax.Array) -> jax.Array:

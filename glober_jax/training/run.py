@@ -38,7 +38,7 @@ def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
     first = jax.process_index() == 0
     if first:
         write_config(workdir, experiment.source)
-        classes = json.dumps(pipeline.train.class_names)
+        classes = json.dumps(pipeline.data.train.class_names)
         media.write_file(workdir / CLASSES_FILE, classes.encode())
         if (examples := pipeline.example_texts()) is not None:
             write_texts(workdir, examples)

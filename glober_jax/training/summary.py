@@ -15,8 +15,6 @@ from jax.sharding import Mesh
 
 from glober_jax import media
 from glober_jax.data.clips import ClipSpec
-from glober_jax.data.loader import eval_clips
-from glober_jax.data.source import VideoSource
 from glober_jax.evaluation import reconstruction
 from glober_jax.sampling.write import sheet_scale, versions, write_samples, write_sheet
 from glober_jax.training.curves import plot_curves
@@ -50,14 +48,15 @@ def measure(pipeline: Pipeline, mesh: Mesh) -> Report:
     steps["generator"], feature_model = load_feature_model(networks, pipeline.workdir, mesh)
     steps["codec"] = experiment.codec.steps
 
-    clips = pipeline.held_out_clips(_EVALUATED_CLIPS)
+    clips = pipeline.data.clips("test", _EVALUATED_CLIPS)
     real = clips["frames"]
+    train_frames = pipeline.data.clips("train", 4 * _EVALUATED_CLIPS)["frames"]
     made = {
         "reconstruction": pipeline.reconstruct(frame_model, clips),
         "codec": pipeline.codec_reconstruct(
             {"frame_codec": frame_model.params["frame_codec"]}, real
         ),
-    } | _baselines(experiment.clip, clips, pipeline.train)
+    } | _baselines(experiment.clip, clips, train_frames.mean(axis=(0, 1)))
     scores = {name: pipeline.scores(frames, real) for name, frames in made.items()}
     conditions = pipeline.example_conditions(clips, _SHOWN_CLIPS)
     generated = pipeline.generate(frame_model, feature_model, conditions, experiment.seed)
@@ -73,7 +72,7 @@ def measure(pipeline: Pipeline, mesh: Mesh) -> Report:
         "held_out_clips": len(real),
         "steps": {name: steps[name] for name in STAGES},
         "parameters": networks.count_parameters(),
-        "data": {"train": pipeline.train.fingerprint, "test": pipeline.test.fingerprint},
+        "data": {"train": pipeline.data.train.fingerprint, "test": pipeline.data.test.fingerprint},
         "versions": versions(),
         "devices": [str(device.device_kind) for device in jax.devices()],
     }
@@ -135,10 +134,11 @@ def _text(numbers: dict[str, Any], workdir: epath.Path) -> str:
     return "\n".join(lines)
 
 
-def _baselines(clip: ClipSpec, clips: dict[str, Any], train: VideoSource) -> dict[str, np.ndarray]:
+def _baselines(
+    clip: ClipSpec, clips: dict[str, Any], mean_image: np.ndarray
+) -> dict[str, np.ndarray]:
     """What no model is needed for, from the same key frames."""
     real, keys = clips["frames"], clips["key_frames"]
-    mean_image = eval_clips(train, clip, 4 * _EVALUATED_CLIPS)["frames"].mean(axis=(0, 1))
     return {
         "interpolated_key_frames": reconstruction.interpolate(
             keys, clip.key_positions, clip.num_frames

@@ -1,15 +1,21 @@
 """Reading a prepared dataset, whole and damaged."""
 
+import json
 import pickle
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from etils import epath
+from PIL import Image
 
 from glober_jax.data import source as source_module
+from glober_jax.data.damage import DamagedRecord
 from glober_jax.data.datasets.sky_render import render_video
+from glober_jax.data.frames import encode_jpeg
 from glober_jax.data.source import StoredVideo, open_videos
 from glober_jax.errors import UserError
 
@@ -111,8 +117,44 @@ def test_truncated_shard_is_named(broken_folder: Path) -> None:
 def test_removed_shard_is_named_at_once(broken_folder: Path) -> None:
     shard = _shard(broken_folder, "train")
     shard.unlink()
-    with pytest.raises(UserError, match=f"missing, the first is {shard}"):
+    with pytest.raises(UserError, match=f"missing, the first is {shard}, .* 8 of 8 records"):
         open_videos(broken_folder, "train")
+
+
+def test_shards_are_found_by_one_listing(sky_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when every shard is looked at: on a bucket, thousands would take minutes.
+
+    (broken: `[shard.exists() for shard in self._shards]`.)
+    """
+    asked = []
+    for name in ("exists", "is_file", "stat"):
+        monkeypatch.setattr(epath.Path, name, lambda path, *_, **__: asked.append(path) or True)
+    open_videos(sky_folder, "train")
+    assert not [path for path in asked if "array_record" in path.name]
+
+
+def test_stored_fingerprint_is_taken(broken_folder: Path) -> None:
+    """Fails when a data set's own fingerprint is ignored. (broken: another key.)"""
+    (metadata,) = broken_folder.glob("*/*/metadata.json")
+    stored = json.loads(metadata.read_text()) | {"fingerprint": {"train": "0123456789abcdef"}}
+    metadata.write_text(json.dumps(stored))
+    assert open_videos(broken_folder, "train").fingerprint == "0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("directory", "says"),
+    [("gs://bucket/data", "pip install gcsfs"), ("s3://bucket/data", "use .* or gs://")],
+)
+def test_remote_folders_that_cannot_be_read(
+    directory: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a missing package ends in a stack trace, or the path is taken for a local one.
+
+    (broken: no look at the package.)
+    """
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(UserError, match=f"{directory}.*{says}"):
+        open_videos(directory, "train")
 
 
 def test_two_datasets_in_one_folder_are_refused(broken_folder: Path) -> None:
@@ -128,5 +170,17 @@ def test_damaged_frame_is_named(sky_folder: Path, damage) -> None:
     jpegs[4] = damage(jpegs[4])
     video: StoredVideo = replace(stored, jpegs=jpegs)
     assert video.read([3, 5]).shape == (2, 32, 32, 3)
-    with pytest.raises(UserError, match=f"frame 4 of video {stored.video_id} is damaged"):
+    with pytest.raises(DamagedRecord, match=f"{stored.video_id} .* its frame 4 is no") as caught:
         video.read([3, 4, 5])
+    # Worker processes send it on: fails if it cannot be made again from its arguments.
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_frames_of_two_sizes_are_named(sky_folder: Path) -> None:
+    """Fails when they end in a stack trace of NumPy. (broken: no look at the shapes.)"""
+    stored = open_videos(sky_folder, "test")[0]
+    small = encode_jpeg(Image.new("RGB", (16, 16)))
+    video = replace(stored, jpegs=[*stored.jpegs[:4], small, *stored.jpegs[5:]])
+    assert video.read([3, 5]).shape == (2, 32, 32, 3)
+    with pytest.raises(DamagedRecord, match=f"{stored.video_id} .* differ in size"):
+        video.read([3, 4])

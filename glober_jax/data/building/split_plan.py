@@ -87,9 +87,7 @@ def _as_given(lengths: Sequence[int], splits: Sequence[str | None]) -> SplitPlan
     return SplitPlan(chosen["train"], chosen["test"], "train and test as the input says")
 
 
-def _whole_groups(
-    lengths: Sequence[int], group_of: Sequence[str], count: int
-) -> SplitPlan:
+def _whole_groups(lengths: Sequence[int], group_of: Sequence[str], count: int) -> SplitPlan:
     # In the order of the list; a set would forget it.
     groups = list(dict.fromkeys(group_of))
     held_out = {groups[int((i + 0.5) * len(groups) / count)] for i in range(count)}

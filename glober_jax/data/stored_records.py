@@ -1,0 +1,190 @@
+"""Random access to the serialized records of one split of a TFDS dataset, here or in a bucket.
+
+Nothing is decoded, and no record but the one asked for is read. What is damaged or gone is named,
+record by record. `gs://` paths go through the libraries' own layers: epath (with gcsfs) for the
+description, ArrayRecord's reader for the shards.
+"""
+
+import bisect
+import contextlib
+import importlib.util
+import itertools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+
+import tensorflow_datasets as tfds
+from etils import epath
+from google.protobuf.json_format import ParseError
+
+from glober_jax.data.building.output_folder import dataset_folders
+from glober_jax.data.damage import DamagedRecord, allowed_damage, remedy
+from glober_jax.data.schema import FINGERPRINT
+from glober_jax.errors import UserError
+
+
+class StoredRecords:
+    """One split. Opens its files on first use, so it pickles small; many threads may read.
+
+    Attributes:
+      metadata: the dataset's.
+      fingerprint: 16 hex digits of the split's content, "" where nobody wrote it.
+      shard_lengths: records of each shard.
+    """
+
+    def __init__(self, folder: epath.Path, split: str, required: Sequence[str], max_damaged: float):
+        """Reads the description of the dataset version in `folder`; see `open_records`."""
+        self._folder, self._split = folder, split
+        info = _read_info(folder, split, required)
+        self.metadata: Mapping = info.metadata or {}
+        self.fingerprint: str = self.metadata.get(FINGERPRINT, {}).get(split, "")
+        self.shard_lengths = tuple(info.splits[split].shard_lengths)
+        self._ends = tuple(itertools.accumulate(self.shard_lengths))
+        self._shards = tuple(epath.Path(path) for path in info.splits[split].filepaths)
+        self._records: Sequence[bytes] | None = None
+        self._missing = self._missing_shards()
+        self._check_missing(max_damaged)
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> bytes:
+        """One serialized record.
+
+        Raises:
+          IndexError: there is no such record.
+          DamagedRecord: its shard is damaged or gone.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        if (shard := self._shard_of(index)) in self._missing:
+            raise self._damaged(index, f"its shard {self._shards[shard]} is missing")
+        if self._records is None:
+            builder = tfds.builder_from_directory(self._folder)
+            raw = tfds.decode.DeserializeMethod.RAW_BYTES
+            self._records = builder.as_data_source(self._split, deserialize_method=raw)
+        try:
+            return self._records[index]
+        except RuntimeError as error:
+            raise self.unreadable(index, error) from error
+
+    def unreadable(self, index: int, error: Exception) -> DamagedRecord:
+        """What to raise where a record, or what was read as one, makes no sense."""
+        shown = " ".join(str(error).split())[:80]
+        shard = self._shards[self._shard_of(index)]
+        return self._damaged(index, f"its shard {shard} is damaged or gone ({shown})")
+
+    def __getstate__(self) -> Mapping[str, object]:
+        return {**self.__dict__, "_records": None}
+
+    def __repr__(self) -> str:
+        return f"StoredRecords({str(self._folder)!r}, {self._split!r})"
+
+    def _shard_of(self, index: int) -> int:
+        return bisect.bisect_right(self._ends, index)
+
+    def _damaged(self, index: int, reason: str) -> DamagedRecord:
+        return DamagedRecord(f"record {index} of the {self._split} split", reason)
+
+    def _missing_shards(self) -> frozenset[int]:
+        # One listing: a data set may have thousands of shards, and a bucket answers slowly.
+        there = {path.name for path in self._folder.iterdir()}
+        return frozenset(i for i, shard in enumerate(self._shards) if shard.name not in there)
+
+    def _check_missing(self, max_damaged: float) -> None:
+        lost = sum(self.shard_lengths[shard] for shard in self._missing)
+        allowed = allowed_damage(len(self), max_damaged)
+        if lost > allowed:
+            raise UserError(
+                f"{len(self._missing)} of {len(self._shards)} shards are missing, the first is "
+                f"{self._shards[min(self._missing)]}, and with them {lost} of {len(self)} records, "
+                f"of which config.data.max_damaged={max_damaged} lets {allowed} go: copy the "
+                f"dataset again, or run the python -m glober_jax.prepare command that made "
+                f"{self._folder.parent.parent} once more with --overwrite"
+            )
+
+
+def open_records(
+    directory: epath.PathLike,
+    split: str,
+    *,
+    required: Sequence[str],
+    how_to_make: str,
+    max_damaged: float = 0.0,
+) -> StoredRecords:
+    """Opens one split of the dataset in `directory`.
+
+    Args:
+      directory: where `glober_jax.prepare` wrote it, or where it was copied to: a folder or a gs://
+        path.
+      split: the split's name.
+      required: features the dataset must have.
+      how_to_make: what to run where there is none, with {directory} for the folder.
+      max_damaged: the fraction of the records that missing shards may hold.
+
+    Raises:
+      UserError: there is no dataset or more than one, no such split, too many shards are missing,
+        it is another kind of dataset, or the bucket cannot be read.
+    """
+    directory = _readable_folder(os.fspath(directory))
+    with _bucket_errors(directory):
+        folders = dataset_folders(directory)
+        if not folders:
+            raise UserError(
+                f"there is no prepared dataset in {directory}: make one with\n"
+                + how_to_make.format(directory=directory)
+            )
+        if len(folders) > 1:
+            names = ", ".join(str(folder.relative_to(directory)) for folder in folders)
+            raise UserError(f"{directory} holds several datasets ({names}): keep one per folder")
+        return StoredRecords(folders[0], split, required, max_damaged)
+
+
+def _readable_folder(directory: str) -> epath.Path:
+    if "://" not in directory:
+        return epath.Path(os.path.abspath(directory))
+    if not directory.startswith("gs://"):
+        raise UserError(
+            f"cannot read a dataset from {directory}: use a folder on this machine, or gs://"
+        )
+    if importlib.util.find_spec("gcsfs") is None:
+        raise UserError(
+            f"reading {directory} needs the package gcsfs: run python -m pip install gcsfs"
+        )
+    return epath.Path(directory)
+
+
+@contextlib.contextmanager
+def _bucket_errors(directory: epath.Path) -> Iterator[None]:
+    """Whatever a bucket's client raises is about the bucket or the way there."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UserError) or "://" not in str(directory):
+            raise
+        shown = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"cannot read {directory} ({type(error).__name__}: {shown}): check its name, the "
+            "network and the credentials (gcloud auth application-default login)"
+        ) from error
+
+
+def _read_info(folder: epath.Path, split: str, required: Sequence[str]) -> tfds.core.DatasetInfo:
+    try:
+        info = tfds.builder_from_directory(folder).info
+    # What JSON, protocol buffers and TFDS make of files that are cut or garbled.
+    except (ValueError, KeyError, TypeError, ParseError, FileNotFoundError) as error:
+        shown = " ".join(str(error).split())[:80]
+        raise UserError(
+            f"the description of the dataset in {folder} cannot be read ({shown}): {remedy('DIR')}"
+        ) from error
+    missing = [name for name in required if name not in info.features]
+    if missing:
+        raise UserError(
+            f"the dataset in {folder} has no {', '.join(missing)}: it was not written by the "
+            "python -m glober_jax.prepare command that is needed here"
+        )
+    if split not in info.splits:
+        raise UserError(
+            f"the dataset in {folder} has no split {split!r}, only {', '.join(info.splits)}"
+        )
+    return info

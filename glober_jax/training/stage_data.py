@@ -1,0 +1,107 @@
+"""The data set of one experiment, as its stages take it: batches of one split, clips of either."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from glober_jax.data.clips import ClipSpec
+from glober_jax.data.damage import DamageLog
+from glober_jax.data.loader import eval_clips, training_batches
+from glober_jax.data.source import VideoSource, open_videos
+from glober_jax.errors import UserError
+from glober_jax.experiment import Experiment
+
+
+class StageData:
+    """Both splits, open; damaged records are counted over all that is read from them."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        """Opens the splits.
+
+        Raises:
+          UserError: no data set, too many shards missing, or not the classes or texts that the
+            config's condition needs.
+        """
+        data = experiment.data
+        self._experiment = experiment
+        self.train = open_videos(data.dir, "train", data.max_damaged)
+        self.test = open_videos(data.dir, "test", data.max_damaged)
+        self._damage = {
+            split: DamageLog(len(getattr(self, split)), data.max_damaged, data.dir)
+            for split in ("train", "test")
+        }
+        self._check_condition()
+
+    def clips(self, split: Literal["train", "test"], count: int) -> dict[str, Any]:
+        """Up to `count` centre clips of a split, uint8; see `eval_clips`."""
+        return eval_clips(
+            getattr(self, split),
+            self._experiment.clip,
+            count,
+            frame_size=self._experiment.networks.frame_size,
+            damage=self._damage[split],
+        )
+
+    def batches(
+        self,
+        source: VideoSource,
+        clip: ClipSpec,
+        batch_size: int,
+        seed: int,
+        text: bool,
+        start_step: int,
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """This process's rows of training batches; `source` is `train`, or its latents."""
+        data = self._experiment.data
+        pixels = source is self.train
+        return training_batches(
+            source,
+            clip,
+            batch_size=batch_size,
+            seed=seed,
+            start_step=start_step,
+            flip=data.flip,
+            text=text,
+            frame_size=self._experiment.networks.frame_size if pixels else None,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            damage=self._damage["train"] if pixels else self._damage_of(source),
+            workers=data.workers,
+            threads=data.threads,
+            prefetch=data.prefetch,
+        )
+
+    def _damage_of(self, latents: VideoSource) -> DamageLog:
+        data = self._experiment.data
+        directory = data.latents_dir or "WORKDIR/latents"
+        fresh = DamageLog(len(latents), data.max_damaged, directory)
+        return self._damage.setdefault("latents", fresh)
+
+    def damage(self) -> DamageLog:
+        """Counts what is met in the training split."""
+        return self._damage["train"]
+
+    def _check_condition(self) -> None:
+        condition, folder = self._experiment.networks.condition, self._experiment.data.dir
+        classes, info = self.train.class_names, self.train.text_info
+        if condition.kind == "class" and condition.num_classes != len(classes):
+            raise UserError(
+                f"config.model.condition.num_classes={condition.num_classes}, but the data set in "
+                f"{folder} has {len(classes)} classes ({', '.join(classes) or 'none'})"
+            )
+        if condition.kind != "text":
+            return
+        if info is None:
+            raise UserError(
+                f"config.model.condition.kind is 'text', but the data set in {folder} has no "
+                "texts: prepare it with python -m glober_jax.prepare video_folder --clip=DIR"
+            )
+        if (info.length, info.width) != (condition.length, condition.width):
+            raise UserError(
+                f"the texts of the data set in {folder} are {info.length} tokens of {info.width}, "
+                f"but the config wants {condition.length} of {condition.width}: set "
+                f"config.model.condition.length={info.length} and "
+                f"config.model.generator.context_width={info.width}"
+            )
