@@ -1,0 +1,1 @@
+"""What `python -m glober_jax.benchmark` measures."""

@@ -1,0 +1,205 @@
+"""python -m glober_jax.benchmark: what it measures, what it writes, and how it refuses."""
+
+import json
+import multiprocessing
+import multiprocessing.synchronize
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glober_jax.benchmarking.rounds import Cost, cpu_seconds, measure
+from glober_jax.data.clips import ClipSpec
+from glober_jax.data.datasets.make import make_dataset
+from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
+from glober_jax.data.source import open_videos
+
+_REPOSITORY = Path(__file__).parents[1]
+_CONFIG = "tests/end_to_end/tiny_config.py"
+_CLIP = ClipSpec(num_frames=8, num_key_frames=2, num_target_frames=2)
+
+
+@pytest.fixture(scope="module")
+def sky(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """4 training videos of exactly one clip at the tiny config's size."""
+    folder = tmp_path_factory.mktemp("sky")
+    make_dataset(
+        SyntheticSkyOptions(num_videos=4, num_test_videos=1, num_frames=8, size=16), folder
+    )
+    return folder
+
+
+def _benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "glober_jax.benchmark", *arguments],
+        cwd=_REPOSITORY,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_data_is_measured_and_the_report_adds_up(sky: Path, tmp_path: Path) -> None:
+    """Fails when counts and rates do not belong together (broken: all frames counted for the
+    loader, T frames per clip for every contender; the ratio upside down)."""
+    output = tmp_path / "speed.json"
+    flags = (f"--config={_CONFIG}", f"--config.data.dir={sky}", "--config.data.flip=True",
+             "--config.data.cache_latents=False", "--seconds=0.5", "--batch_size=4", "--videos=3",
+             f"--output={output}")  # fmt: skip
+    done = _benchmark("data", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "measuring" in done.stderr
+    report = json.loads(output.read_text())
+    measured = report["measured"]
+
+    assert measured["loader_all_frames"]["frames_per_clip"] == 8
+    few = measured["loader"]["frames_per_clip"]
+    # Two key frames, and each of two targets is a key frame one time in four.
+    assert 2 < few < 4 and abs(few - 3.5) < 0.3
+    assert measured["jpeg_decoding"]["frames_per_clip"] == few
+    for rates in measured.values():
+        for suffix in ("second", "core_second"):
+            frames, clips = rates[f"frames_per_{suffix}"], rates[f"clips_per_{suffix}"]
+            assert frames == pytest.approx(clips * rates["frames_per_clip"])
+    for name, rates in measured.items():
+        if name != "loader":
+            ratio = measured["loader"]["clips_per_core_second"] / rates["clips_per_core_second"]
+            # The median of quotients is not the quotient of medians, but near it.
+            assert 1 / 3 < report["ratios"][f"loader / {name}"] / ratio < 3
+    assert report["ratios"]["loader / jpeg_decoding"] < 1
+
+    assert report["dataset"]["videos"] == 3
+    assert report["dataset"]["frames_per_video"] == 8
+    assert report["dataset"]["fingerprint"] == open_videos(sky, "train").fingerprint
+    assert report["config"]["clip"]["num_target_frames"] == 2
+    assert report["command"].startswith(f"python -m glober_jax.benchmark data --config={_CONFIG}")
+    assert {"grain", "simplejpeg"} <= report["versions"].keys()
+    assert report["host"]["cores"] == os.cpu_count()
+    if "tf_data" not in measured:
+        assert "requirements-tensorflow.txt" in report["tensorflow"]
+        assert report["tensorflow"] in done.stdout
+    for title in ("loader", "JPEG decoding alone"):
+        assert title in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        pytest.param(["date"], "say what to measure, data, not 'date'", id="misspelt"),
+        pytest.param([], "say what to measure, data:", id="nothing-named"),
+        pytest.param(["data", "--config.data.dir=no/data"], "no prepared dataset", id="no-data"),
+        pytest.param(["data", "--seconds=-1"], "seconds", id="no-time"),
+        pytest.param(["data", "--output=no/folder/x.json"], "no folder no/folder", id="no-folder"),
+    ],
+)
+def test_mistakes_are_one_sentence(arguments: list[str], says: str) -> None:
+    """Fails when one is accepted or shows a stack trace (broken: no check of the sub-command)."""
+    done = _benchmark(f"--config={_CONFIG}", *arguments)
+    assert done.returncode == 1
+    assert says in done.stderr and "Traceback" not in done.stderr
+
+
+def _work(seconds: float) -> None:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def _work_and_wait(seconds: float, done: multiprocessing.synchronize.Event) -> None:
+    _work(seconds)
+    done.set()
+    time.sleep(60)
+
+
+def test_time_of_child_processes_counts_while_they_run_and_after() -> None:
+    """Fails when workers read for nothing (broken: process_time alone; without os.times)."""
+    context = multiprocessing.get_context("spawn")
+    done = context.Event()
+    before = cpu_seconds()
+    child = context.Process(target=_work_and_wait, args=(0.2, done))
+    child.start()
+    assert done.wait(60)
+    running = cpu_seconds()
+    assert running - before >= 0.2
+    child.terminate()
+    child.join()
+    assert cpu_seconds() >= running
+
+
+class _Working:
+    """A contender that takes a while to get ready."""
+
+    def __init__(self, name: str, log: list[str]):
+        self._name, self._log = name, log
+
+    def get_ready(self, batches: int) -> None:
+        _work(0.05)
+        self._log.append(self._name)
+
+    def run(self, batches: int) -> None:
+        _work(0.01 * batches)
+
+
+def test_rounds_take_turns_and_getting_ready_is_free() -> None:
+    """Fails when one contender always runs first, or is charged for what precedes its run
+    (broken: no reversal; the clocks read before get_ready)."""
+    log: list[str] = []
+    contenders = {name: _Working(name, log) for name in "ab"}
+    costs = measure(contenders, batches=2, rounds=2, on_run=lambda: None)
+    assert log == ["a", "b", "b", "a"]
+    for cost in (*costs["a"], *costs["b"]):
+        assert isinstance(cost, Cost)
+        assert 0.01 <= cost.cpu < 0.03
+
+
+@pytest.fixture(scope="module")
+def tfrecord(sky: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first training video alone, as tf.data reads it."""
+    pytest.importorskip("tensorflow")
+    from glober_jax.benchmarking.tf_data import write_tfrecords
+
+    path = tmp_path_factory.mktemp("tfrecord") / "videos"
+    write_tfrecords(iter([open_videos(sky, "train")[0]]), path)
+    return path
+
+
+def _tf_batches(path: Path, all_frames: bool, flip: bool) -> Iterator[tuple[np.ndarray, ...]]:
+    from glober_jax.benchmarking.tf_data import tf_batches
+
+    return tf_batches(
+        path,
+        _CLIP,
+        all_frames=all_frames,
+        batch_size=32,
+        frame_size=16,
+        flip=flip,
+        threads=1,
+        prefetch=1,
+    )
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_tf_data_yields_the_clips_it_is_compared_for(sky: Path, tfrecord: Path, flip: bool) -> None:
+    """Fails when tf.data does less than the loader (broken: every target a key frame; no flip)."""
+    frames_THWC = open_videos(sky, "train")[0].read(range(8))
+    variants = [frames_THWC, frames_THWC[:, :, ::-1]][: 1 + flip]
+    (clips,) = next(_tf_batches(tfrecord, True, flip))
+    seen = [sum(np.array_equal(clip, variant) for clip in clips) for variant in variants]
+    assert sum(seen) == 32 and all(seen)
+    keys, targets = next(_tf_batches(tfrecord, False, flip))
+    assert targets.shape == (32, 2, 16, 16, 3)
+    positions = set()
+    for row in range(32):
+        (variant,) = [v for v in variants if np.array_equal(keys[row], v[_CLIP.key_positions])]
+        (first,), (second,) = (
+            [p for p in range(8) if np.array_equal(target, variant[p])] for target in targets[row]
+        )
+        assert first < second
+        positions |= {first, second}
+    assert positions == set(range(8))
