@@ -33,4 +33,7 @@ def test_training_on_prepared_latents_is_the_same_training(
     assert not (workdir / "latents").exists()
 
     mistaken = commands.run("prepare", "latents", *flags[:2])
-    assert (mistaken.returncode, mistaken.stderr.strip()) == (1, "error: latents needs --output=DIR")
+    assert (mistaken.returncode, mistaken.stderr.strip()) == (
+        1,
+        "error: latents needs --output=DIR",
+    )
