@@ -1,31 +1,36 @@
-r"""Turns videos into a dataset that training reads.
+r"""Turns videos into a dataset that training reads; checks one; encodes one.
 
-python -m glober_jax.prepare video_folder --input=DIR --output=DIR \
-    [--size --fit --fps --quality --min_frames --max_frames --test_fraction --class_folders \
-     --clip --captions --workers --overwrite]
-python -m glober_jax.prepare synthetic_sky --output=DIR \
-    [--num_videos --num_test_videos --num_frames --size --seed --workers --overwrite]
+python -m glober_jax.prepare sky_timelapse|ucf101|taichi_hd|webvid|video_folder \
+    --input=DIR --output=DIR [flags]
+python -m glober_jax.prepare synthetic_sky --output=DIR [flags]
 python -m glober_jax.prepare doctor --input=DIR [--min_frames --workers]
+python -m glober_jax.prepare latents --input=DIR --workdir=DIR --output=DIR [--overwrite]
 
+The first four take those datasets in all layouts that go around (docs/datasets.md).
 `video_folder` takes any tree of video files (mp4, avi, mov, mkv, webm, gif) and of folders that
 directly hold image frames (jpg, png, webp, bmp). Folders named train or sky_train and test,
 sky_test or val at the top of it make the splits; without a test folder some of the videos, or the
 last part of each where there are few, are held out. `synthetic_sky` draws sky time-lapses and
 needs no input.
 
-`doctor` reads all of an earlier --output and lists what is damaged, too short, or in both splits;
-everything goes to doctor.json there. Its status is 0 if nothing is wrong and 1 otherwise.
-
 What cannot be used is listed at the end and in the output's data_card.json and data_card.md, with
 the reason. A run that was interrupted goes on where it was; running a finished command again
 changes nothing.
 
-With `--clip=DIR`, a CLIP checkpoint in the format of transformers, every video is stored with its
-caption and that caption's token embeddings: from `--captions=FILE`, a table of `path,caption` (CSV
-with a header, or JSON lines), or else from the text file beside each video, clip.txt for clip.mp4.
+`webvid` stores every video with its caption, `video_folder` does with --captions or --clip: from
+`--captions=FILE`, a table of `path,caption` (CSV with a header, or JSON lines), or else from the
+text file beside each video, clip.txt for clip.mp4. With `--clip=DIR`, a CLIP checkpoint in the
+format of transformers, the captions' token embeddings are stored too.
+
+`doctor` reads all of an earlier --output and lists what is damaged, too short, or in both splits;
+everything goes to doctor.json there. Its status is 0 if nothing is wrong and 1 otherwise.
+
+`latents` encodes the training videos of an earlier --output with the frame codec of a workdir, so
+that the autoencoder and the generator train without doing so at every step.
 """
 
 import dataclasses
+import difflib
 import json
 import os
 import types
@@ -36,6 +41,7 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
+from etils import epath
 
 from glober_jax import cli
 from glober_jax.data.building.card import Card
@@ -54,7 +60,8 @@ _DEFINE = {
     str: flags.DEFINE_string,
 }
 _HELP = {
-    "input": "Folder that holds the videos; for doctor an earlier --output.",
+    "input": "Folder that holds the videos; for doctor and latents an earlier --output.",
+    "workdir": "Where the codec is trained, or converted to.",
     "size": "Side of the square frames, in pixels.",
     "fit": "crop (the centre, short side to --size) or letterbox (long side, black bars).",
     "fps": "Frame rate to come down to; default: as it is.",
@@ -72,6 +79,14 @@ _HELP = {
     "num_frames": "Frames per video.",
     "seed": "Another seed, other skies.",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentsOptions:
+    """What to encode, and the workdir whose codec does it."""
+
+    input: str
+    workdir: str
 
 
 def prepare(options: Options) -> None:
@@ -109,6 +124,20 @@ def doctor(options: DoctorOptions) -> None:
     print(f"healthy: {facts}")
 
 
+def latents(options: LatentsOptions) -> None:
+    """Encodes a prepared dataset with the codec of a workdir."""
+    # The other sub-commands need no JAX, and start in a second.
+    from glober_jax.training.prepare_latents import prepare_latents
+
+    output = local_folder(flags.FLAGS.output)
+    workdir = epath.Path(options.workdir)
+    if prepare_latents(options.input, workdir, output, overwrite=flags.FLAGS.overwrite):
+        print(f"latents written to {output}; train on them with")
+        print(f"  --config.data.cache_latents=True --config.data.latents_dir={output}")
+    else:
+        print(f"already prepared: {output} (to make it again, pass --overwrite)")
+
+
 def _advice(diagnosis: Diagnosis) -> str:
     kinds = {finding.kind for finding in diagnosis.findings}
     command = diagnosis.command or "the prepare command that made it,"
@@ -138,6 +167,7 @@ class Command:
 
 COMMANDS = {name: Command(prepare, kind.options) for name, kind in DATASETS.items()} | {
     "doctor": Command(doctor, DoctorOptions, shared=("workers",)),
+    "latents": Command(latents, LatentsOptions, shared=("output", "overwrite")),
 }
 
 
@@ -194,7 +224,7 @@ def _given(command: str) -> dict[str, object]:
             f"--{stray[0]} does not apply to {command}, which takes: "
             + ", ".join(f"--{name}" for name in (*own, *shared))
         )
-    for name in ("input", "output"):
+    for name in ("input", "workdir", "output"):
         if name in (*own, *shared) and not flags.FLAGS[name].value:
             raise UserError(f"{command} needs --{name}=DIR")
     return {name: flags.FLAGS[name].value for name in own if flags.FLAGS[name].present}
@@ -230,10 +260,9 @@ def main(arguments: Sequence[str]) -> None:
     """Runs the sub-command named by the one positional argument."""
     if len(arguments) != 1 or arguments[0] not in COMMANDS:
         given = f", not {' '.join(arguments)!r}" if arguments else ""
-        raise UserError(
-            f"say what to prepare, {' or '.join(COMMANDS)}{given}: "
-            "python -m glober_jax.prepare synthetic_sky --output=DIR (see --help)"
-        )
+        near = difflib.get_close_matches(arguments[0] if arguments else "", COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else "see --help"
+        raise UserError(f"say what to prepare, {', '.join(COMMANDS)}{given} ({hint})")
     command = COMMANDS[arguments[0]]
     command.run(command.options(**_given(arguments[0])))
 
