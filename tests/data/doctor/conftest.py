@@ -34,8 +34,9 @@ def copy(whole: Path, tmp_path: Path) -> Path:
     return shutil.copytree(whole, tmp_path / "copy")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def elsewhere() -> Iterator[Pool]:
     """A process that may crash or hang without taking the tests along."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         yield pool
+    pool.join()
