@@ -10,7 +10,10 @@ from glober_jax.errors import UserError
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
-    """Runs `main(positional_arguments)`; a `UserError` becomes one line and exit status 1."""
+    """Runs `main(positional_arguments)`; a `UserError` becomes one line and exit status 1.
+
+    So does Ctrl-C, with the status 130 that shells give it.
+    """
 
     def guarded(argv: Sequence[str]) -> None:
         # Libraries report every checkpoint they touch; people want the progress lines.
@@ -19,6 +22,9 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
             main(argv[1:])
         except UserError as error:
             _fail(error)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            sys.exit(130)
 
     app.run(guarded, flags_parser=_parse_flags)
 

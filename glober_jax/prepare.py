@@ -1,11 +1,12 @@
-r"""Turns videos into a dataset that training reads.
+r"""Turns videos into a dataset that training reads; checks one; encodes one.
 
-python -m glober_jax.prepare video_folder --input=DIR --output=DIR \
-    [--size --fit --fps --quality --min_frames --max_frames --test_fraction --class_folders \
-     --clip --captions --workers --overwrite]
-python -m glober_jax.prepare synthetic_sky --output=DIR \
-    [--num_videos --num_test_videos --num_frames --size --seed --workers --overwrite]
+python -m glober_jax.prepare sky_timelapse|ucf101|taichi_hd|webvid|video_folder \
+    --input=DIR --output=DIR [flags]
+python -m glober_jax.prepare synthetic_sky --output=DIR [flags]
+python -m glober_jax.prepare doctor --input=DIR [--min_frames --workers]
+python -m glober_jax.prepare latents --input=DIR --workdir=DIR --output=DIR [--overwrite]
 
+The first four take those datasets in all layouts that go around (docs/datasets.md).
 `video_folder` takes any tree of video files (mp4, avi, mov, mkv, webm, gif) and of folders that
 directly hold image frames (jpg, png, webp, bmp). Folders named train or sky_train and test,
 sky_test or val at the top of it make the splits; without a test folder some of the videos, or the
@@ -16,28 +17,41 @@ What cannot be used is listed at the end and in the output's data_card.json and 
 the reason. A run that was interrupted goes on where it was; running a finished command again
 changes nothing.
 
-With `--clip=DIR`, a CLIP checkpoint in the format of transformers, every video is stored with its
-caption and that caption's token embeddings: from `--captions=FILE`, a table of `path,caption` (CSV
-with a header, or JSON lines), or else from the text file beside each video, clip.txt for clip.mp4.
+`webvid` stores every video with its caption, `video_folder` does with --captions or --clip: from
+`--captions=FILE`, a table of `path,caption` (CSV with a header, or JSON lines), or else from the
+text file beside each video, clip.txt for clip.mp4. With `--clip=DIR`, a CLIP checkpoint in the
+format of transformers, the captions' token embeddings are stored too.
+
+`doctor` reads all of an earlier --output and lists what is damaged, too short, or in both splits;
+everything goes to doctor.json there. Its status is 0 if nothing is wrong and 1 otherwise.
+
+`latents` encodes the training videos of an earlier --output with the frame codec of a workdir, so
+that the autoencoder and the generator train without doing so at every step.
 """
 
 import dataclasses
+import difflib
+import json
 import os
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from absl import flags
+from etils import epath
 
 from glober_jax import cli
 from glober_jax.data.building.card import Card
-from glober_jax.data.building.output_folder import CARD, local_folder
-from glober_jax.data.datasets.make import DATASETS, make_dataset
+from glober_jax.data.building.output_folder import CARD, REPORT, local_folder
+from glober_jax.data.datasets.make import DATASETS, Options, make_dataset
+from glober_jax.data.doctor.examine import Diagnosis, DoctorOptions, examine
+from glober_jax.data.doctor.findings import DAMAGE, HEADINGS
 from glober_jax.errors import UserError
 from glober_jax.interop.clip_text import ClipTextEncoder
 
-_COMMON_FLAGS = ("output", "workers", "overwrite")
 _MOST_LISTED = 20
 _DEFINE = {
     int: flags.DEFINE_integer,
@@ -46,12 +60,13 @@ _DEFINE = {
     str: flags.DEFINE_string,
 }
 _HELP = {
-    "input": "Folder that holds the videos.",
+    "input": "Folder that holds the videos; for doctor and latents an earlier --output.",
+    "workdir": "Where the codec is trained, or converted to.",
     "size": "Side of the square frames, in pixels.",
     "fit": "crop (the centre, short side to --size) or letterbox (long side, black bars).",
     "fps": "Frame rate to come down to; default: as it is.",
     "quality": "Of the stored JPEG frames, 1 to 100.",
-    "min_frames": "Shorter videos are rejected.",
+    "min_frames": "Shorter videos are rejected; doctor lists them.",
     "max_frames": "Longer videos are cut into several records.",
     "test_fraction": "Part held out for testing where the input names no test split.",
     "class_folders": "The first folder (below train and test) is the video's class.",
@@ -66,15 +81,22 @@ _HELP = {
 }
 
 
-def prepare(dataset: str) -> None:
-    """Makes the dataset of that name as the flags say."""
-    options = DATASETS[dataset].options(**_given(dataset))
+@dataclass(frozen=True, kw_only=True)
+class LatentsOptions:
+    """What to encode, and the workdir whose codec does it."""
+
+    input: str
+    workdir: str
+
+
+def prepare(options: Options) -> None:
+    """Makes the dataset that the options, by their class, describe."""
     output = local_folder(flags.FLAGS.output)
     card = make_dataset(
         options,
         output,
         overwrite=flags.FLAGS.overwrite,
-        workers=flags.FLAGS.workers or len(os.sched_getaffinity(0)),
+        workers=_workers(),
         load_encoder=ClipTextEncoder,
     )
     if card is None:
@@ -83,17 +105,83 @@ def prepare(dataset: str) -> None:
         _report(output, card)
 
 
+def doctor(options: DoctorOptions) -> None:
+    """Checks a prepared dataset; raises UserError if anything is wrong with it."""
+    folder = local_folder(options.input)
+    diagnosis = examine(folder, min_frames=options.min_frames, workers=_workers())
+    report = json.dumps(diagnosis.to_dict(), indent=2, ensure_ascii=False) + "\n"
+    try:
+        (folder / REPORT).write_text(report, "utf-8")
+    except OSError as error:
+        print(f"the full report cannot be written to {folder / REPORT}: {error.strerror}")
+    for kind, heading in HEADINGS.items():
+        found = [str(finding) for finding in diagnosis.findings if finding.kind == kind]
+        _print_list(heading, found, folder / REPORT)
+    facts = f"{diagnosis.records} records, {diagnosis.frames} frames read"
+    if diagnosis.findings:
+        print(facts)
+        raise UserError(f"{len(diagnosis.findings)} findings in {folder}: {_advice(diagnosis)}")
+    print(f"healthy: {facts}")
+
+
+def latents(options: LatentsOptions) -> None:
+    """Encodes a prepared dataset with the codec of a workdir."""
+    # The other sub-commands need no JAX, and start in a second.
+    from glober_jax.training.prepare_latents import prepare_latents
+
+    output = local_folder(flags.FLAGS.output)
+    workdir = epath.Path(options.workdir)
+    if prepare_latents(options.input, workdir, output, overwrite=flags.FLAGS.overwrite):
+        print(f"latents written to {output}; train on them with")
+        print(f"  --config.data.cache_latents=True --config.data.latents_dir={output}")
+    else:
+        print(f"already prepared: {output} (to make it again, pass --overwrite)")
+
+
+def _advice(diagnosis: Diagnosis) -> str:
+    kinds = {finding.kind for finding in diagnosis.findings}
+    command = diagnosis.command or "the prepare command that made it,"
+    if not kinds & set(DAMAGE):
+        return (
+            f"nothing is damaged; to leave those clips out, change the videos or flags of {command}"
+        )
+    skip = " (or train without those records: --config.data.max_damaged=FRACTION)"
+    skippable = kinds & {"shard", "record", "frames"}
+    return f"copy it again, or run {command} --overwrite" + (skip if skippable else "")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A sub-command.
+
+    Attributes:
+      run: does it.
+      options: the class of its argument; each field is a flag.
+      shared: flags it takes besides, that mean the same everywhere.
+    """
+
+    run: Callable[[Any], None]
+    options: type
+    shared: tuple[str, ...] = ("output", "workers", "overwrite")
+
+
+COMMANDS = {name: Command(prepare, kind.options) for name, kind in DATASETS.items()} | {
+    "doctor": Command(doctor, DoctorOptions, shared=("workers",)),
+    "latents": Command(latents, LatentsOptions, shared=("output", "overwrite")),
+}
+
+
+def _workers() -> int:
+    return flags.FLAGS.workers or len(os.sched_getaffinity(0))
+
+
 def _report(output: Path, card: Card) -> None:
     for label, entries, detail in (
         ("damaged, used as far as they go", card.warnings, "warning"),
         ("rejected", card.rejected, "reason"),
     ):
-        if entries:
-            print(f"{label}: {len(entries)}")
-        for entry in entries[:_MOST_LISTED]:
-            print(f"  {entry['video']}: {entry[detail]}")
-        if len(entries) > _MOST_LISTED:
-            print(f"  ... and {len(entries) - _MOST_LISTED} more, in {output / CARD}")
+        lines = [f"{entry['video']}: {entry[detail]}" for entry in entries]
+        _print_list(label, lines, output / CARD)
     for notice in card.notices:
         print(f"note: {notice}")
     print(f"accepted: {card.accepted} videos; {card.split}")
@@ -102,9 +190,19 @@ def _report(output: Path, card: Card) -> None:
     print(f"dataset written to {output} (fingerprint {card.fingerprint})")
 
 
-def _options_of(dataset: str) -> dict[str, type]:
-    """The flags of a dataset with their types."""
-    kind = DATASETS[dataset].options
+def _print_list(label: str, lines: Sequence[str], whole: Path) -> None:
+    """The first lines; `whole` is where all of them are."""
+    if lines:
+        print(f"{label}: {len(lines)}")
+    for line in lines[:_MOST_LISTED]:
+        print(f"  {line}")
+    if len(lines) > _MOST_LISTED:
+        print(f"  ... and {len(lines) - _MOST_LISTED} more, in {whole}")
+
+
+def _options_of(command: str) -> dict[str, type]:
+    """The flags of a sub-command, but the shared ones, with their types."""
+    kind = COMMANDS[command].options
     hints = typing.get_type_hints(kind)
     return {field.name: _plain_type(hints[field.name]) for field in dataclasses.fields(kind)}
 
@@ -116,19 +214,19 @@ def _plain_type(hint: object) -> type:
     return str if typing.get_origin(hint) is typing.Literal else hint
 
 
-def _given(dataset: str) -> dict[str, object]:
-    """The values that were passed; refuses flags that belong to another dataset."""
-    own = _options_of(dataset)
-    every = {name for other in DATASETS for name in _options_of(other)}
-    stray = sorted(name for name in every - set(own) if flags.FLAGS[name].present)
+def _given(command: str) -> dict[str, object]:
+    """The values that were passed; refuses flags that belong to another sub-command."""
+    own, shared = _options_of(command), COMMANDS[command].shared
+    every = {name for other in COMMANDS for name in (*_options_of(other), *COMMANDS[other].shared)}
+    stray = sorted(name for name in every.difference(own, shared) if flags.FLAGS[name].present)
     if stray:
         raise UserError(
-            f"--{stray[0]} does not apply to {dataset}, which takes: "
-            + ", ".join(f"--{name}" for name in (*own, *_COMMON_FLAGS))
+            f"--{stray[0]} does not apply to {command}, which takes: "
+            + ", ".join(f"--{name}" for name in (*own, *shared))
         )
-    for name in ("input", "output"):
-        if name in (*own, "output") and not flags.FLAGS[name].value:
-            raise UserError(f"{dataset} needs --{name}=DIR")
+    for name in ("input", "workdir", "output"):
+        if name in (*own, *shared) and not flags.FLAGS[name].value:
+            raise UserError(f"{command} needs --{name}=DIR")
     return {name: flags.FLAGS[name].value for name in own if flags.FLAGS[name].present}
 
 
@@ -137,21 +235,21 @@ def _define_flags() -> None:
     flags.DEFINE_integer("workers", 0, "Processes to work with; default: one per core.", 0)
     flags.DEFINE_bool("overwrite", False, "Replace a different dataset in --output.")
     users: dict[str, list[str]] = {}
-    for dataset in DATASETS:
-        for name in _options_of(dataset):
-            users.setdefault(name, []).append(dataset)
-    for name, datasets in users.items():
-        define = _DEFINE[_options_of(datasets[0])[name]]
-        where = "" if len(datasets) > 1 else f" ({datasets[0]})"
-        define(name, None, f"{_HELP[name]}{where}{_defaults(name, datasets)}")
+    for command in COMMANDS:
+        for name in _options_of(command):
+            users.setdefault(name, []).append(command)
+    for name, commands in users.items():
+        define = _DEFINE[_options_of(commands[0])[name]]
+        where = "" if len(commands) > 1 else f" ({commands[0]})"
+        define(name, None, f"{_HELP[name]}{where}{_defaults(name, commands)}")
 
 
-def _defaults(name: str, datasets: Sequence[str]) -> str:
+def _defaults(name: str, commands: Sequence[str]) -> str:
     """ " Default: 64; 256 for ..." of a flag, "" where it has none worth telling."""
     by_value: dict[object, list[str]] = {}
-    for dataset in datasets:
-        value = getattr(DATASETS[dataset].options, name, None)
-        by_value.setdefault(value, []).append(dataset)
+    for command in commands:
+        value = getattr(COMMANDS[command].options, name, None)
+        by_value.setdefault(value, []).append(command)
     if set(by_value) <= {None, False}:
         return ""
     shown = [f"{value} for {', '.join(users)}" for value, users in by_value.items()]
@@ -160,13 +258,13 @@ def _defaults(name: str, datasets: Sequence[str]) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Runs the sub-command named by the one positional argument."""
-    if len(arguments) != 1 or arguments[0] not in DATASETS:
+    if len(arguments) != 1 or arguments[0] not in COMMANDS:
         given = f", not {' '.join(arguments)!r}" if arguments else ""
-        raise UserError(
-            f"say what to prepare, {' or '.join(DATASETS)}{given}: "
-            "python -m glober_jax.prepare synthetic_sky --output=DIR (see --help)"
-        )
-    prepare(arguments[0])
+        near = difflib.get_close_matches(arguments[0] if arguments else "", COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else "see --help"
+        raise UserError(f"say what to prepare, {', '.join(COMMANDS)}{given} ({hint})")
+    command = COMMANDS[arguments[0]]
+    command.run(command.options(**_given(arguments[0])))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ FEATURES = ("frames", "num_frames", "video_id", "label", "fps", "caption")
 # Keys of the dataset's metadata.
 CLASS_NAMES = "class_names"
 FINGERPRINT = "fingerprint"
+CHECKSUMS = "checksums"
 TEXT = "text"
 
 
@@ -104,23 +105,36 @@ def deserialize(data: bytes, text_shape: tuple[int, int] | None) -> VideoRecord:
     A frame is copied out of the record when it is asked for: a clip needs few of them.
 
     Raises:
-      DecodeError: the bytes are no record, as those from a shard cut short.
+      DecodeError: the bytes are no record, as those from a shard cut short, or not such a one.
     """
     features = tf_example_pb2.Example.FromString(data).features.feature
     if not all(name in features for name in FEATURES):
         raise DecodeError("the record is empty")
-    text_LE = None
-    if text_shape is not None:
-        text = np.frombuffer(features[TEXT].bytes_list.value[0], np.float16)
-        text_LE = text.reshape(text_shape)
-    return VideoRecord(
-        video_id=features["video_id"].bytes_list.value[0].decode(),
-        label=features["label"].int64_list.value[0],
-        fps=features["fps"].float_list.value[0],
-        frames=features["frames"].bytes_list.value,
-        caption=features["caption"].bytes_list.value[0].decode(),
-        text_LE=text_LE,
-    )
+
+    def value(name: str, kind: str) -> Any:
+        values = getattr(features[name], kind).value
+        if len(values) != 1:
+            raise DecodeError(f"the record has {len(values)} values of {name}, not one")
+        return values[0]
+
+    frames = features["frames"].bytes_list.value
+    if (num_frames := value("num_frames", "int64_list")) != len(frames):
+        raise DecodeError(f"the record has {len(frames)} frames, not {num_frames} as it says")
+    try:
+        text_LE = None
+        if text_shape is not None:
+            text_LE = np.frombuffer(value(TEXT, "bytes_list"), np.float16).reshape(text_shape)
+        return VideoRecord(
+            video_id=value("video_id", "bytes_list").decode(),
+            label=value("label", "int64_list"),
+            fps=value("fps", "float_list"),
+            frames=frames,
+            caption=value("caption", "bytes_list").decode(),
+            text_LE=text_LE,
+        )
+    except ValueError as error:
+        # Of decoding a text, or of embeddings of another shape.
+        raise DecodeError(f"the record cannot be read ({error})") from error
 
 
 def serialize_example(features: tfds.features.FeaturesDict, example: Mapping[str, Any]) -> bytes:

@@ -80,10 +80,10 @@ class LatentCache:
     Attributes:
       source: the videos to encode.
       encode: what encodes frames; see `frame_encoder`.
+      moment_shape: (h, w, M).
       codec_id: says which codec that is.
       flip: whether mirrored frames are encoded as well.
       damage: counts the videos that are damaged and left out, and stops at too many.
-      moment_shape: (h, w, M).
       command: the command line that makes it, for its card.
     """
 
@@ -92,6 +92,7 @@ class LatentCache:
     moment_shape: tuple[int, int, int]
     codec_id: str
     flip: bool
+    damage: DamageLog
     command: str
 
     def is_in(self, output: Path) -> bool:

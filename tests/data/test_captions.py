@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from glober_jax.data.clips import ClipSpec
+from glober_jax.data.damage import DamageLog
 from glober_jax.data.datasets.video_folder import VideoFolderOptions, list_inputs
+from glober_jax.data.latents import LatentVideos, open_latents
 from glober_jax.data.loader import eval_clips, training_batches
-from glober_jax.data.source import VideoSource, open_videos
+from glober_jax.data.source import StoredVideos, open_videos
 from glober_jax.errors import UserError
-from glober_jax.training.latent_cache import cache_latents
+from glober_jax.training.latent_cache import LatentCache
 from tests.texts import CAPTIONS, RandomEncoder, write_captioned, write_clips
 
 SPEC = ClipSpec(num_frames=8, num_key_frames=2, num_target_frames=0)
@@ -24,8 +26,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_captioned(tmp_path_factory.mktemp("captioned"))
 
 
-def _cached(source: VideoSource, path: Path) -> VideoSource:
-    return cache_latents(source, lambda frames: frames[:, :1, :1, :2] / 255, "codec", path)
+def _cached(source: StoredVideos, path: Path) -> LatentVideos:
+    cache = LatentCache(
+        source=source,
+        encode=lambda frames: (frames[:, :1, :1, :2] / 255).astype(np.float16),
+        codec_id="codec",
+        flip=False,
+        damage=DamageLog(len(source)),
+        moment_shape=(1, 1, 2),
+        command="",
+    )
+    cache.make(path)
+    return open_latents(path, source, "codec", flip=False)
 
 
 def test_every_row_of_a_batch_has_its_own_text(folder: Path, tmp_path: Path) -> None:
@@ -37,8 +49,8 @@ def test_every_row_of_a_batch_has_its_own_text(folder: Path, tmp_path: Path) -> 
     """
     source = open_videos(folder, "train")
     assert len(source) == 3
-    fresh = _cached(source, tmp_path / "latents.npz")
-    reread = _cached(source, tmp_path / "latents.npz")
+    fresh = _cached(source, tmp_path / "latents")
+    reread = _cached(source, tmp_path / "latents")
     expected = ENCODE([CAPTIONS[name] for name in source.class_names])
     for videos in (source, fresh, reread):
         batches = training_batches(videos, SPEC, batch_size=4, seed=0, text=True)
@@ -63,6 +75,9 @@ def test_other_captions_are_another_dataset(folder: Path, tmp_path: Path) -> Non
         source.text_info, captions=other.text_info.captions
     )
     assert other.fingerprint != source.fingerprint
+    _cached(source, tmp_path / "latents")
+    with pytest.raises(UserError, match="made from another data set"):
+        open_latents(tmp_path / "latents", other, "codec", flip=False)
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ import pytest
 
 from glober_jax.data.clips import ClipSpec
 from glober_jax.data.damage import DamageLog
+from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.data.loader import Batch, eval_clips, training_batches
 from glober_jax.data.source import StoredVideo, open_videos
 from glober_jax.errors import UserError
-from glober_jax.prepare import prepare_synthetic_sky
 from tests.data.shards import reshard, without_jpeg_start
 
 SPEC = ClipSpec(num_frames=8, num_key_frames=8, num_target_frames=2)
@@ -34,7 +34,9 @@ def _plant(index: int, record: bytes) -> bytes:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
-    prepare_synthetic_sky(SyntheticSkyOptions(24, 4, num_frames=8, size=16), folder)
+    make_dataset(
+        SyntheticSkyOptions(num_videos=24, num_test_videos=4, num_frames=8, size=16), folder
+    )
     return folder
 
 
@@ -82,7 +84,7 @@ def test_each_damaged_record_is_said_once(damaged: Path, capsys: pytest.CaptureF
     names = {line.split(": ")[1].split(" cannot")[0] for line in lines}
     wanted = {f"record {index} of the train split" for index in BAD - {3}}
     assert names == wanted | {f"video {open_videos(damaged, 'train')[3].video_id}"}
-    assert any("its frame 5 is no complete JPEG" in line for line in lines)
+    assert any("its frame 5 is damaged" in line for line in lines)
     assert lines[-1].startswith("damaged record 8, of at most 9: ")
 
 

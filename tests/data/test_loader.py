@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from glober_jax.data.clips import ClipSpec
+from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.data.loader import Batch, eval_clips, training_batches
 from glober_jax.data.source import Video, VideoSource, open_videos
 from glober_jax.errors import UserError
-from glober_jax.prepare import prepare_synthetic_sky
 
 SPEC = ClipSpec(num_frames=8, num_key_frames=4, num_target_frames=2)
 # Of videos of eight frames there is one clip, and its key frames tell the video.
@@ -95,7 +95,9 @@ class LoggedSource:
 def stored(tmp_path_factory: pytest.TempPathFactory) -> VideoSource:
     """24 videos of 8 frames, on disk."""
     folder = tmp_path_factory.mktemp("stored")
-    prepare_synthetic_sky(SyntheticSkyOptions(24, 1, num_frames=8, size=16), folder)
+    make_dataset(
+        SyntheticSkyOptions(num_videos=24, num_test_videos=1, num_frames=8, size=16), folder
+    )
     return open_videos(folder, "train")
 
 

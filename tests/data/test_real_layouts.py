@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,23 +19,32 @@ SIZE = 16
 
 
 @pytest.mark.parametrize(
-    ("dataset", "build"),
+    ("dataset", "build", "packed"),
     [
-        ("sky_timelapse", miniatures.nested_sky),
-        ("sky_timelapse", miniatures.flattened_sky),
-        ("ucf101", miniatures.ucf_tree),
-        ("ucf101", miniatures.flat_ucf),
-        ("ucf101", miniatures.prepared_ucf),
-        ("taichi_hd", miniatures.taichi),
-        ("webvid", miniatures.webvid),
+        ("sky_timelapse", miniatures.nested_sky, False),
+        ("sky_timelapse", miniatures.flattened_sky, False),
+        ("ucf101", miniatures.ucf_tree, False),
+        ("ucf101", miniatures.flat_ucf, False),
+        ("ucf101", miniatures.prepared_ucf, False),
+        ("taichi_hd", miniatures.taichi, False),
+        ("webvid", miniatures.webvid, False),
+        ("taichi_hd", miniatures.taichi, True),
+        ("webvid", miniatures.webvid, True),
     ],
 )
 def test_layout_becomes_its_data_set(
-    dataset: str, build: Callable[[Path], Miniature], tmp_path: Path
+    dataset: str, build: Callable[[Path], Miniature], packed: bool, tmp_path: Path
 ) -> None:
-    """Fails when a video is lost, a reject is not listed, or one is listed that was not planted."""
+    """Fails when a video is lost, a reject is not listed, or one is listed that was not planted.
+
+    Broken: litter counted as frames; the archive of an item forgotten in decoding; bytes of a
+    record read from the shard's beginning.
+    """
     miniature = build(tmp_path)
-    options = DATASETS[dataset].options(input=str(miniature.root), size=SIZE, **miniature.flags)
+    root = miniature.root
+    if packed:
+        root = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", root))
+    options = DATASETS[dataset].options(input=str(root), size=SIZE, **miniature.flags)
     card = make_dataset(options, tmp_path / "out")
     rejected = {entry["video"]: entry["reason"] for entry in card.rejected}
     assert rejected.keys() == miniature.rejects.keys()

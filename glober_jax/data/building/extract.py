@@ -153,13 +153,19 @@ class ExtractUnit:
             ends.append(spool.tell())
         warnings = tuple(decoded.warnings)
         if len(ends) < self.options.min_frames:
-            found = f"has {len(ends)} usable frames, fewer than --min_frames="
-            return Extracted("; ".join([f"{found}{self.options.min_frames}", *warnings]), ())
+            reason = f"has {len(ends)} usable frames, fewer than --min_frames="
+            return Extracted("; ".join([f"{reason}{self.options.min_frames}", *_few(warnings)]), ())
         return Extracted("", warnings, decoded.fps, *size, begin, ends)
 
     def _jpeg(self, frame: Image.Image) -> bytes:
         options = self.options
         return encode_jpeg(fit_square(frame, options.size, options.fit), options.quality)
+
+
+def _few(warnings: Sequence[str]) -> list[str]:
+    """The first of them, and how many there are: one bad frame is often like the next."""
+    more = len(warnings) - 1
+    return [*warnings[:1], *([f"and {more} more like that"] if more > 0 else [])]
 
 
 def units_of(items: Sequence[Item], folder: Path) -> list[Unit]:

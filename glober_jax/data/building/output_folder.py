@@ -20,6 +20,8 @@ from glober_jax.errors import UserError
 
 CARD = "data_card.json"
 CARD_FOR_PEOPLE = "data_card.md"
+# What `prepare doctor` found.
+REPORT = "doctor.json"
 _STAGING_PREFIX = ".prepare-"
 
 Argument = bool | int | float | str | None
@@ -139,7 +141,8 @@ class OutputFolder:
         """
         name = self.wanted.dataset
         replaceable = {self._made().get("dataset"), name}
-        (self.path / CARD).unlink(missing_ok=True)
+        for outdated in (CARD, REPORT):
+            (self.path / outdated).unlink(missing_ok=True)
         # Only what is a dataset is ever deleted, whatever else goes by the same name.
         stored = {folder.parent.name for folder in dataset_folders(self.path)}
         for old in stored & replaceable:

@@ -14,7 +14,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from glober_jax.data.schema import FINGERPRINT
+from glober_jax.data.schema import CHECKSUMS, FINGERPRINT
 
 VERSION = "1.0.0"
 # JPEG does not compress; one record per group is what random access needs.
@@ -23,10 +23,17 @@ _WRITER_OPTIONS = "group_size:1,uncompressed"
 
 @dataclass(frozen=True)
 class ShardFacts:
-    """What a shard holds: its serialized records' bytes, and a digest of each record's content."""
+    """What a shard holds.
+
+    Attributes:
+      num_bytes: of its serialized records.
+      digests: one of each record's content.
+      checksum: of the file; see `file_checksum`.
+    """
 
     num_bytes: int
     digests: Sequence[str]
+    checksum: str
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,9 @@ class ShardFile:
             num_bytes += len(data)
             digests.append(digest)
         writer.close()
+        checksum = file_checksum(draft)
         draft.replace(self.path)
-        self.finish(ShardFacts(num_bytes, digests))
+        self.finish(ShardFacts(num_bytes, digests, checksum))
 
     def finish(self, facts: ShardFacts) -> None:
         """Declares the shard, which is in place, complete."""
@@ -72,12 +80,17 @@ def shard_files(staging: Path, dataset: str, split: str, count: int) -> list[Sha
     descriptions = staging / "shards"
     for folder in (data_folder(staging, dataset), descriptions):
         folder.mkdir(parents=True, exist_ok=True)
-    template = _file_names(staging, dataset, split)
-    paths = [
+    paths = shard_paths(data_folder(staging, dataset), split, count)
+    return [ShardFile(path, descriptions / f"{path.name}.json") for path in paths]
+
+
+def shard_paths(data: Path, split: str, count: int) -> list[Path]:
+    """Where the `count` shards of a split are, in the `data_folder` of their dataset."""
+    template = _file_names(data, split)
+    return [
         Path(template.sharded_filepath(shard_index=number, num_shards=count))
         for number in range(count)
     ]
-    return [ShardFile(path, descriptions / f"{path.name}.json") for path in paths]
 
 
 def data_folder(staging: Path, dataset: str) -> Path:
@@ -96,32 +109,38 @@ def write_metadata(
     """Makes finished shards a TFDS dataset.
 
     Returns:
-      16 hex digits per split that change with any record's content or place; they are also added
-      to the metadata.
+      16 hex digits per split that change with any record's content or place. They are also added
+      to the metadata, and so is a checksum of every shard.
     """
     facts = {split: [file.read() for file in files] for split, files in splits.items()}
     fingerprints = {
         split: join_digests(digest for fact in split_facts for digest in fact.digests)
         for split, split_facts in facts.items()
     }
+    checksums = {
+        split: [fact.checksum for fact in split_facts] for split, split_facts in facts.items()
+    }
+    folder = data_folder(staging, dataset)
     infos = [
         tfds.core.SplitInfo(
             name=split,
             shard_lengths=[len(fact.digests) for fact in split_facts],
             num_bytes=sum(fact.num_bytes for fact in split_facts),
-            filename_template=_file_names(staging, dataset, split),
+            filename_template=_file_names(folder, split),
         )
         for split, split_facts in facts.items()
     ]
     tfds.folder_dataset.write_metadata(
-        data_dir=data_folder(staging, dataset),
+        data_dir=folder,
         features=features,
         split_infos=infos,
         version=VERSION,
-        filename_template=_file_names(staging, dataset, None),
+        filename_template=_file_names(folder, None),
         check_data=False,
         description=description,
-        metadata=tfds.core.MetadataDict({**metadata, FINGERPRINT: fingerprints}),
+        metadata=tfds.core.MetadataDict(
+            {**metadata, FINGERPRINT: fingerprints, CHECKSUMS: checksums}
+        ),
     )
     return fingerprints
 
@@ -134,10 +153,16 @@ def join_digests(digests: Iterable[str]) -> str:
     return joined.hexdigest()[:16]
 
 
-def _file_names(staging: Path, dataset: str, split: str | None) -> tfds.core.ShardedFileTemplate:
+def file_checksum(path: Path) -> str:
+    """16 hex digits that change with any byte of a file: its SHA-256, cut short."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _file_names(data: Path, split: str | None) -> tfds.core.ShardedFileTemplate:
     return tfds.core.ShardedFileTemplate(
-        data_dir=data_folder(staging, dataset),
-        dataset_name=dataset,
+        data_dir=data,
+        dataset_name=data.parent.name,
         split=split,
         filetype_suffix="array_record",
     )

@@ -1,0 +1,188 @@
+"""Checks a prepared dataset: every shard, then what only all of them together show.
+
+Memory: about 500 bytes per record, 60 per frame of the smaller split, and in each process one
+record.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from glober_jax.data.building.output_folder import dataset_folders
+from glober_jax.data.building.shard_file import VERSION, join_digests
+from glober_jax.data.building.workers import OnCount, WorkerDied, run_tasks
+from glober_jax.data.datasets.make import DATASETS
+from glober_jax.data.doctor.description import read_description
+from glober_jax.data.doctor.duplicates import index_frames
+from glober_jax.data.doctor.findings import DAMAGE, HEADINGS, Finding
+from glober_jax.data.doctor.shard_check import CheckShard, RecordFacts, Shard, ShardResult
+from glober_jax.errors import UserError
+from glober_jax.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions:
+    """Each field is the flag of the same name.
+
+    Attributes:
+      input: the output of an earlier preparation.
+      min_frames: shorter records are findings.
+    """
+
+    input: str
+    min_frames: int = 16
+
+    def __post_init__(self) -> None:
+        if self.min_frames < 1:
+            raise UserError(f"--min_frames must be at least 1, not {self.min_frames}")
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What there is and what is wrong with it.
+
+    Attributes:
+      records, frames: how many could be read.
+      command: what made the dataset; "" where unknown.
+      findings: sorted by kind and place.
+    """
+
+    records: int
+    frames: int
+    command: str
+    findings: Sequence[Finding]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"healthy": not self.findings, **asdict(self)}
+
+
+def find_dataset(directory: Path) -> Path:
+    """The version folder of the dataset in a folder, whatever is left of it.
+
+    Raises:
+      UserError: there is none that `glober_jax.prepare` made of videos, or more than one.
+    """
+    found = [folder for name in DATASETS if (folder := directory / name / VERSION).is_dir()]
+    if not found:
+        others = ", ".join(folder.parent.name for folder in dataset_folders(directory))
+        raise UserError(
+            f"{directory} holds no data set of videos that prepare made"
+            + (f", only {others}" if others else "")
+            + ": pass the --output of an earlier python -m glober_jax.prepare"
+        )
+    if len(found) > 1:
+        names = ", ".join(folder.parent.name for folder in found)
+        raise UserError(f"{directory} holds several datasets ({names}): keep one per folder")
+    return found[0]
+
+
+def examine(directory: Path, *, min_frames: int, workers: int = 1) -> Diagnosis:
+    """Reads all of the dataset in `directory` and says what is wrong with it.
+
+    Args:
+      directory, min_frames: see `DoctorOptions`.
+      workers: processes to read with.
+
+    Raises:
+      UserError: `find_dataset` finds none, or a worker died.
+    """
+    description, findings = read_description(find_dataset(directory))
+    class_names = description.class_names
+    num_labels = None if class_names is None else len(class_names)
+    task = CheckShard(description.text_shape, num_labels, min_frames)
+    records, found = _check_shards(task, description.shards, workers)
+    findings += found
+    for split, shards in description.shards.items():
+        if not shards:
+            findings.append(Finding("shard", "has no shards", split))
+        elif not any(finding.kind in DAMAGE and finding.split == split for finding in findings):
+            findings += _content(split, records[split], description.fingerprints.get(split))
+        findings += _repeats(records[split])
+    every = [record for split in description.shards for record in records[split]]
+    findings += _frame_sizes(every)
+    kinds = list(HEADINGS)
+    findings.sort(key=lambda found: (kinds.index(found.kind), found.split, *_place(found)))
+    num_frames = sum(record.num_frames for record in every)
+    return Diagnosis(len(every), num_frames, description.command, findings)
+
+
+def _check_shards(
+    task: CheckShard, shards: Mapping[str, Sequence[Shard]], workers: int
+) -> tuple[dict[str, list[RecordFacts]], list[Finding]]:
+    """The readable records of each split, in order, and what is wrong in shards or across splits.
+
+    The frames of the smaller split are kept, and those of the larger looked up as they come.
+    """
+    sizes = {split: sum(shard.num_bytes for shard in files) for split, files in shards.items()}
+    smaller, larger = sorted(sizes, key=sizes.__getitem__)
+    with Progress("checking", sum(sizes.values()), unit="byte") as progress:
+        first = list(_check(task, shards[smaller], progress.advance, workers))
+        index = index_frames([frames for result in first for frames in result.frames])
+        findings = [finding for result in first for finding in result.findings]
+        records = {smaller: [record for result in first for record in result.records], larger: []}
+        for result in _check(task, shards[larger], progress.advance, workers):
+            findings += result.findings
+            records[larger] += result.records
+            for record, frames in zip(result.records, result.frames, strict=True):
+                for place, shared in index.shared_with(frames):
+                    findings.append(_duplicate(records[smaller][place], record, shared))
+    return {split: sorted(found, key=_place) for split, found in records.items()}, findings
+
+
+def _check(
+    task: CheckShard, shards: Sequence[Shard], on_count: OnCount, workers: int
+) -> Iterator[ShardResult]:
+    left = list(shards)
+    try:
+        for shard, result in run_tasks(task, shards, on_count, workers=workers):
+            left.remove(shard)
+            yield result
+    except WorkerDied as error:
+        # Tasks are started in order.
+        names = ", ".join(shard.path.name for shard in left[:workers])
+        raise UserError(
+            f"a worker process died, perhaps of a lack of memory, while it read one of {names}: "
+            "--workers=N uses fewer processes"
+        ) from error
+
+
+def _duplicate(one: RecordFacts, other: RecordFacts, shared: int) -> Finding:
+    test, train = sorted((one, other), key=lambda record: record.split)
+    what = f"shares {shared} of its {test.num_frames} frames with {_name(train)}"
+    return test.finding("duplicate", what)
+
+
+def _content(split: str, records: Sequence[RecordFacts], expected: str | None) -> Iterator[Finding]:
+    found = join_digests(record.digest for record in records)
+    if expected not in (None, found):
+        what = f"the fingerprint of its records is {found}, not {expected} as prepare wrote it"
+        yield Finding("content", what, split)
+
+
+def _repeats(records: Sequence[RecordFacts]) -> Iterator[Finding]:
+    by_id: dict[str, RecordFacts] = {}
+    by_frames: dict[bytes, RecordFacts] = {}
+    for record in records:
+        if (other := by_id.setdefault(record.video_id, record)) is not record:
+            yield record.finding("video_id", f"{_name(other)} has the same")
+        if (other := by_frames.setdefault(record.frames_digest, record)) is not record:
+            yield record.finding("repeat", f"has the same frames as {_name(other)}")
+
+
+def _frame_sizes(records: Sequence[RecordFacts]) -> Iterator[Finding]:
+    sizes = Counter(record.size for record in records if record.size)
+    usual = max(sizes, key=sizes.__getitem__, default=None)
+    for record in records:
+        if record.size not in (None, usual):
+            what = "has frames of {}x{} pixels, most others {}x{}".format(*record.size, *usual)
+            yield record.finding("frame_size", what)
+
+
+def _name(record: RecordFacts) -> str:
+    return f"{record.video_id} (record {record.record} of {record.shard})"
+
+
+def _place(found: Finding | RecordFacts) -> tuple[str, int]:
+    return found.shard, -1 if found.record is None else found.record

@@ -1,0 +1,39 @@
+"""`prepare latents`, and a run that trains on what it made."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from glober_jax.training.metrics import read_metrics
+
+
+def _losses(workdir: Path) -> list[tuple[int, float]]:
+    records = read_metrics(workdir / "logs" / "metrics.jsonl")
+    return [(r["step"], r["loss"]) for r in records if r["stage"] == "autoencoder" and "loss" in r]
+
+
+def test_training_on_prepared_latents_is_the_same_training(
+    commands: Any, finished: Path, tmp_path: Path
+) -> None:
+    """Fails when latents made by the command differ from those that a run makes for itself, when
+    they are not used, or when a second call makes them again."""
+    latents, workdir = tmp_path / "latents", tmp_path / "run"
+    flags = (f"--input={commands.data}", f"--workdir={finished}", f"--output={latents}")
+    made = commands.run("prepare", "latents", *flags)
+    assert made.returncode == 0, made.stderr
+    assert "8 records" in (latents / "data_card.md").read_text()
+    again = commands.run("prepare", "latents", *flags)
+    assert again.returncode == 0 and "already prepared" in again.stdout
+
+    shutil.copytree(finished / "codec", workdir / "codec")
+    train = [*commands.train_flags(workdir), "--stage=autoencoder"]
+    trained = commands.run("main", *train, f"--config.data.latents_dir={latents}")
+    assert trained.returncode == 0, trained.stderr
+    assert _losses(workdir) == _losses(finished)
+    assert not (workdir / "latents").exists()
+
+    mistaken = commands.run("prepare", "latents", *flags[:2])
+    assert (mistaken.returncode, mistaken.stderr.strip()) == (
+        1,
+        "error: latents needs --output=DIR",
+    )
