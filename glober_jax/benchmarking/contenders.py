@@ -6,7 +6,7 @@ by the same rule.
 
 import importlib.util
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,9 +59,10 @@ class Setup:
     @property
     def in_flight(self) -> int:
         """How many batches may be finished or begun before the first one is taken."""
-        return self.experiment.data.threads + self.experiment.data.prefetch + 1
+        data = self.experiment.data
+        return 1 + data.workers * (data.prefetch + 5) if data.workers else data.prefetch + 2
 
-    def loader(self, clip: ClipSpec) -> Iterator[Batch]:
+    def loader(self, clip: ClipSpec) -> Generator[Batch, None, None]:
         """Batches as training gets them."""
         data = self.experiment.data
         return training_batches(
@@ -71,6 +72,7 @@ class Setup:
             seed=self.experiment.seed,
             flip=data.flip,
             frame_size=self.experiment.networks.frame_size,
+            workers=data.workers,
             threads=data.threads,
             prefetch=data.prefetch,
         )
@@ -161,7 +163,7 @@ def tf_data(setup: Setup, folder: Path) -> dict[str, Contender]:
             batch_size=setup.batch_size,
             frame_size=setup.experiment.networks.frame_size,
             flip=data.flip,
-            threads=data.threads,
+            threads=max(data.workers, 1) * data.threads,
             prefetch=data.prefetch,
         )
         return Batches(batches, setup.in_flight)

@@ -12,6 +12,7 @@ The contenders:
 Dimensions: T clip frames.
 """
 
+import contextlib
 import os
 import platform
 import tempfile
@@ -138,10 +139,10 @@ def table(report: Mapping[str, Any]) -> str:
 
 def _batches_per_round(setup: Setup, seconds: float) -> int:
     """How many batches the loader makes in that time, at least one."""
-    loader = setup.loader(setup.experiment.clip)
-    contender = Batches(loader, setup.in_flight)
-    contender.get_ready(1)
-    return max(round(seconds / cost_of(contender, setup.in_flight).wall), 1)
+    with contextlib.closing(setup.loader(setup.experiment.clip)) as loader:
+        contender = Batches(loader, setup.in_flight)
+        contender.get_ready(1)
+        return max(round(seconds / cost_of(contender, setup.in_flight).wall), 1)
 
 
 def _rates(

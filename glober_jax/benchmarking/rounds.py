@@ -68,11 +68,12 @@ def _process_seconds(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2)
 
 
-def _wait_until_idle(longest: float = 5.0) -> None:
+def _wait_until_idle(longest: float = 30.0) -> None:
     """Lets background threads and processes fill their buffers, which then cost nobody else."""
     end = time.perf_counter() + longest
     while time.perf_counter() < end:
         before = cpu_seconds()
-        time.sleep(0.02)
-        if cpu_seconds() - before < 0.002:
+        # Long enough for a thread that waits for a core on a busy machine.
+        time.sleep(0.2)
+        if cpu_seconds() - before < 0.004:
             return
