@@ -24,6 +24,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "dir": "data/synthetic_sky",
         "flip": False,
         "cache_latents": True,
+        "latents_dir": "",
         "max_damaged": 0.0,
         "workers": 0,
         "threads": 2,

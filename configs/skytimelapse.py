@@ -29,6 +29,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "dir": "data/sky_timelapse",
         "flip": True,
         "cache_latents": False,
+        "latents_dir": "",
         # A bad record in a hundred is named and passed over, more end the run.
         "max_damaged": 0.01,
         # One process decodes on few cores, however many threads it has.
