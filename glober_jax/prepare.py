@@ -120,7 +120,9 @@ def doctor(options: DoctorOptions) -> None:
     facts = f"{diagnosis.records} records, {diagnosis.frames} frames read"
     if diagnosis.findings:
         print(facts)
-        raise UserError(f"{len(diagnosis.findings)} findings in {folder}: {_advice(diagnosis)}")
+        count = len(diagnosis.findings)
+        found = f"{count} finding{'s' if count > 1 else ''} in {folder}"
+        raise UserError(f"{found}: {_advice(diagnosis)}")
     print(f"healthy: {facts}")
 
 

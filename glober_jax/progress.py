@@ -52,6 +52,7 @@ class Progress:
                 initial=start_step,
                 desc=stage,
                 unit=unit,
+                unit_scale=unit == "byte",
                 smoothing=0.05,
                 dynamic_ncols=True,
             )
@@ -103,15 +104,21 @@ class Progress:
             return
         # A folder of empty files has nothing to count and is done at once.
         done = step / self._total if self._total else 1.0
-        parts = [f"{self._stage} {step}/{self._total} ({done:.0%})"]
+        count, total = self._amount(step), self._amount(self._total)
+        parts = [f"{self._stage} {count}/{total} ({done:.0%})"]
         # No rate on the first line: the first step's time is mostly compilation.
         if not first and step > self._line_step:
             rate = (step - self._line_step) / max(waited, 1e-6)
             left = tqdm.format_interval((self._total - step) / rate)
-            parts.append(f"{rate:.3g} {self._unit}s/s, ETA {left}")
+            speed = self._amount(rate) if self._unit == "byte" else f"{rate:.3g}"
+            parts.append(f"{speed} {self._unit}s/s, ETA {left}")
         parts.append(self._text)
         print(" | ".join(part for part in parts if part), file=sys.stderr, flush=True)
         self._line_step, self._line_time = step, now
+
+    def _amount(self, number: float) -> str:
+        """Bytes in thousands, millions and so on."""
+        return tqdm.format_sizeof(number) if self._unit == "byte" else str(number)
 
 
 def _on_a_terminal() -> bool:

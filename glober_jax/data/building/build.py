@@ -124,9 +124,8 @@ def _extract(recipe: Recipe, spool: Path, workers: int) -> list[Unit]:
     spool.mkdir(exist_ok=True)
     units = units_of(recipe.listing.items, spool)
     left = [unit for unit in units if not unit.is_finished]
-    total, todo = (
-        sum(item.num_bytes() for unit in some for item in unit.items) for some in (units, left)
-    )
+    sizes = {unit.path: sum(item.num_bytes() for item in unit.items) for unit in units}
+    total, todo = sum(sizes.values()), sum(sizes[unit.path] for unit in left)
     task = ExtractUnit(recipe.decode, recipe.frames)
     with Progress("decoding", total, total - todo, unit=recipe.unit) as progress:
         for _ in run_tasks(task, left, progress.advance, workers=workers):
