@@ -15,7 +15,7 @@ import numpy as np
 
 from glober_jax.benchmarking.rounds import Contender
 from glober_jax.data.clips import ClipSpec
-from glober_jax.data.frames import decode_jpeg, jpeg_shape
+from glober_jax.data.frames import decode_jpeg
 from glober_jax.data.loader import Batch, training_batches
 from glober_jax.data.schema import TextInfo
 from glober_jax.data.source import StoredVideo, StoredVideos, VideoSource
@@ -204,7 +204,9 @@ class _NotingVideo:
     def label(self) -> int:
         return self.video.label
 
-    def read(self, frame_ids: Sequence[int]) -> np.ndarray:
-        jpegs = [self.video.jpegs[frame_id] for frame_id in frame_ids]
-        self.clips.append(jpegs)
-        return np.empty((len(jpegs), *jpeg_shape(jpegs[0])), np.uint8)
+    def allocate(self, frame_ids: Sequence[int]) -> np.ndarray:
+        return self.video.allocate(frame_ids)
+
+    def read_into(self, frame_ids: Sequence[int], out: Sequence[np.ndarray]) -> None:
+        del out
+        self.clips.append([self.video.jpegs[frame_id] for frame_id in frame_ids])

@@ -50,6 +50,13 @@ class LatentVideo:
     def read(self, frame_ids: Sequence[int]) -> np.ndarray:
         return self.moments_FhwM[np.asarray(frame_ids)]
 
+    def allocate(self, frame_ids: Sequence[int]) -> np.ndarray:
+        return np.empty((len(frame_ids), *self.moments_FhwM.shape[1:]), self.moments_FhwM.dtype)
+
+    def read_into(self, frame_ids: Sequence[int], out: Sequence[np.ndarray]) -> None:
+        for frame_id, moments_hwM in zip(frame_ids, out, strict=True):
+            moments_hwM[...] = self.moments_FhwM[frame_id]
+
     def mirrored(self) -> Self:
         """The same video with left and right swapped, which must have been encoded too."""
         return dataclasses.replace(

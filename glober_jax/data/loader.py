@@ -133,35 +133,42 @@ class _LocalBatches:
         batch: Batch = {}
         damage: Damage = []
         for row in range(self.size):
-            example = self._example(first + row, damage)
+            # Frames are decoded into the batch; only those of the first row, made to know the
+            # shapes of all, are copied.
+            place = {name: rows[row] for name, rows in batch.items()}
+            example = self._example(first + row, place, damage)
             if example is None:
                 return {}, damage
             for name, value in example.items():
                 if row == 0:
                     batch[name] = np.empty((self.size, *value.shape), value.dtype)
-                batch[name][row] = value
+                if value is not place.get(name):
+                    batch[name][row] = value
         return batch, damage
 
-    def _example(self, number: int, damage: Damage) -> Batch | None:
-        """The row of that number, of the first video from its position on that can be used."""
+    def _example(self, number: int, place: Batch, damage: Damage) -> Batch | None:
+        """The row of that number, of the first video from its position on that can be used.
+
+        Its frames are in the arrays of `place`, where that has them.
+        """
         epoch, position = divmod(number, len(self.source))
         order = _epoch_order(self.seed, epoch, len(self.source))
         for attempt in range(min(self.allowed_damage + 1, _MOST_ATTEMPTS)):
             index = int(order[(position + attempt) % len(order)])
             try:
-                return self._draw(self.source[index], number)
+                return self._draw(self.source[index], number, place)
             except DamagedRecord as error:
                 damage.append((index, error.record, error.reason))
         return None
 
-    def _draw(self, video: Video, number: int) -> Batch:
+    def _draw(self, video: Video, number: int, place: Batch) -> Batch:
         """The fields of `training_batches` without the batch axis."""
         rng = _generator("clip", self.seed, number)
         _check_length(video, self.spec)
         clip = sample_clip(rng, video.num_frames, self.spec)
         if self.flip and rng.random() < 0.5:
             video = video.mirrored()
-        row = _read_clip(video, clip, self.frame_size)
+        row = _read_clip(video, clip, self.frame_size, place)
         if self.spec.num_target_frames:
             row["target_index"] = clip.target_index_n
         row["label"] = np.array(video.label, np.int32)
@@ -259,7 +266,8 @@ def _centre_clips(
                 video = source[index]
                 _check_length(video, spec)
                 clip = centre_clip(video.num_frames, spec)
-                frames_THWC = _read_frames(video, clip.target_ids_n, frame_size)
+                frames_THWC = video.read(clip.target_ids_n)
+                _check_size(video, frames_THWC, frame_size)
             except DamagedRecord as error:
                 damage.add([(index, error.record, error.reason)])
                 continue
@@ -290,26 +298,30 @@ def _epoch_order(seed: int, epoch: int, num_videos: int) -> np.ndarray:
     return _generator("order", seed, epoch).permutation(num_videos)
 
 
-def _read_clip(video: Video, clip: ClipFrames, frame_size: int | None) -> Batch:
-    """Key and target frames, where there are any; a frame that is both is read once."""
-    keys, targets = clip.key_ids_K, clip.target_ids_n
-    # Key frames first: they are most of a clip, and a slice of what was read is no copy.
-    distinct = np.concatenate([keys, np.setdiff1d(targets, keys)])
-    if not len(distinct):
+def _read_clip(video: Video, clip: ClipFrames, frame_size: int | None, place: Batch) -> Batch:
+    """Key and target frames, where there are any, in `place` or else in new arrays.
+
+    A frame that is both is read once.
+    """
+    wanted = {"key_frames": clip.key_ids_K, "target_frames": clip.target_ids_n}
+    wanted = {name: ids for name, ids in wanted.items() if len(ids)}
+    if not wanted:
         return {}
-    frames_FHWC = _read_frames(video, distinct, frame_size)
-    row = {}
-    if len(keys):
-        row["key_frames"] = frames_FHWC[: len(keys)]
-    if len(targets):
-        order = np.argsort(distinct)
-        positions = order[np.searchsorted(distinct, targets, sorter=order)]
-        row["target_frames"] = frames_FHWC[positions]
+    all_ids = np.concatenate(list(wanted.values()))
+    _check_size(video, video.allocate(all_ids[:1]), frame_size)
+    row = {
+        name: place[name] if name in place else video.allocate(ids) for name, ids in wanted.items()
+    }
+    frames = [frame_HWC for frames_FHWC in row.values() for frame_HWC in frames_FHWC]
+    distinct, first, occurrence = np.unique(all_ids, return_index=True, return_inverse=True)
+    video.read_into(distinct, [frames[position] for position in first])
+    for position, original in enumerate(first[occurrence]):
+        if position != original:
+            frames[position][...] = frames[original]
     return row
 
 
-def _read_frames(video: Video, frame_ids: np.ndarray, frame_size: int | None) -> np.ndarray:
-    frames_FHWC = video.read(frame_ids)
+def _check_size(video: Video, frames_FHWC: np.ndarray, frame_size: int | None) -> None:
     height, width = frames_FHWC.shape[1:3]
     if frame_size is not None and (height, width) != (frame_size, frame_size):
         raise UserError(
@@ -317,7 +329,6 @@ def _read_frames(video: Video, frame_ids: np.ndarray, frame_size: int | None) ->
             f"{frame_size}x{frame_size}: prepare the dataset with --size={frame_size}, or set the "
             "config's frame size"
         )
-    return frames_FHWC
 
 
 def _check_length(video: Video, spec: ClipSpec) -> None:

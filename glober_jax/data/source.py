@@ -8,7 +8,8 @@ Dimensions: F requested frames, H rows, W columns, C channels, L tokens of a cap
 a token's embedding.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
@@ -51,6 +52,12 @@ class Video(Protocol):
 
     def read(self, frame_ids: Sequence[int]) -> np.ndarray:
         """The frames asked for, in that order: [F, H, W, C], uint8 pixels or float latents."""
+
+    def allocate(self, frame_ids: Sequence[int]) -> np.ndarray:
+        """The array that `read` would return, without its content."""
+
+    def read_into(self, frame_ids: Sequence[int], out: Sequence[np.ndarray]) -> None:
+        """Writes each frame asked for to its own array [H, W, C]."""
 
     def mirrored(self) -> Self:
         """The same video with left and right swapped."""
@@ -98,17 +105,37 @@ class StoredVideo:
         Raises:
           DamagedRecord: a frame is not a readable JPEG, or the frames differ in size.
         """
-        frames_FHWC: np.ndarray | None = None
-        for position, frame_id in enumerate(frame_ids):
-            jpeg = self.jpegs[frame_id]
-            try:
-                if frames_FHWC is None:
-                    frames_FHWC = np.empty((len(frame_ids), *jpeg_shape(jpeg)), np.uint8)
-                decode_jpeg(jpeg, out=frames_FHWC[position], mirrored=self.is_mirrored)
-            except ValueError as error:
-                reason = f"its frame {frame_id} is damaged ({error})"
-                raise DamagedRecord(f"video {self.video_id}", reason) from error
+        frames_FHWC = self.allocate(frame_ids)
+        self.read_into(frame_ids, frames_FHWC)
         return frames_FHWC
+
+    def allocate(self, frame_ids: Sequence[int]) -> np.ndarray:
+        """Uninitialised uint8 [F, H, W, 3], by the header of the first of these frames.
+
+        Raises:
+          DamagedRecord: that is not a readable JPEG.
+        """
+        with self._damaged(frame_ids[0]):
+            shape = jpeg_shape(self.jpegs[frame_ids[0]])
+        return np.empty((len(frame_ids), *shape), np.uint8)
+
+    def read_into(self, frame_ids: Sequence[int], out: Sequence[np.ndarray]) -> None:
+        """Decodes the frames asked for, and no others.
+
+        Raises:
+          DamagedRecord: a frame is not a readable JPEG, or of another size than its array.
+        """
+        for frame_id, frame_HWC in zip(frame_ids, out, strict=True):
+            with self._damaged(frame_id):
+                decode_jpeg(self.jpegs[frame_id], out=frame_HWC, mirrored=self.is_mirrored)
+
+    @contextlib.contextmanager
+    def _damaged(self, frame_id: int) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            reason = f"its frame {frame_id} is damaged ({error})"
+            raise DamagedRecord(f"video {self.video_id}", reason) from error
 
 
 class StoredVideos:
