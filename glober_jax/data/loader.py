@@ -52,10 +52,10 @@ def training_batches(
 ) -> Iterator[Batch]:
     """Endless training batches, this process's rows of them.
 
-    Memory, in local batches: at most `prefetch` + 2 are whole or in the making, the one that the
-    caller holds included, or 1 + `workers` * (`prefetch` + 5); on top of it `threads` records, in
-    every worker, and the epoch's order, 16 bytes a video. Batches of workers pass through shared
-    memory (/dev/shm), at most 4 of each worker's at a time.
+    Memory, in local batches: at most 2 + `prefetch` are whole or in the making, the one that the
+    caller holds included, or 2 + `workers` * (5 + `prefetch`); on top of it `threads` records and
+    two epochs' orders of 8 bytes a video, in every worker. Batches of workers pass through shared
+    memory (/dev/shm), at most 1 + 4 * `workers` at a time.
 
     Args:
       source: the videos; every epoch visits each once.

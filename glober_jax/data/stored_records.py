@@ -128,6 +128,11 @@ def open_records(
     directory = _readable_folder(os.fspath(directory))
     with _bucket_errors(directory):
         folders = dataset_folders(directory)
+        if not folders and _is_remote(directory):
+            raise UserError(
+                f"there is no prepared dataset in {directory}: prepare one in a folder, then "
+                f"gcloud storage cp -r FOLDER/* {directory}"
+            )
         if not folders:
             raise UserError(
                 f"there is no prepared dataset in {directory}: make one with\n"
@@ -139,8 +144,12 @@ def open_records(
         return StoredRecords(folders[0], split, required, max_damaged)
 
 
+def _is_remote(directory: epath.Path | str) -> bool:
+    return "://" in str(directory)
+
+
 def _readable_folder(directory: str) -> epath.Path:
-    if "://" not in directory:
+    if not _is_remote(directory):
         return epath.Path(os.path.abspath(directory))
     if not directory.startswith("gs://"):
         raise UserError(
@@ -159,7 +168,7 @@ def _bucket_errors(directory: epath.Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, UserError) or "://" not in str(directory):
+        if isinstance(error, UserError) or not _is_remote(directory):
             raise
         shown = " ".join(str(error).split())[:200]
         raise UserError(

@@ -91,7 +91,7 @@ def test_each_damaged_record_is_said_once(damaged: Path, capsys: pytest.CaptureF
 def test_substitutes_are_the_next_of_the_epoch(whole: Path, damaged: Path) -> None:
     """Fails when a whole video loses its place, or the choice depends on who met what before.
 
-    (broken: counting `position` on after a substitution.)
+    (broken: every second of the order tried.)
     """
     videos = open_videos(whole, "train")
     place = {videos[index].read(range(8)).tobytes(): index for index in range(24)}
@@ -109,9 +109,9 @@ def test_substitutes_are_the_next_of_the_epoch(whole: Path, damaged: Path) -> No
 
 @pytest.mark.parametrize("process_count", [2, 4])
 def test_processes_share_one_batch_over_damage(damaged: Path, process_count: int) -> None:
-    """Fails when a process fills its rows from what itself has met.
+    """Fails when what a process has met itself changes its rows.
 
-    (broken: skipping, in _example, records that this process knows to be damaged.)
+    (broken: clips drawn by a number that counts the damage met on the way.)
     """
     parts = [
         _take(4, damaged, process_index=index, process_count=process_count)
@@ -127,7 +127,7 @@ def test_processes_share_one_batch_over_damage(damaged: Path, process_count: int
 def test_workers_change_nothing(damaged: Path, capsys: pytest.CaptureFixture) -> None:
     """Fails when worker processes give other batches or lose the damage they meet.
 
-    (broken: batches of workers taken in the order they come; `damage` counted in the worker.)
+    (broken: damage of workers not counted; arrays left in the shared memory.)
     """
     options = {"start_step": 3, "flip": True}
     here = _take(5, damaged, threads=0, **options)
@@ -177,7 +177,7 @@ def test_a_lost_shard_is_survived_or_refused(
 ) -> None:
     """Fails when a lost shard ends an allowed run, or a run that allows nothing survives it.
 
-    (broken: _missing_shards returning nothing, for the deleted one.)
+    (broken: only DecodeError, and no RuntimeError, made a DamagedRecord.)
     """
     shard = reshard(whole, tmp_path / "data", "train", 4)[2]
     harm(shard)
@@ -236,5 +236,5 @@ def test_a_data_set_that_is_gone_is_noticed_soon(whole: Path) -> None:
 
 def test_a_wrong_frame_size_is_no_damage(whole: Path) -> None:
     """Fails when a mistake in the config eats the allowance for damage. (broken: DamagedRecord.)"""
-    with pytest.raises(UserError, match=r"are 16x16, the config wants 32x32"):
+    with pytest.raises(UserError, match=r"^the frames .* are 16x16, the config wants 32x32"):
         _take(1, whole, 0.9, frame_size=32)

@@ -303,7 +303,7 @@ def test_memory_is_bounded(
     batches = training_batches(source, WHOLE, seed=0, **options)
     for _ in range(4):
         next(batches)
-    bound = prefetch + 2 if workers == 0 else 1 + workers * (prefetch + 5)
+    bound = 2 + (workers * (5 + prefetch) if workers else prefetch)
     # Three are done with; the one that the caller holds counts.
     read = _settled(source.log) - 3 * 3
     batches.close()
