@@ -32,7 +32,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "latents_dir": "",
         # A bad record in a hundred is named and passed over, more end the run.
         "max_damaged": 0.01,
-        # One process decodes on few cores, however many threads it has.
+        # Threads of one process share Python's lock, processes do not.
         "workers": 4,
         "threads": 4,
         "prefetch": 4,

@@ -43,7 +43,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 def _gpu(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.dtype = "bfloat16"
     config.frame_size = 128
-    config.data.update({"cache_latents": False, "flip": True, "threads": 8})
+    config.data.update({"cache_latents": False, "flip": True, "threads": 4})
     config.clip.update({"num_key_frames": 8, "num_target_frames": 2})
     model = config.model
     # 128x128x3 pixels -> 16x16x4 latents -> an 8x8x16 global feature.

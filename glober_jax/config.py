@@ -225,13 +225,8 @@ def _check_experiment(experiment: Experiment) -> None:
         f"config.data.max_damaged is {data.max_damaged}, but must be 0 or more and less than 1",
     )
     checks.require(
-        data.workers >= 0 and data.threads >= 0,
-        "config.data.workers and config.data.threads must be 0 or more",
-    )
-    checks.require(
-        data.prefetch >= data.threads,
-        f"config.data.prefetch must be {data.threads} or more, config.data.threads: batches in "
-        "the making count",
+        min(data.workers, data.threads, data.prefetch) >= 0,
+        "config.data.workers, .threads and .prefetch must be 0 or more",
     )
     checks.require(
         experiment.codec.frames_per_clip in range(1, clip.num_frames + 1),

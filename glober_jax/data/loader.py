@@ -70,9 +70,9 @@ def training_batches(
       damage: counts the damaged records met, and stops at too many; by default at the first.
       workers: how many processes read and decode, 0 for this one. Each gets a pickled copy of
         `source`, so they are of no use where that is in memory, and they start in seconds.
-      threads: how many batches are put together at a time, in every worker; 0 for none in the
-        background.
-      prefetch: how many finished batches wait at most, in every worker.
+      threads: how many batches are put together at a time, in every worker; no more than
+        `prefetch`, and 0 for none in the background.
+      prefetch: how many batches wait or are in the making, in every worker.
 
     Yields:
       `label` int32 [b]; with `text`, `text` float16 [b, L, E]; unless K is 0, `key_frames`
@@ -101,7 +101,7 @@ def training_batches(
         frame_size=frame_size,
         allowed_damage=damage.allowed,
     )
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
+    options = grain.ReadOptions(num_threads=min(threads, prefetch), prefetch_buffer_size=prefetch)
     batches = grain.MapDataset.range(start_step, sys.maxsize).map(read).to_iter_dataset(options)
     if workers:
         processes = grain.MultiprocessingOptions(num_workers=workers)
