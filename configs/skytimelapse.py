@@ -32,10 +32,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "latents_dir": "",
         # A bad record in a hundred is named and passed over, more end the run.
         "max_damaged": 0.01,
-        # Threads of one process share Python's lock, processes do not.
-        "workers": 4,
-        "threads": 4,
-        "prefetch": 4,
+        # Decoding lets go of Python's lock, so threads use several cores. Worker processes go
+        # further, but copy every batch once more.
+        "workers": 0,
+        "threads": 8,
+        "prefetch": 8,
     }
     config.clip = {"num_frames": 16, "num_key_frames": 8, "num_target_frames": 2, "stride": 1}
 
@@ -181,7 +182,7 @@ def _run_local(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.dtype = "float32"
     config.frame_size = 64
     config.mesh.fsdp = 1
-    config.data.update({"dir": "data/synthetic_sky_64", "workers": 0, "threads": 2})
+    config.data.update({"dir": "data/synthetic_sky_64", "threads": 2, "prefetch": 4})
     model = config.model
     model.frame_codec.update({"channels": 16, "blocks_per_level": 1, "groups": 8})
     model.frame_codec.update({"remat": False, "chunk_frames": 0})
