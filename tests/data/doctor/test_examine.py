@@ -110,7 +110,7 @@ def test_command_line(copy: Path) -> None:
     assert f"damaged shards: 1\n  {shard.name}: is missing; it held 2 records\n" in damaged.stdout
     assert "full report cannot be written" in damaged.stdout
     *_, last = damaged.stderr.splitlines()
-    assert last.startswith(f"error: 1 findings in {copy}: copy it again, or run python -m")
+    assert last.startswith(f"error: 1 finding in {copy}: copy it again, or run python -m")
     assert "--overwrite" in last and "max_damaged" in last
     (copy / "doctor.json").rmdir()
     _run(copy)
