@@ -7,6 +7,7 @@ by the same rule.
 import importlib.util
 import itertools
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,12 @@ class Setup:
         data = self.experiment.data
         return 1 + data.workers * (data.prefetch + 5) if data.workers else data.prefetch + 2
 
+    @property
+    def decoders(self) -> int:
+        """How many threads decode at a time, over all processes."""
+        data = self.experiment.data
+        return max(data.workers, 1) * max(data.threads, 1)
+
     def loader(self, clip: ClipSpec) -> Generator[Batch, None, None]:
         """Batches as training gets them."""
         data = self.experiment.data
@@ -107,11 +114,13 @@ class Batches:
 class JpegDecoding:
     """Decodes the JPEG frames that the loader decodes for the same batches, and nothing else.
 
-    They are in memory when that begins, and each frame's pixels are dropped at once.
+    They are in memory when that begins, and each frame's pixels are dropped at once. As many
+    threads decode as the loader has: cores slow each other down.
     """
 
     def __init__(self, setup: Setup):
         self._clips: list[list[bytes]] = []
+        self._threads = ThreadPoolExecutor(setup.decoders)
         self._in_flight = setup.in_flight
         self._batches = setup.inline_loader(_NotingVideos(setup.videos, self._clips))
         self.num_clips = self.num_frames = self.num_bytes = 0
@@ -125,10 +134,16 @@ class JpegDecoding:
         self.num_bytes += sum(len(jpeg) for jpegs in self._clips for jpeg in jpegs)
 
     def run(self, batches: int) -> None:
-        del batches
-        for jpegs in self._clips:
-            for jpeg in jpegs:
-                decode_jpeg(jpeg)
+        size = len(self._clips) // batches
+        parts = [self._clips[first : first + size] for first in range(0, len(self._clips), size)]
+        for _ in self._threads.map(_decode, parts):
+            pass
+
+
+def _decode(clips: Sequence[Sequence[bytes]]) -> None:
+    for jpegs in clips:
+        for jpeg in jpegs:
+            decode_jpeg(jpeg)
 
 
 def all_frames(clip: ClipSpec) -> ClipSpec:
@@ -163,7 +178,7 @@ def tf_data(setup: Setup, folder: Path) -> dict[str, Contender]:
             batch_size=setup.batch_size,
             frame_size=setup.experiment.networks.frame_size,
             flip=data.flip,
-            threads=max(data.workers, 1) * data.threads,
+            threads=setup.decoders,
             prefetch=data.prefetch,
         )
         return Batches(batches, setup.in_flight)

@@ -94,14 +94,14 @@ def tf_batches(
         )
 
     options = tf.data.Options()
-    options.threading.private_threadpool_size = max(threads, 1)
+    options.threading.private_threadpool_size = threads
     batches = (
         tf.data.TFRecordDataset(str(path))
         .repeat()
         .shuffle(_SHUFFLED_RECORDS)
-        .map(clip, num_parallel_calls=max(threads, 1))
+        .map(clip, num_parallel_calls=threads)
         .batch(batch_size, drop_remainder=True)
-        .prefetch(max(prefetch, 1))
+        .prefetch(prefetch)
         .with_options(options)
     )
     return batches.as_numpy_iterator()
