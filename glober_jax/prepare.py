@@ -174,7 +174,12 @@ COMMANDS = {name: Command(prepare, kind.options) for name, kind in DATASETS.item
 
 
 def _workers() -> int:
-    return flags.FLAGS.workers or len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        # macOS does not restrict processes to some cores.
+        cores = os.cpu_count() or 1
+    return flags.FLAGS.workers or cores
 
 
 def _report(output: Path, card: Card) -> None:

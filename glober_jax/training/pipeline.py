@@ -276,7 +276,7 @@ class Pipeline:
                 params,
                 self.mesh,
                 flip=data.flip,
-                damage=self.data.damage(),
+                damage=self.data.damage,
                 data=data.dir,
                 workdir=self.workdir,
                 output=output,

@@ -67,21 +67,23 @@ class StageData:
             frame_size=self._experiment.networks.frame_size if pixels else None,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
-            damage=self._damage["train"] if pixels else self._damage_of(source),
+            damage=self.damage if pixels else self._latent_damage(source),
             workers=data.workers,
             threads=data.threads,
             prefetch=data.prefetch,
         )
 
-    def _damage_of(self, latents: VideoSource) -> DamageLog:
+    @property
+    def damage(self) -> DamageLog:
+        """Counts what is met in the training split."""
+        return self._damage["train"]
+
+    def _latent_damage(self, latents: VideoSource) -> DamageLog:
+        """One count over all stages that read the latents."""
         data = self._experiment.data
         directory = data.latents_dir or "WORKDIR/latents"
         fresh = DamageLog(len(latents), data.max_damaged, directory)
         return self._damage.setdefault("latents", fresh)
-
-    def damage(self) -> DamageLog:
-        """Counts what is met in the training split."""
-        return self._damage["train"]
 
     def _check_condition(self) -> None:
         condition, folder = self._experiment.networks.condition, self._experiment.data.dir

@@ -60,6 +60,19 @@ def test_batches_are_those_of_the_pixels_encoded(sky: StoredVideos, tmp_path: Pa
             np.testing.assert_array_equal(ours[name], expected)
 
 
+def test_worker_processes_read_latents_too(sky: StoredVideos, tmp_path: Path) -> None:
+    """Fails when a cache cannot be sent to a worker process, or gives other batches there."""
+    _cache(sky).make(tmp_path / "latents")
+    latents = open_latents(tmp_path / "latents", sky, "codec", flip=True)
+    here, there = (
+        next(training_batches(latents, SPEC, batch_size=4, seed=3, flip=True, workers=workers))
+        for workers in (0, 1)
+    )
+    assert here.keys() == there.keys()
+    for name, rows in here.items():
+        np.testing.assert_array_equal(rows, there[name])
+
+
 def test_interrupted_cache_goes_on(
     sky: StoredVideos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -161,7 +161,7 @@ def _class_names(listing: Listing, usable: Sequence[_Usable]) -> tuple[str, ...]
 def _embed_captions(
     units: Sequence[Unit], usable: Sequence[_Usable], encoder: TextEncoder | None
 ) -> TextInfo | None:
-    """Puts a file of embeddings beside every unit; zeros for unusable inputs."""
+    """Puts a file of embeddings beside every unit, those of unusable inputs included."""
     if encoder is None:
         return None
     with Progress("embedding captions", len(units), unit="unit") as progress:

@@ -5,14 +5,13 @@ ends at once; a parent whose worker is gone says so.
 """
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from glober_jax.data.workers import end_with_parent
 from glober_jax.errors import UserError
 
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -85,12 +84,7 @@ def _start_worker(counter: Any) -> None:
     _counter = counter
     # Ctrl-C goes to the whole group of processes; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
+    end_with_parent()
 
 
 def _call(function: Callable[[Any, OnCount], Any], task: Any) -> Any:

@@ -123,15 +123,16 @@ def make_dataset(
 def _recipe(name: str, options: Options, listing: Listing, encoder: TextEncoder | None) -> Recipe:
     decode: Decoder
     if isinstance(options, SyntheticSkyOptions):
+        unit = "video"
         decode = DrawSky(options.seed, options.size, options.num_frames)
         frames = FrameOptions(options.size)
         # Records are scenes, whatever their length.
         splits = SplitOptions(1, options.num_frames, test_fraction=0.5)
     else:
+        unit = "byte"
         decode = functools.partial(decode_media, fps=options.fps)
         frames = FrameOptions(options.size, options.fit, options.quality, options.min_frames)
         splits = SplitOptions(options.min_frames, options.max_frames, options.test_fraction)
-    unit = "video" if isinstance(options, SyntheticSkyOptions) else "byte"
     return Recipe(name, DATASETS[name].description, listing, decode, frames, splits, encoder, unit)
 
 
