@@ -1,4 +1,4 @@
-"""Batches of clips for training and evaluation.
+"""Batches of clips for training.
 
 The global batch is a pure function of (seed, step): videos are shuffled anew for every epoch, clips
 drawn and flipped by example number, and only then does each process take its rows. So the position
@@ -13,7 +13,7 @@ import atexit
 import functools
 import sys
 import weakref
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,7 +21,7 @@ import grain
 import numpy as np
 from absl import flags
 
-from glober_jax.data.clips import ClipFrames, ClipSpec, centre_clip, sample_clip
+from glober_jax.data.clips import ClipFrames, ClipSpec, sample_clip
 from glober_jax.data.damage import Damage, DamagedRecord, DamageLog
 from glober_jax.data.source import Video, VideoSource
 from glober_jax.data.workers import start_worker
@@ -164,7 +164,7 @@ class _LocalBatches:
     def _draw(self, video: Video, number: int, place: Batch) -> Batch:
         """The fields of `training_batches` without the batch axis."""
         rng = _generator("clip", self.seed, number)
-        _check_length(video, self.spec)
+        check_length(video, self.spec)
         clip = sample_clip(rng, video.num_frames, self.spec)
         if self.flip and rng.random() < 0.5:
             video = video.mirrored()
@@ -206,75 +206,6 @@ def _close(batches: weakref.ref[Generator[Batch, None, None]]) -> None:
         alive.close()
 
 
-def eval_clips(
-    source: VideoSource,
-    spec: ClipSpec,
-    num_clips: int,
-    *,
-    frame_size: int | None = None,
-    damage: DamageLog | None = None,
-) -> dict[str, np.ndarray | list[str]]:
-    """The centre clips of N = min(num_clips, videos) videos spread evenly over the source.
-
-    A damaged video gives way to the next one that is not taken; at the end of the source there may
-    be none, and fewer clips.
-
-    Returns:
-      `frames` [N, T, H, W, C], all frames of each clip; `index` float32 [T]; unless K is 0,
-      `key_frames` [N, K, H, W, C]; `label` int32 [N]; `video_id`, a list of N names; where the
-      source has texts, `text` float16 [N, L, E] and `caption`, a list of N.
-
-    Raises:
-      UserError: there is no video, too many (by default, one) are damaged or too short for
-        `damage`, or one is of another size.
-    """
-    count = min(num_clips, len(source))
-    if count < 1:
-        raise UserError(f"no clips to evaluate on: {num_clips} asked for, {len(source)} videos")
-    if damage is None:
-        damage = DamageLog(len(source))
-    wanted = [number * len(source) // count for number in range(count)]
-    videos, frames = zip(*_centre_clips(source, spec, wanted, frame_size, damage), strict=True)
-    frames_NTHWC = np.stack(frames)
-    clips: dict[str, np.ndarray | list[str]] = {
-        "frames": frames_NTHWC,
-        "index": centre_clip(spec.span, spec).target_index_n,
-        "label": np.array([video.label for video in videos], np.int32),
-        "video_id": [video.video_id for video in videos],
-    }
-    if spec.num_key_frames:
-        clips["key_frames"] = frames_NTHWC[:, spec.key_positions]
-    if source.text_info is not None:
-        clips["text"] = np.stack([video.text_LE for video in videos])
-        clips["caption"] = [video.caption for video in videos]
-    return clips
-
-
-def _centre_clips(
-    source: VideoSource,
-    spec: ClipSpec,
-    wanted: Sequence[int],
-    frame_size: int | None,
-    damage: DamageLog,
-) -> Iterator[tuple[Video, np.ndarray]]:
-    """For each of the ascending `wanted` the next video that can be used, and its centre clip."""
-    free = 0
-    for first in wanted:
-        for index in range(max(free, first), len(source)):
-            free = index + 1
-            try:
-                video = source[index]
-                _check_length(video, spec)
-                clip = centre_clip(video.num_frames, spec)
-                frames_THWC = video.read(clip.target_ids_n)
-                _check_size(video, frames_THWC, frame_size)
-            except DamagedRecord as error:
-                damage.add([(index, error.record, error.reason)])
-                continue
-            yield video, frames_THWC
-            break
-
-
 def _local_size(num_videos: int, batch_size: int, process_count: int, seed: int) -> int:
     """Rows per process, after refusing what cannot work."""
     if num_videos == 0:
@@ -308,7 +239,7 @@ def _read_clip(video: Video, clip: ClipFrames, frame_size: int | None, place: Ba
     if not wanted:
         return {}
     all_ids = np.concatenate(list(wanted.values()))
-    _check_size(video, video.allocate(all_ids[:1]), frame_size)
+    check_size(video, video.allocate(all_ids[:1]), frame_size)
     row = {
         name: place[name] if name in place else video.allocate(ids) for name, ids in wanted.items()
     }
@@ -321,7 +252,8 @@ def _read_clip(video: Video, clip: ClipFrames, frame_size: int | None, place: Ba
     return row
 
 
-def _check_size(video: Video, frames_FHWC: np.ndarray, frame_size: int | None) -> None:
+def check_size(video: Video, frames_FHWC: np.ndarray, frame_size: int | None) -> None:
+    """Raises UserError where a video's frames are not of the config's size."""
     height, width = frames_FHWC.shape[1:3]
     if frame_size is not None and (height, width) != (frame_size, frame_size):
         raise UserError(
@@ -331,7 +263,8 @@ def _check_size(video: Video, frames_FHWC: np.ndarray, frame_size: int | None) -
         )
 
 
-def _check_length(video: Video, spec: ClipSpec) -> None:
+def check_length(video: Video, spec: ClipSpec) -> None:
+    """Raises DamagedRecord where a video is shorter than a clip."""
     if video.num_frames < spec.span:
         raise DamagedRecord(
             f"video {video.video_id}",

@@ -8,7 +8,8 @@ import numpy as np
 
 from glober_jax.data.clips import ClipSpec
 from glober_jax.data.damage import DamageLog
-from glober_jax.data.loader import eval_clips, training_batches
+from glober_jax.data.held_out import eval_clips
+from glober_jax.data.loader import training_batches
 from glober_jax.data.source import VideoSource, open_videos
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment

@@ -10,8 +10,9 @@ import pytest
 from glober_jax.data.clips import ClipSpec
 from glober_jax.data.damage import DamageLog
 from glober_jax.data.datasets.video_folder import VideoFolderOptions, list_inputs
+from glober_jax.data.held_out import eval_clips
 from glober_jax.data.latents import LatentVideos, open_latents
-from glober_jax.data.loader import eval_clips, training_batches
+from glober_jax.data.loader import training_batches
 from glober_jax.data.source import StoredVideos, open_videos
 from glober_jax.errors import UserError
 from glober_jax.training.latent_cache import LatentCache

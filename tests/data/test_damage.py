@@ -16,7 +16,8 @@ from glober_jax.data.clips import ClipSpec
 from glober_jax.data.damage import DamageLog
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
-from glober_jax.data.loader import Batch, eval_clips, training_batches
+from glober_jax.data.held_out import eval_clips
+from glober_jax.data.loader import Batch, training_batches
 from glober_jax.data.source import StoredVideo, open_videos
 from glober_jax.errors import UserError
 from tests.data.shards import reshard, without_jpeg_start

@@ -16,7 +16,7 @@ import pytest
 from glober_jax.data.clips import ClipSpec
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
-from glober_jax.data.loader import Batch, eval_clips, training_batches
+from glober_jax.data.loader import Batch, training_batches
 from glober_jax.data.source import Video, VideoSource, open_videos
 from glober_jax.errors import UserError
 
@@ -254,16 +254,6 @@ def test_stored_dataset_gives_pixels(sky_folder: Path) -> None:
     batch = next(batches)
     assert batch["key_frames"].shape == (4, 4, 32, 32, 3)
     assert batch["key_frames"].dtype == np.uint8
-
-
-def test_eval_clips_are_fixed_and_spread() -> None:
-    clips = eval_clips(CountingSource(10), SPEC, 4)
-    assert clips["video_id"] == ["video_0", "video_2", "video_5", "video_7"]
-    assert clips["frames"].shape == (4, 8, 2, 3, 2)
-    np.testing.assert_array_equal(clips["frames"][0, :, 0, 1, 1], np.arange(2, 10))
-    np.testing.assert_array_equal(clips["key_frames"], clips["frames"][:, ::2])
-    np.testing.assert_array_equal(clips["index"], np.arange(8) / 8)
-    assert len(eval_clips(CountingSource(3), SPEC, 100)["video_id"]) == 3
 
 
 @pytest.mark.parametrize("process_count", [2, 3, 4])
