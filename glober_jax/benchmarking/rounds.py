@@ -5,7 +5,7 @@ then compared within rounds, and of rounds the median counts.
 """
 
 import multiprocessing
-import os
+import resource
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -58,9 +58,10 @@ def cost_of(contender: Contender, batches: int) -> Cost:
 
 def cpu_seconds() -> float:
     """Processor time so far of this process, all of its threads, and its child processes."""
-    ended = os.times()
+    # os.times() would round to hundredths of a second.
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     running = sum(_process_seconds(child.pid) for child in multiprocessing.active_children())
-    return time.process_time() + ended.children_user + ended.children_system + running
+    return time.process_time() + ended.ru_utime + ended.ru_stime + running
 
 
 def _process_seconds(pid: int) -> float:
