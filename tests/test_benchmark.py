@@ -118,7 +118,7 @@ def _work_and_wait(seconds: float, done: multiprocessing.synchronize.Event) -> N
 
 
 def test_time_of_child_processes_counts_while_they_run_and_after() -> None:
-    """Fails when workers read for nothing (broken: process_time alone; without os.times)."""
+    """Fails when workers read for nothing (broken: process_time alone; without RUSAGE_CHILDREN)."""
     context = multiprocessing.get_context("spawn")
     done = context.Event()
     before = cpu_seconds()
