@@ -229,10 +229,11 @@ class VideoSampler:
         index_n: np.ndarray,
         seed: int,
         on_progress: Callable[[int], Any] = lambda frames: None,
+        first_video: int = 0,
     ) -> np.ndarray:
         """uint8 frames [B, n, X, Y, 3] of every video at the same real indices [n].
 
-        Work is cut into equal chunks of whole shapes, so memory does not grow with B or n and
+        The videos are numbered from `first_video` on, which decides their noise. Work is cut into equal chunks of whole shapes, so memory does not grow with B or n and
         one compilation serves all. `on_progress` is told how many frames are done so far.
         """
         videos, frames = len(global_BHWG), len(index_n)
@@ -244,7 +245,8 @@ class VideoSampler:
             ids = np.arange(first, first + block_B, dtype=np.int32)
             for left in (min(i, frames - block_n) for i in range(0, frames, block_n)):
                 index = np.tile(np.float32(index_n[left : left + block_n]), (block_B, 1))
-                chunk = self._decode(model, global_BHWG[ids], ids, index, np.uint32(seed))
+                numbers = ids + np.int32(first_video)
+                chunk = self._decode(model, global_BHWG[ids], numbers, index, np.uint32(seed))
                 out[first : first + block_B, left : left + block_n] = jax.device_get(chunk)
                 on_progress(first * frames + block_B * (left + block_n))
         return out

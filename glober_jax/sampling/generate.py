@@ -90,7 +90,9 @@ class FeatureSampler:
             out_shardings=replicated(mesh),
         )
 
-    def __call__(self, model: FeatureModel, condition: np.ndarray, seed: int) -> np.ndarray:
-        """New features [B, H, W, G] of videos 0 .. B - 1 under these conditions."""
-        videos = np.arange(len(condition), dtype=np.int32)
+    def __call__(
+        self, model: FeatureModel, condition: np.ndarray, seed: int, first_video: int = 0
+    ) -> np.ndarray:
+        """New features [B, H, W, G] of videos `first_video` ... under these conditions."""
+        videos = np.arange(first_video, first_video + len(condition), dtype=np.int32)
         return jax.device_get(self._generate(model, videos, condition, np.uint32(seed)))
