@@ -1,12 +1,18 @@
-r"""Measures how fast parts of training run on this machine.
+r"""Measures how fast parts of training and evaluation run on this machine.
 
     python -m glober_jax.benchmark data --config=configs/skytimelapse.py \
         [--config.data.dir=DIR --seconds=10 --batch_size=16 --videos=256 --output=FILE.json]
+    python -m glober_jax.benchmark evaluation --config=configs/skytimelapse.py \
+        [--seconds=10 --batch_size=16 --output=FILE.json]
 
 `data` measures the batches of clips that training reads, beside decoding every frame of them, the
 limit that the JPEG decoder sets, and, where TensorFlow is installed, a plain tf.data pipeline over
 the same videos (python -m pip install -r requirements-tensorflow.txt). All take turns within one
 run. How to read is the config's business: --config.data.threads and the like.
+
+`evaluation` measures I3D's logits of random clips as scores get them, beside the network alone on
+the same clips (python -m pip install -r requirements-eval.txt). They take turns within one run.
+There --batch_size is how many clips each device takes at a time; a few are enough for a CPU.
 """
 
 import json
@@ -14,13 +20,17 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
 from glober_jax import cli, config
-from glober_jax.benchmarking.data import benchmark_data, table
+from glober_jax.benchmarking import data, evaluation
 from glober_jax.errors import UserError
+from glober_jax.experiment import Experiment
+
+Report = dict[str, Any]
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
 _SECONDS = flags.DEFINE_float("seconds", 10.0, "How long to measure each contender", 0.0)
@@ -29,28 +39,41 @@ _VIDEOS = flags.DEFINE_integer("videos", 256, "Videos to use, the first ones; th
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write the figures to")
 flags.mark_flag_as_required("config")
 
-_SUBJECTS = ("data",)
+
+def _measure_data(experiment: Experiment) -> tuple[Report, str]:
+    report = data.benchmark_data(
+        experiment,
+        seconds=_SECONDS.value,
+        batch_size=_BATCH_SIZE.value,
+        max_videos=_VIDEOS.value,
+    )
+    return report, data.table(report)
+
+
+def _measure_evaluation(experiment: Experiment) -> tuple[Report, str]:
+    report = evaluation.benchmark_evaluation(
+        experiment, seconds=_SECONDS.value, clips_per_device=_BATCH_SIZE.value
+    )
+    return report, evaluation.table(report)
+
+
+_MEASURE = {"data": _measure_data, "evaluation": _measure_evaluation}
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) != 1 or argv[0] not in _SUBJECTS:
+    if len(argv) != 1 or argv[0] not in _MEASURE:
         given = f", not {' '.join(argv)!r}" if argv else ""
         raise UserError(
-            f"say what to measure, {' or '.join(_SUBJECTS)}{given}: python -m glober_jax.benchmark "
+            f"say what to measure, {' or '.join(_MEASURE)}{given}: python -m glober_jax.benchmark "
             "data --config=FILE (see --help)"
         )
     output = Path(_OUTPUT.value) if _OUTPUT.value else None
     if output is not None and not output.parent.is_dir():
         raise UserError(f"--output={output}: there is no folder {output.parent}")
     experiment = config.parse(cli.config_value(_CONFIG))
-    report = benchmark_data(
-        experiment,
-        seconds=_SECONDS.value,
-        batch_size=_BATCH_SIZE.value,
-        max_videos=_VIDEOS.value,
-    )
+    report, table = _MEASURE[argv[0]](experiment)
     report["command"] = "python -m glober_jax.benchmark " + shlex.join(sys.argv[1:])
-    print(table(report))
+    print(table)
     if output is not None:
         output.write_text(json.dumps(report, indent=2) + "\n")
 

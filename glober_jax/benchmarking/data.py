@@ -13,12 +13,9 @@ Dimensions: T clip frames.
 """
 
 import contextlib
-import os
-import platform
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,6 +29,7 @@ from glober_jax.benchmarking.contenders import (
     tensorflow_version,
     tf_data,
 )
+from glober_jax.benchmarking.machine import machine
 from glober_jax.benchmarking.rounds import Contender, Cost, cost_of, measure
 from glober_jax.data.source import open_videos
 from glober_jax.experiment import Experiment
@@ -112,12 +110,7 @@ def benchmark_data(
             "frame_size": experiment.networks.frame_size,
             "seed": experiment.seed,
         },
-        "host": {
-            "cores": os.cpu_count(),
-            "platform": platform.platform(),
-            "python": platform.python_version(),
-        },
-        "versions": {package: metadata.version(package) for package in _PACKAGES},
+        **machine(_PACKAGES),
     }
 
 

