@@ -47,16 +47,24 @@ def make_folder(path: epath.PathLike) -> None:
 
 
 def write_mp4(path: epath.PathLike, frames_THWC: np.ndarray, fps: float) -> None:
-    """Writes an H.264 MP4 that browsers play (yuv420p, crf 18).
+    """Writes what `encode_mp4` returns.
+
+    Raises:
+      UserError: the path cannot be written.
+      ValueError: `frames_THWC` is not uint8 RGB frames.
+    """
+    write_file(path, encode_mp4(frames_THWC, fps))
+
+
+def encode_mp4(frames_THWC: np.ndarray, fps: float) -> bytes:
+    """The bytes of an H.264 MP4 that browsers play (yuv420p, crf 18).
 
     Args:
-      path: where to write.
       frames_THWC: uint8 [T, H, W, 3]. An odd height or width, which yuv420p cannot hold,
         is made even by repeating the last row or column.
       fps: frames per second.
 
     Raises:
-      UserError: the path cannot be written.
       ValueError: `frames_THWC` is not uint8 RGB frames.
     """
     _check_pixels(frames_THWC, ndim=4)
@@ -79,7 +87,7 @@ def write_mp4(path: epath.PathLike, frames_THWC: np.ndarray, fps: float) -> None
             frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    write_file(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def write_gif(path: epath.PathLike, frames_THWC: np.ndarray, fps: float) -> None:

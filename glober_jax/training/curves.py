@@ -50,11 +50,7 @@ def plot_curves(metrics_jsonl: epath.PathLike, output_png: epath.PathLike) -> No
     Raises:
       UserError: there is nothing to plot, or the picture cannot be written.
     """
-    stages: dict[str, list[dict[str, Any]]] = {}
-    for record in read_metrics(metrics_jsonl):
-        stages.setdefault(record["stage"], []).append(record)
-    rows = {stage: _group_by_panel(_curves(records)) for stage, records in stages.items()}
-    rows = {stage: panels for stage, panels in rows.items() if panels}
+    rows = group_curves(read_metrics(metrics_jsonl))
     if not rows:
         raise UserError(f"no losses to plot in {metrics_jsonl}; train at least one step first")
     columns = max(len(panels) for panels in rows.values())
@@ -64,13 +60,48 @@ def plot_curves(metrics_jsonl: epath.PathLike, output_png: epath.PathLike) -> No
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes_row, (stage, panels) in zip(grid, rows.items(), strict=True):
         for axes, (title, curves) in zip(axes_row, panels, strict=False):
-            _draw_panel(axes, f"{stage}: {title}", curves, log_allowed=title != "PSNR (dB)")
+            log_axis = has_log_axis(title, curves)
+            _draw_panel(axes, f"{stage}: {title}", curves, log_axis=log_axis)
         for axes in axes_row[len(panels) :]:
             axes.set_axis_off()
     buffer = io.BytesIO()
     figure.set_dpi(120)
     canvas.print_png(buffer)
     media.write_file(output_png, buffer.getvalue())
+
+
+def group_curves(
+    records: Sequence[dict[str, Any]],
+) -> dict[str, list[tuple[str, dict[str, Curve]]]]:
+    """What is worth drawing of a metrics file: by stage, panels of (title, curves by name).
+
+    A curve is (steps, values), float64 [points] each, finite, by rising step. A crowded panel
+    becomes several of at most five curves; stages without any are left out.
+    """
+    stages: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        stages.setdefault(record["stage"], []).append(record)
+    rows = {stage: _group_by_panel(_curves(records)) for stage, records in stages.items()}
+    return {stage: panels for stage, panels in rows.items() if panels}
+
+
+def has_log_axis(title: str, curves: dict[str, Curve]) -> bool:
+    """Whether values of a panel span so much, all positive, that a log axis shows them better."""
+    every = np.concatenate([values for _, values in curves.values()])
+    return title != "PSNR (dB)" and every.min() > 0 and every.max() > _LOG_RATIO * every.min()
+
+
+def smooth(steps: np.ndarray, values: np.ndarray) -> Curve:
+    """Centred moving mean over 8 % of a curve's points."""
+    half = int(len(values) * _SMOOTHED_FRACTION / 2)
+    if half == 0:
+        return steps, values
+    # At the ends the window is cut off rather than shrunk: less noise where people look most.
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    middle = np.arange(len(values))
+    first = np.maximum(middle - half, 0)
+    last = np.minimum(middle + half + 1, len(values))
+    return steps, (sums[last] - sums[first]) / (last - first)
 
 
 def _curves(records: Sequence[dict[str, Any]]) -> dict[str, Curve]:
@@ -102,15 +133,14 @@ def _group_by_panel(curves: dict[str, Curve]) -> list[tuple[str, dict[str, Curve
     return panels
 
 
-def _draw_panel(axes: Axes, title: str, curves: dict[str, Curve], log_allowed: bool) -> None:
+def _draw_panel(axes: Axes, title: str, curves: dict[str, Curve], log_axis: bool) -> None:
     for number, (name, (steps, values)) in enumerate(curves.items()):
         color = f"C{number}"
         # A metric logged once or a few times (an evaluation) would be invisible as a line.
         marker = "o" if len(values) < 10 else None
         axes.plot(steps, values, color=color, alpha=0.25, linewidth=0.8)
-        axes.plot(*_smooth(steps, values), color=color, marker=marker, markersize=3, label=name)
-    every = np.concatenate([values for _, values in curves.values()])
-    if log_allowed and every.min() > 0 and every.max() > _LOG_RATIO * every.min():
+        axes.plot(*smooth(steps, values), color=color, marker=marker, markersize=3, label=name)
+    if log_axis:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
@@ -121,15 +151,3 @@ def _draw_panel(axes: Axes, title: str, curves: dict[str, Curve], log_allowed: b
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=7, frameon=False)
-
-
-def _smooth(steps: np.ndarray, values: np.ndarray) -> Curve:
-    half = int(len(values) * _SMOOTHED_FRACTION / 2)
-    if half == 0:
-        return steps, values
-    # At the ends the window is cut off rather than shrunk: less noise where people look most.
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    middle = np.arange(len(values))
-    first = np.maximum(middle - half, 0)
-    last = np.minimum(middle + half + 1, len(values))
-    return steps, (sums[last] - sums[first]) / (last - first)

@@ -1,0 +1,173 @@
+"""Numbers of one result as cards and tables, each with what it means beside it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from glober_jax.evaluation.report.charts import Line, line_chart
+from glober_jax.evaluation.report.elements import Element, table, tag
+from glober_jax.evaluation.report.explanations import SCORE_ORDER, meaning
+from glober_jax.evaluation.report.numbers import NOTHING, decimals, written
+
+Score = Mapping[str, Any]
+Result = Mapping[str, Any]
+
+
+def in_order(scores: Mapping[str, Score]) -> list[str]:
+    """Names of scores, the known ones first."""
+    return [*(n for n in SCORE_ORDER if n in scores), *(n for n in scores if n not in SCORE_ORDER)]
+
+
+def headline(result: Result) -> str:
+    """The most telling number in one sentence; "" where nothing was scored."""
+    scores = result.get("scores") or {}
+    if not scores:
+        return ""
+    name = in_order(scores)[0]
+    score, floor = scores[name], (result.get("floor") or {}).get(name)
+    places = decimals(score["value"])
+    sentence = f"{meaning(name).title} {written(score['value'], places)}"
+    if interval := _interval(score, places):
+        sentence += f" ({interval}, {_confidence(score)} interval)"
+    if numbers := _counts(score):
+        sentence += f" over {numbers} clips"
+    if floor:
+        sentence += (
+            f". The floor is {written(floor['value'], places)}: what a perfect model would get"
+        )
+    return f"{sentence}."
+
+
+def score_cards(result: Result) -> Element | None:
+    """A card for each score: the value, and a bar that shows interval and floor."""
+    scores, floors = result.get("scores") or {}, result.get("floor") or {}
+    cards = [
+        tag(
+            "div",
+            tag("span", meaning(name).title, class_="name"),
+            tag("span", written(scores[name]["value"]), class_="value"),
+            _range_bar(scores[name], floors.get(name)),
+            tag("span", _card_note(scores[name], floors.get(name)), class_="note"),
+            class_="card",
+        )
+        for name in in_order(scores)
+    ]
+    return tag("div", *cards, class_="cards") if cards else None
+
+
+def score_table(result: Result) -> Element | None:
+    """Every score with its interval, its floor and the numbers of clips."""
+    scores, floors = result.get("scores") or {}, result.get("floor") or {}
+    if not scores:
+        return None
+    rows = []
+    for name in in_order(scores):
+        score, floor = scores[name], floors.get(name) or {}
+        places = decimals(score["value"])
+        rows.append(
+            (
+                explained(name),
+                tag("b", written(score["value"], places)),
+                _interval(score, places) or NOTHING,
+                written(floor.get("value"), places),
+                _interval(floor, places) or NOTHING,
+                _counts(score) or NOTHING,
+            )
+        )
+    head = ("", "value", "interval", "floor", "its interval", "real / generated")
+    return table(head, rows, stacks=True)
+
+
+def motion_table(motion: Mapping[str, Mapping[str, float]]) -> Element:
+    """Motion of real and generated clips beside each other, and how far apart they are."""
+    rows = []
+    for name, numbers in motion.items():
+        real, generated = numbers.get("real"), numbers.get("generated")
+        # All with the digits of the larger one, so that they can be compared at a glance.
+        places = decimals(max(real or 0.0, generated or 0.0))
+        cells = [written(number, places) for number in (real, generated, numbers.get("distance"))]
+        rows.append((explained(name), *cells))
+    return table(("", "real", "generated", "distance"), rows, stacks=True)
+
+
+def value_table(values: Mapping[str, Any]) -> Element | None:
+    """Numbers that are single values, or hold one under "value"; others are left out."""
+    rows = []
+    for name, value in values.items():
+        number = value.get("value") if isinstance(value, Mapping) else value
+        if isinstance(number, int | float):
+            rows.append((explained(name), tag("b", written(number))))
+    return table(("", "value"), rows) if rows else None
+
+
+def charts_by_index(values: Mapping[str, Any]) -> list[Element]:
+    """A chart for each number that is known by a frame's place in the clip."""
+    charts = []
+    for name, value in values.items():
+        by_index = value.get("by_index") if isinstance(value, Mapping) else None
+        if by_index:
+            title = meaning(name).title
+            line = Line(label=title, x=range(len(by_index)), y=by_index)
+            charts.append(line_chart(f"{title} by frame", [line], x_label="frame of the clip"))
+    return charts
+
+
+def explained(name: str) -> Element:
+    """A number's name, and below it what it means."""
+    title, sentence = meaning(name)
+    return tag("div", title, tag("small", sentence) if sentence else None)
+
+
+def notes_of(result: Result) -> list[str]:
+    """What the result says about its data, for whoever reads its numbers."""
+    data: Iterable[Mapping[str, Any]] = (result.get("data") or {}).values()
+    of_sets: Sequence[str] = [note for part in data for note in part.get("notes") or ()]
+    return list(dict.fromkeys([*(result.get("notes") or ()), *of_sets]))
+
+
+def _interval(score: Score, places: int) -> str:
+    low, high = score.get("low"), score.get("high")
+    if low is None or high is None:
+        return ""
+    return f"{written(low, places)} to {written(high, places)}"
+
+
+def _confidence(score: Score) -> str:
+    return f"{100 * score.get('confidence', 0.95):g} %"
+
+
+def _counts(score: Score) -> str:
+    real, generated = score.get("num_real"), score.get("num_generated")
+    if real is None or generated is None:
+        return ""
+    return f"{real:,}" if real == generated else f"{real:,} / {generated:,}"
+
+
+def _card_note(score: Score, floor: Score | None) -> str:
+    places = decimals(score["value"])
+    parts = [_interval(score, places)]
+    if floor:
+        parts.append(f"floor {written(floor['value'], places)}")
+    return " · ".join(part for part in parts if part)
+
+
+def _range_bar(score: Score, floor: Score | None) -> Element | None:
+    """A track from zero on: interval as a band, value as a dot, floor as a line."""
+    marks = [score["value"], score.get("low"), score.get("high"), (floor or {}).get("value")]
+    known = [mark for mark in marks if mark is not None]
+    if len(known) < 2:
+        return None
+    start = min(0.0, *known)
+    spread = (max(0.0, *known) - start) * 1.08 or 1.0
+
+    def place(value: float) -> str:
+        return f"{100 * (value - start) / spread:.1f}%"
+
+    value, low, high, bottom = marks
+    band = line = None
+    if low is not None and high is not None:
+        width = f"{100 * (high - low) / spread:.1f}%"
+        band = tag("i", class_="band", style=f"left: {place(low)}; width: {width}")
+    if bottom is not None:
+        line = tag("i", class_="floor", style=f"left: {place(bottom)}", title="floor")
+    dot = tag("i", class_="dot", style=f"left: {place(value)}")
+    return tag("div", band, line, dot, class_="range", aria_hidden="true")

@@ -1,0 +1,120 @@
+"""What every set of videos offers to those who measure it, and whether two can be compared.
+
+Dimension key: F chosen frames, H, W frame size, C = 3 colours (RGB).
+"""
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from glober_jax.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoSet:
+    """Videos of one frame size, read one at a time. Made by `opening.open_video_set`.
+
+    Attributes:
+      source: what the user pointed at.
+      size: height and width of every frame, in pixels.
+      names: of the videos, in order.
+      lengths: frames of each video.
+      labels: the class of each video, an index into `class_names`; None where there are none.
+      class_names: sorted.
+      notes: sentences on what a reader of the numbers should know about the files.
+      read_frames: (video, frames) to uint8 [F, H, W, C]; the indices are valid.
+      content: the stored bytes of one video, in pieces; what `fingerprint` is made of.
+    """
+
+    source: str
+    size: tuple[int, int]
+    names: tuple[str, ...]
+    lengths: tuple[int, ...]
+    labels: tuple[int, ...] | None = None
+    class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    read_frames: Callable[[int, Sequence[int]], np.ndarray]
+    content: Callable[[int], Iterable[bytes | memoryview]]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, index: int, frames: Sequence[int]) -> np.ndarray:
+        """Chosen frames of one video, in the order asked for: uint8 [F, H, W, C].
+
+        Raises:
+          IndexError: there is no such video or frame.
+          UserError: the files are damaged, or hold frames of another size.
+        """
+        if not 0 <= index < len(self) or any(not 0 <= t < self.lengths[index] for t in frames):
+            raise IndexError(f"frames {list(frames)} of video {index}, of {len(self)} videos")
+        return self.read_frames(index, frames)
+
+    def long_enough(self, num_frames: int) -> list[int]:
+        """The videos of at least `num_frames` frames, in order."""
+        return [i for i, length in enumerate(self.lengths) if length >= num_frames]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits of the stored content and its order, whatever the names.
+
+        The same array as .npy and .npz gives the same; the same pixels as PNG files do not, since
+        those are read as they are stored. All of the set is read for it, once.
+        """
+        total = hashlib.sha256(repr(self.lengths).encode())
+        for index in range(len(self)):
+            digest = hashlib.sha256()
+            for piece in self.content(index):
+                digest.update(piece)
+            total.update(digest.digest())
+        return total.hexdigest()[:16]
+
+
+def check_pair(real: VideoSet, generated: VideoSet, num_frames: int) -> tuple[str, ...]:
+    """Makes sure that clips of `num_frames` frames of both sets can be compared.
+
+    Returns:
+      Sentences for the person who reads the numbers: videos left out as too short, sets of
+      unequal numbers, twice the same set.
+
+    Raises:
+      UserError: the frame sizes differ, or no video of a set is long enough.
+    """
+    if real.size != generated.size:
+        raise UserError(
+            f"the real videos in {real.source} are {pixels(real.size)} and the generated ones in "
+            f"{generated.source} are {pixels(generated.size)}, and a score between two sizes means "
+            "nothing: give real videos of the size that was generated"
+        )
+    notes = []
+    for kind, videos in (("real", real), ("generated", generated)):
+        count = len(videos.long_enough(num_frames))
+        if count == 0:
+            raise UserError(
+                f"the {kind} videos in {videos.source} are too short: clips of {num_frames} frames "
+                f"are compared and the longest video has {max(videos.lengths)}; choose a protocol "
+                "of shorter clips, or give longer videos"
+            )
+        if short := len(videos) - count:
+            notes.append(
+                f"{short:,} of {len(videos):,} {kind} videos, shorter than {num_frames} frames, "
+                "left out."
+            )
+    numbers = [len(videos.long_enough(num_frames)) for videos in (real, generated)]
+    if numbers[0] != numbers[1]:
+        notes.append(
+            f"{numbers[0]:,} real and {numbers[1]:,} generated videos: compare a score only with "
+            "scores of the same numbers."
+        )
+    if real.fingerprint == generated.fingerprint:
+        notes.append("The real and the generated videos are the same.")
+    return tuple(notes)
+
+
+def pixels(size: tuple[int, int]) -> str:
+    """A frame size for people, width first as cameras have it."""
+    height, width = size
+    return f"{width}x{height} pixels"
