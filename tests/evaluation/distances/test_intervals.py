@@ -1,0 +1,57 @@
+"""Intervals hold the score's mean as often as they say, where a bootstrap never would."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from glober_jax.errors import UserError
+from glober_jax.evaluation.distances.frechet import frechet_distance
+from glober_jax.evaluation.distances.intervals import Score, jackknife_interval
+from glober_jax.evaluation.distances.kernel import kernel_distance
+from tests.evaluation.distances.gaussians import Gaussians
+
+fvd = functools.partial(frechet_distance, ddof=0)
+
+
+@pytest.mark.parametrize(
+    ("score", "gaussians", "count", "widest"),
+    [
+        (fvd, Gaussians(16, shift=0.5), 48, 1.4),
+        (fvd, Gaussians(64, shift=0.5, scale=1.3), 32, 1.5),
+        (fvd, Gaussians(16), 48, 2.0),
+        (kernel_distance, Gaussians(16, shift=0.5), 48, 1.4),
+    ],
+)
+def test_cover_the_mean_at_this_number_of_clips(
+    score: Score, gaussians: Gaussians, count: int, widest: float
+) -> None:
+    """Fails when intervals are too narrow, off centre, or useless for their width.
+
+    N < D is among the cases, and equal distributions, where intervals are known to be wide.
+    Broken: resamples with replacement, no factor for the part that was kept.
+    """
+    rng = np.random.default_rng(0)
+    scores = [score(*gaussians.draw(rng, count)) for _ in range(300)]
+    mean, deviation = np.mean(scores), np.std(scores)
+    intervals = [
+        jackknife_interval(score, *gaussians.draw(rng, count), num_resamples=30, seed=i)
+        for i in range(80)
+    ]
+    held = np.mean([interval.low <= mean <= interval.high for interval in intervals])
+    width = np.mean([interval.standard_error for interval in intervals]) / deviation
+    assert held >= 0.9
+    assert 0.85 < width < widest
+
+
+def test_are_repeatable_and_grow_with_the_confidence() -> None:
+    x, y = Gaussians(8, shift=0.5).draw(np.random.default_rng(0), 40)
+    ninety_five = jackknife_interval(fvd, x, y[:31])
+    assert ninety_five == jackknife_interval(fvd, x, y[:31])
+    assert ninety_five.value == fvd(x, y[:31])
+    assert ninety_five.low < ninety_five.value < ninety_five.high
+    half = jackknife_interval(fvd, x, y[:31], confidence=0.5)
+    assert half.high - half.value == pytest.approx(0.6745 * half.standard_error, rel=1e-3)
+    assert half.standard_error == ninety_five.standard_error
+    with pytest.raises(UserError, match="the first set has 3 clips, but this needs at least 4"):
+        jackknife_interval(fvd, x[:3], y)

@@ -1,0 +1,154 @@
+"""Protocols: their knobs, and which clips they choose."""
+
+import collections
+import dataclasses
+
+import numpy as np
+import pytest
+
+from glober_jax.errors import UserError
+from glober_jax.evaluation.protocols import (
+    PROTOCOLS,
+    Protocol,
+    choose_clips,
+    get_protocol,
+    shortfall,
+    table,
+    with_clips,
+)
+
+LENGTHS = [40, 12, 16, 200, 128, 17, 127, 64]
+LABELS = [0, 0, 0, 0, 0, 1, 1, 2]
+
+
+def with_knobs(name: str, **knobs: object) -> Protocol:
+    return dataclasses.replace(get_protocol(name), **knobs)
+
+
+def test_published_knobs() -> None:
+    """Fails when a knob of a published protocol is changed."""
+    knobs = {
+        name: (p.num_frames, p.stride, p.split, p.num_clips, p.videos, p.resize, p.ddof, p.repeats)
+        for name, p in PROTOCOLS.items()
+    }
+    assert knobs["styleganv_16f"] == (16, 1, "train+test", 2048, "first", "stretch", 0, 1)
+    assert knobs["styleganv_128f"] == (128, 1, "train+test", 2048, "first", "stretch", 0, 1)
+    assert knobs["styleganv_128f_s8"] == (16, 8, "train+test", 2048, "first", "stretch", 0, 1)
+    assert knobs["digan"] == (16, 1, "test", 2048, "random", "crop", 1, 10)
+    assert knobs["tats"] == (16, 1, "train", 2048, "random", "stretch", 1, 1)
+    assert knobs["magvit"] == (16, 1, "train", 10_000, "random", "stretch", 1, 4)
+    balanced = get_protocol("styleganv_128f_s8_balanced")
+    assert balanced.videos == "class_balanced" and balanced.min_length == 128
+
+
+def test_every_protocol_stands_in_the_table() -> None:
+    header, rule, *rows = table().splitlines()
+    assert header.startswith("| protocol | frames | stride | real split |")
+    assert len(rows) == len(PROTOCOLS)
+    cells = {line.count(" | ") for line in (header, rule, *rows)}
+    assert len(cells) == 1
+    for row, name in zip(rows, PROTOCOLS, strict=True):
+        assert row.startswith(f"| `{name}` | ")
+
+
+def test_another_number_of_clips_is_another_protocol() -> None:
+    """Its name says so, can be asked for, and falls away with the number."""
+    reduced = with_clips(get_protocol("styleganv_16f"), 256)
+    assert (reduced.name, reduced.num_clips) == ("styleganv_16f@256", 256)
+    assert get_protocol("styleganv_16f@256") == reduced
+    assert with_clips(reduced, 64).name == "styleganv_16f@64"
+    assert with_clips(reduced, 2048) == get_protocol("styleganv_16f")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("stylegan_16f", "no evaluation protocol 'stylegan_16f'; did you mean styleganv_16f"),
+        ("xyz", "no evaluation protocol 'xyz'; there are styleganv_16f, .*, small"),
+        ("digan@", "'digan@' must be a protocol's name, @ and a number"),
+        ("digan@-3", "a number of clips"),
+        ("digan@1", "at least 2 clips, not 1"),
+        ("digam@7", "did you mean digan"),
+    ],
+)
+def test_names_that_are_none(name: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        get_protocol(name)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
+def test_clips_lie_inside_videos_that_are_long_enough(protocol: Protocol) -> None:
+    """Fails when a clip overruns its video, a short one is used, or a usable one is left out."""
+    lengths = [*LENGTHS, 128, 121]
+    clips = choose_clips(protocol, lengths, [*LABELS, 2, 2])
+    usable = {video for video, length in enumerate(lengths) if length >= protocol.min_length}
+    assert {video for video, _ in clips} == usable
+    assert all(0 <= start <= lengths[video] - protocol.span for video, start in clips)
+    counts = collections.Counter(video for video, _ in clips)
+    if protocol.repeat_videos:
+        assert len(clips) == protocol.num_clips and shortfall(protocol, len(clips)) is None
+        assert max(counts.values()) - min(counts.values()) <= 1
+    else:
+        assert max(counts.values()) == 1
+        assert f"up to {protocol.num_clips} clips" in shortfall(protocol, len(clips))
+
+
+def test_starts_are_uniform_or_in_the_centre() -> None:
+    """Fails when the last place is never taken, or all repeats take the same."""
+    protocol = with_knobs("styleganv_16f", num_clips=1)
+    starts = collections.Counter(
+        choose_clips(protocol, [19], [0], repeat)[0][1] for repeat in range(400)
+    )
+    assert sorted(starts) == [0, 1, 2, 3] and min(starts.values()) > 60
+    centred = choose_clips(get_protocol("small"), [16, 19, 36], [0, 0, 0])
+    assert centred == [(0, 0), (1, 1), (2, 10)]
+
+
+def test_first_videos_in_sorted_order() -> None:
+    """Of usable ones; a video's clip stays when more or fewer videos are taken."""
+    protocol = with_clips(get_protocol("styleganv_16f"), 3)
+    clips = choose_clips(protocol, LENGTHS, LABELS)
+    assert [video for video, _ in clips] == [0, 2, 3]
+    assert clips == choose_clips(with_clips(protocol, 5), LENGTHS, LABELS)[:3]
+    assert clips == choose_clips(protocol, tuple(LENGTHS), np.array(LABELS))
+    assert clips != choose_clips(dataclasses.replace(protocol, seed=1), LENGTHS, LABELS)
+
+
+def test_balanced_videos_are_spread_over_classes() -> None:
+    """Fails when a class gets more than another that still has videos."""
+    labels = [0] * 50 + [1] * 3 + [2] * 20 + [3] * 20
+    lengths = [16] * len(labels)
+
+    def counts(num_clips: int, repeat: int = 0) -> list[int]:
+        protocol = with_clips(get_protocol("styleganv_16f_balanced"), num_clips)
+        clips = choose_clips(protocol, lengths, labels, repeat)
+        assert len({video for video, _ in clips}) == num_clips
+        return np.bincount([labels[video] for video, _ in clips], minlength=4).tolist()
+
+    assert counts(8) == [2, 2, 2, 2]
+    assert counts(33) == [10, 3, 10, 10]
+    assert counts(63)[1:] == [3, 20, 20]
+    # Two clips of four classes: whichever comes first is not always the same.
+    assert len({tuple(counts(2, repeat)) for repeat in range(20)}) > 3
+
+
+def test_random_videos_differ_between_repeats() -> None:
+    protocol = with_clips(get_protocol("digan"), 10)
+    lengths, labels = [30] * 40, [0] * 40
+    chosen = [choose_clips(protocol, lengths, labels, repeat) for repeat in (0, 1, 0)]
+    assert chosen[0] == chosen[2] != chosen[1]
+    assert len({video for video, _ in chosen[0]}) == 10
+    # With fewer videos than clips, each gives a second one elsewhere before any gives a third.
+    again = choose_clips(with_clips(protocol, 80), lengths, labels)
+    assert len(set(again)) > 70
+
+
+def test_too_short_videos_are_refused() -> None:
+    protocol = get_protocol("styleganv_128f_s8")
+    with pytest.raises(
+        UserError,
+        match="styleganv_128f_s8 needs videos of at least 128 frames, but the longest of 2 has 127",
+    ):
+        choose_clips(protocol, [127, 16], [0, 0])
+    with pytest.raises(UserError, match="but there are no videos; choose a protocol of shorter"):
+        choose_clips(protocol, [], [])
