@@ -108,10 +108,14 @@ def _make_ssim(frame_size: int) -> FrameMeasure:
     require("dm_pix", "dm-pix", "SSIM")
     import dm_pix
 
+    def frame_ssim(pair: tuple[jax.Array, jax.Array]) -> jax.Array:
+        made_HWC, real_HWC = (x.astype(jnp.float32) / 255 for x in pair)
+        return dm_pix.ssim(made_HWC, real_HWC, filter_size=SSIM_WINDOW, filter_sigma=1.5)
+
     @jax.jit
     def ssim(made_THWC: jax.Array, real_THWC: jax.Array) -> jax.Array:
-        made_THWC, real_THWC = (x.astype(jnp.float32) / 255 for x in (made_THWC, real_THWC))
-        return dm_pix.ssim(made_THWC, real_THWC, filter_size=SSIM_WINDOW, filter_sigma=1.5)
+        # Frame by frame: on a CPU twenty times faster than all frames at once (256x256 pixels).
+        return jax.lax.map(frame_ssim, (made_THWC, real_THWC))
 
     return lambda made, real: np.asarray(ssim(made, real), np.float64)
 
