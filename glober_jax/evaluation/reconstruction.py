@@ -9,14 +9,25 @@ import numpy as np
 _MAX_PSNR = 10.0 * np.log10(255.0**2 / 0.25)
 
 
+def squared_error(frames: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Mean squared error of each frame, in grey levels²: [..., H, W, C] -> float64 [...]."""
+    difference = frames.astype(np.float32) - reference.astype(np.float32)
+    return np.square(difference).mean(axis=(-3, -2, -1), dtype=np.float64)
+
+
+def psnr(error: np.ndarray) -> np.ndarray:
+    """PSNR in dB, 10 log10(255² / MSE), of mean squared errors in grey levels²; capped."""
+    return np.minimum(10.0 * np.log10(255.0**2 / np.maximum(error, 1e-12)), _MAX_PSNR)
+
+
 def clip_psnr(frames_NTHWC: np.ndarray, reference_NTHWC: np.ndarray) -> np.ndarray:
     """PSNR in dB of each clip, 10 log10(255² / MSE over all its frames), float64 [N], capped."""
-    return _psnr(_squared_error(frames_NTHWC, reference_NTHWC).mean(axis=1))
+    return psnr(squared_error(frames_NTHWC, reference_NTHWC).mean(axis=1))
 
 
 def frame_psnr(frames_NTHWC: np.ndarray, reference_NTHWC: np.ndarray) -> np.ndarray:
     """PSNR in dB by place in the clip, 10 log10(255² / MSE over all clips), float64 [T], capped."""
-    return _psnr(_squared_error(frames_NTHWC, reference_NTHWC).mean(axis=0))
+    return psnr(squared_error(frames_NTHWC, reference_NTHWC).mean(axis=0))
 
 
 def repeat_middle(key_frames_NKHWC: np.ndarray, num_frames: int) -> np.ndarray:
@@ -42,13 +53,3 @@ def interpolate(
 def repeat_image(image_HWC: np.ndarray, like_NTHWC: np.ndarray) -> np.ndarray:
     """One image in place of every frame, [N, T, H, W, C]; the mean image is the usual choice."""
     return np.broadcast_to(np.round(image_HWC).astype(np.uint8), like_NTHWC.shape)
-
-
-def _squared_error(frames_NTHWC: np.ndarray, reference_NTHWC: np.ndarray) -> np.ndarray:
-    """Mean squared error of each frame, float64 [N, T]."""
-    difference = frames_NTHWC.astype(np.float32) - reference_NTHWC.astype(np.float32)
-    return np.square(difference).mean(axis=(2, 3, 4), dtype=np.float64)
-
-
-def _psnr(error: np.ndarray) -> np.ndarray:
-    return np.minimum(10.0 * np.log10(255.0**2 / np.maximum(error, 1e-12)), _MAX_PSNR)
