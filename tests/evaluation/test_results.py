@@ -1,0 +1,161 @@
+"""The record of an evaluation: written, read, refused; and compared where that is allowed."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from glober_jax.errors import UserError
+from glober_jax.evaluation import results
+from glober_jax.evaluation.comparison import compare
+from glober_jax.evaluation.distances.intervals import Interval
+from glober_jax.evaluation.protocols import get_protocol
+
+
+def score(*values: float, spread: float = 5.0, clips: int = 256) -> dict[str, Any]:
+    intervals = [Interval(v, v - spread, v + spread, spread / 2, 0.95) for v in values]
+    return results.score_record(intervals, clips, clips)
+
+
+def result(fvd: float = 93.0, **changes: Any) -> results.Result:
+    sections: dict[str, Any] = {
+        "protocol": get_protocol("styleganv_16f@256"),
+        "scores": {"fvd": score(fvd), "kvd": score(1.0, spread=0.5)},
+        "floor": {"fvd": score(36.0)},
+        "motion": {"roughness": {"real": 1.25, "generated": np.float32(1.5), "distance": 0.25}},
+        "model": {"workdir": "runs/sky", "checkpoint_steps": {"generator": np.int64(1000)}},
+        "data": {"real": {"source": "sky", "fingerprint": "abc"}, "generated": {}},
+        "versions": {"jax": "0.10.2"},
+        "devices": ["cpu"],
+        "command": "evaluate --clips=256",
+        "seconds": 12.3,
+    }
+    return results.build(**{**sections, **changes})
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    """Fails when a value changes on disk, NumPy's included, or a knob is not written."""
+    by_index = np.linspace(20, 25, 4, dtype=np.float32)
+    written = result(reconstruction={"psnr_db": {"value": 24.1, "by_index": by_index}})
+    results.write(tmp_path / "new" / "result.json", written)
+    assert results.read(tmp_path / "new" / "result.json") == written
+    assert written["protocol"]["num_clips"] == 256
+    assert written["protocol"]["value_range"] == [-1.0, 1.0]
+    assert written["model"]["checkpoint_steps"] == {"generator": 1000}
+    assert written["reconstruction"]["psnr_db"]["by_index"] == by_index.tolist()
+    assert "coverage" not in written
+
+
+def test_a_score_is_the_mean_of_its_repeats() -> None:
+    assert score(90.0, 96.0, spread=2.0) == {
+        "value": 93.0,
+        "low": 91.0,
+        "high": 95.0,
+        "confidence": 0.95,
+        "repeats": [90.0, 96.0],
+        "num_real": 256,
+        "num_generated": 256,
+    }
+
+
+def test_numbers_that_are_none_are_refused() -> None:
+    with pytest.raises(UserError, match=r"^motion.frozen.real\[1\] is nan, so there is nothing"):
+        result(motion={"frozen": {"real": np.array([0.1, np.nan])}})
+    with pytest.raises(UserError, match="result is no evaluation result: motion"):
+        result(motion={"x": {"generated": 1.0, "distance": 1.0}})
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "sentence"),
+    [
+        (("scores",), None, "scores is missing; take a file that evaluate wrote, or evaluate"),
+        (("scores", "fvd", "low"), None, "scores.fvd.low is missing"),
+        (("scores", "fvd", "value"), "93", 'scores.fvd.value is "93", not a number'),
+        (("scores", "kvd", "value"), True, "scores.kvd.value is true, not a number"),
+        (("scores", "kvd"), 3.0, "scores.kvd is not an object"),
+        (("floor", "fvd", "num_real"), 2.5, "floor.fvd.num_real is 2.5, not a whole number"),
+        (("protocol", "stride"), None, "protocol.stride is missing"),
+        (("data", "real"), [], r"data.real is \[\], not an object"),
+        (("data", "real", "fingerprint"), None, "data.real.fingerprint is missing"),
+        (("versions",), "1", 'versions is "1", not an object'),
+    ],
+)
+def test_damaged_records_are_refused(
+    tmp_path: Path, place: tuple[str, ...], value: Any, sentence: str
+) -> None:
+    """Fails when what compare or a reader needs is not checked, or not named."""
+    damaged = copy.deepcopy(result())
+    *folders, last = place
+    entry = damaged
+    for folder in folders:
+        entry = entry[folder]
+    if value is None:
+        del entry[last]
+    else:
+        entry[last] = value
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(damaged))
+    with pytest.raises(UserError, match=f"result.json is no evaluation result: {sentence}"):
+        results.read(path)
+
+
+def test_files_that_are_no_records_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot read the result .*a.json: No such file"):
+        results.read(tmp_path / "a.json")
+    for content, sentence in (
+        (b"{", "b.json is damaged, or no result: it is not JSON"),
+        (b"\xff\x00", "b.json is damaged, or no result: it is not JSON"),
+        (b"[1]", "b.json is no evaluation result: it is not an object"),
+    ):
+        (tmp_path / "b.json").write_bytes(content)
+        with pytest.raises(UserError, match=sentence):
+            results.read(tmp_path / "b.json")
+
+
+def test_comparison_is_a_table_with_a_verdict() -> None:
+    """Fails when a score, the floor or the motion is left out, or chance is called a difference."""
+    psnr = {"psnr_db": {"value": 24.125, "by_index": [24.0]}}
+    text = compare(
+        {"long": result(60.0), "short": result(93.0, reconstruction=psnr), "mid": result(69.0)}
+    )
+    lines = [line.split("  ") for line in text.splitlines()]
+    cells = {line[0]: [cell.strip() for cell in line[1:] if cell.strip()] for line in lines}
+    assert text.startswith("protocol styleganv_16f@256, real data abc\n")
+    assert cells["score"] == ["real clips", "long", "short", "mid"]
+    assert cells["fvd"] == ["36 [31, 41]", "60 [55, 65]", "93 [88, 98]", "69 [64, 74]"]
+    assert cells["kvd"] == ["-", *["1 [0.5, 1.5]"] * 3]
+    assert cells["motion: roughness"] == ["-", "0.25", "0.25", "0.25"]
+    assert cells["reconstruction: psnr_db"] == ["-", "-", "24.12", "-"]
+    assert "fvd: long is lowest, but its interval meets that of mid" in text
+    clear = compare({"a": result(93.0), "b": result(60.0, scores={"fvd": score(60.0)})})
+    assert "fvd: b is lowest, its interval apart from all others" in clear
+    assert "kvd: not measured for b" in clear
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    """Fails when two numbers stand side by side that measure different things."""
+    other_data = {"real": {"source": "sky", "fingerprint": "def"}, "generated": {}}
+    fewer = {"fvd": score(93.0, clips=200), "kvd": score(1.0, clips=200)}
+    cases = [
+        (
+            {"protocol": get_protocol("digan@256")},
+            r'differ \(split is "train\+test" and "test", .*videos is.*resize is.*ddof is 0 and 1',
+        ),
+        (
+            {"protocol": get_protocol("styleganv_16f")},
+            r"differ \(num_clips is 256 and 2048\); evaluate both",
+        ),
+        ({"data": other_data}, 'real data\'s fingerprint is "abc" and "def"; evaluate both alike'),
+        (
+            {"scores": fewer},
+            "number of generated clips is 256 and 200; the number of real clips is 256 and 200",
+        ),
+    ]
+    for changes, sentence in cases:
+        with pytest.raises(UserError, match=f"^a and c cannot be compared: .*{sentence}"):
+            compare({"a": result(), "b": result(), "c": result(**changes)})
+    with pytest.raises(UserError, match="needs at least two results, not 1"):
+        compare({"a": result()})
