@@ -132,8 +132,10 @@ def _make_lpips(frame_size: int) -> FrameMeasure:
 
     @jax.jit
     def distance(params: lpips.Params, made_THWC: jax.Array, real_THWC: jax.Array) -> jax.Array:
-        return lpips.distance(
-            "alex", params, normalise_frames(made_THWC), normalise_frames(real_THWC)
-        )
+        # By default accelerators round what goes into a convolution.
+        with jax.default_matmul_precision("highest"):
+            return lpips.distance(
+                "alex", params, normalise_frames(made_THWC), normalise_frames(real_THWC)
+            )
 
     return lambda made, real: np.asarray(distance(params, made, real), np.float64)

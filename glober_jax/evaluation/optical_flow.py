@@ -1,11 +1,10 @@
 """Warping error: what is left of a clip's changes when its motion is undone.
 
-Frame t+1 is pulled back along the optical flow (DIS, Kroeger et al. 2016, arXiv
-1603.03590) from
-frame t, where flow forward and backward agree (Sundaram et al. 2010), and compared with frame t, as
-Lai et al. 2018 (arXiv 1808.00449) do. Real clips leave little, clips whose content flickers or
-melts leave more. A frozen clip leaves nothing at all: read the error beside the flow's magnitude,
-never alone.
+Frame t+1 is pulled back along the optical flow from frame t (DIS, Kroeger et al. 2016, arXiv
+1603.03590) and compared with frame t wherever the flows forward and backward agree (Sundaram et
+al. 2010), as Lai et al. 2018 (arXiv 1808.00449) do. Real clips leave little, clips whose content
+flickers or melts leave more. A frozen clip leaves nothing at all: read the error beside the flow's
+magnitude, never alone.
 
 Needs OpenCV, from requirements-eval.txt. Dimension key: N clips, T frames, H, W frame size,
 C colours.
@@ -90,7 +89,7 @@ def _measure_pair(
     gap_HW = np.square(forward_HW2 + back_HW2).sum(-1)
     length_HW = np.square(forward_HW2).sum(-1) + np.square(back_HW2).sum(-1)
     inside_HW = (x_HW >= 0) & (x_HW <= width - 1) & (y_HW >= 0) & (y_HW <= height - 1)
-    # The tolerance of Sundaram et al., whose half pixel is one of the clip before it was enlarged.
+    # The tolerance of Sundaram et al., 0.5 being in squared pixels of the clip as it was given.
     visible_HW = inside_HW & (gap_HW < 0.01 * length_HW + 0.5 * scale**2)
 
     residual_HWC = (frame_HWC - warp(next_HWC.astype(np.float32))) / 255

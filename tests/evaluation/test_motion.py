@@ -53,7 +53,7 @@ def test_one_value_in_a_hundred_may_move_in_a_frozen_pair() -> None:
     clip = np.zeros((3, 20, 20, 3), np.uint8)
     clip[1:, :2, :2] = 200
     assert motion.measure_clip(clip)["frozen"] == 1
-    clip[2, :3, :3] = 100
+    clip[2, :2, :3] = 100
     assert motion.measure_clip(clip)["frozen"] == 0.5
 
 
@@ -66,7 +66,7 @@ def test_distance_of_two_sets() -> None:
 
 
 def test_damaged_skies_are_further_from_real_ones_than_other_skies() -> None:
-    """Fails when a measure is blind to what it is for (broken: roughness over its own mean)."""
+    """Fails when a measure is blind to what it is for (broken: first differences only)."""
     halves = range(24), range(24, 48)
     real, other = (
         {stride: corruptions.sky_clips(scenes, stride=stride) for stride in (1, 2)}

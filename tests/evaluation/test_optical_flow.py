@@ -1,6 +1,7 @@
 """Warping error: a motion that is known, and what separates it from damage."""
 
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -57,11 +58,25 @@ def test_damage_is_told_from_motion() -> None:
     assert measured["warping_error"].max() == 0 and again["warping_error"].min() > 0
 
 
-def test_frames_without_common_content_and_missing_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when pure noise is not a number, or a missing package is a stack trace."""
+def test_pixels_are_those_of_the_clip_as_it_was_given() -> None:
+    """Fails when enlarging small frames shows: in the flow, or in how far flows may disagree."""
+    small = corruptions.noise(corruptions.sky_clips([1], size=64, num_frames=4), 10)[0]
+    large = np.stack([cv2.resize(x, (128, 128), interpolation=cv2.INTER_LINEAR) for x in small])
+    by_small, by_large = optical_flow.measure_clip(small), optical_flow.measure_clip(large)
+    assert by_large["flow_magnitude"] == pytest.approx(2 * by_small["flow_magnitude"])
+    assert by_large["occluded"] > 1.2 * by_small["occluded"] > 0, (by_small, by_large)
+
+
+def test_clips_without_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when frames that share nothing give no number, or what is missing is a stack trace."""
     chaos = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), np.uint8)
     measured = optical_flow.measure_clip(chaos)
     assert np.isfinite(list(measured.values())).all() and measured["occluded"] > 0.5, measured
+    with monkeypatch.context() as patch:
+        far = SimpleNamespace(calc=lambda a, b, _: np.full((*a.shape, 2), 1e3, np.float32))
+        patch.setattr(cv2, "DISOpticalFlow_create", lambda _: far)
+        nowhere = optical_flow.measure_clip(chaos)
+    assert nowhere["occluded"] == 1 and nowhere["warping_error"] > measured["warping_error"]
     with pytest.raises(UserError, match="1 frame has no optical flow"):
         optical_flow.measure_clip(chaos[:1])
     monkeypatch.setitem(sys.modules, "cv2", None)
