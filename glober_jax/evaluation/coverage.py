@@ -12,6 +12,8 @@ import numpy as np
 
 from glober_jax.errors import UserError
 
+# Whose distance is the radius of a ball, by default.
+NEIGHBOURS = 5
 # Rows of a distance matrix, or training clips, that are held at once.
 _BLOCK = 1024
 
@@ -126,7 +128,7 @@ def memorisation(
     )
 
 
-def coverage(real_ND: np.ndarray, generated_MD: np.ndarray, *, k: int = 5) -> Coverage:
+def coverage(real_ND: np.ndarray, generated_MD: np.ndarray, *, k: int = NEIGHBOURS) -> Coverage:
     """Precision, recall, density and coverage of generated clips; balls of `k` neighbours.
 
     Raises:

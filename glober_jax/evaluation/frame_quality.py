@@ -62,6 +62,11 @@ def frame_measures(
     return {name: makers[name](frame_size) for name in metrics}
 
 
+def min_size(metric: Metric) -> int:
+    """Pixels along a side of the smallest frames that have it."""
+    return {"psnr": 1, "ssim": SSIM_WINDOW, "lpips": lpips.min_size("alex")}[metric]
+
+
 def measure_clips(
     measures: Mapping[Metric, FrameMeasure],
     made: Iterable[np.ndarray],

@@ -20,6 +20,9 @@ from glober_jax.interop.packaged_weights import PackagedWeights
 Backbone = Literal["alex", "vgg"]
 Params = dict[str, Any]
 
+# Numbers in AlexNet's last three features together.
+POOLED_WIDTH = 384 + 256 + 256
+
 # The mean and deviation of ImageNet's colours, for pixels in [-1, 1].
 _SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
 _SCALE = np.array([0.458, 0.448, 0.450], np.float32)
@@ -117,7 +120,7 @@ def distance(backbone: Backbone, params: Params, a_BHWC: jax.Array, b_BHWC: jax.
 
 
 def pooled_features(params: Params, images_BHWC: jax.Array) -> jax.Array:
-    """What is to be seen in images in [-1, 1], wherever it is: float32 [B, 384 + 256 + 256].
+    """What is to be seen in images in [-1, 1], wherever it is: float32 [B, POOLED_WIDTH].
 
     The last three features of AlexNet, whose `params` these are, averaged over pixels. A Frechet
     distance of them compares frames without regard to motion (`fd_alex`; no FID).

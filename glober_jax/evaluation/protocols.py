@@ -20,6 +20,9 @@ Videos = Literal["first", "random", "class_balanced"]
 Start = Literal["random", "centre"]
 Resize = Literal["stretch", "crop"]
 
+# The protocol that fits itself to the data.
+SMALL = "small"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Protocol:
@@ -110,6 +113,17 @@ def with_clips(protocol: Protocol, num_clips: int) -> Protocol:
     base = protocol.name.partition("@")[0]
     name = base if num_clips == PROTOCOLS[base].num_clips else f"{base}@{num_clips}"
     return dataclasses.replace(protocol, name=name, num_clips=num_clips)
+
+
+def fitted(protocol: Protocol, lengths: Sequence[int]) -> Protocol:
+    """`small` for videos of these lengths: as many clips as there are videos to take them from.
+
+    Every other protocol is fixed, and itself.
+    """
+    usable = sum(length >= protocol.min_length for length in lengths)
+    if protocol.name != SMALL or not 2 <= usable < protocol.num_clips:
+        return protocol
+    return with_clips(protocol, usable)
 
 
 def choose_clips(
@@ -303,7 +317,7 @@ _ALL = (
         source="MAGVIT (arXiv 2212.05199), maskgvt_ucf101_config.py",
     ),
     Protocol(
-        name="small",
+        name=SMALL,
         split="test",
         num_clips=256,
         videos="random",

@@ -233,8 +233,9 @@ class VideoSampler:
     ) -> np.ndarray:
         """uint8 frames [B, n, X, Y, 3] of every video at the same real indices [n].
 
-        The videos are numbered from `first_video` on, which decides their noise. Work is cut into equal chunks of whole shapes, so memory does not grow with B or n and
-        one compilation serves all. `on_progress` is told how many frames are done so far.
+        The videos are numbered from `first_video` on, which decides their noise. Work is cut into
+        equal chunks of whole shapes, so memory does not grow with B or n and one compilation serves
+        all. `on_progress` is told how many frames are done so far.
         """
         videos, frames = len(global_BHWG), len(index_n)
         block_n = min(frames, self._options.chunk_frames)

@@ -12,7 +12,8 @@ from etils import epath
 from glober_jax import media
 from glober_jax.experiment import Experiment
 from glober_jax.parallel.mesh import make_mesh
-from glober_jax.training import autoencoder, codec, generator, summary
+from glober_jax.reporting import summary
+from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.checkpoint import StageCheckpoints
 from glober_jax.training.initial import check_initial
 from glober_jax.training.loop import StopRequest, run_stage

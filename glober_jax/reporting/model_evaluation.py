@@ -1,0 +1,206 @@
+"""The evaluation of a trained model against a prepared data set.
+
+Dimension key: B clips, n frames of a clip, L tokens of a text, E their width.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+from glober_jax.errors import UserError
+from glober_jax.evaluation import frame_quality, measuring, scoring
+from glober_jax.evaluation.clip_sets import ClipSet
+from glober_jax.evaluation.evaluating import (
+    Evaluation,
+    Places,
+    RealVideos,
+    choose,
+    evaluate,
+    memorisation,
+    overlap,
+    real_clips,
+)
+from glober_jax.evaluation.protocols import Protocol, fitted
+from glober_jax.evaluation.video_sets.prepared import PreparedVideos, prepared_videos
+from glober_jax.evaluation.video_sets.video_set import pixels
+from glober_jax.experiment import Experiment
+from glober_jax.models.condition import ConditionTokens
+from glober_jax.reporting.trained_clips import (
+    TrainedModel,
+    generated_clips,
+    protocol_index,
+    reconstruction_pairs,
+)
+
+# Training clips that generated ones are looked for among.
+_MOST_TRAINING_CLIPS = 2048
+
+
+class ModelEvaluation:
+    """Evaluates models of one experiment by one protocol; real clips are measured once for all."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        protocol: Protocol,
+        data_dir: str,
+        mesh: Mesh,
+        folder: epath.PathLike | None,
+    ) -> None:
+        """Opens the data set and loads the networks that judge.
+
+        Args:
+          experiment: the models'.
+          protocol: how to evaluate.
+          data_dir: where the prepared data set is.
+          mesh: the devices to measure on.
+          folder: where measures are kept, see `measuring.measure`.
+
+        Raises:
+          UserError: the data set is not there, damaged, or of another frame size; the protocol's
+            clips are longer than the model's or the videos; a package is missing.
+        """
+        self._experiment, self._data_dir, self._folder = experiment, data_dir, folder
+        self._index_n = protocol_index(protocol, experiment.clip)
+        self._real = self._videos(protocol.split)
+        self._check_size()
+        self.protocol = fitted(protocol, self._real.lengths)
+        choose(self.protocol, self._real)
+        self._looks = measuring.looks(mesh)
+        self._logits = measuring.logits(mesh, protocol.resize)
+        self._instrument = measuring.together(self._logits, self._looks, measuring.motions())
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The real videos, for a result."""
+        return {"source": self._real.source, "fingerprint": self._real.fingerprint}
+
+    def evaluate(self, model: TrainedModel, seed: int) -> tuple[Evaluation, dict[str, Any]]:
+        """Scores of new clips, and where they lie among real ones (`coverage`)."""
+        other_split = "train" if self.protocol.split == "test" else "test"
+        # Of all splits together there is no other.
+        others = functools.partial(self._videos, other_split) if self._has_other else None
+        found = evaluate(
+            self.protocol,
+            RealVideos(self._real, others),
+            functools.partial(self._generated, model, seed),
+            self._instrument,
+            self._folder,
+        )
+        return found, overlap(found) | self._memorisation(found)
+
+    def generated(self, model: TrainedModel, seed: int) -> ClipSet:
+        """The clips that `evaluate` measures first."""
+        return self._generated(model, seed, 0, choose(self.protocol, self._real))
+
+    def real(self) -> ClipSet:
+        """The real clips they are compared with."""
+        return real_clips(self.protocol, self._real, choose(self.protocol, self._real))
+
+    def pairs(self, model: TrainedModel, seed: int) -> ClipSet:
+        """Reconstructions of held-out clips of the model's own shape, beside these."""
+        clip, videos = self._experiment.clip, self._videos("test")
+        protocol = dataclasses.replace(
+            self.protocol, num_frames=clip.num_frames, stride=clip.stride, split="test"
+        )
+        real = real_clips(protocol, videos, choose(protocol, videos))
+        return reconstruction_pairs(model, real, clip, seed)
+
+    def reconstruction(self, model: TrainedModel, seed: int) -> dict[str, Any]:
+        """Quality of held-out clips that are encoded and decoded again."""
+        pairs = self.pairs(model, seed)
+        size = self._experiment.networks.frame_size
+        measured = measuring.measure(pairs, measuring.pairs(size, self._logits), self._folder)
+        quality = {
+            name: dataclasses.asdict(frame_quality.summarise(measured[name]))
+            for name in frame_quality.METRICS
+            if name in measured
+        }
+        rfvd = scoring.frechet_record(
+            measured["other_logits"], measured["logits"], self.protocol.ddof
+        )
+        return quality | {"rfvd": rfvd, "num_clips": pairs.num_clips}
+
+    def _generated(self, model: TrainedModel, seed: int, repeat: int, places: Places) -> ClipSet:
+        """New clips, under the conditions of the real ones in turn."""
+        count = self.protocol.num_clips
+        videos = np.resize([video for video, _ in places], count).tolist()
+        conditions, identity = _conditions(self._experiment.networks.condition, self._real, videos)
+        return generated_clips(
+            model,
+            self._index_n,
+            seed,
+            first_video=repeat * count,
+            num_clips=count,
+            conditions=conditions,
+            condition_identity=identity,
+        )
+
+    def _memorisation(self, found: Evaluation) -> dict[str, Any]:
+        """Distances of generated and of test clips to centre clips of the training videos."""
+        protocol = dataclasses.replace(
+            self.protocol,
+            num_clips=_MOST_TRAINING_CLIPS,
+            videos="random",
+            start="centre",
+            repeat_videos=False,
+        )
+        measured, names = {}, {}
+        for split in ("train", "test"):
+            videos = self._videos(split)
+            places = choose(protocol, videos)
+            clips = real_clips(protocol, videos, places, split)
+            measured[split] = measuring.measure(clips, self._looks, self._folder)
+            names[split] = [videos.names[video] for video, _ in places]
+        return memorisation(found.generated, measured["test"], measured["train"], names["train"])
+
+    @property
+    def _has_other(self) -> bool:
+        return self.protocol.split != "train+test"
+
+    def _check_size(self) -> None:
+        size = self._experiment.networks.frame_size
+        if self._real.size != (size, size):
+            raise UserError(
+                f"the videos of {self._data_dir} are {pixels(self._real.size)} and the model makes "
+                f"{pixels((size, size))}: evaluate on data prepared with --size={size}"
+            )
+
+    @functools.cache  # noqa: B019  One evaluation lives as long as its command.
+    def _videos(self, split: str) -> PreparedVideos:
+        return prepared_videos(self._data_dir, split)
+
+
+def _conditions(
+    network: ConditionTokens, videos: PreparedVideos, numbers: Sequence[int]
+) -> tuple[Callable[[int, int], np.ndarray], Any]:
+    """(first, count) to what `ConditionTokens` takes for clips like these videos; and its identity.
+
+    Raises:
+      UserError: the videos have no class or no text, which the model needs.
+    """
+    if network.kind == "class":
+        if videos.labels is None or len(videos.class_names) != network.num_classes:
+            raise UserError(
+                f"the model knows {network.num_classes} classes and {videos.source} has "
+                f"{len(videos.class_names)}: evaluate on the data it was trained on"
+            )
+        labels = [videos.labels[number] for number in numbers]
+        return lambda first, count: np.array(labels[first : first + count], np.int32), labels
+    if network.kind == "text":
+        if videos.read_text(numbers[0]) is None:
+            raise UserError(
+                f"the model needs texts and {videos.source} has none: evaluate on data prepared "
+                "with --clip"
+            )
+
+        def texts(first: int, count: int) -> np.ndarray:
+            return np.stack([videos.read_text(n) for n in numbers[first : first + count]])
+
+        return texts, [videos.fingerprint, list(numbers)]
+    return lambda first, count: np.zeros(count, np.int32), None
