@@ -169,14 +169,16 @@ def _check_fields(entry: Any, fields: Mapping[str, Any], name: str, place: str) 
         full = f"{place}.{key}" if place else key
         if key not in entry:
             raise UserError(f"{name} is no evaluation result: {full} is missing; {advice}")
-        # To Python true is a number.
-        if not isinstance(entry[key], kind) or (
-            kind is not object and isinstance(entry[key], bool)
-        ):
+        if not _is_a(entry[key], kind):
             raise UserError(
                 f"{name} is no evaluation result: {full} is {json.dumps(entry[key])}, not "
                 f"{_KIND_NAMES[kind]}; {advice}"
             )
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    # To Python, true is a number too.
+    return isinstance(value, kind) and (kind is object or not isinstance(value, bool))
 
 
 _KIND_NAMES = {

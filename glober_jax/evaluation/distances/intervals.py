@@ -2,12 +2,12 @@
 
 The bootstrap is no use here. A resample of N clips with replacement holds about 0.63 N different
 ones, and a distance between sets reads the duplicates as missing variety: with 100 features and
-128 clips a Frechet distance of 22 becomes 39, and a 95 % percentile interval never holds the
-truth. So clips are left out instead of repeated. Of each set a random three quarters are kept,
-n of N; the scores' deviation over such choices, times sqrt(n / (N - n)), estimates the standard
-error of the score at N (Shao & Wu 1989). On Gaussians it is 6 % too small to 30 % too
-large where the sets differ clearly, and up to 60 % too large where they do not. Clips are taken to
-be independent: several of one video make it too small.
+128 clips a Frechet distance of 22 becomes 39, and a 95 % percentile interval never holds what other
+sets score on average. So clips are left out instead of repeated. Of each set a random three
+quarters are kept, n of N; the scores' deviation over such choices, times sqrt(n / (N - n)),
+estimates the standard error of the score at N (Shao & Wu 1989). On Gaussians it is 6 % too small to
+30 % too large where the sets differ clearly, and up to 60 % too large where they do not. Clips are
+taken to be independent: several of one video make it too small.
 """
 
 import dataclasses
