@@ -78,8 +78,7 @@ def _line(label: str, points: Sequence[tuple[float, Mapping[str, Any]]]) -> Line
         label=label,
         x=[x for x, _ in ordered],
         y=[n["value"] for n in numbers],
-        low=[n["low"] for n in numbers] if has_intervals else None,
-        high=[n["high"] for n in numbers] if has_intervals else None,
+        intervals=[(n["low"], n["high"]) for n in numbers] if has_intervals else (),
     )
 
 
