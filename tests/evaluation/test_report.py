@@ -223,10 +223,16 @@ def test_charts_of_odd_values_stay_inside(values: list[float]) -> None:
 
 
 def test_sweep_compares_only_what_can_be_compared(example: Report) -> None:
-    """Fails when results of another protocol, or two knobs at once, make a line."""
+    """Fails when other protocols, data, networks or numbers, or two knobs at once, make a line."""
     first, *others = example.results
-    foreign = {**first, "protocol": {"name": "digan"}, "scores": {"fvd": {"value": 1.0}}}
-    charts, table = sweep([first, *others, foreign])
+    best = {name: {**score, "value": 1.0} for name, score in first["scores"].items()}
+    foreign = [
+        {**first, "protocol": {"name": "digan"}, "scores": best},
+        {**first, "data": {"real": {"fingerprint": "other"}}, "scores": best},
+        {**first, "model": {**others[0]["model"], "workdir": "other"}, "scores": best},
+        {**others[0], "scores": {**best, "fvd": {**best["fvd"], "num_generated": 2048}}},
+    ]
+    charts, table = sweep([first, *others, *foreign])
     by_steps, by_scale = charts
     assert points(by_steps, "stroke").shape == (4, 2) and points(by_scale, "stroke").shape == (3, 2)
     rows = [["".join(cell.itertext()) for cell in row] for row in table.iter("tr")]
@@ -235,7 +241,7 @@ def test_sweep_compares_only_what_can_be_compared(example: Report) -> None:
         *(["5", "2"], ["10", "2"], ["20", "1"], ["20", "2"], ["20", "4"], ["50", "2"]),
     ]
     assert [cell.text for cell in table.iter("b")] == rows[-1][2:]
-    assert sweep([first]) == [] and sweep([first, foreign]) == [] and sweep([]) == []
+    assert sweep([first]) == [] and sweep([first, *foreign]) == [] and sweep([]) == []
 
 
 def test_numbers_as_people_read_them() -> None:
