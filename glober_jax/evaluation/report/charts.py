@@ -15,6 +15,8 @@ from glober_jax.evaluation.report.numbers import short, written
 _WIDTH, _HEIGHT = 360, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 38
 _TICKS = 4
+# As many as the style sheet has.
+_COLOURS = 5
 # Lines of fewer points show each; longer ones are thinned to what a screen can show.
 _MARKED_POINTS, _DRAWN_POINTS = 33, 300
 
@@ -26,15 +28,14 @@ class Line:
     Attributes:
       label: what the legend calls it.
       x, y: its points, by rising x.
-      low, high: ends of the interval of each y, drawn as bars; None for none.
+      intervals: low and high end of each y's interval, drawn as bars; empty for none.
       faint: y values drawn as a light line behind, such as before smoothing.
     """
 
     label: str
     x: Sequence[float]
     y: Sequence[float]
-    low: Sequence[float] | None = None
-    high: Sequence[float] | None = None
+    intervals: Sequence[tuple[float, float]] = ()
     faint: Sequence[float] | None = None
 
 
@@ -51,14 +52,13 @@ def line_chart(
 
     Every value must be finite, and positive on a logarithmic axis.
     """
-    every_x = np.concatenate([np.asarray(line.x, float) for line in lines])
-    drawn = [(line.y, line.low, line.high, line.faint) for line in lines]
-    every_y = np.concatenate([np.asarray(y, float) for ys in drawn for y in ys if y is not None])
+    every_x = np.concatenate([np.ravel(line.x) for line in lines])
+    drawn = [y for line in lines for y in (line.y, line.intervals, line.faint) if y is not None]
+    every_y = np.concatenate([np.ravel(y) for y in drawn])
     x_at, x_ticks = _axis(every_x, (_LEFT, _WIDTH - _RIGHT), log_x, whole=True)
     y_at, y_ticks = _axis(every_y, (_HEIGHT - _BOTTOM, _TOP), log_y, margin=0.06)
     chart = tag(
         "svg",
-        tag("title", f"{title} over {x_label}"),
         *_grid(x_at, x_ticks, y_at, y_ticks),
         tag(
             "text",
@@ -71,9 +71,10 @@ def line_chart(
         *(_drawn(line, number, x_at, y_at) for number, line in enumerate(lines)),
         viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
         role="img",
+        aria_label=f"{title}: a chart",
     )
     legend = [
-        tag("li", tag("i", class_=f"swatch line{number}"), line.label)
+        tag("li", tag("i", class_=f"swatch {_colour(number)}"), line.label)
         for number, line in enumerate(lines)
     ]
     return tag(
@@ -145,14 +146,18 @@ def _drawn(line: Line, number: int, x_at: _Position, y_at: _Position) -> Element
     few = len(line.x) <= _MARKED_POINTS
     parts = [] if line.faint is None else [_path(line.x, line.faint, x_at, y_at, "faint")]
     parts.append(_path(line.x, line.y, x_at, y_at, "stroke"))
-    for x, low, high in zip(line.x, line.low or (), line.high or (), strict=False):
+    for x, (low, high) in zip(line.x, line.intervals, strict=False):
         place, top, bottom = round(x_at(x), 1), round(y_at(high), 1), round(y_at(low), 1)
         parts.append(tag("line", class_="bar", x1=place, x2=place, y1=top, y2=bottom))
     for x, y in zip(line.x, line.y, strict=True) if few else ():
         hint = tag("title", f"{line.label}: {written(float(y))} at {short(x)}")
         point = tag("circle", hint, cx=round(x_at(x), 1), cy=round(y_at(y), 1), r=2.6)
         parts.append(point)
-    return tag("g", *parts, class_=f"line{number}")
+    return tag("g", *parts, class_=_colour(number))
+
+
+def _colour(number: int) -> str:
+    return f"line{number % _COLOURS}"
 
 
 def _path(

@@ -25,7 +25,7 @@ class Report:
     Attributes:
       title: heading of the page.
       results: what `evaluate --output` writes, read from JSON. The first one is shown in full,
-        others of its protocol beside it where they were sampled in another way.
+        others beside it where nothing but sampling was different.
       samples: kinds of clips to play beside each other, such as generated and real.
       reconstruction: the same clips in several versions, such as real, codec and GLOBER, each
         uint8 [N, T, H, W, 3].
@@ -62,7 +62,7 @@ def _page(report: Report) -> Element:
         _sweep(report.results),
         _curves(report.metrics),
         _configuration(report, result),
-        _environment(result),
+        _environment(result, comparable(report.results)),
     ]
     shown = [section for section in sections if section is not None]
     links = [tag("a", s.find("h2").text, href=f"#{s.get('id')}") for s in shown]
@@ -158,7 +158,7 @@ def _sweep(results: Sequence[Mapping[str, Any]]) -> Element | None:
         return None
     text = "The same networks, sampled in other ways."
     if left_out := len(results) - len(comparable(results)):
-        text += f" {left_out} results of other protocols are left out: they cannot be compared."
+        text += f" {left_out} results of other networks, data or protocols are left out."
     return _section("Sampling", text, *compared)
 
 
@@ -192,7 +192,9 @@ def _configuration(report: Report, result: Mapping[str, Any]) -> Element | None:
     return _section("Configuration", "", *folded) if folded else None
 
 
-def _environment(result: Mapping[str, Any]) -> Element | None:
+def _environment(
+    result: Mapping[str, Any], compared: Sequence[Mapping[str, Any]]
+) -> Element | None:
     facts: dict[str, Element | str | None] = {}
     model = result.get("model") or {}
     facts["Run"] = model.get("workdir")
@@ -211,15 +213,15 @@ def _environment(result: Mapping[str, Any]) -> Element | None:
     versions = result.get("versions") or {}
     facts["Versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
     rows = [(name, value) for name, value in facts.items() if value]
-    command = result.get("command")
-    if not rows and not command:
+    commands = dict.fromkeys(r["command"] for r in (result, *compared) if r.get("command"))
+    if not rows and not commands:
         return None
     return _section(
         "Environment",
         "",
         table((), rows) if rows else None,
-        tag("h3", "Command") if command else None,
-        tag("pre", command) if command else None,
+        tag("h3", "Commands") if commands else None,
+        *(tag("pre", command) for command in commands),
     )
 
 

@@ -73,7 +73,7 @@ def score_table(result: Result) -> Element | None:
                 _counts(score) or NOTHING,
             )
         )
-    head = ("", "value", "interval", "floor", "its interval", "real / generated")
+    head = ("", "value", "interval", "floor", "floor interval", "real / generated")
     return table(head, rows, stacks=True)
 
 
@@ -104,9 +104,11 @@ def charts_by_index(values: Mapping[str, Any]) -> list[Element]:
     charts = []
     for name, value in values.items():
         by_index = value.get("by_index") if isinstance(value, Mapping) else None
-        if by_index:
+        # JSON has null where a number was not finite.
+        points = [(i, y) for i, y in enumerate(by_index or ()) if y is not None]
+        if points:
             title = meaning(name).title
-            line = Line(label=title, x=range(len(by_index)), y=by_index)
+            line = Line(label=title, x=[i for i, _ in points], y=[y for _, y in points])
             charts.append(line_chart(f"{title} by frame", [line], x_label="frame of the clip"))
     return charts
 

@@ -17,10 +17,9 @@ _Knobs = dict[str, Any]
 
 
 def comparable(results: Sequence[Result]) -> list[Result]:
-    """The results with scores that have the first one's protocol; others mean something else."""
-    return [
-        r for r in results if r.get("scores") and r.get("protocol") == results[0].get("protocol")
-    ]
+    """The results with scores that differ from the first one in nothing but sampling."""
+    scored = [result for result in results if result.get("scores")]
+    return [result for result in scored if _conditions(result) == _conditions(results[0])]
 
 
 def sweep(results: Sequence[Result]) -> list[Element]:
@@ -47,6 +46,15 @@ def sweep(results: Sequence[Result]) -> list[Element]:
         *([tag("div", *charts, class_="charts")] if charts else []),
         _table(choices, compared),
     ]
+
+
+def _conditions(result: Result) -> tuple[Any, ...]:
+    """Protocol, networks, real clips and numbers of clips."""
+    model, real = result.get("model") or {}, (result.get("data") or {}).get("real") or {}
+    scores = result.get("scores") or {}
+    counts = {name: (s.get("num_real"), s.get("num_generated")) for name, s in scores.items()}
+    networks = (model.get("workdir"), model.get("checkpoint_steps"))
+    return result.get("protocol"), *networks, real.get("fingerprint"), counts
 
 
 def _chart(
@@ -78,8 +86,7 @@ def _line(label: str, points: Sequence[tuple[float, Mapping[str, Any]]]) -> Line
         label=label,
         x=[x for x, _ in ordered],
         y=[n["value"] for n in numbers],
-        low=[n["low"] for n in numbers] if has_intervals else None,
-        high=[n["high"] for n in numbers] if has_intervals else None,
+        intervals=[(n["low"], n["high"]) for n in numbers] if has_intervals else (),
     )
 
 
