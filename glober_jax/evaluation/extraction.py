@@ -51,7 +51,10 @@ def per_clip(
         """Of each batch, on the host; one late, so that devices work while the next is read."""
         late = None
         for clips_BTHWC, mask_B in batches:
-            clips = jax.device_put(clips_BTHWC, NamedSharding(mesh, spread))
+            # Each process puts what its devices take; jax.device_put would compare all of it first.
+            clips = jax.make_array_from_callback(
+                clips_BTHWC.shape, NamedSharding(mesh, spread), clips_BTHWC.__getitem__
+            )
             now = program(params, clips), mask_B
             if late is not None:
                 yield _rows(*late)
