@@ -30,10 +30,10 @@ def per_clip(
 
     Args:
       compute: maps (params, clips [b, T, H, W, C]) to arrays [b, ...], or a tree of them, for each
-        clip by itself; b is `clips_per_device`.
+        clip by itself.
       params: put on all devices once.
       mesh: its devices share the clips, whatever its axes.
-      clips_per_device: more need more memory; more than a few are no faster.
+      clips_per_device: b; the memory that is needed grows with it.
 
     Returns:
       A function of clips, each [T, H, W, C] and all of one shape, that returns host arrays
