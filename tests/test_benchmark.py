@@ -96,7 +96,7 @@ def test_evaluation_costs_little_more_than_its_network(tmp_path: Path) -> None:
     """Fails when clips wait to be resized, copied or fetched, or the report is of something else.
 
     The limit of 1.2 leaves room for a loaded machine; alone it is below 1.05. Broken: the program
-    compiled anew for each batch; every batch run twice.
+    compiled anew for each set of clips; every batch run twice.
     """
     output = tmp_path / "speed.json"
     done = _benchmark(

@@ -30,10 +30,10 @@ def per_clip(
 
     Args:
       compute: maps (params, clips [b, T, H, W, C]) to arrays [b, ...], or a tree of them, for each
-        clip by itself; b is `clips_per_device`.
+        clip by itself.
       params: put on all devices once.
       mesh: its devices share the clips, whatever its axes.
-      clips_per_device: more need more memory; more than a few are no faster.
+      clips_per_device: b; the memory that is needed grows with it.
 
     Returns:
       A function of clips, each [T, H, W, C] and all of one shape, that returns host arrays
@@ -51,7 +51,10 @@ def per_clip(
         """Of each batch, on the host; one late, so that devices work while the next is read."""
         late = None
         for clips_BTHWC, mask_B in batches:
-            clips = jax.device_put(clips_BTHWC, NamedSharding(mesh, spread))
+            # Each process puts what its devices take; jax.device_put would compare all of it first.
+            clips = jax.make_array_from_callback(
+                clips_BTHWC.shape, NamedSharding(mesh, spread), clips_BTHWC.__getitem__
+            )
             now = program(params, clips), mask_B
             if late is not None:
                 yield _rows(*late)

