@@ -97,6 +97,18 @@ def parse(config: Mapping[str, Any] | ml_collections.ConfigDict) -> Experiment:
     return experiment
 
 
+def sampling_options(experiment: Experiment, changes: Mapping[str, Any]) -> SamplingOptions:
+    """The config's sampling with some fields changed, checked as a config's is.
+
+    Raises:
+      UserError: more steps than the diffusion has.
+    """
+    options = dataclasses.replace(experiment.sampling, **changes)
+    for process in (experiment.diffusion, experiment.generator_diffusion):
+        sampling_timesteps(process.num_timesteps, options.steps, options.spacing)
+    return options
+
+
 def _networks(plain: Mapping[str, Any], clip: ClipSpec) -> Networks:
     model = plain["model"]
     _check_value(model, Mapping, "config.model")
@@ -245,7 +257,4 @@ def _check_experiment(experiment: Experiment) -> None:
     checks.require(
         experiment.sampling.chunk_frames >= 1, "config.sampling.chunk_frames must be 1 or more"
     )
-    for process in (experiment.diffusion, experiment.generator_diffusion):
-        sampling_timesteps(
-            process.num_timesteps, experiment.sampling.steps, experiment.sampling.spacing
-        )
+    sampling_options(experiment, {})

@@ -22,7 +22,6 @@ from absl import flags
 from etils import epath
 
 from glober_jax import cli, config, media
-from glober_jax.diffusion.samplers import sampling_timesteps
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.interop.clip_text import ClipTextEncoder
@@ -108,13 +107,10 @@ def main(argv: Sequence[str]) -> None:
 
 def _sampling_options(experiment: Experiment) -> SamplingOptions:
     """The config's options with the flags that were given."""
-    overrides = {name: flag.value for name, flag in _SCALES.items() if flag.value is not None}
+    given = {name: flag.value for name, flag in _SCALES.items() if flag.value is not None}
     if _STEPS.value is not None:
-        overrides["steps"] = _STEPS.value
-    for process in (experiment.diffusion, experiment.generator_diffusion):
-        options = dataclasses.replace(experiment.sampling, **overrides)
-        sampling_timesteps(process.num_timesteps, options.steps, options.spacing)
-    return options
+        given["steps"] = _STEPS.value
+    return config.sampling_options(experiment, given)
 
 
 def _conditions(network: ConditionTokens, workdir: epath.Path) -> Conditions:

@@ -1,0 +1,200 @@
+r"""Scores a trained workdir, or any videos against real ones, by a named protocol.
+
+    python -m glober_jax.evaluate --workdir=runs/sky --protocol=styleganv_16f --reconstruction
+    python -m glober_jax.evaluate --workdir=runs/sky --steps=10,20,50 --condition_scale=1,2,4
+    python -m glober_jax.evaluate --real=real.npy --generated=samples/frames.npz --output=score.json
+    python -m glober_jax.evaluate --compare=a.json --compare=b.json
+    python -m glober_jax.evaluate --protocols
+
+Needs the packages of requirements-eval.txt. What is measured is kept, and an interrupted evaluation
+goes on; real clips are measured once for all models. Several values of --steps or of a scale are
+all tried, one result each.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+from etils import epath
+
+from glober_jax import cli, config
+from glober_jax.errors import UserError
+from glober_jax.evaluation import comparison, measuring, results
+from glober_jax.evaluation.protocols import SMALL, Protocol, get_protocol, shortfall, table
+from glober_jax.evaluation.two_sets import evaluate_two_sets, for_two_sets, open_videos_at
+from glober_jax.evaluation.video_sets.video_set import check_pair
+from glober_jax.parallel.mesh import MeshShape, make_mesh
+from glober_jax.reporting.model_evaluation import ModelEvaluation
+from glober_jax.reporting.trained_clips import load_model
+from glober_jax.reporting.workdir_report import write_workdir_report
+from glober_jax.sampling.write import versions
+from glober_jax.training.trained import load_config
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "A workdir that glober_jax.main trained")
+_DATA = flags.DEFINE_string("data", None, "Prepared data set; the workdir's config's by default")
+_REAL = flags.DEFINE_string("real", None, "Real videos: a folder, a .npy or .npz, a prepared set")
+_GENERATED = flags.DEFINE_string("generated", None, "Videos to score: a folder, a .npy or .npz")
+_PROTOCOL = flags.DEFINE_string("protocol", SMALL, "Name of a protocol, NAME@CLIPS for fewer clips")
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file; WORKDIR/evaluations/... by default")
+_CACHE = flags.DEFINE_string("cache", None, "Folder of measures; beside the results by default")
+_RECONSTRUCTION = flags.DEFINE_boolean("reconstruction", False, "Also encode and decode test clips")
+_SEED = flags.DEFINE_integer("seed", 0, "Of the generated videos", lower_bound=0)
+_COMPARE = flags.DEFINE_multi_string("compare", [], "Result to compare; twice or more")
+_PROTOCOLS = flags.DEFINE_boolean("protocols", False, "Print all protocols, as Markdown")
+_SAMPLING = {
+    "steps": flags.DEFINE_list("steps", [], "DDIM steps; the config's by default"),
+    **{
+        name: flags.DEFINE_list(name, [], "Guidance scale; the config's by default")
+        for name in ("condition_scale", "video_scale", "domain_scale")
+    },
+}
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the command; `argv` is what follows its name."""
+    if argv:
+        raise UserError(f"unexpected argument {argv[0]}; flags begin with --")
+    if _PROTOCOLS.value:
+        print(table())
+    elif _COMPARE.value:
+        print(comparison.compare({path: results.read(path) for path in _COMPARE.value}))
+    elif _WORKDIR.value and not (_REAL.value or _GENERATED.value):
+        _evaluate_workdir(epath.Path(_WORKDIR.value), get_protocol(_PROTOCOL.value))
+    elif _REAL.value and _GENERATED.value and not _WORKDIR.value:
+        _evaluate_two_sets(_REAL.value, _GENERATED.value, get_protocol(_PROTOCOL.value))
+    else:
+        raise UserError("give --workdir=DIR alone, or --real=PATH and --generated=PATH (see --help)")
+
+
+def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
+    """One result for every choice of sampling, and the workdir's report."""
+    experiment = config.parse(load_config(workdir))
+    choices = list(_choices())
+    if _OUTPUT.value and len(choices) > 1:
+        raise UserError("--output names one result; leave it out to try several ways of sampling")
+    options = [config.sampling_options(experiment, choice) for choice in choices]
+    mesh = make_mesh(experiment.mesh)
+    folder = workdir / "evaluations"
+    data = _DATA.value or experiment.data.dir
+    evaluation = ModelEvaluation(
+        experiment, protocol, data, mesh, _CACHE.value or folder / "measures"
+    )
+    for sampling in options:
+        start = time.monotonic()
+        model = load_model(experiment, workdir, sampling, mesh)
+        found, coverage = evaluation.evaluate(model, _SEED.value)
+        reconstruction = None
+        if _RECONSTRUCTION.value:
+            reconstruction = evaluation.reconstruction(model, _SEED.value)
+        result = results.build(
+            evaluation.protocol,
+            scores=found.scores,
+            floor=found.floor,
+            motion=found.motion,
+            reconstruction=reconstruction,
+            coverage=coverage,
+            model={
+                "workdir": str(workdir),
+                "checkpoint_steps": model.steps,
+                "sampling": dataclasses.asdict(sampling),
+                "seed": _SEED.value,
+            },
+            data={"real": evaluation.data},
+            **_circumstances(start),
+        )
+        output = _OUTPUT.value or folder / f"{_name(result)}.json"
+        results.write(output, result)
+        _tell(result, output)
+    report = write_workdir_report(workdir, experiment, evaluation, model, _SEED.value)
+    print(f"report: {report}")
+
+
+def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) -> None:
+    if _OUTPUT.value is None:
+        raise UserError("say where the result goes: --output=FILE.json")
+    start = time.monotonic()
+    real, generated = (open_videos_at(path, protocol) for path in (real_path, generated_path))
+    notes = check_pair(real, generated, protocol.min_length)
+    protocol = for_two_sets(protocol, real, generated)
+    mesh = make_mesh(MeshShape())
+    instrument = measuring.together(
+        measuring.logits(mesh, protocol.resize), measuring.looks(mesh), measuring.motions()
+    )
+    output = Path(_OUTPUT.value)
+    folder = _CACHE.value or output.parent / "measures"
+    found, coverage = evaluate_two_sets(protocol, real, generated, instrument, folder)
+    data = {
+        name: {
+            "source": videos.source,
+            "fingerprint": videos.fingerprint,
+            "notes": list(videos.notes),
+        }
+        for name, videos in (("real", real), ("generated", generated))
+    }
+    result = results.build(
+        protocol,
+        scores=found.scores,
+        floor=found.floor,
+        motion=found.motion,
+        coverage=coverage,
+        model={},
+        data=data | {"notes": list(notes)},
+        **_circumstances(start),
+    )
+    results.write(output, result)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    _tell(result, output)
+
+
+def _choices() -> Iterator[dict[str, Any]]:
+    """Every combination of the sampling flags' values."""
+    given = {}
+    for name, flag in _SAMPLING.items():
+        if flag.value:
+            kind = int if name == "steps" else float
+            try:
+                given[name] = [kind(value) for value in flag.value]
+            except ValueError:
+                raise UserError(f"--{name}={','.join(flag.value)}: give numbers") from None
+    for values in itertools.product(*given.values()):
+        yield dict(zip(given, values, strict=True))
+
+
+def _circumstances(start: float) -> dict[str, Any]:
+    return {
+        "versions": versions(),
+        "devices": [str(device.device_kind) for device in jax.devices()],
+        "command": "python -m glober_jax.evaluate " + shlex.join(sys.argv[1:]),
+        "seconds": round(time.monotonic() - start, 1),
+    }
+
+
+def _name(result: Mapping[str, Any]) -> str:
+    """A file name that says protocol and step, and differs where the model or its sampling does."""
+    model = json.dumps(result["model"], sort_keys=True).encode()
+    step = result["model"]["checkpoint_steps"]["generator"]
+    return f"{result['protocol']['name']}-{step}-{hashlib.sha256(model).hexdigest()[:8]}"
+
+
+def _tell(result: Mapping[str, Any], output: Any) -> None:
+    """Scores and where they are, for people."""
+    protocol = get_protocol(result["protocol"]["name"])
+    fvd = result["scores"]["fvd"]
+    if text := shortfall(protocol, fvd["num_real"]):
+        print(f"note: {text}", file=sys.stderr)
+    print(results.summary_text(result))
+    print(f"result: {output}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
