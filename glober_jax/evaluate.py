@@ -11,7 +11,6 @@ goes on; real clips are measured once for all models. Several values of --steps 
 all tried, one result each.
 """
 
-import dataclasses
 import hashlib
 import itertools
 import json
@@ -22,21 +21,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from absl import flags
 from etils import epath
 
 from glober_jax import cli, config
 from glober_jax.errors import UserError
 from glober_jax.evaluation import comparison, measuring, results
-from glober_jax.evaluation.protocols import SMALL, Protocol, get_protocol, shortfall, table
+from glober_jax.evaluation.protocols import SMALL, Protocol, get_protocol, table
 from glober_jax.evaluation.two_sets import evaluate_two_sets, for_two_sets, open_videos_at
 from glober_jax.evaluation.video_sets.video_set import check_pair
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from glober_jax.reporting.model_evaluation import ModelEvaluation
 from glober_jax.reporting.trained_clips import load_model
 from glober_jax.reporting.workdir_report import write_workdir_report
-from glober_jax.sampling.write import versions
 from glober_jax.training.trained import load_config
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir that glober_jax.main trained")
@@ -50,6 +47,7 @@ _RECONSTRUCTION = flags.DEFINE_boolean("reconstruction", False, "Also encode and
 _SEED = flags.DEFINE_integer("seed", 0, "Of the generated videos", lower_bound=0)
 _COMPARE = flags.DEFINE_multi_string("compare", [], "Result to compare; twice or more")
 _PROTOCOLS = flags.DEFINE_boolean("protocols", False, "Print all protocols, as Markdown")
+_SHOWN_CLIPS = 8
 _SAMPLING = {
     "steps": flags.DEFINE_list("steps", [], "DDIM steps; the config's by default"),
     **{
@@ -72,50 +70,41 @@ def main(argv: Sequence[str]) -> None:
     elif _REAL.value and _GENERATED.value and not _WORKDIR.value:
         _evaluate_two_sets(_REAL.value, _GENERATED.value, get_protocol(_PROTOCOL.value))
     else:
-        raise UserError("give --workdir=DIR alone, or --real=PATH and --generated=PATH (see --help)")
+        raise UserError(
+            "give --workdir=DIR alone, or --real=PATH and --generated=PATH (see --help)"
+        )
 
 
 def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
     """One result for every choice of sampling, and the workdir's report."""
     experiment = config.parse(load_config(workdir))
-    choices = list(_choices())
+    choices = [config.sampling_options(experiment, choice) for choice in _choices()]
     if _OUTPUT.value and len(choices) > 1:
         raise UserError("--output names one result; leave it out to try several ways of sampling")
-    options = [config.sampling_options(experiment, choice) for choice in choices]
     mesh = make_mesh(experiment.mesh)
-    folder = workdir / "evaluations"
+    folder = workdir / results.FOLDER
     data = _DATA.value or experiment.data.dir
-    evaluation = ModelEvaluation(
-        experiment, protocol, data, mesh, _CACHE.value or folder / "measures"
-    )
-    for sampling in options:
-        start = time.monotonic()
+    measures = _CACHE.value or folder / "measures"
+    evaluation = ModelEvaluation(experiment, protocol, data, mesh, measures)
+    for sampling in choices:
         model = load_model(experiment, workdir, sampling, mesh)
-        found, coverage = evaluation.evaluate(model, _SEED.value)
-        reconstruction = None
-        if _RECONSTRUCTION.value:
-            reconstruction = evaluation.reconstruction(model, _SEED.value)
-        result = results.build(
-            evaluation.protocol,
-            scores=found.scores,
-            floor=found.floor,
-            motion=found.motion,
-            reconstruction=reconstruction,
-            coverage=coverage,
-            model={
-                "workdir": str(workdir),
-                "checkpoint_steps": model.steps,
-                "sampling": dataclasses.asdict(sampling),
-                "seed": _SEED.value,
-            },
-            data={"real": evaluation.data},
-            **_circumstances(start),
+        result = evaluation.result(
+            model, _SEED.value, reconstruction=_RECONSTRUCTION.value, command=_command()
         )
         output = _OUTPUT.value or folder / f"{_name(result)}.json"
         results.write(output, result)
         _tell(result, output)
-    report = write_workdir_report(workdir, experiment, evaluation, model, _SEED.value)
-    print(f"report: {report}")
+    path = write_workdir_report(
+        workdir,
+        result,
+        evaluation.samples(model, _SEED.value, _SHOWN_CLIPS),
+        evaluation.reconstructions(model, _SEED.value, _SHOWN_CLIPS)
+        if _RECONSTRUCTION.value
+        else {},
+        experiment.source,
+        experiment.sampling.fps,
+    )
+    print(f"report: {path}")
 
 
 def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) -> None:
@@ -147,12 +136,12 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
         motion=found.motion,
         coverage=coverage,
         model={},
-        data=data | {"notes": list(notes)},
-        **_circumstances(start),
+        data=data,
+        notes=notes,
+        command=_command(),
+        seconds=time.monotonic() - start,
     )
     results.write(output, result)
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
     _tell(result, output)
 
 
@@ -170,13 +159,8 @@ def _choices() -> Iterator[dict[str, Any]]:
         yield dict(zip(given, values, strict=True))
 
 
-def _circumstances(start: float) -> dict[str, Any]:
-    return {
-        "versions": versions(),
-        "devices": [str(device.device_kind) for device in jax.devices()],
-        "command": "python -m glober_jax.evaluate " + shlex.join(sys.argv[1:]),
-        "seconds": round(time.monotonic() - start, 1),
-    }
+def _command() -> str:
+    return "python -m glober_jax.evaluate " + shlex.join(sys.argv[1:])
 
 
 def _name(result: Mapping[str, Any]) -> str:
@@ -188,11 +172,9 @@ def _name(result: Mapping[str, Any]) -> str:
 
 def _tell(result: Mapping[str, Any], output: Any) -> None:
     """Scores and where they are, for people."""
-    protocol = get_protocol(result["protocol"]["name"])
-    fvd = result["scores"]["fvd"]
-    if text := shortfall(protocol, fvd["num_real"]):
-        print(f"note: {text}", file=sys.stderr)
-    print(results.summary_text(result))
+    for note in result["notes"]:
+        print(f"note: {note}", file=sys.stderr)
+    print(results.for_people(result))
     print(f"result: {output}")
 
 

@@ -36,7 +36,7 @@ from glober_jax.sampling.conditions import (
 )
 from glober_jax.sampling.decode import SamplingOptions, VideoSampler
 from glober_jax.sampling.generate import FeatureSampler
-from glober_jax.sampling.write import versions, write_samples
+from glober_jax.sampling.write import write_samples
 from glober_jax.training.trained import (
     ExampleTexts,
     load_classes,
@@ -45,6 +45,7 @@ from glober_jax.training.trained import (
     load_frame_model,
     load_texts,
 )
+from glober_jax.versions import versions
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir that glober_jax.main trained")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; WORKDIR/samples by default")

@@ -7,7 +7,7 @@
      "motion": {NAME: {"real", "generated", "distance"}},
      "reconstruction", "coverage": only where they were measured,
      "model": {...}, "data": {"real": {"source", "fingerprint"}, "generated": {...}},
-     "versions": {...}, "devices": [...], "command": ..., "seconds": ...}
+     "notes": [...], "versions": {...}, "devices": [...], "command": ..., "seconds": ...}
 
 Results are plain dicts of what JSON can hold.
 """
@@ -18,6 +18,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from etils import epath
 
@@ -25,8 +26,12 @@ from glober_jax import media
 from glober_jax.errors import UserError
 from glober_jax.evaluation.distances.intervals import Interval
 from glober_jax.evaluation.protocols import Protocol
+from glober_jax.versions import versions
 
 Result = dict[str, Any]
+
+# In a workdir.
+FOLDER = "evaluations"
 
 _NUMBER = (int, float)
 _SCORE = {
@@ -46,6 +51,7 @@ _SECTIONS = {
     "motion": dict,
     "model": dict,
     "data": dict,
+    "notes": list,
     "versions": dict,
     "devices": list,
     "command": str,
@@ -79,14 +85,15 @@ def build(
     motion: Mapping[str, Any],
     model: Mapping[str, Any],
     data: Mapping[str, Any],
-    versions: Mapping[str, str],
-    devices: Sequence[str],
+    notes: Sequence[str],
     command: str,
     seconds: float,
     reconstruction: Mapping[str, Any] | None = None,
     coverage: Mapping[str, Any] | None = None,
 ) -> Result:
     """The record, with NumPy's values as Python's; sections that are None are left out.
+
+    `notes` are what a reader of the numbers should know. Versions and devices are this process's.
 
     Raises:
       UserError: a number is NaN or infinite, which names it; or a section is not as it should be.
@@ -100,10 +107,11 @@ def build(
         "coverage": coverage,
         "model": model,
         "data": data,
-        "versions": versions,
-        "devices": devices,
+        "notes": notes,
+        "versions": versions(),
+        "devices": [str(device.device_kind) for device in jax.devices()],
         "command": command,
-        "seconds": seconds,
+        "seconds": round(seconds, 1),
     }
     result = {
         name: _plain(section, name) for name, section in sections.items() if section is not None
@@ -132,6 +140,27 @@ def read(path: epath.PathLike) -> Result:
         raise UserError(f"{path} is damaged, or no result: it is not JSON ({error})") from error
     _check(result, str(path))
     return result
+
+
+def for_people(result: Result) -> str:
+    """Scores and their floors, in a few lines."""
+    fvd = result["scores"]["fvd"]
+    lines = [
+        f"{result['protocol']['name']}: {fvd['num_generated']} generated clips, "
+        f"{fvd['num_real']} real ones ({100 * fvd['confidence']:g} % intervals)"
+    ]
+    for name, score in result["scores"].items():
+        floor = result["floor"][name]
+        lines.append(
+            f"  {name:8}{_short(score['value']):>8}  [{_short(score['low'])}, "
+            f"{_short(score['high'])}]  real clips against real ones: {_short(floor['value'])} "
+            f"({floor['num_real']} + {floor['num_generated']} clips)"
+        )
+    return "\n".join(lines)
+
+
+def _short(number: float) -> str:
+    return f"{number:.2f}"
 
 
 def _plain(value: Any, place: str) -> Any:

@@ -5,6 +5,7 @@ Dimension key: B clips, n frames of a clip, L tokens of a text, E their width.
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from glober_jax.errors import UserError
-from glober_jax.evaluation import frame_quality, measuring, scoring
+from glober_jax.evaluation import frame_quality, measuring, results, scoring
 from glober_jax.evaluation.clip_sets import ClipSet
 from glober_jax.evaluation.evaluating import (
     Evaluation,
@@ -25,11 +26,13 @@ from glober_jax.evaluation.evaluating import (
     overlap,
     real_clips,
 )
-from glober_jax.evaluation.protocols import Protocol, fitted
+from glober_jax.evaluation.protocols import Protocol, fitted, shortfall
+from glober_jax.evaluation.results import Result
 from glober_jax.evaluation.video_sets.prepared import PreparedVideos, prepared_videos
 from glober_jax.evaluation.video_sets.video_set import pixels
 from glober_jax.experiment import Experiment
 from glober_jax.models.condition import ConditionTokens
+from glober_jax.reporting.report.clips import Clips
 from glober_jax.reporting.trained_clips import (
     TrainedModel,
     generated_clips,
@@ -75,35 +78,62 @@ class ModelEvaluation:
         self._logits = measuring.logits(mesh, protocol.resize)
         self._instrument = measuring.together(self._logits, self._looks, measuring.motions())
 
-    @property
-    def data(self) -> dict[str, Any]:
-        """The real videos, for a result."""
-        return {"source": self._real.source, "fingerprint": self._real.fingerprint}
-
-    def evaluate(self, model: TrainedModel, seed: int) -> tuple[Evaluation, dict[str, Any]]:
-        """Scores of new clips, and where they lie among real ones (`coverage`)."""
-        other_split = "train" if self.protocol.split == "test" else "test"
-        # Of all splits together there is no other.
-        others = functools.partial(self._videos, other_split) if self._has_other else None
-        found = evaluate(
+    def result(
+        self, model: TrainedModel, seed: int, *, reconstruction: bool, command: str
+    ) -> Result:
+        """The whole record of new clips and, if wanted, of reconstructions of test clips."""
+        start = time.monotonic()
+        found = self._evaluate(model, seed)
+        return results.build(
             self.protocol,
-            RealVideos(self._real, others),
+            scores=found.scores,
+            floor=found.floor,
+            motion=found.motion,
+            reconstruction=self._reconstruction(model, seed) if reconstruction else None,
+            coverage=overlap(found) | self._memorisation(found),
+            model={
+                "workdir": str(model.workdir),
+                "checkpoint_steps": model.steps,
+                "sampling": dataclasses.asdict(model.options),
+                "seed": seed,
+            },
+            data={
+                "real": {"source": self._real.source, "fingerprint": self._real.fingerprint},
+            },
+            notes=[note for note in (shortfall(self.protocol, len(found.real["logits"])),) if note],
+            command=command,
+            seconds=time.monotonic() - start,
+        )
+
+    def samples(self, model: TrainedModel, seed: int, count: int) -> dict[str, Clips]:
+        """The first clips that are measured, to look at."""
+        places = choose(self.protocol, self._real)
+        count = min(count, len(places))
+        return {
+            "Generated": Clips(self._generated(model, seed, 0, places).read(0, count)),
+            "Real": Clips(real_clips(self.protocol, self._real, places).read(0, count)),
+        }
+
+    def reconstructions(self, model: TrainedModel, seed: int, count: int) -> dict[str, np.ndarray]:
+        """The first test clips and what is made of them."""
+        pairs = self._pairs(model, seed)
+        frames = pairs.read(0, min(count, pairs.num_clips))
+        return {"Real": frames[:, 1], "GLOBER": frames[:, 0]}
+
+    def _evaluate(self, model: TrainedModel, seed: int) -> Evaluation:
+        other_split = "train" if self.protocol.split == "test" else "test"
+        others = functools.partial(self._videos, other_split)
+        # Of all splits together there is no other.
+        return evaluate(
+            self.protocol,
+            RealVideos(self._real, None if "+" in self.protocol.split else others),
             functools.partial(self._generated, model, seed),
             self._instrument,
             self._folder,
         )
-        return found, overlap(found) | self._memorisation(found)
 
-    def generated(self, model: TrainedModel, seed: int) -> ClipSet:
-        """The clips that `evaluate` measures first."""
-        return self._generated(model, seed, 0, choose(self.protocol, self._real))
-
-    def real(self) -> ClipSet:
-        """The real clips they are compared with."""
-        return real_clips(self.protocol, self._real, choose(self.protocol, self._real))
-
-    def pairs(self, model: TrainedModel, seed: int) -> ClipSet:
-        """Reconstructions of held-out clips of the model's own shape, beside these."""
+    def _pairs(self, model: TrainedModel, seed: int) -> ClipSet:
+        """Reconstructions of test clips of the model's own shape, beside these."""
         clip, videos = self._experiment.clip, self._videos("test")
         protocol = dataclasses.replace(
             self.protocol, num_frames=clip.num_frames, stride=clip.stride, split="test"
@@ -111,19 +141,18 @@ class ModelEvaluation:
         real = real_clips(protocol, videos, choose(protocol, videos))
         return reconstruction_pairs(model, real, clip, seed)
 
-    def reconstruction(self, model: TrainedModel, seed: int) -> dict[str, Any]:
-        """Quality of held-out clips that are encoded and decoded again."""
-        pairs = self.pairs(model, seed)
+    def _reconstruction(self, model: TrainedModel, seed: int) -> dict[str, Any]:
+        pairs = self._pairs(model, seed)
         size = self._experiment.networks.frame_size
         measured = measuring.measure(pairs, measuring.pairs(size, self._logits), self._folder)
+        names = {"psnr": "psnr_db", "ssim": "ssim", "lpips": "lpips"}
         quality = {
-            name: dataclasses.asdict(frame_quality.summarise(measured[name]))
-            for name in frame_quality.METRICS
-            if name in measured
+            name: dataclasses.asdict(frame_quality.summarise(measured[metric]))
+            for metric, name in names.items()
+            if metric in measured
         }
-        rfvd = scoring.frechet_record(
-            measured["other_logits"], measured["logits"], self.protocol.ddof
-        )
+        ddof = self.protocol.ddof
+        rfvd = scoring.frechet_record(measured["other_logits"], measured["logits"], ddof)
         return quality | {"rfvd": rfvd, "num_clips": pairs.num_clips}
 
     def _generated(self, model: TrainedModel, seed: int, repeat: int, places: Places) -> ClipSet:
@@ -158,10 +187,6 @@ class ModelEvaluation:
             measured[split] = measuring.measure(clips, self._looks, self._folder)
             names[split] = [videos.names[video] for video, _ in places]
         return memorisation(found.generated, measured["test"], measured["train"], names["train"])
-
-    @property
-    def _has_other(self) -> bool:
-        return self.protocol.split != "train+test"
 
     def _check_size(self) -> None:
         size = self._experiment.networks.frame_size

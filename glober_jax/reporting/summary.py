@@ -16,11 +16,12 @@ from jax.sharding import Mesh
 from glober_jax import media
 from glober_jax.data.clips import ClipSpec
 from glober_jax.evaluation import reconstruction
-from glober_jax.sampling.write import sheet_scale, versions, write_samples, write_sheet
-from glober_jax.training.curves import plot_curves
+from glober_jax.reporting.curves import plot_curves
+from glober_jax.sampling.write import sheet_scale, write_samples, write_sheet
 from glober_jax.training.metrics import METRICS_FILE
 from glober_jax.training.pipeline import STAGES, Pipeline
 from glober_jax.training.trained import load_feature_model, load_frame_model
+from glober_jax.versions import versions
 
 _EVALUATED_CLIPS = 32
 _SHOWN_CLIPS = 8

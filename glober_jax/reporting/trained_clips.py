@@ -30,6 +30,7 @@ class TrainedModel:
     `identity` is all that decides what they make besides conditions and places, for JSON.
     """
 
+    workdir: epath.PathLike
     identity: dict[str, Any]
     steps: dict[str, int]
     options: SamplingOptions
@@ -60,6 +61,7 @@ def load_model(
         "device": mesh.devices.flat[0].device_kind,
     }
     return TrainedModel(
+        workdir=workdir,
         identity=identity,
         steps=steps,
         options=options,

@@ -7,7 +7,6 @@ import io
 import json
 import textwrap
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from etils import epath
 
 from glober_jax import media
 
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 # Small frames are enlarged to about these many pixels: a frame of a sheet, the whole GIF.
 _SHEET_FRAME_SIZE, _GRID_SIZE = 128, 400
 _LONGEST_LABEL = 40
@@ -63,8 +61,3 @@ def write_sheet(
 def sheet_scale(videos_NTHWC: np.ndarray) -> int:
     """By what factor small frames are enlarged to be looked at."""
     return max(1, _SHEET_FRAME_SIZE // videos_NTHWC.shape[2])
-
-
-def versions() -> dict[str, str]:
-    """Installed versions of the packages that decide the numbers."""
-    return {package: metadata.version(package) for package in _PACKAGES}

@@ -11,7 +11,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from glober_jax.errors import UserError
-from glober_jax.training.curves import plot_curves
+from glober_jax.reporting.curves import plot_curves
 from glober_jax.training.metrics import MetricsWriter, read_metrics
 
 

@@ -9,13 +9,13 @@ from typing import Any
 from etils import epath
 
 from glober_jax import media
-from glober_jax.evaluation.report import clips, scores
-from glober_jax.evaluation.report.charts import Line, line_chart
-from glober_jax.evaluation.report.clips import Clips
-from glober_jax.evaluation.report.elements import Element, table, tag, to_html
-from glober_jax.evaluation.report.numbers import duration
-from glober_jax.evaluation.report.sweep import comparable, sweep
-from glober_jax.training.curves import group_curves, has_log_axis, smooth
+from glober_jax.reporting.curves import group_curves, has_log_axis, smooth
+from glober_jax.reporting.report import clips, scores
+from glober_jax.reporting.report.charts import Line, line_chart
+from glober_jax.reporting.report.clips import Clips
+from glober_jax.reporting.report.elements import Element, table, tag, to_html
+from glober_jax.reporting.report.numbers import duration
+from glober_jax.reporting.report.sweep import comparable, sweep
 
 
 @dataclass(frozen=True, kw_only=True)

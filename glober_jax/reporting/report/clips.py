@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from glober_jax import media
-from glober_jax.evaluation.report.elements import Element, tag
+from glober_jax.reporting.report.elements import Element, tag
 
 _ENLARGED_TO = 128
 

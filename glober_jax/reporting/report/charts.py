@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from glober_jax.evaluation.report.elements import Element, tag
-from glober_jax.evaluation.report.numbers import short, written
+from glober_jax.reporting.report.elements import Element, tag
+from glober_jax.reporting.report.numbers import short, written
 
 # In the units of the SVG, which are CSS pixels where a chart is as wide as a phone.
 _WIDTH, _HEIGHT = 360, 210

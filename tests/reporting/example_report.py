@@ -1,6 +1,6 @@
 """A report of a run that never was, on real skies: to look at, and for the tests.
 
-python -m tests.evaluation.example_report report.html
+python -m tests.reporting.example_report report.html
 """
 
 import sys
@@ -11,8 +11,8 @@ from PIL import Image, ImageFilter
 
 from glober_jax.data.datasets.sky_render import render_video
 from glober_jax.data.datasets.sky_scene import CLASS_NAMES
-from glober_jax.evaluation.report.clips import Clips
-from glober_jax.evaluation.report.page import Report, write_report
+from glober_jax.reporting.report.clips import Clips
+from glober_jax.reporting.report.page import Report, write_report
 
 _NUM_FRAMES = 16
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from glober_jax.evaluation.report.charts import Line, line_chart
-from glober_jax.evaluation.report.elements import Element, table, tag
-from glober_jax.evaluation.report.explanations import SCORE_ORDER, meaning
-from glober_jax.evaluation.report.numbers import NOTHING, decimals, written
+from glober_jax.reporting.report.charts import Line, line_chart
+from glober_jax.reporting.report.elements import Element, table, tag
+from glober_jax.reporting.report.explanations import SCORE_ORDER, meaning
+from glober_jax.reporting.report.numbers import NOTHING, decimals, written
 
 Score = Mapping[str, Any]
 Result = Mapping[str, Any]

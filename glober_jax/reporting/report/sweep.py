@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from glober_jax.evaluation.report.charts import Line, line_chart
-from glober_jax.evaluation.report.elements import Element, table, tag
-from glober_jax.evaluation.report.explanations import meaning
-from glober_jax.evaluation.report.numbers import NOTHING, decimals, written
-from glober_jax.evaluation.report.scores import in_order
+from glober_jax.reporting.report.charts import Line, line_chart
+from glober_jax.reporting.report.elements import Element, table, tag
+from glober_jax.reporting.report.explanations import meaning
+from glober_jax.reporting.report.numbers import NOTHING, decimals, written
+from glober_jax.reporting.report.scores import in_order
 
 # An axis of steps such as 5, 10, 20, 50, 100 is read more easily with equal ratios apart.
 _LOG_RATIO = 8.0

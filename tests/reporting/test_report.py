@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from glober_jax.errors import UserError
-from glober_jax.evaluation.report import numbers
-from glober_jax.evaluation.report.charts import Line, line_chart
-from glober_jax.evaluation.report.clips import Clips
-from glober_jax.evaluation.report.elements import Element
-from glober_jax.evaluation.report.page import Report, write_report
-from glober_jax.evaluation.report.sweep import sweep
-from tests.evaluation.example_report import example_report
+from glober_jax.reporting.report import numbers
+from glober_jax.reporting.report.charts import Line, line_chart
+from glober_jax.reporting.report.clips import Clips
+from glober_jax.reporting.report.elements import Element
+from glober_jax.reporting.report.page import Report, write_report
+from glober_jax.reporting.report.sweep import sweep
+from tests.reporting.example_report import example_report
 
 _VOID = {"meta", "link", "img", "br", "input", "source"}
 
