@@ -27,8 +27,7 @@ def main(argv: Sequence[str]) -> None:
     if argv:
         raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
     # Worker processes of the data loader import this file too, and have no use for all of that.
-    from glober_jax import config
-    from glober_jax.training import run
+    from glober_jax import config, run
 
     experiment = config.parse(cli.config_value(_CONFIG))
     run.run(experiment, epath.Path(_WORKDIR.value), None if _STAGE.value == "all" else _STAGE.value)
