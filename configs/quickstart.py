@@ -153,6 +153,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "chunk_frames": 128,
         "fps": 8.0,
     }
+    config.evaluation = {"protocol": "small", "grade_every": 0, "grade_clips": 64}
     return config
 
 

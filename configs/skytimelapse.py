@@ -162,6 +162,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "chunk_frames": 128,
         "fps": 8.0,
     }
+    config.evaluation = {"protocol": "styleganv_16f", "grade_every": 10_000, "grade_clips": 256}
     return _run_local(config) if arg == "runlocal" else config
 
 
@@ -203,4 +204,5 @@ def _run_local(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         config[stage].adversarial.optimizer.warmup_steps = 5
     config.loop.update({"log_every": 10, "preview_every": 0, "checkpoint_every": 20})
     config.sampling.steps = 10
+    config.evaluation.update({"protocol": "small", "grade_every": 0})
     return config

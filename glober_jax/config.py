@@ -21,8 +21,9 @@ from glober_jax.data.clips import ClipSpec
 from glober_jax.diffusion.process import DiffusionProcess
 from glober_jax.diffusion.samplers import sampling_timesteps
 from glober_jax.errors import UserError
-from glober_jax.evaluation import lpips
-from glober_jax.experiment import DataOptions, Experiment
+from glober_jax.evaluation import i3d, lpips
+from glober_jax.evaluation.protocols import get_protocol
+from glober_jax.experiment import DataOptions, EvaluationOptions, Experiment
 from glober_jax.models import checks
 from glober_jax.models.compat import Compat
 from glober_jax.models.condition import ConditionTokens
@@ -52,6 +53,7 @@ _SECTIONS = {
     "mesh": MeshShape,
     "loop": LoopOptions,
     "sampling": SamplingOptions,
+    "evaluation": EvaluationOptions,
 }
 _NETWORKS = {
     "frame_codec": FrameCodec,
@@ -258,3 +260,24 @@ def _check_experiment(experiment: Experiment) -> None:
         experiment.sampling.chunk_frames >= 1, "config.sampling.chunk_frames must be 1 or more"
     )
     sampling_options(experiment, {})
+    _check_evaluation(experiment)
+
+
+def _check_evaluation(experiment: Experiment) -> None:
+    evaluation, every = experiment.evaluation, experiment.evaluation.grade_every
+    if evaluation.protocol:
+        get_protocol(evaluation.protocol)
+    saved = experiment.loop.checkpoint_every
+    checks.require(
+        every == 0 or (every > 0 and saved > 0 and every % saved == 0),
+        f"config.evaluation.grade_every is {every}, but must be a multiple of "
+        f"config.loop.checkpoint_every={saved}, or 0",
+    )
+    checks.require(
+        evaluation.grade_clips >= 4,
+        f"config.evaluation.grade_clips is {evaluation.grade_clips}, but must be 4 or more",
+    )
+    checks.require(
+        every == 0 or experiment.clip.num_frames >= i3d.MIN_FRAMES,
+        f"config.evaluation.grade_every needs clips of {i3d.MIN_FRAMES} frames: set it to 0",
+    )

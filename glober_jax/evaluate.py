@@ -11,9 +11,7 @@ goes on; real clips are measured once for all models. Several values of --steps 
 all tried, one result each.
 """
 
-import hashlib
 import itertools
-import json
 import shlex
 import sys
 import time
@@ -88,10 +86,9 @@ def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
     evaluation = ModelEvaluation(experiment, protocol, data, mesh, measures)
     for sampling in choices:
         model = load_model(experiment, workdir, sampling, mesh)
-        result = evaluation.result(
-            model, _SEED.value, reconstruction=_RECONSTRUCTION.value, command=_command()
-        )
-        output = _OUTPUT.value or folder / f"{_name(result)}.json"
+        again = evaluation.reconstruction(model, _SEED.value) if _RECONSTRUCTION.value else None
+        result = evaluation.result(model, _SEED.value, reconstruction=again, command=_command())
+        output = _OUTPUT.value or folder / results.file_name(result)
         results.write(output, result)
         _tell(result, output)
     path = write_workdir_report(
@@ -161,13 +158,6 @@ def _choices() -> Iterator[dict[str, Any]]:
 
 def _command() -> str:
     return "python -m glober_jax.evaluate " + shlex.join(sys.argv[1:])
-
-
-def _name(result: Mapping[str, Any]) -> str:
-    """A file name that says protocol and step, and differs where the model or its sampling does."""
-    model = json.dumps(result["model"], sort_keys=True).encode()
-    step = result["model"]["checkpoint_steps"]["generator"]
-    return f"{result['protocol']['name']}-{step}-{hashlib.sha256(model).hexdigest()[:8]}"
 
 
 def _tell(result: Mapping[str, Any], output: Any) -> None:

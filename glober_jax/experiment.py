@@ -38,6 +38,20 @@ class DataOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class EvaluationOptions:
+    """How training is judged; needs the packages of requirements-eval.txt.
+
+    `protocol` scores the finished run and makes its report; "" leaves that out. While the generator
+    is trained, every `grade_every` steps (0: never) so many new clips as `grade_clips` are compared
+    with as many test clips, by FVD, and the best checkpoint is kept beside the newest.
+    """
+
+    protocol: str = "small"
+    grade_every: int = 0
+    grade_clips: int = 64
+
+
+@dataclasses.dataclass(frozen=True)
 class Experiment:
     """One experiment; `source` is the config it was parsed from, as plain JSON-able values."""
 
@@ -53,4 +67,5 @@ class Experiment:
     mesh: MeshShape
     loop: LoopOptions
     sampling: SamplingOptions
+    evaluation: EvaluationOptions
     source: dict[str, Any]

@@ -56,9 +56,9 @@ def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
                 media.write_file(workdir / "logs" / f"parameters_{name}.txt", table.encode())
     if only is None:
         with clock.phase("summary"):
-            report = summary.measure(pipeline, mesh)
+            found = summary.measure(pipeline, mesh)
         if first:
-            summary.publish(report, workdir, clock.seconds)
+            summary.publish(found, workdir, experiment.source, clock.seconds)
 
 
 class Clock:

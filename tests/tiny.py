@@ -65,6 +65,7 @@ def tiny_config() -> ml_collections.ConfigDict:
     config.autoencoder.adversarial.update({"weight": 0.1, "start_step": 1, "warmup_steps": 2})
     config.loop.update({"log_every": 1, "preview_every": 0, "checkpoint_every": 2})
     config.sampling.update({"steps": 2, "eta": 0.5, "noise": "frame", "chunk_frames": 16})
+    config.evaluation.protocol = ""
     return config
 
 

@@ -62,9 +62,10 @@ def frame_measures(
     return {name: makers[name](frame_size) for name in metrics}
 
 
-def min_size(metric: Metric) -> int:
-    """Pixels along a side of the smallest frames that have it."""
-    return {"psnr": 1, "ssim": SSIM_WINDOW, "lpips": lpips.min_size("alex")}[metric]
+def metrics_of(frame_size: int) -> list[Metric]:
+    """Those that frames of this size are large enough for."""
+    smallest = {"psnr": 1, "ssim": SSIM_WINDOW, "lpips": lpips.min_size("alex")}
+    return [name for name in METRICS if frame_size >= smallest[name]]
 
 
 def measure_clips(

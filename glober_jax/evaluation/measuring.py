@@ -94,7 +94,7 @@ def pairs(frame_size: int, extract_logits: Instrument) -> Instrument:
     `psnr`, `ssim` and `lpips` float64 [B, T], those for which frames are large enough; `logits` of
     the first ones and `other_logits`.
     """
-    metrics = [name for name in frame_quality.METRICS if frame_size >= frame_quality.min_size(name)]
+    metrics = frame_quality.metrics_of(frame_size)
     measures = frame_quality.frame_measures(frame_size, metrics)
 
     def measure(pairs_B2THWC: np.ndarray) -> Measures:

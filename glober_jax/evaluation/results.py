@@ -13,6 +13,7 @@ Results are plain dicts of what JSON can hold.
 """
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -140,6 +141,13 @@ def read(path: epath.PathLike) -> Result:
         raise UserError(f"{path} is damaged, or no result: it is not JSON ({error})") from error
     _check(result, str(path))
     return result
+
+
+def file_name(result: Result) -> str:
+    """Says protocol and step, and differs where the model or its sampling does."""
+    model = hashlib.sha256(json.dumps(result["model"], sort_keys=True).encode()).hexdigest()
+    step = result["model"]["checkpoint_steps"]["generator"]
+    return f"{result['protocol']['name']}-{step}-{model[:8]}.json"
 
 
 def for_people(result: Result) -> str:

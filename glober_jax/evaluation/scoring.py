@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from glober_jax.evaluation import lpips, motion, optical_flow, results
+from glober_jax.evaluation import frame_quality, lpips, motion, optical_flow, results
 from glober_jax.evaluation.distances.extrapolation import extrapolate
 from glober_jax.evaluation.distances.frechet import frechet_distance
 from glober_jax.evaluation.distances.intervals import jackknife_interval
@@ -52,6 +52,16 @@ def scores(repeats: Repeats, ddof: int) -> dict[str, Any]:
 def frechet_record(x_ND: np.ndarray, y_MD: np.ndarray, ddof: int) -> dict[str, Any]:
     """The Frechet distance of two sets of features alone, as `results.score_record` gives it."""
     return _record([(x_ND, y_MD)], functools.partial(frechet_distance, ddof=ddof))
+
+
+def quality(measures: Measures) -> dict[str, Any]:
+    """Value, standard error and means by index of what was measured of PSNR, SSIM and LPIPS."""
+    names = {"psnr": "psnr_db", "ssim": "ssim", "lpips": "lpips"}
+    return {
+        name: dataclasses.asdict(frame_quality.summarise(measures[metric]))
+        for metric, name in names.items()
+        if metric in measures
+    }
 
 
 def motion_scores(real: Measures, generated: Measures) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Dimension key: B clips, n frames of a clip, L tokens of a text, E their width.
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from glober_jax.errors import UserError
-from glober_jax.evaluation import frame_quality, measuring, results, scoring
+from glober_jax.evaluation import measuring, results, scoring
 from glober_jax.evaluation.clip_sets import ClipSet
 from glober_jax.evaluation.evaluating import (
     Evaluation,
@@ -79,9 +79,14 @@ class ModelEvaluation:
         self._instrument = measuring.together(self._logits, self._looks, measuring.motions())
 
     def result(
-        self, model: TrainedModel, seed: int, *, reconstruction: bool, command: str
+        self,
+        model: TrainedModel,
+        seed: int,
+        *,
+        reconstruction: Mapping[str, Any] | None,
+        command: str,
     ) -> Result:
-        """The whole record of new clips and, if wanted, of reconstructions of test clips."""
+        """The whole record of new clips; `reconstruction` is a section of it, see there."""
         start = time.monotonic()
         found = self._evaluate(model, seed)
         return results.build(
@@ -89,7 +94,7 @@ class ModelEvaluation:
             scores=found.scores,
             floor=found.floor,
             motion=found.motion,
-            reconstruction=self._reconstruction(model, seed) if reconstruction else None,
+            reconstruction=reconstruction,
             coverage=overlap(found) | self._memorisation(found),
             model={
                 "workdir": str(model.workdir),
@@ -104,6 +109,15 @@ class ModelEvaluation:
             command=command,
             seconds=time.monotonic() - start,
         )
+
+    def reconstruction(self, model: TrainedModel, seed: int) -> dict[str, Any]:
+        """Quality of test clips of the model's own shape, encoded and decoded again, and rFVD."""
+        pairs = self._pairs(model, seed)
+        size = self._experiment.networks.frame_size
+        measured = measuring.measure(pairs, measuring.pairs(size, self._logits), self._folder)
+        ddof = self.protocol.ddof
+        rfvd = scoring.frechet_record(measured["other_logits"], measured["logits"], ddof)
+        return scoring.quality(measured) | {"rfvd": rfvd, "num_clips": pairs.num_clips}
 
     def samples(self, model: TrainedModel, seed: int, count: int) -> dict[str, Clips]:
         """The first clips that are measured, to look at."""
@@ -140,20 +154,6 @@ class ModelEvaluation:
         )
         real = real_clips(protocol, videos, choose(protocol, videos))
         return reconstruction_pairs(model, real, clip, seed)
-
-    def _reconstruction(self, model: TrainedModel, seed: int) -> dict[str, Any]:
-        pairs = self._pairs(model, seed)
-        size = self._experiment.networks.frame_size
-        measured = measuring.measure(pairs, measuring.pairs(size, self._logits), self._folder)
-        names = {"psnr": "psnr_db", "ssim": "ssim", "lpips": "lpips"}
-        quality = {
-            name: dataclasses.asdict(frame_quality.summarise(measured[metric]))
-            for metric, name in names.items()
-            if metric in measured
-        }
-        ddof = self.protocol.ddof
-        rfvd = scoring.frechet_record(measured["other_logits"], measured["logits"], ddof)
-        return quality | {"rfvd": rfvd, "num_clips": pairs.num_clips}
 
     def _generated(self, model: TrainedModel, seed: int, repeat: int, places: Places) -> ClipSet:
         """New clips, under the conditions of the real ones in turn."""

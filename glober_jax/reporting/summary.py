@@ -5,6 +5,7 @@ Dimension key: N clips, T frames, H, W frame size, C colours.
 
 import dataclasses
 import json
+import shlex
 import sys
 from typing import Any
 
@@ -15,12 +16,18 @@ from jax.sharding import Mesh
 
 from glober_jax import media
 from glober_jax.data.clips import ClipSpec
-from glober_jax.evaluation import reconstruction
+from glober_jax.errors import UserError
+from glober_jax.evaluation import frame_quality, reconstruction, results, scoring
+from glober_jax.evaluation.protocols import get_protocol
+from glober_jax.evaluation.results import Result
 from glober_jax.reporting.curves import plot_curves
+from glober_jax.reporting.model_evaluation import ModelEvaluation
+from glober_jax.reporting.report.clips import Clips
+from glober_jax.reporting.trained_clips import TrainedModel, load_model
+from glober_jax.reporting.workdir_report import write_workdir_report
 from glober_jax.sampling.write import sheet_scale, write_samples, write_sheet
 from glober_jax.training.metrics import METRICS_FILE
 from glober_jax.training.pipeline import STAGES, Pipeline
-from glober_jax.training.trained import load_feature_model, load_frame_model
 from glober_jax.versions import versions
 
 _EVALUATED_CLIPS = 32
@@ -28,10 +35,14 @@ _SHOWN_CLIPS = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
-    """Numbers for `summary.json`, and the clips that the folder shows, uint8 [N, T, H, W, C]."""
+class Summary:
+    """Numbers for `summary.json`, and the clips that the folder shows, uint8 [N, T, H, W, C].
+
+    `evaluation` is the result by the config's protocol, or the reason why there is none.
+    """
 
     numbers: dict[str, Any]
+    evaluation: Result | str
     record: dict[str, Any]
     real: np.ndarray
     codec: np.ndarray
@@ -41,13 +52,12 @@ class Report:
     fps: float
 
 
-def measure(pipeline: Pipeline, mesh: Mesh) -> Report:
+def measure(pipeline: Pipeline, mesh: Mesh) -> Summary:
     """Reconstructs held-out clips beside baselines, and generates new ones."""
     experiment, networks = pipeline.experiment, pipeline.networks
-    steps = {}
-    steps["autoencoder"], frame_model = load_frame_model(networks, pipeline.workdir, mesh)
-    steps["generator"], feature_model = load_feature_model(networks, pipeline.workdir, mesh)
-    steps["codec"] = experiment.codec.steps
+    model = load_model(experiment, pipeline.workdir, experiment.sampling, mesh)
+    frame_model, feature_model = model.frame_model, model.feature_model
+    steps = {"codec": experiment.codec.steps, **model.steps}
 
     clips = pipeline.data.clips("test", _EVALUATED_CLIPS)
     real = clips["frames"]
@@ -78,8 +88,9 @@ def measure(pipeline: Pipeline, mesh: Mesh) -> Report:
         "devices": [str(device.device_kind) for device in jax.devices()],
     }
     sampling = dataclasses.asdict(experiment.sampling)
-    return Report(
+    return Summary(
         numbers=numbers,
+        evaluation=_evaluate(pipeline, model, made["reconstruction"], real, mesh),
         record={"seed": experiment.seed, **conditions.record, "steps": steps, **sampling},
         real=real[:_SHOWN_CLIPS],
         codec=made["codec"][:_SHOWN_CLIPS],
@@ -90,20 +101,39 @@ def measure(pipeline: Pipeline, mesh: Mesh) -> Report:
     )
 
 
-def publish(report: Report, workdir: epath.Path, seconds: dict[str, float]) -> None:
-    """Writes `summary.json` and `samples/`, and prints the short version."""
-    numbers = {"seconds": seconds} | report.numbers
+def publish(
+    summary: Summary, workdir: epath.Path, config: dict[str, Any], seconds: dict[str, float]
+) -> None:
+    """Writes `summary.json`, `samples/` and `report.html`, and prints the short version."""
+    evaluation = summary.evaluation
+    measured = not isinstance(evaluation, str)
+    numbers = {
+        "seconds": seconds,
+        **summary.numbers,
+        "evaluation": evaluation["scores"] if measured else f"not measured: {evaluation}",
+    }
     media.write_file(workdir / "summary.json", json.dumps(numbers, indent=2).encode())
     folder = workdir / "samples"
     write_samples(
-        folder, report.generated, report.record, fps=report.fps, row_labels=report.labels or None
+        folder,
+        summary.generated,
+        summary.record,
+        fps=summary.fps,
+        row_labels=summary.labels or None,
     )
-    write_sheet(folder / "real.png", report.real)
-    rows = {"real": report.real, "codec": report.codec, "GLOBER": report.reconstructed}
-    sheet = media.comparison_sheet(rows, scale=sheet_scale(report.real))
+    write_sheet(folder / "real.png", summary.real)
+    rows = {"Real": summary.real, "Codec": summary.codec, "GLOBER": summary.reconstructed}
+    sheet = media.comparison_sheet(rows, scale=sheet_scale(summary.real))
     media.write_png(folder / "reconstructed.png", sheet)
     plot_curves(workdir / "logs" / METRICS_FILE, folder / "curves.png")
-    print(_text(numbers, workdir), file=sys.stderr, flush=True)
+    if measured:
+        results.write(workdir / results.FOLDER / results.file_name(evaluation), evaluation)
+    clips = {"Generated": Clips(summary.generated, summary.labels), "Real": Clips(summary.real)}
+    report = write_workdir_report(
+        workdir, evaluation if measured else None, clips, rows, config, summary.fps
+    )
+    print(_text(numbers, workdir), file=sys.stderr)
+    print(_evaluation_text(evaluation, report), file=sys.stderr, flush=True)
 
 
 _EXPLANATIONS = {
@@ -133,6 +163,35 @@ def _text(numbers: dict[str, Any], workdir: epath.Path) -> str:
         f"  tensorboard --logdir={workdir}/logs",
     ]
     return "\n".join(lines)
+
+
+def _evaluate(
+    pipeline: Pipeline, model: TrainedModel, made: np.ndarray, real: np.ndarray, mesh: Mesh
+) -> Result | str:
+    """The result by the config's protocol, or why there is none: the run has been trained."""
+    experiment, workdir = pipeline.experiment, pipeline.workdir
+    name = experiment.evaluation.protocol
+    if not name:
+        return "config.evaluation.protocol is empty"
+    several = jax.process_count() > 1
+    measures = None if several else workdir / results.FOLDER / "measures"
+    try:
+        evaluation = ModelEvaluation(
+            experiment, get_protocol(name), experiment.data.dir, mesh, measures
+        )
+        size = experiment.networks.frame_size
+        frames = frame_quality.frame_measures(size, frame_quality.metrics_of(size))
+        quality = scoring.quality(frame_quality.measure_clips(frames, made, real))
+        command = "python -m glober_jax.main " + shlex.join(sys.argv[1:])
+        return evaluation.result(model, experiment.seed, reconstruction=quality, command=command)
+    except UserError as error:
+        return str(error)
+
+
+def _evaluation_text(evaluation: Result | str, report: epath.Path) -> str:
+    if isinstance(evaluation, str):
+        return f"No FVD: {evaluation}\nReport: {report}"
+    return f"{results.for_people(evaluation)}\nReport, to open in a browser: {report}"
 
 
 def _baselines(

@@ -20,7 +20,7 @@ REPORT = "report.html"
 
 def write_workdir_report(
     workdir: epath.PathLike,
-    first: Result,
+    first: Result | None,
     samples: Mapping[str, Clips],
     reconstruction: Mapping[str, np.ndarray],
     config: Mapping[str, Any],
@@ -30,7 +30,7 @@ def write_workdir_report(
 
     Args:
       workdir: what was trained; its metrics and the results of its other evaluations are shown too.
-      first: the result that is shown in full.
+      first: the result that is shown in full, where there is one.
       samples: generated and real clips.
       reconstruction: the same clips in several versions, uint8 [N, T, H, W, C].
       config: the experiment's.
@@ -50,7 +50,7 @@ def write_workdir_report(
         path,
         Report(
             title=workdir.resolve().name,
-            results=[first, *others],
+            results=[*([first] if first else []), *others],
             samples=samples,
             reconstruction=reconstruction,
             metrics=read_metrics(workdir / "logs" / METRICS_FILE),

@@ -4,7 +4,7 @@
 config). The data position is the step: a batch is a pure function of (seed, step).
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import orbax.checkpoint as ocp
@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from glober_jax.errors import UserError
 from glober_jax.parallel.mesh import tree_shardings
+from glober_jax.training.grades import Grade, Grades, NewestAndBest
 
 # Parts of a config that fix the shapes of what a checkpoint holds; of these, options that only
 # trade time for memory may differ.
@@ -20,11 +21,14 @@ ARCHITECTURE = ("model", "frame_size")
 _MEMORY_OPTIONS = ("remat", "chunk_frames")
 
 
+Which = Literal["newest", "best"]
+
+
 class StageCheckpoints:
     """The checkpoints of one stage; used as a context manager, closing waits for the last save."""
 
     def __init__(self, workdir: epath.PathLike, stage: str, config: dict[str, Any], keep: int = 2):
-        """Opens `workdir/stage`, made when missing.
+        """Opens `workdir/stage`, made when missing; keeps the newest `keep`, and the best graded.
 
         Raises:
           UserError: the folder cannot be written, or it holds a checkpoint of another
@@ -32,9 +36,11 @@ class StageCheckpoints:
         """
         self._folder = epath.Path(workdir).resolve() / stage
         self._config = config
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            self._grades = Grades(workdir, stage)
+            policy = NewestAndBest(keep, self._grades)
+            options = ocp.CheckpointManagerOptions(preservation_policy=policy)
             self._manager = ocp.CheckpointManager(self._folder, options=options)
         except OSError as error:
             raise UserError(
@@ -55,10 +61,12 @@ class StageCheckpoints:
         """Step of the newest complete checkpoint."""
         return self._manager.latest_step()
 
-    def save(self, step: int, state: Any) -> None:
+    def save(self, step: int, state: Any, grade: Grade | None = None) -> None:
         """Starts saving; a step that is already there is left as it is."""
         if step == self.latest_step:
             return
+        if grade is not None:
+            self._grades.add(step, grade)
         meta = {"step": step, "config": self._config}
         self._manager.save(
             step,
@@ -122,20 +130,30 @@ def newest_step(workdir: epath.PathLike, stage: str) -> int | None:
 
 
 def load_averaged(
-    workdir: epath.PathLike, stage: str, abstract: dict[str, Any], mesh: Mesh
+    workdir: epath.PathLike,
+    stage: str,
+    abstract: dict[str, Any],
+    mesh: Mesh,
+    which: Which = "newest",
 ) -> tuple[int, dict[str, Any]]:
-    """(step, values) of a stage's newest checkpoint: only the parts named in `abstract`.
+    """(step, values) of a stage's newest or best checkpoint: only the parts named in `abstract`.
 
     `abstract` is {"ema": ..., "constants": ...} of shapes; values lie on `mesh`. Raises
-    `UserError` where the stage has no checkpoint yet.
+    `UserError` where the stage has no checkpoint yet, or none that was graded.
     """
     folder = epath.Path(workdir).resolve() / stage
     if not folder.exists():
         raise UserError(_nothing_trained(workdir, stage))
     with ocp.CheckpointManager(folder) as manager:
-        step = manager.latest_step()
-        if step is None:
+        if manager.latest_step() is None:
             raise UserError(_nothing_trained(workdir, stage))
+        best = Grades(workdir, stage).best(manager.all_steps())
+        step = manager.latest_step() if which == "newest" else best
+        if step is None:
+            raise UserError(
+                f"{workdir} holds no {stage} checkpoint that was graded: train with "
+                "--config.evaluation.every=STEPS, or take the newest"
+            )
         restore_args = jax.tree.map(
             lambda leaf, sharding: ocp.ArrayRestoreArgs(
                 sharding=sharding, global_shape=leaf.shape, dtype=leaf.dtype

@@ -1,6 +1,6 @@
 """The one loop that all stages share.
 
-Its order is fixed: restore -> [preview -> save -> next batch -> step -> log]. State and data
+Its order is fixed: restore -> [preview -> grade, save -> next batch -> step -> log]. State and data
 position are therefore always saved together, and a resumed run repeats an uninterrupted one bit
 for bit.
 """
@@ -22,6 +22,7 @@ from glober_jax.errors import UserError
 from glober_jax.parallel.mesh import batch_sharding, put_batch, replicated, tree_shardings
 from glober_jax.progress import Progress
 from glober_jax.training.checkpoint import StageCheckpoints
+from glober_jax.training.grades import Grade
 from glober_jax.training.initial import start_from_files
 from glober_jax.training.metrics import MetricsWriter
 from glober_jax.training.state import TrainState
@@ -32,7 +33,10 @@ StepFunction = Callable[[TrainState, Any, Batch], tuple[TrainState, dict[str, ja
 
 @dataclasses.dataclass(frozen=True)
 class LoopOptions:
-    """How often, in steps, the loop logs, previews and saves; 0 means only at the end."""
+    """How often, in steps, the loop logs, previews and saves; 0 means only at the end.
+
+    The newest `keep_checkpoints` are kept, and the best one where they are graded.
+    """
 
     log_every: int = 50
     preview_every: int = 1000
@@ -47,6 +51,13 @@ class Preview(NamedTuple):
     images: dict[str, np.ndarray]
 
 
+class Grading(NamedTuple):
+    """How often, in steps, a checkpoint is graded, and by what; saving has to be due as well."""
+
+    every: int
+    grade: Callable[[TrainState], Grade]
+
+
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """What the loop needs to know of a stage.
@@ -55,7 +66,8 @@ class Stage:
     data, once per run; `constant_shapes` are their abstract values. `programs` are pure functions
     (state, frozen, batch) -> (state, metrics), each in force from its step on, ascending from 0;
     `frozen` are parameters that the stage reads and never changes. `batches(start)` yields this
-    process's rows of the global batches from step `start` on.
+    process's rows of the global batches from step `start` on. `preview` looks at a state, for
+    people; `grading` tells which checkpoint is best.
     """
 
     name: str
@@ -67,6 +79,7 @@ class Stage:
     frozen: Any
     batches: Callable[[int], Iterator[dict[str, np.ndarray]]]
     preview: Callable[[TrainState], Preview]
+    grading: Grading | None = None
 
 
 class StopRequest:
@@ -154,7 +167,8 @@ def run_stage(
                     log.preview(step, stage.preview(state))
                 if stop.requested or (step > start and _due(step, options.checkpoint_every)):
                     log.flush()
-                    checkpoints.save(step, state)
+                    grade = None if stop.requested else log.grade(step, stage.grading, state)
+                    checkpoints.save(step, state, grade)
                     if stop.requested:
                         checkpoints.wait()
                         stop.exit(f"SIGTERM: {stage.name} saved at step {step}")
@@ -164,7 +178,8 @@ def run_stage(
                 log.step(step + 1, metrics)
             log.flush()
             log.preview(stage.total_steps, stage.preview(state))
-            checkpoints.save(stage.total_steps, state)
+            grade = log.grade(stage.total_steps, stage.grading, state, last=True)
+            checkpoints.save(stage.total_steps, state, grade)
     return state
 
 
@@ -213,6 +228,17 @@ class _Log:
                 f"{self._stage} diverged: {', '.join(broken)} not finite at step {step}; the last "
                 "checkpoint is intact, lower the learning rate and start again"
             )
+
+    def grade(
+        self, step: int, grading: Grading | None, state: TrainState, last: bool = False
+    ) -> Grade | None:
+        """The state's grade where one is due, written and told."""
+        if grading is None or not (last or _due(step, grading.every)):
+            return None
+        grade = grading.grade(state)
+        self._writer.write_scalars(self._stage, step, {grade.name: grade.value})
+        self._progress.note(f"after step {step}: graded {grade.name} {grade.value:.4g}")
+        return grade
 
     def preview(self, step: int, preview: Preview) -> None:
         if preview.scalars:

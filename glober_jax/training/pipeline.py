@@ -6,6 +6,7 @@ Dimension key: N clips, T frames, K key frames, H, W frame size.
 import dataclasses
 import functools
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from glober_jax.data.clips import ClipSpec
 from glober_jax.data.latents import LatentVideos, open_latents
 from glober_jax.data.source import VideoSource
 from glober_jax.errors import UserError
+from glober_jax.evaluation import i3d
 from glober_jax.evaluation.scores import FrameScores
 from glober_jax.experiment import Experiment
 from glober_jax.models.frame_codec import normalise_frames, to_pixels
@@ -35,8 +37,10 @@ from glober_jax.sampling.decode import FrameModel, VideoSampler
 from glober_jax.sampling.generate import FeatureModel, FeatureSampler
 from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.checkpoint import newest_step
+from glober_jax.training.grades import Grade
+from glober_jax.training.grading import FvdGrader
 from glober_jax.training.latent_cache import codec_id, latent_cache
-from glober_jax.training.loop import Preview, Stage
+from glober_jax.training.loop import Grading, Preview, Stage
 from glober_jax.training.stage_data import StageData
 from glober_jax.training.state import TrainState
 from glober_jax.training.trained import (
@@ -75,6 +79,9 @@ class Pipeline:
                 "glober_jax.prepare latents and set config.data.latents_dir, or set "
                 "config.data.cache_latents=False"
             )
+        if experiment.evaluation.grade_every:
+            # Hours before the generator begins.
+            i3d.load()
         # The clips that previews reconstruct, read now: frames of a wrong size, and videos that
         # are damaged or too short, are better found before anything is compiled.
         self.held_out = self.data.clips("test", _PREVIEW_CLIPS)
@@ -254,7 +261,30 @@ class Pipeline:
             frozen=frame_model,
             batches=batches,
             preview=preview,
+            grading=self._grading(frame_model),
         )
+
+    def _grading(self, frame_model: FrameModel) -> Grading | None:
+        """How checkpoints of the generator are graded; None where the config asks for none."""
+        evaluation, seed = self.experiment.evaluation, self.experiment.seed
+        if not evaluation.grade_every:
+            return None
+        clips = self.data.clips("test", evaluation.grade_clips)
+        conditions = self.example_conditions(clips, len(clips["frames"]))
+        grader = FvdGrader(clips["frames"], self.mesh)
+
+        def generated(model: FeatureModel) -> Iterator[np.ndarray]:
+            for first in range(0, len(conditions.values), _PREVIEW_CLIPS):
+                part = conditions.values[first : first + _PREVIEW_CLIPS]
+                features = self.feature_sampler(model, part, seed, first)
+                yield from self.video_sampler.decode(
+                    frame_model, features, clips["index"], seed, first_video=first
+                )
+
+        def grade(state: TrainState) -> Grade:
+            return grader(generated(FeatureModel(state.ema, state.constants["feature_scale"])))
+
+        return Grading(evaluation.grade_every, grade)
 
     def _frozen_codec(self) -> tuple[Params, VideoSource]:
         """The trained codec, and the training videos as pixels or as its cached moments."""

@@ -17,7 +17,7 @@ from glober_jax.models.networks import AUTOENCODER, Networks, Params
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.sampling.generate import FeatureModel
 from glober_jax.training import autoencoder, codec, generator
-from glober_jax.training.checkpoint import load_averaged
+from glober_jax.training.checkpoint import Which, load_averaged
 
 CONFIG_FILE = "config.json"
 CLASSES_FILE = "classes.json"
@@ -99,7 +99,7 @@ def load_codec(networks: Networks, workdir: epath.PathLike, mesh: Mesh) -> tuple
 def load_frame_model(
     networks: Networks, workdir: epath.PathLike, mesh: Mesh
 ) -> tuple[int, FrameModel]:
-    """(autoencoder step, codec + autoencoder)."""
+    """(autoencoder step, codec + autoencoder), the newest: what the generator is trained on."""
     _, codec_params = load_codec(networks, workdir, mesh)
     step, loaded = _load(networks, workdir, autoencoder.NAME, AUTOENCODER, mesh)
     scale = ChannelScale(*loaded["constants"]["latent_scale"])
@@ -107,10 +107,10 @@ def load_frame_model(
 
 
 def load_feature_model(
-    networks: Networks, workdir: epath.PathLike, mesh: Mesh
+    networks: Networks, workdir: epath.PathLike, mesh: Mesh, which: Which = "newest"
 ) -> tuple[int, FeatureModel]:
-    """(generator step, generator and condition)."""
-    step, loaded = _load(networks, workdir, generator.NAME, generator.NETWORKS, mesh)
+    """(generator step, generator and condition), of the newest or the best checkpoint."""
+    step, loaded = _load(networks, workdir, generator.NAME, generator.NETWORKS, mesh, which)
     return step, FeatureModel(loaded["ema"], ChannelScale(*loaded["constants"]["feature_scale"]))
 
 
@@ -124,8 +124,13 @@ def load_network(
 
 
 def _load(
-    networks: Networks, workdir: epath.PathLike, stage: str, names: tuple[str, ...], mesh: Mesh
+    networks: Networks,
+    workdir: epath.PathLike,
+    stage: str,
+    names: tuple[str, ...],
+    mesh: Mesh,
+    which: Which = "newest",
 ) -> tuple[int, dict[str, Any]]:
     params = jax.eval_shape(lambda: networks.init_all(names, jax.random.key(0)))
     abstract = {"ema": params, "constants": constant_shapes(networks, stage)}
-    return load_averaged(workdir, stage, abstract, mesh)
+    return load_averaged(workdir, stage, abstract, mesh, which)

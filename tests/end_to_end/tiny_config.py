@@ -41,4 +41,5 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.autoencoder.adversarial.update({"start_step": 3, "warmup_steps": 2, "clip_stride": 2})
     config.loop.update({"log_every": 1, "preview_every": 3, "checkpoint_every": 2})
     config.sampling.steps = 2
+    config.evaluation.protocol = ""
     return config

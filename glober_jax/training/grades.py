@@ -1,0 +1,75 @@
+"""How good checkpoints are, by one number each, and that the best one is kept.
+
+`WORKDIR/grades.json` holds {stage: {step: {"name", "value", "higher_is_better"}}}.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from etils import epath
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from glober_jax import media
+
+GRADES_FILE = "grades.json"
+
+
+class Grade(NamedTuple):
+    """How good a checkpoint is."""
+
+    name: str
+    value: float
+    higher_is_better: bool
+
+    @property
+    def cost(self) -> float:
+        """The lower one is better."""
+        return -self.value if self.higher_is_better else self.value
+
+
+class Grades:
+    """The grades of one stage; those of a step that is trained anew are replaced."""
+
+    def __init__(self, workdir: epath.PathLike, stage: str) -> None:
+        self._file, self._stage = epath.Path(workdir) / GRADES_FILE, stage
+        stored = self._read().get(stage, {})
+        self._by_step = {int(step): Grade(**grade) for step, grade in stored.items()}
+
+    def add(self, step: int, grade: Grade) -> None:
+        """Adds a grade, on disk as well."""
+        self._by_step[step] = grade
+        if jax.process_index() == 0:
+            grades = {str(step): grade._asdict() for step, grade in self._by_step.items()}
+            content = self._read() | {self._stage: grades}
+            media.write_file(self._file, json.dumps(content, indent=2).encode())
+
+    def best(self, steps: Iterable[int]) -> int | None:
+        """The best of these steps; None where none was graded."""
+        graded = [step for step in steps if step in self._by_step]
+        return min(graded, key=lambda step: self._by_step[step].cost, default=None)
+
+    def _read(self) -> dict[str, Any]:
+        return json.loads(self._file.read_text()) if self._file.exists() else {}
+
+
+@dataclasses.dataclass(frozen=True)
+class NewestAndBest(preservation_policy.PreservationPolicy):
+    """Keeps the newest `count` checkpoints, and the best of those that were graded."""
+
+    count: int
+    grades: Grades
+
+    def should_preserve(
+        self,
+        checkpoints: Sequence[preservation_policy.PolicyCheckpointInfo],
+        *,
+        context: preservation_policy.PreservationContext,
+    ) -> Sequence[bool]:
+        """For each checkpoint, oldest first, whether it is kept."""
+        del context
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        kept = {*steps[-self.count :], self.grades.best(steps)}
+        return [step in kept for step in steps]
