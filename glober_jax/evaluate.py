@@ -42,6 +42,9 @@ _PROTOCOL = flags.DEFINE_string("protocol", SMALL, "Name of a protocol, NAME@CLI
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file; WORKDIR/evaluations/... by default")
 _CACHE = flags.DEFINE_string("cache", None, "Folder of measures; beside the results by default")
 _RECONSTRUCTION = flags.DEFINE_boolean("reconstruction", False, "Also encode and decode test clips")
+_CHECKPOINT = flags.DEFINE_enum(
+    "checkpoint", "newest", ["newest", "best"], "Of the generator; the best of those graded"
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the generated videos", lower_bound=0)
 _COMPARE = flags.DEFINE_multi_string("compare", [], "Result to compare; twice or more")
 _PROTOCOLS = flags.DEFINE_boolean("protocols", False, "Print all protocols, as Markdown")
@@ -85,7 +88,7 @@ def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
     measures = _CACHE.value or folder / "measures"
     evaluation = ModelEvaluation(experiment, protocol, data, mesh, measures)
     for sampling in choices:
-        model = load_model(experiment, workdir, sampling, mesh)
+        model = load_model(experiment, workdir, sampling, mesh, _CHECKPOINT.value)
         again = evaluation.reconstruction(model, _SEED.value) if _RECONSTRUCTION.value else None
         result = evaluation.result(model, _SEED.value, reconstruction=again, command=_command())
         output = _OUTPUT.value or folder / results.file_name(result)

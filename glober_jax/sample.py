@@ -55,6 +55,9 @@ _NUM_FRAMES = flags.DEFINE_integer(
 )
 _START = flags.DEFINE_float("start", 0.0, "Where in the clip to begin, 0 is its first frame")
 _END = flags.DEFINE_float("end", 1.0, "Where in the clip to end, exclusive")
+_CHECKPOINT = flags.DEFINE_enum(
+    "checkpoint", "newest", ["newest", "best"], "Of the generator; the best of those graded"
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Same seed, same videos", lower_bound=0)
 _STEPS = flags.DEFINE_integer("steps", None, "DDIM steps; the config's by default", lower_bound=1)
 _CLASS = flags.DEFINE_string("class_label", None, "Class name or number; all in turn by default")
@@ -176,7 +179,7 @@ def _make_videos(
     """Videos uint8 [N, T, H, W, 3], and the steps of the checkpoints that made them."""
     mesh = make_mesh(experiment.mesh)
     networks = experiment.networks
-    feature_step, feature_model = load_feature_model(networks, workdir, mesh)
+    feature_step, feature_model = load_feature_model(networks, workdir, mesh, _CHECKPOINT.value)
     frame_step, frame_model = load_frame_model(networks, workdir, mesh)
     generate = FeatureSampler(networks, experiment.generator_diffusion, options, mesh)
     features = generate(feature_model, conditions.values, _SEED.value)

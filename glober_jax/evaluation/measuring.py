@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -40,11 +40,11 @@ class Instrument:
 
     Attributes:
       identity: all that its numbers depend on besides the clips, for JSON.
-      measure: uint8 clips [B, T, H, W, C] to arrays [B, ...] by name.
+      measure: clips, each uint8 [T, H, W, C], to arrays [B, ...] by name.
     """
 
     identity: Mapping[str, Any]
-    measure: Callable[[np.ndarray], Measures]
+    measure: Callable[[Iterable[np.ndarray]], Measures]
 
 
 def looks(mesh: Mesh) -> Instrument:

@@ -20,12 +20,13 @@ from glober_jax.experiment import Experiment
 from glober_jax.sampling.decode import FrameModel, SamplingOptions, VideoSampler
 from glober_jax.sampling.generate import FeatureModel, FeatureSampler
 from glober_jax.training import autoencoder, generator
+from glober_jax.training.checkpoint import Which
 from glober_jax.training.trained import load_feature_model, load_frame_model
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """Newest checkpoints of a workdir, and how to sample from them.
+    """Checkpoints of a workdir, and how to sample from them.
 
     `identity` is all that decides what they make besides conditions and places, for JSON.
     """
@@ -41,12 +42,20 @@ class TrainedModel:
 
 
 def load_model(
-    experiment: Experiment, workdir: epath.PathLike, options: SamplingOptions, mesh: Mesh
+    experiment: Experiment,
+    workdir: epath.PathLike,
+    options: SamplingOptions,
+    mesh: Mesh,
+    which: Which = "newest",
 ) -> TrainedModel:
-    """Loads the averaged parameters of every stage; raises `UserError` where one has none."""
+    """Loads the averaged parameters of every stage, of the generator's newest or best checkpoint.
+
+    Raises:
+      UserError: a stage has no checkpoint, or the generator none that was graded.
+    """
     networks = experiment.networks
     frame_step, frame_model = load_frame_model(networks, workdir, mesh)
-    feature_step, feature_model = load_feature_model(networks, workdir, mesh)
+    feature_step, feature_model = load_feature_model(networks, workdir, mesh, which)
     steps = {autoencoder.NAME: frame_step, generator.NAME: feature_step}
     saved = {
         name: (epath.Path(workdir).resolve() / name / str(step)).stat().mtime

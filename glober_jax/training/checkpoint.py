@@ -152,7 +152,7 @@ def load_averaged(
         if step is None:
             raise UserError(
                 f"{workdir} holds no {stage} checkpoint that was graded: train with "
-                "--config.evaluation.every=STEPS, or take the newest"
+                "--config.evaluation.grade_every=STEPS, or take the newest"
             )
         restore_args = jax.tree.map(
             lambda leaf, sharding: ocp.ArrayRestoreArgs(

@@ -10,7 +10,7 @@ from typing import IO
 import pytest
 
 _REPOSITORY = Path(__file__).parents[2]
-_CONFIG = Path(__file__).parent / "tiny_config.py"
+TINY_CONFIG = Path(__file__).parent / "tiny_config.py"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Commands:
     environment: dict[str, str]
     data: Path
 
-    def train_flags(self, workdir: Path, config: Path | str = _CONFIG) -> list[str]:
+    def train_flags(self, workdir: Path, config: Path | str = TINY_CONFIG) -> list[str]:
         """The flags of the one training command of these tests."""
         return [f"--config={config}", f"--workdir={workdir}", f"--config.data.dir={self.data}"]
 
