@@ -60,7 +60,9 @@ class DiffusionProcess:
         shape = t_B.shape + (1,) * (ndim - t_B.ndim)
         if jnp.issubdtype(t_B.dtype, jnp.floating):
             levels = jnp.asarray(self.half_log_snr, jnp.float32)
-            level_B = jnp.interp(t_B, jnp.arange(self.num_timesteps), levels).reshape(shape)
+            below_B = jnp.clip(t_B.astype(jnp.int32), 0, self.num_timesteps - 2)
+            slope_B = levels[below_B + 1] - levels[below_B]
+            level_B = (levels[below_B] + (t_B - below_B) * slope_B).reshape(shape)
             return jnp.sqrt(jax.nn.sigmoid(2 * level_B)), jnp.sqrt(jax.nn.sigmoid(-2 * level_B))
         alphas = self.alphas_cumprod
         signal = jnp.asarray(np.sqrt(alphas), jnp.float32)[t_B].reshape(shape)
