@@ -105,9 +105,12 @@ def sampling_options(experiment: Experiment, changes: Mapping[str, Any]) -> Samp
     Another sampler brings its usual spacing along where `changes` names none.
 
     Raises:
-      UserError: settings that the sampler does not have, more steps than the diffusion has, or
+      UserError: a value of another type, settings that the sampler does not have, more steps than the diffusion has, or
         fractions that are none.
     """
+    hints = typing.get_type_hints(SamplingOptions)
+    for name, value in changes.items():
+        _check_value(value, hints[name], f"config.sampling.{name}")
     changes = dict(changes)
     if changes.get("sampler", experiment.sampling.sampler) != experiment.sampling.sampler:
         changes.setdefault("spacing", SPACINGS[changes["sampler"]][0])
