@@ -105,8 +105,8 @@ def sampling_options(experiment: Experiment, changes: Mapping[str, Any]) -> Samp
     Another sampler brings its usual spacing along where `changes` names none.
 
     Raises:
-      UserError: a value of another type, settings that the sampler does not have, more steps than the diffusion has, or
-        fractions that are none.
+      UserError: a value of another type, settings that the sampler does not have, more steps than
+        the diffusion has, or fractions that are none.
     """
     hints = typing.get_type_hints(SamplingOptions)
     for name, value in changes.items():
