@@ -90,6 +90,29 @@ def test_error_falls_with_the_order_of_the_sampler(prediction: Prediction) -> No
         assert (second < 0.5 * first).all()
 
 
+@pytest.mark.parametrize("spacing", SPACINGS["dpm++"])
+def test_steps_are_those_of_the_paper(spacing: Spacing) -> None:
+    """Fails when uneven steps are weighted as even ones (broken: the ratio of two steps upside
+    down, which only changes the error's size), or the last step is of second order.
+
+    The paper's algorithm 2, written out in float64 with r = h_{i-1} / h_i.
+    """
+    process = DiffusionProcess(prediction="x0")
+    x_T = np.random.default_rng(6).standard_normal((2, 8)).astype(np.float32)
+    lambdas = np.append(sampling_levels(process, 4, spacing), 30.0)
+    alphas, sigmas = 1 / np.sqrt(1 + np.exp(-2 * lambdas)), 1 / np.sqrt(1 + np.exp(2 * lambdas))
+    x, models = x_T.astype(np.float64), []
+    for i, h in enumerate(np.diff(lambdas)):
+        models.append(np.sin(2.0 * x))
+        data = models[-1]
+        if i in (1, 2):
+            r = (lambdas[i] - lambdas[i - 1]) / h
+            data = (1 + 1 / (2 * r)) * models[i] - 1 / (2 * r) * models[i - 1]
+        x = sigmas[i + 1] / sigmas[i] * x - alphas[i + 1] * (np.exp(-h) - 1) * data
+    out = solved(process, Solver("dpm++", 4, spacing), lambda x_t, t: jnp.sin(2.0 * x_t), x_T)
+    np.testing.assert_allclose(out, x, rtol=1e-4, atol=1e-4)
+
+
 def test_one_step_is_the_same_step_in_both_samplers() -> None:
     """Fails when a single DPM-Solver++ step is not that of DDIM, at the same noise level."""
     process = DiffusionProcess(prediction="v")

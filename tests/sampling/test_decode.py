@@ -8,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 
-from glober_jax.diffusion.predictor import Interval
 from glober_jax.diffusion.timesteps import sampling_timesteps
 from glober_jax.experiment import Experiment
 from glober_jax.models.latents import ChannelScale
@@ -56,7 +55,7 @@ def noise_of(experiment: Experiment, videos: list[int], index_n: np.ndarray) -> 
     [
         {"eta": 0.5},
         {"sampler": "dpm++", "spacing": "karras", "eta": 0.0, "steps": 3, "threshold": 0.9}
-        | {"video_scale": 1.5, "decoder_interval": Interval(0.0, 0.9), "shared_noise": 0.5},
+        | {"video_scale": 1.5, "shared_noise": 0.5},
     ],
     ids=["ddim", "dpm++"],
 )
