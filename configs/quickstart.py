@@ -143,13 +143,17 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "keep_checkpoints": 2,
     }
     config.sampling = {
+        "sampler": "ddim",
         "steps": 20,
         "spacing": "trailing",
         "eta": 0.0,
+        "threshold": 0.0,
         "video_scale": 0.0,
         "domain_scale": 1.0,
+        "decoder_interval": {"low": 0.0, "high": 1.0},
         "condition_scale": 2.0,
-        "noise": "video",
+        "condition_interval": {"low": 0.0, "high": 1.0},
+        "shared_noise": 1.0,
         "chunk_frames": 128,
         "fps": 8.0,
     }

@@ -152,13 +152,17 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "keep_checkpoints": 3,
     }
     config.sampling = {
+        "sampler": "ddim",
         "steps": 50,
         "spacing": "leading",
         "eta": 0.0,
+        "threshold": 0.0,
         "video_scale": 1.5,
         "domain_scale": 1.5,
+        "decoder_interval": {"low": 0.0, "high": 1.0},
         "condition_scale": 1.0,
-        "noise": "frame",
+        "condition_interval": {"low": 0.0, "high": 1.0},
+        "shared_noise": 0.0,
         "chunk_frames": 128,
         "fps": 8.0,
     }

@@ -19,7 +19,7 @@ import ml_collections
 
 from glober_jax.data.clips import ClipSpec
 from glober_jax.diffusion.process import DiffusionProcess
-from glober_jax.diffusion.samplers import sampling_timesteps
+from glober_jax.diffusion.samplers import SPACINGS
 from glober_jax.errors import UserError
 from glober_jax.evaluation import i3d, lpips
 from glober_jax.evaluation.protocols import get_protocol
@@ -35,7 +35,7 @@ from glober_jax.models.patch_discriminator import PatchDiscriminator
 from glober_jax.models.video_decoder import FrameFeatures, GlobalTokens, UNet
 from glober_jax.models.video_encoder import VideoEncoder
 from glober_jax.parallel.mesh import MeshShape
-from glober_jax.sampling.decode import SamplingOptions
+from glober_jax.sampling.options import SamplingOptions
 from glober_jax.training.autoencoder import AutoencoderTraining
 from glober_jax.training.codec import PERCEPTUAL_BACKBONE, CodecTraining
 from glober_jax.training.generator import GeneratorTraining
@@ -102,12 +102,32 @@ def parse(config: Mapping[str, Any] | ml_collections.ConfigDict) -> Experiment:
 def sampling_options(experiment: Experiment, changes: Mapping[str, Any]) -> SamplingOptions:
     """The config's sampling with some fields changed, checked as a config's is.
 
+    Another sampler brings its usual spacing along where `changes` names none.
+
     Raises:
-      UserError: more steps than the diffusion has.
+      UserError: a value of another type, settings that the sampler does not have, more steps than
+        the diffusion has, or fractions that are none.
     """
+    hints = typing.get_type_hints(SamplingOptions)
+    for name, value in changes.items():
+        _check_value(value, hints[name], f"config.sampling.{name}")
+    changes = dict(changes)
+    if changes.get("sampler", experiment.sampling.sampler) != experiment.sampling.sampler:
+        changes.setdefault("spacing", SPACINGS[changes["sampler"]][0])
     options = dataclasses.replace(experiment.sampling, **changes)
     for process in (experiment.diffusion, experiment.generator_diffusion):
-        sampling_timesteps(process.num_timesteps, options.steps, options.spacing)
+        options.solver.check(process)
+    for name in ("decoder_interval", "condition_interval"):
+        interval = getattr(options, name)
+        checks.require(
+            0 <= interval.low <= interval.high <= 1,
+            f"config.sampling.{name} is [{interval.low}, {interval.high}], but must lie in [0, 1], "
+            "low before high",
+        )
+    checks.require(
+        0 <= options.shared_noise <= 1,
+        f"config.sampling.shared_noise is {options.shared_noise}, but must lie in [0, 1]",
+    )
     return options
 
 

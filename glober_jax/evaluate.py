@@ -50,7 +50,9 @@ _COMPARE = flags.DEFINE_multi_string("compare", [], "Result to compare; twice or
 _PROTOCOLS = flags.DEFINE_boolean("protocols", False, "Print all protocols, as Markdown")
 _SHOWN_CLIPS = 8
 _SAMPLING = {
-    "steps": flags.DEFINE_list("steps", [], "DDIM steps; the config's by default"),
+    "sampler": flags.DEFINE_list("sampler", [], "ddim or dpm++; the config's by default"),
+    "spacing": flags.DEFINE_list("spacing", [], "Where the steps lie; the sampler's by default"),
+    "steps": flags.DEFINE_list("steps", [], "Sampling steps; the config's by default"),
     **{
         name: flags.DEFINE_list(name, [], "Guidance scale; the config's by default")
         for name in ("condition_scale", "video_scale", "domain_scale")
@@ -148,9 +150,10 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
 def _choices() -> Iterator[dict[str, Any]]:
     """Every combination of the sampling flags' values."""
     given = {}
+    kinds = {"sampler": str, "spacing": str, "steps": int}
     for name, flag in _SAMPLING.items():
         if flag.value:
-            kind = int if name == "steps" else float
+            kind = kinds.get(name, float)
             try:
                 given[name] = [kind(value) for value in flag.value]
             except ValueError:

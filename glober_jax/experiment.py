@@ -7,7 +7,7 @@ from glober_jax.data.clips import ClipSpec
 from glober_jax.diffusion.process import DiffusionProcess
 from glober_jax.models.networks import Networks
 from glober_jax.parallel.mesh import MeshShape
-from glober_jax.sampling.decode import SamplingOptions
+from glober_jax.sampling.options import SamplingOptions
 from glober_jax.training.autoencoder import AutoencoderTraining
 from glober_jax.training.codec import CodecTraining
 from glober_jax.training.generator import GeneratorTraining

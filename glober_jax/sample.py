@@ -22,6 +22,7 @@ from absl import flags
 from etils import epath
 
 from glober_jax import cli, config, media
+from glober_jax.diffusion.samplers import SPACINGS
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.interop.clip_text import ClipTextEncoder
@@ -34,8 +35,9 @@ from glober_jax.sampling.conditions import (
     no_conditions,
     text_conditions,
 )
-from glober_jax.sampling.decode import SamplingOptions, VideoSampler
+from glober_jax.sampling.decode import VideoSampler
 from glober_jax.sampling.generate import FeatureSampler
+from glober_jax.sampling.options import SamplingOptions
 from glober_jax.sampling.write import write_samples
 from glober_jax.training.trained import (
     ExampleTexts,
@@ -59,7 +61,16 @@ _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint", "newest", ["newest", "best"], "Of the generator; the best of those graded"
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Same seed, same videos", lower_bound=0)
-_STEPS = flags.DEFINE_integer("steps", None, "DDIM steps; the config's by default", lower_bound=1)
+_SAMPLER = flags.DEFINE_enum("sampler", None, list(SPACINGS), "Sampler; the config's by default")
+_SPACING = flags.DEFINE_enum(
+    "spacing",
+    None,
+    [spacing for fitting in SPACINGS.values() for spacing in fitting],
+    "Where the steps lie; the config's, or the sampler's usual one, by default",
+)
+_STEPS = flags.DEFINE_integer(
+    "steps", None, "Sampling steps; the config's by default", lower_bound=1
+)
 _CLASS = flags.DEFINE_string("class_label", None, "Class name or number; all in turn by default")
 _PROMPT = flags.DEFINE_multi_string(
     "prompt", None, "A text, may be given again; captions of held-out clips by default"
@@ -112,8 +123,9 @@ def main(argv: Sequence[str]) -> None:
 def _sampling_options(experiment: Experiment) -> SamplingOptions:
     """The config's options with the flags that were given."""
     given = {name: flag.value for name, flag in _SCALES.items() if flag.value is not None}
-    if _STEPS.value is not None:
-        given["steps"] = _STEPS.value
+    for name, flag in (("sampler", _SAMPLER), ("spacing", _SPACING), ("steps", _STEPS)):
+        if flag.value is not None:
+            given[name] = flag.value
     return config.sampling_options(experiment, given)
 
 

@@ -1,12 +1,13 @@
 """Every mistake in a config is one sentence that names the key, before anything is compiled."""
 
 import copy
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from glober_jax.config import parse
+from glober_jax.config import parse, sampling_options
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from tests.tiny import tiny_config
@@ -79,6 +80,27 @@ MISTAKES = [
     ("generator.batch_size", 0, "config.generator.batch_size must be 1 or more"),
     ("sampling.chunk_frames", 0, "config.sampling.chunk_frames must be 1 or more"),
     ("sampling.steps", 1001, "sampling steps must lie in 1..1000, got 1001"),
+    ("sampling.sampler", "euler", "config.sampling.sampler is 'euler'; choose one of ddim, dpm++"),
+    ("sampling.sampler", "dpm++", "'trailing', but the sampler dpm++ takes log_snr or karras"),
+    ("sampling.spacing", "karras", "'karras', but the sampler ddim takes trailing or leading"),
+    ("sampling.threshold", 1.0, "config.sampling.threshold is 1.0, but must be 0 (off) or"),
+    ("sampling.shared_noise", 1.5, "config.sampling.shared_noise is 1.5, but must lie in [0, 1]"),
+    (
+        "sampling.noise",
+        "video",
+        "config.sampling.noise; did you mean config.sampling.shared_noise?",
+    ),
+    (
+        "sampling.decoder_interval",
+        0.5,
+        "config.sampling.decoder_interval is 0.5, but must be a sec",
+    ),
+    ("sampling.decoder_interval.low", "0", "config.sampling.decoder_interval.low is '0', but must"),
+    (
+        "sampling.condition_interval.high",
+        1.5,
+        "config.sampling.condition_interval is [0.0, 1.5], but must lie in [0, 1], low before high",
+    ),
 ]
 
 
@@ -135,6 +157,34 @@ def test_missing_keys_are_named() -> None:
         del (config[sections[0]] if sections else config)[key]
         with pytest.raises(UserError, match=message):
             parse(config)
+
+
+def test_another_sampler_brings_its_spacing_and_keeps_the_rest() -> None:
+    """Fails when --sampler alone ends in a complaint about a spacing that nobody gave, a spacing
+    that was given is lost, or what the other sampler lacks is silently dropped (eta).
+    """
+    experiment = parse(changed("sampling.eta", 0.0))
+    options = sampling_options(experiment, {"sampler": "dpm++", "steps": 3})
+    assert (options.spacing, options.steps) == ("log_snr", 3)
+    assert sampling_options(experiment, {"sampler": "ddim"}) == experiment.sampling
+    with pytest.raises(UserError, match=r"config.sampling.sampler is 'dpm'; choose one of ddim"):
+        sampling_options(experiment, {"sampler": "dpm"})
+    given = {"sampler": "dpm++", "spacing": "karras"}
+    assert sampling_options(experiment, given).spacing == "karras"
+    with pytest.raises(
+        UserError, match=r"eta is 0.5, but the sampler dpm.. adds no noise on the way"
+    ):
+        sampling_options(parse(plain_config()), {"sampler": "dpm++"})
+
+
+def test_config_without_newer_keys_samples_as_before() -> None:
+    """Fails when a workdir from before a key was known cannot be sampled from."""
+    config = plain_config()
+    kept = {"steps": 2, "spacing": "leading", "eta": 0.5}
+    config["sampling"] = dict(kept)
+    options = parse(config).sampling
+    assert dataclasses.asdict(options).items() >= kept.items()
+    assert (options.sampler, options.shared_noise, options.decoder_interval.high) == ("ddim", 0, 1)
 
 
 def test_derived_values_follow_from_other_sections(experiment: Experiment) -> None:

@@ -64,7 +64,7 @@ def tiny_config() -> ml_collections.ConfigDict:
         config[stage].optimizer.update({"warmup_steps": 1})
     config.autoencoder.adversarial.update({"weight": 0.1, "start_step": 1, "warmup_steps": 2})
     config.loop.update({"log_every": 1, "preview_every": 0, "checkpoint_every": 2})
-    config.sampling.update({"steps": 2, "eta": 0.5, "noise": "frame", "chunk_frames": 16})
+    config.sampling.update({"steps": 2, "eta": 0.5, "shared_noise": 0.0, "chunk_frames": 16})
     config.evaluation.protocol = ""
     return config
 

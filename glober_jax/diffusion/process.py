@@ -5,9 +5,12 @@ With ᾱ_t = Π (1 - β_s) and β linear in √β from `beta_start` to `beta_end
     x_t = √ᾱ_t x_0 + √(1-ᾱ_t) ε                     ε standard normal
     v   = √ᾱ_t ε - √(1-ᾱ_t) x_0
     x_0 = √ᾱ_t x_t - √(1-ᾱ_t) v                     ε = √(1-ᾱ_t) x_t + √ᾱ_t v
+    λ_t = log(√ᾱ_t / √(1-ᾱ_t))                      half the log signal-to-noise ratio
 
-This is the only file that knows these relations. Dimension key: B batch; every other axis of x
-is arbitrary and broadcast over. Schedules are computed in float64 and used in float32.
+Training visits whole steps t. Samplers may stop between them: λ is linear from step to step, and
+the networks embed t as a real number, so that they take any t in [0, T - 1]. This is the only
+file that knows these relations. Dimension key: B batch; every other axis of x is arbitrary and
+broadcast over. Schedules are computed in float64 and used in float32.
 """
 
 import dataclasses
@@ -41,16 +44,33 @@ class DiffusionProcess:
         betas = np.linspace(self.beta_start**0.5, self.beta_end**0.5, self.num_timesteps) ** 2
         return np.cumprod(1.0 - betas)
 
-    def _signal_noise(self, t_B: jax.Array, ndim: int) -> tuple[jax.Array, jax.Array]:
-        """√ᾱ_t and √(1-ᾱ_t), shaped to broadcast over `ndim` axes."""
+    @property
+    def half_log_snr(self) -> np.ndarray:
+        """λ_t for t = 0 .. num_timesteps - 1, float64, falling."""
         alphas = self.alphas_cumprod
+        return 0.5 * np.log(alphas / (1.0 - alphas))
+
+    def timesteps_of(self, half_log_snr: np.ndarray) -> np.ndarray:
+        """The real t in [0, num_timesteps - 1] at which λ has these values, float64."""
+        steps = np.arange(self.num_timesteps)
+        return np.interp(half_log_snr, self.half_log_snr[::-1], steps[::-1])
+
+    def _signal_noise(self, t_B: jax.Array, ndim: int) -> tuple[jax.Array, jax.Array]:
+        """√ᾱ_t and √(1-ᾱ_t) for whole or real t, shaped to broadcast over `ndim` axes."""
         shape = t_B.shape + (1,) * (ndim - t_B.ndim)
+        if jnp.issubdtype(t_B.dtype, jnp.floating):
+            levels = jnp.asarray(self.half_log_snr, jnp.float32)
+            below_B = jnp.clip(t_B.astype(jnp.int32), 0, self.num_timesteps - 2)
+            slope_B = levels[below_B + 1] - levels[below_B]
+            level_B = (levels[below_B] + (t_B - below_B) * slope_B).reshape(shape)
+            return jnp.sqrt(jax.nn.sigmoid(2 * level_B)), jnp.sqrt(jax.nn.sigmoid(-2 * level_B))
+        alphas = self.alphas_cumprod
         signal = jnp.asarray(np.sqrt(alphas), jnp.float32)[t_B].reshape(shape)
         noise = jnp.asarray(np.sqrt(1.0 - alphas), jnp.float32)[t_B].reshape(shape)
         return signal, noise
 
     def add_noise(self, x0: jax.Array, eps: jax.Array, t_B: jax.Array) -> jax.Array:
-        """x_t ~ q(x_t | x_0) for integer steps t [B]."""
+        """x_t ~ q(x_t | x_0) at steps t [B], whole or real."""
         signal, noise = self._signal_noise(t_B, x0.ndim)
         return signal * x0 + noise * eps
 
@@ -73,6 +93,11 @@ class DiffusionProcess:
         if self.prediction == "x0":
             return prediction, (x_t - signal * prediction) / noise
         return signal * x_t - noise * prediction, noise * x_t + signal * prediction
+
+    def prediction_of(self, x0: jax.Array, x_t: jax.Array, t_B: jax.Array) -> jax.Array:
+        """The network's output that would mean x_0 at x_t: the inverse of `to_x0_eps`."""
+        signal, noise = self._signal_noise(t_B, x_t.ndim)
+        return self.target(x0, (x_t - signal * x0) / noise, t_B)
 
     def loss(
         self, prediction: jax.Array, x0: jax.Array, eps: jax.Array, t_B: jax.Array

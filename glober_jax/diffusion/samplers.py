@@ -1,103 +1,82 @@
-"""Samplers: from noise to x_0 in a given number of network calls, one `lax.scan`.
+"""From noise to x_0 in a given number of network calls: which sampler, and what fits it."""
 
-Dimension key: S sampling steps; the sampled array has any shape whose leading axis is the batch.
-"""
-
+import dataclasses
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
+from glober_jax.diffusion.ddim import ddim
+from glober_jax.diffusion.dpm_solver import dpm_solver
+from glober_jax.diffusion.predictor import Predictor, thresholded
 from glober_jax.diffusion.process import DiffusionProcess
+from glober_jax.diffusion.timesteps import Spacing, sampling_levels, sampling_timesteps
 from glober_jax.errors import UserError
 
-Spacing = Literal["trailing", "leading"]
-Predict = Callable[[jax.Array, jax.Array], jax.Array]
+Sampler = Literal["ddim", "dpm++"]
+
+# The spacings of each sampler, its usual one first.
+SPACINGS: dict[Sampler, tuple[Spacing, ...]] = {
+    "ddim": ("trailing", "leading"),
+    "dpm++": ("log_snr", "karras"),
+}
 
 
-def sampling_timesteps(num_timesteps: int, steps: int, spacing: Spacing) -> np.ndarray:
-    """The training steps that are visited, ascending int32 [S].
+@dataclasses.dataclass(frozen=True)
+class Solver:
+    """A sampler and its settings; `config.sampling` explains them."""
 
-    "trailing" ends at the noisiest step T - 1, so sampling starts from what pure noise stands for
-    (arXiv 2305.08891); "leading" is the published rule 1, 1 + c, 1 + 2c, ... below T with
-    c = T // steps, which starts a little lower and visits a few more steps than asked for where
-    `steps` does not divide T. Raises `UserError` for a step count that the schedule cannot serve.
-    """
-    if not 1 <= steps <= num_timesteps:
-        raise UserError(f"sampling steps must lie in 1..{num_timesteps}, got {steps}")
-    if spacing == "trailing":
-        return (np.round(np.arange(1, steps + 1) * num_timesteps / steps) - 1).astype(np.int32)
-    timesteps = 1 + np.arange(0, num_timesteps, num_timesteps // steps, dtype=np.int32)
-    if timesteps[-1] >= num_timesteps:
-        raise UserError(f"leading spacing has no room for {steps} of {num_timesteps} steps")
-    return timesteps
+    sampler: Sampler = "ddim"
+    steps: int = 50
+    spacing: Spacing = "trailing"
+    eta: float = 0.0
+    threshold: float = 0.0
 
-
-class DDIMSchedule(NamedTuple):
-    """What each DDIM step multiplies with, in the order of sampling, noisiest first.
-
-    x_prev = signal x_0 + direction ε + deviation z: √ᾱ_prev, √(1 - ᾱ_prev - s²) and
-    s = η √((1 - ᾱ_prev) / (1 - ᾱ) (1 - ᾱ / ᾱ_prev)), float32 [S]; timesteps int32 [S].
-    """
-
-    timesteps: jax.Array
-    signal: jax.Array
-    direction: jax.Array
-    deviation: jax.Array
-
-    @classmethod
-    def of(
-        cls, process: DiffusionProcess, steps: int, spacing: Spacing, eta: float = 0.0
-    ) -> "DDIMSchedule":
-        """The trailing rule ends at x_0; the leading one at the noise of step 0, as published."""
-        timesteps = sampling_timesteps(process.num_timesteps, steps, spacing)
-        alphas = process.alphas_cumprod
-        last = 1.0 if spacing == "trailing" else alphas[0]
-        here = alphas[timesteps]
-        previous = np.concatenate([[last], here[:-1]])
-        variance = eta**2 * (1.0 - previous) / (1.0 - here) * (1.0 - here / previous)
-        tables = (np.sqrt(previous), np.sqrt(1.0 - previous - variance), np.sqrt(variance))
-        return cls(
-            jnp.asarray(timesteps[::-1].copy()),
-            *(jnp.asarray(table[::-1], jnp.float32) for table in tables),
-        )
+    def check(self, process: DiffusionProcess) -> None:
+        """Raises `UserError` where the settings do not fit each other or the process."""
+        fitting = SPACINGS[self.sampler]
+        if self.spacing not in fitting:
+            raise UserError(
+                f"config.sampling.spacing is {self.spacing!r}, but the sampler {self.sampler} "
+                f"takes {' or '.join(fitting)}"
+            )
+        if self.eta and self.sampler != "ddim":
+            raise UserError(
+                f"config.sampling.eta is {self.eta}, but the sampler {self.sampler} adds no noise "
+                "on the way: set eta to 0 or take the sampler ddim"
+            )
+        if not 0 <= self.threshold < 1:
+            raise UserError(
+                f"config.sampling.threshold is {self.threshold}, but must be 0 (off) or a fraction "
+                "below 1, such as 0.995"
+            )
+        if self.sampler == "ddim":
+            sampling_timesteps(process.num_timesteps, self.steps, self.spacing)
+        else:
+            sampling_levels(process, self.steps, self.spacing)
 
 
-def ddim(
+def sample(
     process: DiffusionProcess,
-    predict: Predict,
+    solver: Solver,
+    predictor: Predictor,
     x_T: jax.Array,
-    steps: int,
-    *,
-    spacing: Spacing = "trailing",
-    eta: float = 0.0,
     draw_noise: Callable[[jax.Array], jax.Array] | None = None,
 ) -> jax.Array:
-    """DDIM (arXiv 2010.02502) from x_T to x_0, float32.
-
-    `predict(x_t, t)` is the network (with its guidance), given a scalar int32 t. With η > 0 the
-    step at t adds noise `draw_noise(t)`, standard normal and of the shape of x_t.
-    """
-
-    def step(x_t: jax.Array, level: DDIMSchedule) -> tuple[jax.Array, None]:
-        noise = draw_noise(level.timesteps) if eta else None
-        return ddim_step(process, level, x_t, predict(x_t, level.timesteps), noise), None
-
-    schedule = DDIMSchedule.of(process, steps, spacing, eta)
-    return jax.lax.scan(step, x_T.astype(jnp.float32), schedule)[0]
-
-
-def ddim_step(
-    process: DiffusionProcess,
-    level: DDIMSchedule,
-    x_t: jax.Array,
-    prediction: jax.Array,
-    noise: jax.Array | None = None,
-) -> jax.Array:
-    """x_prev of one step; `level` is one row of a schedule, `noise` is for η > 0."""
-    t_B = jnp.full(x_t.shape[:1], level.timesteps)
-    x0, eps = process.to_x0_eps(prediction, x_t, t_B)
-    x_prev = level.signal * x0 + level.direction * eps
-    return x_prev if noise is None else x_prev + level.deviation * noise
+    """x_0, float32, from x_T; rows are independent. `draw_noise(t)` is asked where η > 0."""
+    if solver.threshold:
+        predictor = predictor._replace(
+            guided=thresholded(process, predictor.guided, solver.threshold),
+            plain=thresholded(process, predictor.plain, solver.threshold),
+        )
+    if solver.sampler == "dpm++":
+        return dpm_solver(process, predictor, x_T, solver.steps, spacing=solver.spacing)
+    return ddim(
+        process,
+        predictor,
+        x_T,
+        solver.steps,
+        spacing=solver.spacing,
+        eta=solver.eta,
+        draw_noise=draw_noise,
+    )

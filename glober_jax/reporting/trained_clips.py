@@ -17,8 +17,9 @@ from glober_jax.errors import UserError
 from glober_jax.evaluation.clip_sets import ClipSet
 from glober_jax.evaluation.protocols import Protocol
 from glober_jax.experiment import Experiment
-from glober_jax.sampling.decode import FrameModel, SamplingOptions, VideoSampler
+from glober_jax.sampling.decode import FrameModel, VideoSampler
 from glober_jax.sampling.generate import FeatureModel, FeatureSampler
+from glober_jax.sampling.options import SamplingOptions
 from glober_jax.training import autoencoder, generator
 from glober_jax.training.checkpoint import Which
 from glober_jax.training.trained import load_feature_model, load_frame_model

@@ -8,10 +8,9 @@ Dimension key: B videos, n frames of each, N = B * n, K key frames, H, W, G glob
 latents of a frame, X, Y frame size.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import einops
 import jax
@@ -19,42 +18,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from glober_jax.diffusion.guidance import DecoderGuidance
+from glober_jax.diffusion.guidance import DecoderGuidance, guided_predictor
+from glober_jax.diffusion.predictor import Predictor
 from glober_jax.diffusion.process import DiffusionProcess
-from glober_jax.diffusion.samplers import Predict, Spacing, ddim
+from glober_jax.diffusion.samplers import sample
 from glober_jax.models.frame_codec import normalise_frames, to_pixels
 from glober_jax.models.latents import ChannelScale, Gaussian
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.mesh import constrain_batch, replicated
-from glober_jax.randomness import named_key
-
-# Two indices closer than this are the same frame to the noise.
-_INDEX_RESOLUTION = 2**20
-
-
-@dataclasses.dataclass(frozen=True)
-class SamplingOptions:
-    """How frames and global features are sampled.
-
-    `eta` is DDIM's: 0 is deterministic from the first noise, 1 adds as much as DDPM does.
-    `noise` gives every frame of a video its own initial noise ("frame", as published) or all of
-    them the same ("video"), which keeps texture still between frames. `chunk_frames` bounds
-    memory: at most that many frames are denoised at once. `fps` is written into the videos.
-    """
-
-    steps: int = 50
-    spacing: Spacing = "trailing"
-    eta: float = 0.0
-    video_scale: float = 0.0
-    domain_scale: float = 1.0
-    condition_scale: float = 1.0
-    noise: Literal["frame", "video"] = "frame"
-    chunk_frames: int = 128
-    fps: float = 8.0
-
-    @property
-    def guidance(self) -> DecoderGuidance:
-        return DecoderGuidance(self.video_scale, self.domain_scale)
+from glober_jax.sampling.noise import frame_noise
+from glober_jax.sampling.options import SamplingOptions
 
 
 class FrameModel(NamedTuple):
@@ -74,25 +47,6 @@ def encode_clip(networks: Networks, model: FrameModel, key_frames_BKXYC: jax.Arr
     return networks.apply(model.params, "video_encoder", latents).mean
 
 
-def frame_noise(
-    seed: jax.Array | int,
-    video_B: jax.Array,
-    index_Bn: jax.Array,
-    latent_shape: tuple[int, int, int],
-    per_frame: bool,
-    step: jax.Array | int = 0,
-) -> jax.Array:
-    """Noise [B, n, h, w, Z], a pure function of (seed, step, video, index); step 0 is x_T."""
-    root = named_key(seed, "frame_noise", step)
-    slot_Bn = jnp.round(index_Bn * _INDEX_RESOLUTION).astype(jnp.int32) * per_frame
-
-    def one(video: jax.Array, slot: jax.Array) -> jax.Array:
-        key = jax.random.fold_in(jax.random.fold_in(root, video), slot)
-        return jax.random.normal(key, latent_shape)
-
-    return jax.vmap(jax.vmap(one, (None, 0)))(video_B, slot_Bn)
-
-
 def frame_predictor(
     networks: Networks,
     guidance: DecoderGuidance,
@@ -100,42 +54,36 @@ def frame_predictor(
     global_BHWG: jax.Array,
     index_Bn: jax.Array,
     constrain: Callable[[jax.Array], jax.Array] = lambda x: x,
-) -> Predict:
+) -> Predictor:
     """The guided video decoder for the frames at `index_Bn`: (z_t [N, h, w, Z], t) -> prediction.
 
     What does not depend on the noise (frame features, tokens of every branch) is computed here,
     once. `constrain` may shard the frame axis of an array.
     """
     batch, frames = index_Bn.shape
-    no_feature = networks.apply(
-        params, "video_encoder", jnp.zeros((1, networks.num_key_frames, *networks.latent_shape))
-    ).mean
-    empty_BHWG = jnp.broadcast_to(no_feature, global_BHWG.shape)
 
-    def condition(feature_BHWG: jax.Array, domain: bool) -> tuple[jax.Array, ...]:
-        maps = networks.apply(params, "frame_features", feature_BHWG, index_Bn)
-        tokens = networks.apply(
-            params, "global_tokens", feature_BHWG, jnp.full((batch,), domain, jnp.float32)
-        )
-        flat_maps = [constrain(einops.rearrange(m, "b n h w c -> (b n) h w c")) for m in maps]
-        return constrain(jnp.repeat(tokens, frames, axis=0)), *flat_maps
+    def tokens(feature_BHWG: jax.Array, domain: bool) -> jax.Array:
+        with_domain_B = jnp.full(feature_BHWG.shape[:1], domain, jnp.float32)
+        tokens_BLE = networks.apply(params, "global_tokens", feature_BHWG, with_domain_B)
+        each = jnp.broadcast_to(tokens_BLE, (batch, *tokens_BLE.shape[1:]))
+        return constrain(jnp.repeat(each, frames, axis=0))
 
-    branches = {
-        "full": (global_BHWG, True),
-        "video": (empty_BHWG, True),
-        "domain": (empty_BHWG, False),
-    }
-    conditions = {name: condition(*branches[name]) for name in guidance.coefficients}
+    def maps(feature_BHWG: jax.Array) -> list[jax.Array]:
+        found = networks.apply(params, "frame_features", feature_BHWG, index_Bn)
+        return [constrain(einops.rearrange(m, "b n h w c -> (b n) h w c")) for m in found]
 
-    def predict(z_NhwZ: jax.Array, t: jax.Array) -> jax.Array:
-        t_N = jnp.full(z_NhwZ.shape[:1], t)
-        predictions = {
-            name: networks.apply(params, "unet", z_NhwZ, t_N, tokens, maps)
-            for name, (tokens, *maps) in conditions.items()
-        }
-        return guidance.combine(predictions)
+    conditions = {"full": (tokens(global_BHWG, True), maps(global_BHWG))}
+    if guidance.weights.keys() - {"full"}:
+        no_keys = jnp.zeros((1, networks.num_key_frames, *networks.latent_shape))
+        empty = networks.apply(params, "video_encoder", no_keys).mean
+        empty_maps = maps(jnp.broadcast_to(empty, global_BHWG.shape))
+        conditions["video"] = (tokens(empty, True), empty_maps)
+        conditions["domain"] = (tokens(empty, False), empty_maps)
 
-    return predict
+    def unet(z: jax.Array, t: jax.Array, condition: tuple[jax.Array, list[jax.Array]]) -> jax.Array:
+        return networks.apply(params, "unet", z, t, *condition)
+
+    return guided_predictor(guidance, unet, conditions)
 
 
 def denoise_frames(
@@ -149,7 +97,7 @@ def denoise_frames(
     step_noise: Callable[[jax.Array], jax.Array] | None = None,
     constrain: Callable[[jax.Array], jax.Array] = lambda x: x,
 ) -> jax.Array:
-    """Latents [B, n, h, w, Z] of the frames at `index_Bn`, guided DDIM from `noise_BnhwZ`.
+    """Latents [B, n, h, w, Z] of the frames at `index_Bn`, guided, from `noise_BnhwZ`.
 
     `step_noise(t)` is the noise [B, n, h, w, Z] that the step at t adds where `options.eta` > 0.
     """
@@ -157,13 +105,12 @@ def denoise_frames(
     def flat(z_BnhwZ: jax.Array) -> jax.Array:
         return constrain(einops.rearrange(z_BnhwZ, "b n h w z -> (b n) h w z"))
 
-    latents = ddim(
+    guidance = options.decoder_guidance
+    latents = sample(
         process,
-        frame_predictor(networks, options.guidance, params, global_BHWG, index_Bn, constrain),
+        options.solver,
+        frame_predictor(networks, guidance, params, global_BHWG, index_Bn, constrain),
         flat(noise_BnhwZ),
-        options.steps,
-        spacing=options.spacing,
-        eta=options.eta,
         draw_noise=lambda t: flat(step_noise(t)),
     )
     return einops.rearrange(latents, "(b n) h w z -> b n h w z", b=len(index_Bn))
@@ -197,8 +144,8 @@ class VideoSampler:
             seed: jax.Array,
         ) -> jax.Array:
             def noise(step: jax.Array | int) -> jax.Array:
-                per_frame = options.noise == "frame"
-                return frame_noise(seed, video, index, networks.latent_shape, per_frame, step)
+                shape, shared = networks.latent_shape, options.shared_noise
+                return frame_noise(seed, video, index, shape, shared, step)
 
             latents = denoise_frames(
                 networks,

@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from glober_jax.diffusion.guidance import combine_conditional
+from glober_jax.diffusion.guidance import guided_predictor
 from glober_jax.diffusion.process import DiffusionProcess
-from glober_jax.diffusion.samplers import ddim
+from glober_jax.diffusion.samplers import sample
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.mesh import replicated
 from glober_jax.randomness import named_key
-from glober_jax.sampling.decode import SamplingOptions
+from glober_jax.sampling.options import SamplingOptions
 
 
 class FeatureModel(NamedTuple):
@@ -40,8 +40,8 @@ def generate_features(
     """New global features [B, H, W, G] in the video encoder's scale, for videos by number.
 
     Each is a pure function of (seed, video number, condition): a label or text embeddings, as
-    `ConditionTokens` takes them. `options.condition_scale` is the guidance scale; 1 costs one
-    network call per step instead of two.
+    `ConditionTokens` takes them. `options.condition_scale` is the guidance scale; at 1, and
+    outside `options.condition_interval`, a step costs one row per video instead of two.
     """
 
     def noise(step: jax.Array | int) -> jax.Array:
@@ -54,26 +54,15 @@ def generate_features(
         with_condition_B = jnp.full(video_B.shape, present)
         return networks.apply(model.params, "condition", condition, with_condition_B)
 
-    with_condition, without_condition = context(1.0), context(0.0)
-
-    def network(x_t: jax.Array, t: jax.Array, context_BLE: jax.Array) -> jax.Array:
-        t_B = jnp.full(x_t.shape[:1], t)
+    def network(x_t: jax.Array, t_B: jax.Array, context_BLE: jax.Array) -> jax.Array:
         return networks.apply(model.params, "generator", x_t, t_B, context_BLE)
 
-    def predict(x_t: jax.Array, t: jax.Array) -> jax.Array:
-        conditional = network(x_t, t, with_condition)
-        if options.condition_scale == 1.0:
-            return conditional
-        unconditional = network(x_t, t, without_condition)
-        return combine_conditional(conditional, unconditional, options.condition_scale)
-
-    features = ddim(
+    contexts = {"with": context(1.0), "without": context(0.0)}
+    features = sample(
         process,
-        predict,
+        options.solver,
+        guided_predictor(options.condition_guidance, network, contexts),
         noise(0),
-        options.steps,
-        spacing=options.spacing,
-        eta=options.eta,
         draw_noise=lambda t: noise(t + 1),
     )
     return model.feature_scale.restore(features)

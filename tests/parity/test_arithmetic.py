@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from glober_jax import losses
-from glober_jax.diffusion.guidance import DecoderGuidance, combine_conditional
+from glober_jax.diffusion.ddim import DDIMSchedule, ddim_step
+from glober_jax.diffusion.guidance import ConditionGuidance, DecoderGuidance, combine
 from glober_jax.diffusion.process import DiffusionProcess
-from glober_jax.diffusion.samplers import DDIMSchedule, ddim_step, sampling_timesteps
+from glober_jax.diffusion.timesteps import sampling_timesteps
 from glober_jax.errors import UserError
 from glober_jax.models.compat import reference_slot
 from glober_jax.models.generator import grid_positions
@@ -92,7 +93,8 @@ def test_guided_ddim_steps(recording: Recording) -> None:
     for case in cases:
         eta, index = case.split("_i")
         given = recording.named(f"in/eta{case}.")
-        eps = guidance.combine({ours: given[theirs] for ours, theirs in branches.items()})
+        predictions = {ours: given[theirs] for ours, theirs in branches.items()}
+        eps = combine(guidance.weights, predictions)
         # Recorded steps count from the last one, schedules from the first.
         schedule = DDIMSchedule.of(process, meta["steps"], "leading", float(eta))
         level = jax.tree.map(lambda table, i=int(index): table[::-1][i], schedule)
@@ -108,7 +110,8 @@ def test_guided_ddim_steps(recording: Recording) -> None:
 def test_guided_generator_step(recording: Recording) -> None:
     """Fails when conditional and unconditional prediction change places (broken so)."""
     meta, process, given = recording.meta, DiffusionProcess(), recording.named("in/gen.")
-    eps = combine_conditional(given["e_cond"], given["e_uncond"], meta["gen_scale"])
+    predictions = {"with": given["e_cond"], "without": given["e_uncond"]}
+    eps = combine(ConditionGuidance(meta["gen_scale"]).weights, predictions)
     schedule = DDIMSchedule.of(process, meta["steps"], "leading")
     level = jax.tree.map(lambda table: table[::-1][meta["gen_index"]], schedule)
     x_prev = ddim_step(process, level, given["x"], eps)

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from glober_jax.diffusion.ddim import DDIMSchedule, ddim, ddim_step
 from glober_jax.diffusion.guidance import DecoderGuidance
 from glober_jax.diffusion.process import DiffusionProcess
-from glober_jax.diffusion.samplers import DDIMSchedule, ddim, ddim_step
 from glober_jax.interop import reference
 from glober_jax.interop.network import Part, export_networks
 from glober_jax.models.condition import ConditionTokens
@@ -156,12 +156,12 @@ def test_guided_sampling(recording: Recording) -> None:
     def run(params: Params, noise: jax.Array, before: jax.Array) -> Any:
         feature = networks.apply(params, "video_encoder", key_latents).mean
         empty = networks.apply(params, "video_encoder", jnp.zeros_like(key_latents)).mean
-        predict = frame_predictor(networks, guidance, params, feature, recording["in/tar_index"])
-        frames = ddim(process, predict, noise, meta["steps"], spacing="leading")
+        predictor = frame_predictor(networks, guidance, params, feature, recording["in/tar_index"])
+        frames = ddim(process, predictor, noise, meta["steps"], spacing="leading")
 
         def step(_: None, level_x: tuple[DDIMSchedule, jax.Array]) -> tuple[None, Any]:
             level, x_t = level_x
-            prediction = predict(x_t, level.timesteps)
+            prediction = predictor.guided(x_t, level.timesteps)
             x0, _ = process.to_x0_eps(prediction, x_t, jnp.full(len(x_t), level.timesteps))
             return None, jnp.stack([ddim_step(process, level, x_t, prediction), x0])
 
