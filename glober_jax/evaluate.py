@@ -30,7 +30,7 @@ from glober_jax.evaluation.two_sets import evaluate_two_sets, for_two_sets, open
 from glober_jax.evaluation.video_sets.video_set import check_pair
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from glober_jax.reporting.model_evaluation import ModelEvaluation
-from glober_jax.reporting.trained_clips import load_model
+from glober_jax.reporting.trained_clips import load_trained
 from glober_jax.reporting.workdir_report import write_workdir_report
 from glober_jax.training.trained import load_config
 
@@ -90,7 +90,7 @@ def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
     measures = _CACHE.value or folder / "measures"
     evaluation = ModelEvaluation(experiment, protocol, data, mesh, measures)
     for sampling in choices:
-        model = load_model(experiment, workdir, sampling, mesh, _CHECKPOINT.value)
+        model = load_trained(experiment, workdir, sampling, mesh, _CHECKPOINT.value)
         again = evaluation.reconstruction(model, _SEED.value) if _RECONSTRUCTION.value else None
         result = evaluation.result(model, _SEED.value, reconstruction=again, command=_command())
         output = _OUTPUT.value or folder / results.file_name(result)

@@ -198,7 +198,8 @@ def _make_videos(
     sampler = VideoSampler(networks, experiment.diffusion, options, mesh)
     total = len(features) * len(index)
     with Progress("decoding", total, unit="frame") as progress:
-        videos = sampler.decode(frame_model, features, index, _SEED.value, progress.update)
+        videos = sampler.decode(frame_model, features, index, _SEED.value)
+        progress.update(total)
     return videos, {"autoencoder": frame_step, "generator": feature_step}
 
 

@@ -73,10 +73,14 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     }
 
 
+def batch_ways(mesh: Mesh) -> int:
+    """Over how many devices a batch is spread."""
+    return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+
+
 def constrain_batch(rows: jax.Array, mesh: Mesh) -> jax.Array:
     """Inside jit: spreads the leading axis over the mesh where it divides, else leaves it."""
-    ways = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
-    if rows.shape[0] % ways:
+    if rows.shape[0] % batch_ways(mesh):
         return rows
     return jax.lax.with_sharding_constraint(rows, batch_sharding(mesh))
 

@@ -98,8 +98,8 @@ class ModelEvaluation:
             coverage=overlap(found) | self._memorisation(found),
             model={
                 "workdir": str(model.workdir),
-                "checkpoint_steps": model.steps,
-                "sampling": dataclasses.asdict(model.options),
+                "checkpoint_steps": model.glober.trained_steps,
+                "sampling": dataclasses.asdict(model.glober.options),
                 "seed": seed,
             },
             data={

@@ -23,7 +23,7 @@ from glober_jax.evaluation.results import Result
 from glober_jax.reporting.curves import plot_curves
 from glober_jax.reporting.model_evaluation import ModelEvaluation
 from glober_jax.reporting.report.clips import Clips
-from glober_jax.reporting.trained_clips import TrainedModel, load_model
+from glober_jax.reporting.trained_clips import TrainedModel, load_trained
 from glober_jax.reporting.workdir_report import write_workdir_report
 from glober_jax.sampling.write import sheet_scale, write_samples, write_sheet
 from glober_jax.training.metrics import METRICS_FILE
@@ -55,9 +55,9 @@ class Summary:
 def measure(pipeline: Pipeline, mesh: Mesh) -> Summary:
     """Reconstructs held-out clips beside baselines, and generates new ones."""
     experiment, networks = pipeline.experiment, pipeline.networks
-    model = load_model(experiment, pipeline.workdir, experiment.sampling, mesh)
-    frame_model, feature_model = model.frame_model, model.feature_model
-    steps = {"codec": experiment.codec.steps, **model.steps}
+    model = load_trained(experiment, pipeline.workdir, experiment.sampling, mesh)
+    frame_model, feature_model = model.glober.frame_model, model.glober.feature_model
+    steps = {"codec": experiment.codec.steps, **model.glober.trained_steps}
 
     clips = pipeline.data.clips("test", _EVALUATED_CLIPS)
     real = clips["frames"]

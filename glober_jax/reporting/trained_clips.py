@@ -5,7 +5,7 @@ Dimension key: N, B clips, n frames of each, K key frames, H, W frame size, C co
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,69 +17,42 @@ from glober_jax.errors import UserError
 from glober_jax.evaluation.clip_sets import ClipSet
 from glober_jax.evaluation.protocols import Protocol
 from glober_jax.experiment import Experiment
-from glober_jax.sampling.decode import FrameModel, VideoSampler
-from glober_jax.sampling.generate import FeatureModel, FeatureSampler
+from glober_jax.pretrained import load_model
+from glober_jax.sampling.glober import Glober
 from glober_jax.sampling.options import SamplingOptions
-from glober_jax.training import autoencoder, generator
 from glober_jax.training.checkpoint import Which
-from glober_jax.training.trained import load_feature_model, load_frame_model
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainedModel:
-    """Checkpoints of a workdir, and how to sample from them.
+class TrainedModel(NamedTuple):
+    """A model, and all that decides what it makes besides conditions and places, for JSON."""
 
-    `identity` is all that decides what they make besides conditions and places, for JSON.
-    """
-
+    glober: Glober
     workdir: epath.PathLike
     identity: dict[str, Any]
-    steps: dict[str, int]
-    options: SamplingOptions
-    frame_model: FrameModel
-    feature_model: FeatureModel
-    frames: VideoSampler
-    features: FeatureSampler
 
 
-def load_model(
+def load_trained(
     experiment: Experiment,
     workdir: epath.PathLike,
     options: SamplingOptions,
     mesh: Mesh,
-    which: Which = "newest",
+    checkpoint: Which = "newest",
 ) -> TrainedModel:
-    """Loads the averaged parameters of every stage, of the generator's newest or best checkpoint.
-
-    Raises:
-      UserError: a stage has no checkpoint, or the generator none that was graded.
-    """
-    networks = experiment.networks
-    frame_step, frame_model = load_frame_model(networks, workdir, mesh)
-    feature_step, feature_model = load_feature_model(networks, workdir, mesh, which)
-    steps = {autoencoder.NAME: frame_step, generator.NAME: feature_step}
+    """See `pretrained.load_model`."""
+    glober = load_model(experiment, workdir, options, mesh, checkpoint)
     saved = {
         name: (epath.Path(workdir).resolve() / name / str(step)).stat().mtime
-        for name, step in steps.items()
+        for name, step in glober.trained_steps.items()
     }
     identity = {
         "workdir": str(workdir),
-        "steps": steps,
+        "steps": glober.trained_steps,
         "saved": saved,
         "sampling": dataclasses.asdict(options),
         "jax": jax.__version__,
         "device": mesh.devices.flat[0].device_kind,
     }
-    return TrainedModel(
-        workdir=workdir,
-        identity=identity,
-        steps=steps,
-        options=options,
-        frame_model=frame_model,
-        feature_model=feature_model,
-        frames=VideoSampler(networks, experiment.diffusion, options, mesh),
-        features=FeatureSampler(networks, experiment.generator_diffusion, options, mesh),
-    )
+    return TrainedModel(glober, workdir, identity)
 
 
 def protocol_index(protocol: Protocol, clip: ClipSpec) -> np.ndarray:
@@ -117,8 +90,9 @@ def generated_clips(
 
     def read(first: int, count: int) -> np.ndarray:
         number = first_video + first
-        features = model.features(model.feature_model, conditions(first, count), seed, number)
-        return model.frames.decode(model.frame_model, features, index_n, seed, first_video=number)
+        wanted = conditions(first, count)
+        features = model.glober.generate_globals(count, wanted, seed=seed, first_video=number)
+        return model.glober.decode(features, index_n, seed=seed, first_video=number)
 
     identity = {
         "model": model.identity,
@@ -139,8 +113,8 @@ def reconstruction_pairs(model: TrainedModel, real: ClipSet, clip: ClipSpec, see
 
     def read(first: int, count: int) -> np.ndarray:
         frames = real.read(first, count)
-        features = model.frames.encode(model.frame_model, frames[:, clip.key_positions])
-        made = model.frames.decode(model.frame_model, features, index_n, seed, first_video=first)
+        features = np.concatenate([model.glober.encode(clip_THWC) for clip_THWC in frames])
+        made = model.glober.decode(features, index_n, seed=seed, first_video=first)
         return np.stack([made, frames], axis=1)
 
     identity = {"model": model.identity, "real": dict(real.identity), "seed": seed}

@@ -9,8 +9,8 @@ latents of a frame, X, Y frame size.
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import einops
 import jax
@@ -25,7 +25,7 @@ from glober_jax.diffusion.samplers import sample
 from glober_jax.models.frame_codec import normalise_frames, to_pixels
 from glober_jax.models.latents import ChannelScale, Gaussian
 from glober_jax.models.networks import Networks, Params
-from glober_jax.parallel.mesh import constrain_batch, replicated
+from glober_jax.parallel.mesh import batch_ways, constrain_batch, replicated
 from glober_jax.sampling.noise import frame_noise
 from glober_jax.sampling.options import SamplingOptions
 
@@ -124,6 +124,49 @@ def decode_latents(networks: Networks, model: FrameModel, latents_BnhwZ: jax.Arr
     return einops.rearrange(to_pixels(frames), "(b n) x y c -> b n x y c", b=batch)
 
 
+def decode_frames(
+    networks: Networks,
+    process: DiffusionProcess,
+    options: SamplingOptions,
+    model: FrameModel,
+    global_BHWG: jax.Array,
+    video_B: jax.Array,
+    index_Bn: jax.Array,
+    seed: jax.Array | int,
+    constrain: Callable[[jax.Array], jax.Array] = lambda x: x,
+) -> jax.Array:
+    """Global features -> uint8 frames [B, n, X, Y, 3] at any real indices. Pure; jit it.
+
+    A frame is a function of its feature, index, video number and seed alone; float arithmetic may
+    round it differently beside other frames.
+    """
+
+    def noise(step: jax.Array | int) -> jax.Array:
+        shape, shared = networks.latent_shape, options.shared_noise
+        return frame_noise(seed, video_B, index_Bn, shape, shared, step)
+
+    latents = denoise_frames(
+        networks,
+        process,
+        options,
+        model.params,
+        global_BHWG,
+        index_Bn,
+        noise(0),
+        step_noise=lambda t: noise(t + 1),
+        constrain=constrain,
+    )
+    return decode_latents(networks, model, latents)
+
+
+class Chunk(NamedTuple):
+    """uint8 frames [b, c, X, Y, 3] of the videos from `video` on, beginning at frame `frame`."""
+
+    video: int
+    frame: int
+    frames: np.ndarray
+
+
 class VideoSampler:
     """Compiled decoding of features into frames for one model size, on a mesh.
 
@@ -133,33 +176,15 @@ class VideoSampler:
     def __init__(
         self, networks: Networks, process: DiffusionProcess, options: SamplingOptions, mesh: Mesh
     ) -> None:
-        self._options = options
-        self._frame_shape = (networks.frame_size, networks.frame_size, 3)
-
-        def decode(
-            model: FrameModel,
-            feature: jax.Array,
-            video: jax.Array,
-            index: jax.Array,
-            seed: jax.Array,
-        ) -> jax.Array:
-            def noise(step: jax.Array | int) -> jax.Array:
-                shape, shared = networks.latent_shape, options.shared_noise
-                return frame_noise(seed, video, index, shape, shared, step)
-
-            latents = denoise_frames(
-                networks,
-                process,
-                options,
-                model.params,
-                feature,
-                index,
-                noise(0),
-                step_noise=lambda t: noise(t + 1),
-                constrain=functools.partial(constrain_batch, mesh=mesh),
-            )
-            return decode_latents(networks, model, latents)
-
+        self._chunk_frames = options.chunk_frames
+        self._devices = batch_ways(mesh)
+        decode = functools.partial(
+            decode_frames,
+            networks,
+            process,
+            options,
+            constrain=functools.partial(constrain_batch, mesh=mesh),
+        )
         self._decode = jax.jit(decode, out_shardings=replicated(mesh))
         self._encode = jax.jit(
             functools.partial(encode_clip, networks), out_shardings=replicated(mesh)
@@ -169,32 +194,45 @@ class VideoSampler:
         """uint8 key frames -> mean global features [B, H, W, G]."""
         return jax.device_get(self._encode(model, key_frames_BKXYC))
 
+    def chunks(
+        self,
+        model: FrameModel,
+        global_BHWG: np.ndarray,
+        index_n: np.ndarray,
+        seed: int,
+        first_video: int = 0,
+    ) -> Iterator[Chunk]:
+        """The frames of every video at the same real indices [n], piece by piece.
+
+        Videos are numbered from `first_video` on, which decides their noise. Work is cut into equal
+        pieces that every device has its part of, so memory does not grow with B or n and one
+        compilation serves all; the last pieces are filled up with frames that are dropped.
+        """
+        videos, frames = len(global_BHWG), len(index_n)
+        step_n = min(frames, self._chunk_frames)
+        step_B = max(1, min(videos, self._chunk_frames // step_n))
+        while step_B * step_n % self._devices:
+            step_n += 1
+        for first in range(0, videos, step_B):
+            rows = np.minimum(np.arange(first, first + step_B, dtype=np.int32), videos - 1)
+            numbers = rows + np.int32(first_video)
+            for left in range(0, frames, step_n):
+                columns = np.minimum(np.arange(left, left + step_n), frames - 1)
+                index = np.tile(np.float32(index_n[columns]), (step_B, 1))
+                made = self._decode(model, global_BHWG[rows], numbers, index, np.uint32(seed))
+                made = jax.device_get(made)[: videos - first, : frames - left]
+                yield Chunk(first, left, made)
+
     def decode(
         self,
         model: FrameModel,
         global_BHWG: np.ndarray,
         index_n: np.ndarray,
         seed: int,
-        on_progress: Callable[[int], Any] = lambda frames: None,
         first_video: int = 0,
     ) -> np.ndarray:
-        """uint8 frames [B, n, X, Y, 3] of every video at the same real indices [n].
-
-        The videos are numbered from `first_video` on, which decides their noise. Work is cut into
-        equal chunks of whole shapes, so memory does not grow with B or n and one compilation serves
-        all. `on_progress` is told how many frames are done so far.
-        """
-        videos, frames = len(global_BHWG), len(index_n)
-        block_n = min(frames, self._options.chunk_frames)
-        block_B = max(1, min(videos, self._options.chunk_frames // block_n))
-        out = np.empty((videos, frames, *self._frame_shape), np.uint8)
-        # The last block of each axis is moved back to stay whole; its overlap is made twice.
-        for first in (min(i, videos - block_B) for i in range(0, videos, block_B)):
-            ids = np.arange(first, first + block_B, dtype=np.int32)
-            for left in (min(i, frames - block_n) for i in range(0, frames, block_n)):
-                index = np.tile(np.float32(index_n[left : left + block_n]), (block_B, 1))
-                numbers = ids + np.int32(first_video)
-                chunk = self._decode(model, global_BHWG[ids], numbers, index, np.uint32(seed))
-                out[first : first + block_B, left : left + block_n] = jax.device_get(chunk)
-                on_progress(first * frames + block_B * (left + block_n))
-        return out
+        """All `chunks` put together: uint8 frames [B, n, X, Y, 3]."""
+        rows: dict[int, list[np.ndarray]] = {}
+        for chunk in self.chunks(model, global_BHWG, index_n, seed, first_video):
+            rows.setdefault(chunk.video, []).append(chunk.frames)
+        return np.concatenate([np.concatenate(parts, axis=1) for parts in rows.values()])
