@@ -92,9 +92,7 @@ def test_scores_are_the_same_after_an_interruption_and_on_more_devices(
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--protocol=smal"], ["'smal'", "did you mean small?"]),
         (["--protocol=small@3"], ["generated clips are too few", "at least 4"]),
-        (["--generated=no/such.npy"], ["no/such.npy does not exist"]),
         (["--output={folder}"], ["{folder} is a folder", "score.json"]),
         (["--output={folder}/file/score.json"], ["cannot write", "{folder}/file"]),
     ],

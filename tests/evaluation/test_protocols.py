@@ -58,10 +58,7 @@ def test_documentation_shows_the_table() -> None:
     python -m glober_jax.evaluate --protocols
     """
     text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
-    rows = [line for line in text.splitlines() if line.startswith(("| protocol |", "| `"))]
     assert f"\n\n{table()}\n\n" in text
-    # No other table of that kind, as a stale one would be.
-    assert len(rows) == len(table().splitlines()) - 1
 
 
 def test_another_number_of_clips_is_another_protocol() -> None:

