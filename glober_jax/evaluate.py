@@ -22,7 +22,7 @@ from typing import Any
 from absl import flags
 from etils import epath
 
-from glober_jax import cli, config
+from glober_jax import cli, config, media
 from glober_jax.errors import UserError
 from glober_jax.evaluation import comparison, measuring, results
 from glober_jax.evaluation.protocols import SMALL, Protocol, get_protocol, table
@@ -84,6 +84,8 @@ def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
     choices = [config.sampling_options(experiment, choice) for choice in _choices()]
     if _OUTPUT.value and len(choices) > 1:
         raise UserError("--output names one result; leave it out to try several ways of sampling")
+    if _OUTPUT.value:
+        _check_output(epath.Path(_OUTPUT.value))
     mesh = make_mesh(experiment.mesh)
     folder = workdir / results.FOLDER
     data = _DATA.value or experiment.data.dir
@@ -112,6 +114,8 @@ def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
 def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) -> None:
     if _OUTPUT.value is None:
         raise UserError("say where the result goes: --output=FILE.json")
+    output = Path(_OUTPUT.value)
+    _check_output(output)
     start = time.monotonic()
     real, generated = (open_videos_at(path, protocol) for path in (real_path, generated_path))
     notes = check_pair(real, generated, protocol.min_length)
@@ -120,7 +124,6 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
     instrument = measuring.together(
         measuring.logits(mesh, protocol.resize), measuring.looks(mesh), measuring.motions()
     )
-    output = Path(_OUTPUT.value)
     folder = _CACHE.value or output.parent / "measures"
     found, coverage = evaluate_two_sets(protocol, real, generated, instrument, folder)
     data = {
@@ -145,6 +148,15 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
     )
     results.write(output, result)
     _tell(result, output)
+
+
+def _check_output(path: epath.Path | Path) -> None:
+    """Before the work that fills it."""
+    if path.is_dir():
+        raise UserError(
+            f"--output={path} is a folder: name a file in it, such as {path / 'score.json'}"
+        )
+    media.make_folder(path.parent)
 
 
 def _choices() -> Iterator[dict[str, Any]]:

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from glober_jax.errors import UserError
 from glober_jax.evaluation import coverage, measuring, scoring
 from glober_jax.evaluation.clip_sets import ClipSet, clips_of_videos
+from glober_jax.evaluation.distances.intervals import LEAST
 from glober_jax.evaluation.measuring import Instrument, Measures
 from glober_jax.evaluation.protocols import Protocol, choose_clips
 from glober_jax.evaluation.video_sets.video_set import VideoSet
@@ -74,13 +76,20 @@ def evaluate(
     Raises:
       UserError: no video is long enough, or there are too few clips to score.
     """
-    repeats = []
+    pairs = []
     for repeat in range(protocol.repeats):
         places = choose(protocol, real.videos, repeat)
-        pair = real_clips(protocol, real.videos, places), generated(repeat, places)
-        repeats.append(tuple(measuring.measure(clips, instrument, folder) for clips in pair))
+        pairs.append((real_clips(protocol, real.videos, places), generated(repeat, places)))
+    others = _other_real_clips(protocol, real, pairs[0][0].num_clips)
+    _check_numbers(*pairs[0], others)
+    repeats = [
+        tuple(measuring.measure(clips, instrument, folder) for clips in pair) for pair in pairs
+    ]
     first_real, first_generated = repeats[0]
-    floor = _floor_pair(protocol, real, first_real, instrument, folder)
+    if others is None:
+        floor = _halves(first_real, protocol.seed)
+    else:
+        floor = first_real, measuring.measure(others, instrument, folder)
     moving = scoring.motion_scores(first_real, first_generated)
     for name, score in scoring.motion_scores(*floor).items():
         moving[name]["floor"] = score["distance"]
@@ -113,19 +122,11 @@ def memorisation(
     return dataclasses.asdict(found)
 
 
-def _floor_pair(
-    protocol: Protocol,
-    real: RealVideos,
-    measured: Measures,
-    instrument: Instrument,
-    folder: epath.PathLike | None,
-) -> tuple[Measures, Measures]:
-    """The real clips, and as many of other real videos.
+def _other_real_clips(protocol: Protocol, real: RealVideos, count: int) -> ClipSet | None:
+    """As many clips of other real videos, for the floor.
 
-    Those are of the same split where so many are left, else of another; and where there is none,
-    the pair is the two halves of the real clips.
+    Those are of the same split where so many are left, else of another; None where there are none.
     """
-    count = len(measured["logits"])
     another = dataclasses.replace(protocol, num_clips=count, videos="random", repeat_videos=False)
     taken = {video for video, _ in choose(protocol, real.videos)}
     for videos, without in ((real.videos, taken), (real.others and real.others(), set())):
@@ -135,9 +136,29 @@ def _floor_pair(
         if sum(length >= protocol.min_length for length in lengths) < count:
             continue
         places = choose_clips(another, lengths, _labels(videos))
-        clips = real_clips(protocol, videos, places, "other_real")
-        return measured, measuring.measure(clips, instrument, folder)
-    order = np.random.default_rng(protocol.seed).permutation(count)
+        return real_clips(protocol, videos, places, "other_real")
+    return None
+
+
+def _check_numbers(real: ClipSet, generated: ClipSet, others: ClipSet | None) -> None:
+    """Before anything is measured: enough clips for an interval of every score, the floor's too."""
+    for clips, least in ((generated, LEAST), (real, LEAST if others else 2 * LEAST)):
+        if clips.num_clips < least:
+            halves = (
+                ", as their halves are scored against each other for want of other real videos"
+                if least > LEAST
+                else ""
+            )
+            raise UserError(
+                f"{clips.kind} clips are too few: there are {clips.num_clips}, and at least "
+                f"{least} are needed{halves}; give more videos"
+            )
+
+
+def _halves(measured: Measures, seed: int) -> tuple[Measures, Measures]:
+    """Two halves of equal size, by chance: the floor where there are no other real videos."""
+    count = len(measured["logits"])
+    order = np.random.default_rng(seed).permutation(count)
     first, second = (
         {name: values[half] for name, values in measured.items()}
         for half in (order[: count // 2], order[count // 2 : count // 2 * 2])

@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -32,6 +31,7 @@ _BLOCK = 32
 _CLIPS_PER_DEVICE = 4
 # AlexNet judges some frames of a clip, at a size of which its features are large enough.
 _LOOKS, _LOOK_SIZE = 4, 128
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,18 +155,22 @@ def _name(clips: ClipSet, instrument: Instrument) -> str:
 
 
 def _read(file: epath.Path, count: int) -> Measures | None:
-    """A block that was kept; None where there is none, or not a whole one."""
-    if not file.exists():
-        return None
+    """A block that was kept; None where there is none, or not as it was written."""
     try:
-        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as stored:
-            block = dict(stored)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile):
+        stored = file.read_bytes()
+    except OSError:
         return None
+    data, digest = stored[:-_DIGEST_BYTES], stored[-_DIGEST_BYTES:]
+    if hashlib.sha256(data).digest() != digest:
+        return None
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        block = dict(arrays)
     return block if all(len(values) == count for values in block.values()) else None
 
 
 def _write(file: epath.Path, block: Measures) -> None:
+    """An .npz file with a digest of it at its end, where readers of such files do not mind it."""
     buffer = io.BytesIO()
     np.savez(buffer, **block)
-    media.write_file(file, buffer.getvalue())
+    data = buffer.getvalue()
+    media.write_file(file, data + hashlib.sha256(data).digest())

@@ -146,8 +146,8 @@ class Glober:
         size = self.networks.frame_size
         if video_TXYC.shape[1:3] != (size, size):
             raise UserError(
-                f"the video's frames are {video_TXYC.shape[2]}x{video_TXYC.shape[1]} and the model "
-                f"takes {size}x{size}: crop and resize them first"
+                f"the video's frames are {video_TXYC.shape[2]}x{video_TXYC.shape[1]} and the "
+                f"model takes {size}x{size}: crop and resize them first"
             )
         if frames < keys:
             raise UserError(f"the video has {frames} frames, and the model looks at {keys}")

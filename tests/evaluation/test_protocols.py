@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,6 +50,15 @@ def test_every_protocol_stands_in_the_table() -> None:
     assert len(cells) == 1
     for row, name in zip(rows, PROTOCOLS, strict=True):
         assert row.startswith(f"| `{name}` | ")
+
+
+def test_documentation_shows_the_table() -> None:
+    """Fails when a protocol changed and docs/evaluation.md did not: paste what the command prints.
+
+    python -m glober_jax.evaluate --protocols
+    """
+    text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    assert f"\n\n{table()}\n\n" in text
 
 
 def test_another_number_of_clips_is_another_protocol() -> None:

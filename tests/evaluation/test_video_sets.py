@@ -155,6 +155,7 @@ def test_lossy_video_is_refused(tmp_path: Path, name: str) -> None:
 
 WRONG_ARRAYS = [
     (np.zeros((2, 4, 6, 8, 3), np.float32), r"float32 .*values lie in 0..0; save \(x \* 255\)"),
+    (np.full((2, 4, 6, 8, 3), np.nan), "values that are NaN or infinite"),
     (np.full((2, 4, 6, 8, 3), -0.5), r"save \(\(x \+ 1\) \* 127.5\)"),
     (np.full((2, 4, 6, 8, 3), 200.0), r"save x.round\(\).clip\(0, 255\)"),
     (np.full((2, 4, 6, 8, 3), 200), r"int64 .*save x.round\(\).clip\(0, 255\)"),
@@ -247,6 +248,8 @@ def test_nothing_there_is_one_sentence(tmp_path: Path) -> None:
         open_video_set(tmp_path)
     with pytest.raises(UserError, match=r"text.txt is a single file: give the folder"):
         open_video_set(tmp_path / "text.txt")
+    with pytest.raises(UserError, match="cannot be read: File name too long"):
+        open_video_set(tmp_path / ("n" * 300))
 
 
 def test_pairs_that_cannot_be_compared(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from glober_jax.evaluation.distances.features import check_features
 Score = Callable[[np.ndarray, np.ndarray], float]
 
 _LEFT_OUT = 4  # one of so many clips
+# Clips of each set that it takes.
+LEAST = _LEFT_OUT
 DEFAULT_RESAMPLES = 100
 
 
@@ -47,14 +49,14 @@ def jackknife_interval(
     num_resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """The score of two sets of at least four clips, ± the normal quantile of its standard error.
+    """The score of two sets of at least `LEAST` clips, ± the normal quantile of its standard error.
 
     A hundred resamples know the standard error to 7 %.
 
     Raises:
       UserError: see `check_features`, and whatever `score` raises.
     """
-    x_ND, y_MD = check_features(x_ND, y_MD, at_least=_LEFT_OUT)
+    x_ND, y_MD = check_features(x_ND, y_MD, at_least=LEAST)
     kept_x, kept_y = (len(set_) - len(set_) // _LEFT_OUT for set_ in (x_ND, y_MD))
     rng = np.random.default_rng(seed)
     scores = [score(*subsample(rng, x_ND, y_MD, kept_x, kept_y)) for _ in range(num_resamples)]

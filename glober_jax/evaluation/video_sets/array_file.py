@@ -67,16 +67,15 @@ def _load(path: Path) -> np.ndarray:
             return np.load(path, mmap_mode="r", allow_pickle=False)
         with np.load(path, allow_pickle=False) as arrays:
             return arrays[_array_name(path, arrays.files)]
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except (EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         # NumPy's only words for it, in each of its two readers.
         if "Object arrays" in str(error) or "Python objects" in str(error):
             raise UserError(
                 f"{path} holds Python objects, which only a pickle can store and which could run "
                 "any code when read: save one uint8 array [N, T, H, W, 3] (np.stack your videos)"
             ) from error
-        reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"{path} cannot be read and is probably cut off: {reason}; copy or write it again"
+            f"{path} cannot be read and is probably cut off: {error}; copy or write it again"
         ) from error
 
 
@@ -129,6 +128,8 @@ def _conversion(video: np.ndarray) -> str:
         return "save 255 * x.astype(np.uint8)"
     if video.dtype.kind not in "iuf":
         return "convert the pixels first"
+    if not np.isfinite(video).all():
+        return "the first video has values that are NaN or infinite; look for what made them"
     low, high = video.min(), video.max()
     ranged = f"the first video's values lie in {low:g}..{high:g}; save "
     if high > 1.5:

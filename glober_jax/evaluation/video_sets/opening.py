@@ -20,7 +20,15 @@ def open_video_set(path: str | os.PathLike[str]) -> VideoSet:
     Raises:
       UserError: there is no such thing there, or no set of videos that can be measured.
     """
-    place = Path(path)
+    try:
+        return _open(Path(path))
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read: {error.strerror or error}; give a place that can"
+        ) from error
+
+
+def _open(place: Path) -> VideoSet:
     if place.is_dir():
         arrays = place / "frames.npz"
         return array_file.open_array(arrays) if arrays.is_file() else open_folder(place)

