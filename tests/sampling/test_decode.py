@@ -107,8 +107,8 @@ def test_chunks_and_neighbouring_videos_change_nothing(
     """Fails when a block at the end is cut, shifted or given another video's noise or feature.
 
     The full clip is decoded in blocks of one video and five frames, the sub-clip in blocks of two
-    videos and two frames; the last block of each axis is filled up. Broken: videos numbered from 0 in
-    every block.
+    videos and two frames; the last block of each axis is filled up. Broken: videos numbered from 0
+    in every block.
     """
     options = dataclasses.replace(experiment.sampling, chunk_frames=5)
     sampler = VideoSampler(experiment.networks, experiment.diffusion, options, mesh_of())
