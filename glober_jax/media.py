@@ -5,6 +5,7 @@ All pixels are uint8 in [0, 255]. Every file is encoded in memory and then writt
 temporary name and renamed, so a file that exists is whole; paths may be local or `gs://`.
 """
 
+import contextlib
 import io
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -35,6 +36,8 @@ def write_file(path: epath.PathLike, data: bytes) -> None:
         temporary.write_bytes(data)
         temporary.replace(target)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         reason = error.strerror or error
         raise UserError(f"cannot write {target}: {reason}; choose another output path") from error
 
@@ -57,37 +60,69 @@ def write_mp4(path: epath.PathLike, frames_THWC: np.ndarray, fps: float) -> None
 
 
 def encode_mp4(frames_THWC: np.ndarray, fps: float) -> bytes:
-    """The bytes of an H.264 MP4 that browsers play (yuv420p, crf 18).
+    """The bytes of an MP4 as `Mp4Encoder` makes it, of frames uint8 [T, H, W, 3]."""
+    encoder = Mp4Encoder(fps)
+    encoder.add(frames_THWC)
+    return encoder.finish()
 
-    Args:
-      frames_THWC: uint8 [T, H, W, 3]. An odd height or width, which yuv420p cannot hold,
-        is made even by repeating the last row or column.
-      fps: frames per second.
 
-    Raises:
-      ValueError: `frames_THWC` is not uint8 RGB frames.
+class Mp4Encoder:
+    """Encodes an H.264 MP4 that browsers play (yuv420p, crf 18), piece by piece, in memory.
+
+    What is held is what is encoded: about a hundredth of the pixels.
     """
-    _check_pixels(frames_THWC, ndim=4)
-    _, height, width, _ = frames_THWC.shape
-    padding = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
-    frames_THWC = np.pad(frames_THWC, padding, mode="edge")
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
+
+    def __init__(self, fps: float) -> None:
+        """`fps` frames per second."""
+        self._buffer = io.BytesIO()
+        self._container = av.open(self._buffer, "w", format="mp4")
         rate = Fraction(fps).limit_denominator(1001)
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
-        stream.height, stream.width = frames_THWC.shape[1:3]
-        stream.pix_fmt = "yuv420p"
+        self._stream = self._container.add_stream("libx264", rate=rate, options={"crf": "18"})
+        self._stream.pix_fmt = "yuv420p"
         # Without these tags a player guesses the colours from the frame size.
-        stream.codec_context.colorspace = Colorspace.ITU709
-        stream.codec_context.color_primaries = ColorPrimaries.BT709
-        stream.codec_context.color_trc = ColorTrc.BT709
-        stream.codec_context.color_range = ColorRange.MPEG
+        codec = self._stream.codec_context
+        codec.colorspace = Colorspace.ITU709
+        codec.color_primaries = ColorPrimaries.BT709
+        codec.color_trc = ColorTrc.BT709
+        codec.color_range = ColorRange.MPEG
+        self._started = False
+
+    def add(self, frames_THWC: np.ndarray) -> None:
+        """Appends frames uint8 [T, H, W, 3], of one size in all calls.
+
+        An odd height or width, which yuv420p cannot hold, is made even by repeating the last row or
+        column. Raises ValueError where these are not such frames.
+        """
+        _check_pixels(frames_THWC, ndim=4)
+        _, height, width, _ = frames_THWC.shape
+        padding = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
+        frames_THWC = np.pad(frames_THWC, padding, mode="edge")
+        if not self._started:
+            self._stream.height, self._stream.width = frames_THWC.shape[1:3]
+            self._started = True
         for frame_HWC in frames_THWC:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame_HWC), format="rgb24")
             frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return buffer.getvalue()
+            self._container.mux(self._stream.encode(frame))
+
+    def finish(self) -> bytes:
+        """The whole file; nothing can be added any more."""
+        self._container.mux(self._stream.encode())
+        self._container.close()
+        return self._buffer.getvalue()
+
+
+def read_mp4(path: epath.PathLike, most_frames: int) -> np.ndarray:
+    """At most so many frames of a video, spread evenly over it: uint8 [T, H, W, 3]."""
+    with av.open(io.BytesIO(epath.Path(path).read_bytes())) as container:
+        total = container.streams.video[0].frames
+        wanted = set(np.linspace(0, total - 1, min(total, most_frames)).round().astype(int))
+        frames = [
+            frame.to_ndarray(format="rgb24")
+            for number, frame in enumerate(container.decode(video=0))
+            if number in wanted
+        ]
+    return np.stack(frames)
 
 
 def write_gif(path: epath.PathLike, frames_THWC: np.ndarray, fps: float) -> None:

@@ -3,64 +3,78 @@ r"""Makes videos from a trained workdir; needs nothing else.
     python -m glober_jax.sample --workdir=runs/quickstart --output=more --num_videos=16
     python -m glober_jax.sample --workdir=runs/quickstart --output=late --num_frames=128 \
         --start=0.25 --end=0.5 --class_label=sunset
+    python -m glober_jax.sample --workdir=runs/quickstart --output=grid --guidance_condition=1,2,4
     python -m glober_jax.sample --workdir=runs/webvid --output=waves --clip=clip-vit-large-patch14 \
         --prompt="waves on a beach"
+    python -m glober_jax.sample --workdir=runs/sky --output=slow --input=clouds.mp4 --rate=4
+    python -m glober_jax.sample --workdir=runs/sky --output=morph --input=a.mp4 --input=b.mp4
 
-A video is a global feature; its frames are decoded at `num_frames` indices spread evenly over
-[start, end) of the clip, so any sub-clip, rate and length is one call. Without --prompt a model of
-texts takes captions of held-out clips, as without --class_label one of classes takes all in turn.
+A video is a global feature; its frames are decoded at any indices of the clip, so any sub-clip,
+rate and length is one call. Without --prompt a model of texts takes captions of held-out clips, as
+without --class_label one of classes takes all in turn. One --input is reconstructed, --rate frames
+for each of its own; of two, --num_videos go from the one to the other. Interrupted, the same
+command with --resume goes on and repeats no video.
 """
 
 import dataclasses
+import itertools
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import flags
 from etils import epath
 
-from glober_jax import cli, config, media
+from glober_jax import cli, config
+from glober_jax.data.media.one_video import read_video
 from glober_jax.diffusion.samplers import SPACINGS
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.interop.clip_text import ClipTextEncoder
 from glober_jax.models.condition import ConditionTokens
 from glober_jax.parallel.mesh import make_mesh
-from glober_jax.progress import Progress
+from glober_jax.pretrained import load_model
 from glober_jax.sampling.conditions import (
     Conditions,
     class_conditions,
     no_conditions,
     text_conditions,
 )
-from glober_jax.sampling.decode import VideoSampler
-from glober_jax.sampling.generate import FeatureSampler
-from glober_jax.sampling.options import SamplingOptions
-from glober_jax.sampling.write import write_samples
-from glober_jax.training.trained import (
-    ExampleTexts,
-    load_classes,
-    load_config,
-    load_feature_model,
-    load_frame_model,
-    load_texts,
-)
+from glober_jax.sampling.folder import Videos, begin_folder, show, write_videos
+from glober_jax.sampling.from_videos import between, retime
+from glober_jax.sampling.glober import Glober
+from glober_jax.sampling.indices import frame_indices
+from glober_jax.training.trained import ExampleTexts, load_config, load_texts
 from glober_jax.versions import versions
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir that glober_jax.main trained")
-_OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; WORKDIR/samples by default")
-_NUM_VIDEOS = flags.DEFINE_integer("num_videos", 8, "Videos to make", lower_bound=1)
-_NUM_FRAMES = flags.DEFINE_integer(
-    "num_frames", None, "Frames per video; those of a training clip by default", lower_bound=1
-)
-_START = flags.DEFINE_float("start", 0.0, "Where in the clip to begin, 0 is its first frame")
-_END = flags.DEFINE_float("end", 1.0, "Where in the clip to end, exclusive")
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint", "newest", ["newest", "best"], "Of the generator; the best of those graded"
 )
+_OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; WORKDIR/samples by default")
+_RESUME = flags.DEFINE_boolean("resume", False, "Keep the videos that an interrupted run left")
+_SAVE_ARRAYS = flags.DEFINE_boolean("save_arrays", False, "Also write the exact pixels, as .npy")
+
+_NUM_VIDEOS = flags.DEFINE_integer("num_videos", 8, "Videos to make", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Same seed, same videos", lower_bound=0)
+_CLASS = flags.DEFINE_string("class_label", None, "Class name or number; all in turn by default")
+_PROMPT = flags.DEFINE_multi_string(
+    "prompt", None, "A text, may be given again; captions of held-out clips by default"
+)
+_CLIP = flags.DEFINE_string("clip", None, "CLIP checkpoint folder that embeds --prompt")
+_INPUT = flags.DEFINE_multi_string(
+    "input", [], "A video to reconstruct, or two to go from one to the other"
+)
+
+_NUM_FRAMES = flags.DEFINE_integer("num_frames", None, "Frames per video, spread evenly")
+_START = flags.DEFINE_float("start", 0.0, "Where in the clip to begin, 0 is its first frame")
+_END = flags.DEFINE_float("end", 1.0, "Where in the clip to end, exclusive")
+_RATE = flags.DEFINE_float("rate", None, "Frames per frame of a training clip: 2 is half speed")
+_INDICES = flags.DEFINE_list("indices", [], "These places in the clip and no others, 0 to 1")
+
 _SAMPLER = flags.DEFINE_enum("sampler", None, list(SPACINGS), "Sampler; the config's by default")
 _SPACING = flags.DEFINE_enum(
     "spacing",
@@ -71,87 +85,175 @@ _SPACING = flags.DEFINE_enum(
 _STEPS = flags.DEFINE_integer(
     "steps", None, "Sampling steps; the config's by default", lower_bound=1
 )
-_CLASS = flags.DEFINE_string("class_label", None, "Class name or number; all in turn by default")
-_PROMPT = flags.DEFINE_multi_string(
-    "prompt", None, "A text, may be given again; captions of held-out clips by default"
-)
-_CLIP = flags.DEFINE_string("clip", None, "CLIP checkpoint folder that embeds --prompt")
-_SCALES = {
-    name: flags.DEFINE_float(name, None, f"Guidance: config.sampling.{name} by default")
-    for name in ("condition_scale", "video_scale", "domain_scale")
+_GUIDANCE = {
+    f"{name}_scale": flags.DEFINE_list(
+        f"guidance_{name}", [], "Scale, the config's by default; several make a grid"
+    )
+    for name in ("condition", "video", "domain")
 }
-_SAVE_ARRAYS = flags.DEFINE_boolean("save_arrays", False, "Also write frames.npz, the exact pixels")
+_BATCH = flags.DEFINE_integer("batch", 16, "Videos that are begun together", lower_bound=1)
+_CHUNK_FRAMES = flags.DEFINE_integer(
+    "chunk_frames", None, "Frames denoised at a time; bounds memory", lower_bound=1
+)
 flags.mark_flag_as_required("workdir")
 
 
 def main(argv: Sequence[str]) -> None:
+    """Runs the command; `argv` is what follows its name."""
     if argv:
         raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
-    if not _START.value < _END.value:
-        raise UserError(f"--start={_START.value} must be below --end={_END.value}")
     workdir = epath.Path(_WORKDIR.value)
     experiment = config.parse(load_config(workdir))
     output = epath.Path(_OUTPUT.value) if _OUTPUT.value else workdir / "samples"
-    media.make_folder(output)
-    options = _sampling_options(experiment)
-    frames = _NUM_FRAMES.value or experiment.clip.num_frames
-    index = _START.value + (_END.value - _START.value) * np.arange(frames) / frames
-    conditions = _conditions(experiment.networks.condition, workdir)
+    size = experiment.networks.frame_size
+    # What the flags say is checked before anything is loaded.
+    index = _indices(experiment)
+    choices = list(_choices(experiment))
+    inputs = [read_video(Path(path), size) for path in _INPUT.value]
+    if len(inputs) > 2:
+        raise UserError(f"{len(inputs)} --input: give one to reconstruct it, or two to go between")
+    mesh = make_mesh(experiment.mesh)
+    for name, options in choices:
+        model = load_model(experiment, workdir, options, mesh, _CHECKPOINT.value)
+        folder = output / name if len(choices) > 1 else output
+        if len(inputs) == 1:
+            _reconstruct(model, *inputs[0], folder)
+        else:
+            _make(model, _videos(model, workdir, inputs, index), folder)
 
-    videos, steps = _make_videos(experiment, workdir, options, conditions, index)
-    record = {
-        "workdir": str(workdir),
-        "checkpoint_steps": steps,
+
+def _indices(experiment: Experiment) -> np.ndarray:
+    try:
+        given = [float(index) for index in _INDICES.value]
+    except ValueError:
+        raise UserError(f"--indices={','.join(_INDICES.value)}: give numbers from 0 to 1") from None
+    if len(_INPUT.value) == 1 and (
+        given or _NUM_FRAMES.value or (_START.value, _END.value) != (0, 1)
+    ):
+        raise UserError("a single --input is reconstructed as a whole: of these flags only --rate")
+    return frame_indices(
+        experiment.clip.num_frames,
+        start=_START.value,
+        end=_END.value,
+        num_frames=_NUM_FRAMES.value,
+        rate=_RATE.value,
+        indices=given,
+    )
+
+
+def _choices(experiment: Experiment) -> Iterator[tuple[str, Any]]:
+    """Every combination of the guidance flags' values: its name, and how to sample."""
+    given: dict[str, Any] = {
+        name: flag.value
+        for name, flag in (
+            ("sampler", _SAMPLER),
+            ("spacing", _SPACING),
+            ("steps", _STEPS),
+            ("chunk_frames", _CHUNK_FRAMES),
+        )
+        if flag.value is not None
+    }
+    scales: dict[str, list[float]] = {}
+    for name, flag in _GUIDANCE.items():
+        if flag.value:
+            try:
+                scales[name] = [float(value) for value in flag.value]
+            except ValueError:
+                raise UserError(f"--{flag.name}={','.join(flag.value)}: give numbers") from None
+    for values in itertools.product(*scales.values()):
+        chosen = dict(zip(scales, values, strict=True))
+        name = "_".join(f"{_GUIDANCE[key].name}={value:g}" for key, value in chosen.items())
+        yield name, config.sampling_options(experiment, given | chosen)
+
+
+def _make(model: Glober, videos: Videos, folder: epath.Path) -> None:
+    record = _record(model, videos.record) | {"index": videos.index_n.tolist()}
+    begin_folder(folder, record, resume=_RESUME.value)
+    fps = model.options.fps
+    write_videos(
+        model,
+        videos,
+        _SEED.value,
+        folder,
+        batch=min(_BATCH.value, videos.count),
+        fps=fps,
+        arrays=_SAVE_ARRAYS.value,
+    )
+    show(folder, videos, fps)
+    print(f"{videos.count} videos of {len(videos.index_n)} frames are in {folder}", file=sys.stderr)
+
+
+def _reconstruct(model: Glober, video: np.ndarray, fps: float, folder: epath.Path) -> None:
+    rate = 1.0 if _RATE.value is None else _RATE.value
+    record = _record(model, {"input": _INPUT.value[0], "rate": rate})
+    begin_folder(folder, record, resume=_RESUME.value)
+    count = retime(
+        model,
+        video,
+        folder / "video_0000",
+        rate=rate,
+        seed=_SEED.value,
+        fps=fps or model.options.fps,
+        arrays=_SAVE_ARRAYS.value,
+    )
+    print(f"{len(video)} frames became {count}: {folder}/video_0000.mp4", file=sys.stderr)
+
+
+def _videos(
+    model: Glober,
+    workdir: epath.Path,
+    inputs: Sequence[tuple[np.ndarray, float]],
+    index_n: np.ndarray,
+) -> Videos:
+    """New videos, or those between two."""
+    count = _NUM_VIDEOS.value
+    if inputs:
+        way = between(model, inputs[0][0], inputs[1][0], count)
+        labels = [f"{part:.0%}" for part in np.linspace(0, 1, count)]
+        return Videos(
+            count,
+            lambda first, number: way[np.arange(first, first + number) % count],
+            index_n,
+            labels,
+            {"inputs": _INPUT.value},
+        )
+    conditions = _conditions(model, workdir)
+
+    def features(first: int, number: int) -> np.ndarray:
+        wanted = conditions.values[np.arange(first, first + number) % count]
+        return model.generate_globals(number, wanted, seed=_SEED.value, first_video=first)
+
+    return Videos(count, features, index_n, conditions.names, conditions.record)
+
+
+def _record(model: Glober, made_of: Mapping[str, Any]) -> dict[str, Any]:
+    """What it takes to make the same videos again."""
+    return {
+        "workdir": _WORKDIR.value,
+        "checkpoint_steps": model.trained_steps,
         "seed": _SEED.value,
-        **conditions.record,
-        "index": index.tolist(),
-        "sampling": dataclasses.asdict(options),
+        **made_of,
+        "sampling": dataclasses.asdict(model.options),
         "versions": versions(),
         "command": "python -m glober_jax.sample " + shlex.join(sys.argv[1:]),
     }
-    write_samples(
-        output,
-        videos,
-        record,
-        fps=options.fps,
-        row_labels=conditions.names or None,
-        save_arrays=_SAVE_ARRAYS.value,
-    )
-    print(f"{len(videos)} videos of {frames} frames are in {output}", file=sys.stderr)
 
 
-def _sampling_options(experiment: Experiment) -> SamplingOptions:
-    """The config's options with the flags that were given."""
-    given = {name: flag.value for name, flag in _SCALES.items() if flag.value is not None}
-    for name, flag in (("sampler", _SAMPLER), ("spacing", _SPACING), ("steps", _STEPS)):
-        if flag.value is not None:
-            given[name] = flag.value
-    return config.sampling_options(experiment, given)
-
-
-def _conditions(network: ConditionTokens, workdir: epath.Path) -> Conditions:
+def _conditions(model: Glober, workdir: epath.Path) -> Conditions:
     """What each video is conditioned on: the flags', or everything there is in turn."""
+    network = model.networks.condition
     if _CLASS.value is not None and network.kind != "class":
         raise UserError("--class_label: this generator was trained without classes")
     if _PROMPT.value and network.kind != "text":
         raise UserError("--prompt: this generator was trained without texts")
     if network.kind == "class":
-        # Weights that were converted come without names.
-        classes = load_classes(workdir) or tuple(map(str, range(network.num_classes)))
-        labels = range(len(classes)) if _CLASS.value is None else [_label(_CLASS.value, classes)]
-        return class_conditions(_NUM_VIDEOS.value, labels, classes)
+        every = range(network.num_classes)
+        labels = every if _CLASS.value is None else model.condition(_CLASS.value)
+        return class_conditions(_NUM_VIDEOS.value, labels, model.names)
     if network.kind == "text":
         captions, texts = _texts(network, load_texts(workdir))
         return text_conditions(_NUM_VIDEOS.value, captions, texts)
     return no_conditions(_NUM_VIDEOS.value)
-
-
-def _label(wanted: str, classes: tuple[str, ...]) -> int:
-    if wanted in classes:
-        return classes.index(wanted)
-    if wanted.isdigit() and int(wanted) < len(classes):
-        return int(wanted)
-    raise UserError(f"--class_label={wanted}: choose one of {', '.join(classes)}")
 
 
 def _texts(
@@ -179,28 +281,6 @@ def _texts(
             "this generator does not know its embeddings"
         )
     return _PROMPT.value, encoder(_PROMPT.value)
-
-
-def _make_videos(
-    experiment: Experiment,
-    workdir: epath.Path,
-    options: SamplingOptions,
-    conditions: Conditions,
-    index: np.ndarray,
-) -> tuple[np.ndarray, dict[str, int]]:
-    """Videos uint8 [N, T, H, W, 3], and the steps of the checkpoints that made them."""
-    mesh = make_mesh(experiment.mesh)
-    networks = experiment.networks
-    feature_step, feature_model = load_feature_model(networks, workdir, mesh, _CHECKPOINT.value)
-    frame_step, frame_model = load_frame_model(networks, workdir, mesh)
-    generate = FeatureSampler(networks, experiment.generator_diffusion, options, mesh)
-    features = generate(feature_model, conditions.values, _SEED.value)
-    sampler = VideoSampler(networks, experiment.diffusion, options, mesh)
-    total = len(features) * len(index)
-    with Progress("decoding", total, unit="frame") as progress:
-        videos = sampler.decode(frame_model, features, index, _SEED.value)
-        progress.update(total)
-    return videos, {"autoencoder": frame_step, "generator": feature_step}
 
 
 if __name__ == "__main__":

@@ -72,6 +72,11 @@ class Glober:
             self._mesh,
         )
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its classes are called: their numbers where weights came without names."""
+        return self.class_names or tuple(map(str, range(self.networks.condition.num_classes)))
+
     def condition(self, wanted: str | int) -> np.ndarray:
         """A class by name or number, as `generate_globals` takes it for one video: int32 [1].
 
@@ -81,13 +86,11 @@ class Glober:
         network = self.networks.condition
         if network.kind != "class":
             raise UserError(f"this model knows no classes, so {wanted!r} is none of them")
-        # Weights that were converted come without names.
-        names = self.class_names or tuple(map(str, range(network.num_classes)))
-        if wanted in names:
-            return np.array([names.index(wanted)], np.int32)
-        if str(wanted).isdecimal() and int(wanted) < len(names):
+        if wanted in self.names:
+            return np.array([self.names.index(wanted)], np.int32)
+        if str(wanted).isdecimal() and int(wanted) < len(self.names):
             return np.array([int(wanted)], np.int32)
-        raise UserError(f"there is no class {wanted}: choose one of {', '.join(names)}")
+        raise UserError(f"there is no class {wanted}: choose one of {', '.join(self.names)}")
 
     def generate_globals(
         self,

@@ -3,7 +3,6 @@
 Dimension key: N videos, T frames, H, W frame size, C colours.
 """
 
-import io
 import json
 import textwrap
 from collections.abc import Sequence
@@ -26,24 +25,28 @@ def write_samples(
     *,
     fps: float,
     row_labels: Sequence[str] | None = None,
-    save_arrays: bool = False,
 ) -> None:
     """Writes `video_0000.mp4` ..., `grid.gif`, `sheet.png`, `samples.json` into `output`.
 
-    With `save_arrays` also `frames.npz` (uint8 [N, T, H, W, C] under "frames"): measure on these,
-    never on compressed video. Raises `UserError` where `output` cannot be written.
+    Raises `UserError` where `output` cannot be written.
     """
     for number, video in enumerate(videos_NTHWC):
         media.write_mp4(output / f"video_{number:04d}.mp4", video, fps)
+    write_overview(output, videos_NTHWC, fps, row_labels)
+    media.write_file(output / "samples.json", json.dumps(record, indent=2).encode())
+
+
+def write_overview(
+    output: epath.Path,
+    videos_NTHWC: np.ndarray,
+    fps: float,
+    row_labels: Sequence[str] | None = None,
+) -> None:
+    """Writes `grid.gif`, all videos playing, and `sheet.png`, frame by frame."""
     grid_THWC = media.tile_videos(videos_NTHWC, gap=1)
     grid_THWC = media.enlarge(grid_THWC, max(1, _GRID_SIZE // grid_THWC.shape[1]))
     media.write_gif(output / "grid.gif", grid_THWC, fps)
     write_sheet(output / "sheet.png", videos_NTHWC, row_labels)
-    if save_arrays:
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, frames=videos_NTHWC)
-        media.write_file(output / "frames.npz", buffer.getvalue())
-    media.write_file(output / "samples.json", json.dumps(record, indent=2).encode())
 
 
 def write_sheet(
