@@ -1,7 +1,7 @@
 r"""Scores a trained workdir, or any videos against real ones, by a named protocol.
 
     python -m glober_jax.evaluate --workdir=runs/sky --protocol=styleganv_16f --reconstruction
-    python -m glober_jax.evaluate --workdir=runs/sky --steps=10,20,50 --condition_scale=1,2,4
+    python -m glober_jax.evaluate --workdir=runs/sky --steps=10,20,50 --guidance_condition=1,2,4
     python -m glober_jax.evaluate --real=real.npy --generated=samples/frames.npz --output=score.json
     python -m glober_jax.evaluate --compare=a.json --compare=b.json
     python -m glober_jax.evaluate --protocols
@@ -54,8 +54,10 @@ _SAMPLING = {
     "spacing": flags.DEFINE_list("spacing", [], "Where the steps lie; the sampler's by default"),
     "steps": flags.DEFINE_list("steps", [], "Sampling steps; the config's by default"),
     **{
-        name: flags.DEFINE_list(name, [], "Guidance scale; the config's by default")
-        for name in ("condition_scale", "video_scale", "domain_scale")
+        f"{name}_scale": flags.DEFINE_list(
+            f"guidance_{name}", [], "Guidance scale; the config's by default"
+        )
+        for name in ("condition", "video", "domain")
     },
 }
 

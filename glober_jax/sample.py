@@ -43,7 +43,14 @@ from glober_jax.sampling.conditions import (
     no_conditions,
     text_conditions,
 )
-from glober_jax.sampling.folder import Videos, begin_folder, show, write_videos
+from glober_jax.sampling.folder import (
+    Videos,
+    begin_folder,
+    join_arrays,
+    show,
+    write_guidance,
+    write_videos,
+)
 from glober_jax.sampling.from_videos import between, retime
 from glober_jax.sampling.glober import Glober
 from glober_jax.sampling.indices import frame_indices
@@ -56,7 +63,7 @@ _CHECKPOINT = flags.DEFINE_enum(
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; WORKDIR/samples by default")
 _RESUME = flags.DEFINE_boolean("resume", False, "Keep the videos that an interrupted run left")
-_SAVE_ARRAYS = flags.DEFINE_boolean("save_arrays", False, "Also write the exact pixels, as .npy")
+_SAVE_ARRAYS = flags.DEFINE_boolean("save_arrays", False, "Also write the exact pixels, frames.npz")
 
 _NUM_VIDEOS = flags.DEFINE_integer("num_videos", 8, "Videos to make", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Same seed, same videos", lower_bound=0)
@@ -120,6 +127,8 @@ def main(argv: Sequence[str]) -> None:
             _reconstruct(model, *inputs[0], folder)
         else:
             _make(model, _videos(model, workdir, inputs, index), folder)
+    if len(choices) > 1:
+        write_guidance(output, [name for name, _ in choices])
 
 
 def _indices(experiment: Experiment) -> np.ndarray:
@@ -179,6 +188,8 @@ def _make(model: Glober, videos: Videos, folder: epath.Path) -> None:
         fps=fps,
         arrays=_SAVE_ARRAYS.value,
     )
+    if _SAVE_ARRAYS.value:
+        join_arrays(folder, videos)
     show(folder, videos, fps)
     print(f"{videos.count} videos of {len(videos.index_n)} frames are in {folder}", file=sys.stderr)
 

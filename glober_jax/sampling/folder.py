@@ -1,6 +1,8 @@
 """A folder of videos, made batch by batch: interrupted, it is gone on with and repeats none.
 
-    video_0000.mp4 ...   one per video; with arrays also video_0000.npy, uint8 [T, H, W, C]
+    video_0000.mp4 ...   one per video
+    frames.npz           if wanted, the exact pixels of all, uint8 [N, T, H, W, C] as "frames";
+                         while videos are made, each has its own in video_0000.npy
     samples.json         what it takes to make the same videos again; written first
     sheet.png, grid.gif  the first videos, to look at; written last
 
@@ -19,12 +21,13 @@ from etils import epath
 from glober_jax import media
 from glober_jax.errors import UserError
 from glober_jax.progress import Progress
+from glober_jax.sampling import video_files
 from glober_jax.sampling.decode import Chunk
 from glober_jax.sampling.glober import Glober
 from glober_jax.sampling.video_files import VideoFile
-from glober_jax.sampling.write import write_overview
+from glober_jax.sampling.write import write_overview, write_sheet
 
-RECORD = "samples.json"
+RECORD, ARRAYS = "samples.json", "frames.npz"
 # Of a record, what may differ in a run that goes on.
 _CIRCUMSTANCES = ("versions", "command")
 # Videos of the overview, and frames of each.
@@ -69,8 +72,9 @@ def begin_folder(folder: epath.Path, record: Mapping[str, Any], *, resume: bool)
                 "give the command they were made with, or another --output"
             )
         return
-    for old in (*folder.glob("video_*.mp4"), *folder.glob("video_*.npy")):
-        old.unlink()
+    for pattern in ("video_*.mp4", "video_*.npy", ARRAYS):
+        for old in folder.glob(pattern):
+            old.unlink()
     media.write_file(file, json.dumps(record, indent=2).encode())
 
 
@@ -133,6 +137,20 @@ def _write(
             progress.advance(chunk.frames.shape[0] * chunk.frames.shape[1])
 
 
+def join_arrays(folder: epath.Path, videos: Videos) -> None:
+    """Puts the pixels of all videos into one file, and removes each one's own.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    if (folder / ARRAYS).exists():
+        return
+    files = [folder / f"{_name(number)}.npy" for number in range(videos.count)]
+    video_files.join_arrays(files, folder / ARRAYS)
+    for file in files:
+        file.unlink()
+
+
 def show(folder: epath.Path, videos: Videos, fps: float) -> None:
     """Writes the overview of a finished folder."""
     numbers = range(min(videos.count, _SHOWN_VIDEOS))
@@ -141,13 +159,21 @@ def show(folder: epath.Path, videos: Videos, fps: float) -> None:
     write_overview(folder, np.stack(shown), fps, labels)
 
 
+def write_guidance(output: epath.Path, names: Sequence[str]) -> None:
+    """Writes `guidance.png`: the first video of each of these folders, a row each."""
+    rows = [media.read_mp4(output / name / f"{_name(0)}.mp4", _SHOWN_FRAMES) for name in names]
+    write_sheet(output / "guidance.png", np.stack(rows), names)
+
+
 def _name(number: int) -> str:
     return f"video_{number:04d}"
 
 
 def _is_there(folder: epath.Path, number: int, arrays: bool) -> bool:
-    suffixes = (".mp4", ".npy") if arrays else (".mp4",)
-    return all((folder / f"{_name(number)}{suffix}").exists() for suffix in suffixes)
+    if not (folder / f"{_name(number)}.mp4").exists():
+        return False
+    pixels = (folder / f"{_name(number)}.npy", folder / ARRAYS)
+    return not arrays or any(file.exists() for file in pixels)
 
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

@@ -4,6 +4,9 @@ Dimension key: T frames of a video, c of a piece, H, W frame size, C colours.
 """
 
 import contextlib
+import io
+import zipfile
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 import numpy as np
@@ -67,8 +70,33 @@ class VideoFile:
             media.write_file(self._path.with_name(f"{self._path.name}.mp4"), self._encoder.finish())
 
 
+def join_arrays(files: Sequence[epath.Path], path: epath.Path) -> None:
+    """One `.npz` with "frames", uint8 [N, T, H, W, C], of N `.npy` files of equal shape.
+
+    One video is in memory at a time. Raises `UserError` where it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    first = np.load(io.BytesIO(files[0].read_bytes()), allow_pickle=False)
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), *first.shape)}
+    try:
+        with (
+            _writing(temporary),
+            temporary.open("wb") as target,
+            zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+            archive.open("frames.npy", "w", force_zip64=True) as frames,
+        ):
+            np.lib.format.write_array_header_1_0(frames, header)
+            for file in files:
+                frames.write(np.load(io.BytesIO(file.read_bytes()), allow_pickle=False).data)
+        with _writing(path):
+            temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
-def _writing(path: epath.Path):
+def _writing(path: epath.Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

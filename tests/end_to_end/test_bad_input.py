@@ -117,7 +117,7 @@ def test_sampling_from_an_empty_workdir(commands: Any, tmp_path: Path) -> None:
 def test_sampling_an_unknown_class(commands: Any, finished: Path) -> None:
     """Fails when the classes there are to choose from are not named."""
     flags = [f"--workdir={finished}", "--class_label=sunsets"]
-    _refuse(commands, "sample", *flags, says=["--class_label=sunsets", "clear", "sunset"])
+    _refuse(commands, "sample", *flags, says=["no class sunsets", "clear", "sunset"])
 
 
 def _content(folder: Path) -> dict[Path, bytes]:

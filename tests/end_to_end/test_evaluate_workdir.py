@@ -91,7 +91,11 @@ def test_evaluating_again_measures_only_what_is_new(commands: Commands, workdir:
     """
     before = {path.name for path in (workdir / "evaluations" / "measures").iterdir()}
     run = commands.run(
-        "evaluate", f"--workdir={workdir}", "--steps=1,2", "--condition_scale=1", "--reconstruction"
+        "evaluate",
+        f"--workdir={workdir}",
+        "--steps=1,2",
+        "--guidance_condition=1",
+        "--reconstruction",
     )
     assert run.returncode == 0, run.stderr
     after = {path.name for path in (workdir / "evaluations" / "measures").iterdir()}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 # Strong guidance, so that classes show after the few updates these networks had.
-FLAGS = ("--num_videos=3", "--save_arrays", "--seed=5", "--condition_scale=20")
+FLAGS = ("--num_videos=3", "--save_arrays", "--seed=5", "--guidance_condition=20")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from glober_jax.training.metrics import read_metrics
 from glober_jax.training.trained import load_texts, write_texts
 from tests.texts import CAPTIONS, CLIP_LENGTH, CLIP_WIDTH, write_captioned, write_clip, write_clips
 
-SAMPLE = ("--save_arrays", "--num_frames=2", "--condition_scale=20")
+SAMPLE = ("--save_arrays", "--num_frames=2", "--guidance_condition=20")
 needs_transformers = pytest.mark.skipif(
     "not __import__('importlib').util.find_spec('transformers')",
     reason="transformers is not installed: pip install transformers torch",
