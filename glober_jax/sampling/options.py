@@ -16,8 +16,9 @@ class SamplingOptions:
 
     - "ddim", first order, with `spacing` "trailing" or "leading" (as published). `eta` 0 is
       deterministic from the first noise, 1 adds as much as DDPM does.
-    - "dpm++", DPM-Solver++(2M), second order and deterministic: about as good in 10 to 15 steps;
-      with `spacing` "log_snr" or "karras".
+    - "dpm++", DPM-Solver++(2M), second order and deterministic, with `spacing` "log_snr" or
+      "karras": on the quick start closer to the converged result in 8 to 15 steps than DDIM in 50,
+      the decoder mostly because these spacings end at step 0.
 
     `threshold` is the percentile, as a fraction, of dynamic thresholding; 0 is off. Scales are
     those of guidance, each of which counts inside its interval of noise levels only:
