@@ -3,16 +3,21 @@
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from glober_jax.config import parse
 from glober_jax.experiment import Experiment
+from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import Networks, Params
 from glober_jax.sampling.decode import FrameModel
+from glober_jax.sampling.generate import FeatureModel
+from glober_jax.sampling.glober import Glober
 from tests.tiny import (
     ALL_NETWORKS,
     FIXTURES,
     drawn_params,
+    mesh_of,
     single_level_config,
     tiny_config,
     tiny_latent_scale,
@@ -64,3 +69,22 @@ def small_model(small_experiment: Experiment) -> FrameModel:
     """Random parameters of every network of `small_experiment`."""
     params = drawn_params(small_experiment.networks, ALL_NETWORKS)
     return FrameModel(params, tiny_latent_scale(small_experiment))
+
+
+@pytest.fixture(scope="session")
+def small_glober(small_experiment: Experiment, small_model: FrameModel) -> Glober:
+    """Random parameters of every network of `small_experiment`, to call."""
+    channels = small_experiment.networks.global_shape[-1]
+    scale = ChannelScale(jnp.zeros(channels), jnp.ones(channels))
+    return Glober(
+        small_experiment.networks,
+        small_experiment.clip,
+        small_experiment.diffusion,
+        small_experiment.generator_diffusion,
+        small_experiment.sampling,
+        small_model,
+        FeatureModel(small_model.params, scale),
+        class_names=("clear", "broken", "overcast", "sunset"),
+        trained_steps={},
+        mesh=mesh_of(),
+    )
