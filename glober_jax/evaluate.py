@@ -134,10 +134,7 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
     folder = _CACHE.value or output.parent / "measures"
     found, coverage = evaluate_two_sets(protocol, real, generated, instrument, folder)
     data = {
-        name: {
-            "source": videos.source,
-            "fingerprint": videos.fingerprint,
-        }
+        name: {"source": videos.source, "fingerprint": videos.fingerprint}
         for name, videos in (("real", real), ("generated", generated))
     }
     result = results.build(
