@@ -83,7 +83,7 @@ def assert_ranks(figures: Figures, *, times: float, kernel_margin: float) -> Non
     for name in LOOKS:
         assert figures[name]["fd_alex"] > 3 * real["fd_alex"], f"fd_alex of {name}:{table}"
     # One frame of a clip shows less of it than four.
-    for name, most in (("shuffled", 1.1), ("replaced", 1.1), ("frozen", 1.4)):
+    for name, most in (("shuffled", 1.2), ("replaced", 1.2), ("frozen", 2.0)):
         assert figures[name]["fd_alex"] < most * real["fd_alex"], f"fd_alex of {name}:{table}"
 
 
@@ -117,7 +117,9 @@ def test_damaged_films_score_worse(instrument: Instrument) -> None:
     ]
     real, others = (np.concatenate([quarters(film[i::2]) for film in films]) for i in (0, 1))
     count = min(len(real), len(others))
-    assert_ranks(figures_of(instrument, real[:count], others[:count]), times=1.15, kernel_margin=4)
+    # Clips in a row go on with each other: what replaces a half should be something else.
+    others = np.random.default_rng(0).permutation(others[:count])
+    assert_ranks(figures_of(instrument, real[:count], others), times=1.15, kernel_margin=4)
 
 
 def quarters(clips: np.ndarray) -> np.ndarray:
