@@ -26,7 +26,12 @@ from glober_jax import cli, config, media
 from glober_jax.errors import UserError
 from glober_jax.evaluation import comparison, measuring, results
 from glober_jax.evaluation.protocols import SMALL, Protocol, get_protocol, table
-from glober_jax.evaluation.two_sets import evaluate_two_sets, for_two_sets, open_videos_at
+from glober_jax.evaluation.two_sets import (
+    evaluate_two_sets,
+    for_two_sets,
+    numbers_note,
+    open_videos_at,
+)
 from glober_jax.evaluation.video_sets.video_set import check_pair
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from glober_jax.reporting.model_evaluation import ModelEvaluation
@@ -129,11 +134,7 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
     folder = _CACHE.value or output.parent / "measures"
     found, coverage = evaluate_two_sets(protocol, real, generated, instrument, folder)
     data = {
-        name: {
-            "source": videos.source,
-            "fingerprint": videos.fingerprint,
-            "notes": list(videos.notes),
-        }
+        name: {"source": videos.source, "fingerprint": videos.fingerprint}
         for name, videos in (("real", real), ("generated", generated))
     }
     result = results.build(
@@ -144,7 +145,7 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
         coverage=coverage,
         model={},
         data=data,
-        notes=notes,
+        notes=(*notes, *numbers_note(protocol, found)),
         command=_command(),
         seconds=time.monotonic() - start,
     )

@@ -43,6 +43,17 @@ def for_two_sets(protocol: Protocol, real: VideoSet, generated: VideoSet) -> Pro
     return dataclasses.replace(protocol, repeats=repeats)
 
 
+def numbers_note(protocol: Protocol, evaluation: Evaluation) -> tuple[str, ...]:
+    """What to tell people where a set has fewer clips than the protocol's; else nothing."""
+    real, generated = (len(found["logits"]) for found in (evaluation.real, evaluation.generated))
+    if min(real, generated) >= protocol.num_clips:
+        return ()
+    return (
+        f"{real:,} real and {generated:,} generated clips where protocol {protocol.name} takes up "
+        f"to {protocol.num_clips:,}: scores compare only with those of the same numbers.",
+    )
+
+
 def evaluate_two_sets(
     protocol: Protocol,
     real: VideoSet,

@@ -28,8 +28,7 @@ def result(fvd: float = 93.0, **changes: Any) -> results.Result:
         "motion": {"roughness": {"real": 1.25, "generated": np.float32(1.5), "distance": 0.25}},
         "model": {"workdir": "runs/sky", "checkpoint_steps": {"generator": np.int64(1000)}},
         "data": {"real": {"source": "sky", "fingerprint": "abc"}, "generated": {}},
-        "versions": {"jax": "0.10.2"},
-        "devices": ["cpu"],
+        "notes": [],
         "command": "evaluate --clips=256",
         "seconds": 12.3,
     }

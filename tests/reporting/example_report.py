@@ -119,13 +119,13 @@ def _result(steps: int, scale: float) -> dict[str, Any]:
             "real": {
                 "source": "data/synthetic_sky, split test",
                 "fingerprint": "4f1d7c20a9be6635",
-                "notes": [
-                    "Frames are stored as JPEG or WebP: what that compression did to them is "
-                    "measured too."
-                ],
             },
             "generated": {"source": "runs/sky, sampled", "fingerprint": "b20c99e1d47a5f08"},
         },
+        "notes": [
+            "real videos: Frames are stored as JPEG or WebP: what that compression did to them is "
+            "measured too."
+        ],
         "versions": {"glober_jax": "0.1.0", "jax": "0.10.2", "flax": "0.12.8", "numpy": "2.4.6"},
         "devices": ["TPU v5e (8)"],
         "command": command,

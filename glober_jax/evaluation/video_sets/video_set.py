@@ -77,8 +77,8 @@ def check_pair(real: VideoSet, generated: VideoSet, num_frames: int) -> tuple[st
     """Makes sure that clips of `num_frames` frames of both sets can be compared.
 
     Returns:
-      Sentences for the person who reads the numbers: videos left out as too short, sets of
-      unequal numbers, twice the same set.
+      Sentences for the person who reads the numbers: what is to be known of the files, videos left
+      out as too short, twice the same set.
 
     Raises:
       UserError: the frame sizes differ, or no video of a set is long enough.
@@ -91,6 +91,7 @@ def check_pair(real: VideoSet, generated: VideoSet, num_frames: int) -> tuple[st
         )
     notes = []
     for kind, videos in (("real", real), ("generated", generated)):
+        notes += [f"{kind} videos: {note}" for note in videos.notes]
         count = len(videos.long_enough(num_frames))
         if count == 0:
             raise UserError(
@@ -103,12 +104,6 @@ def check_pair(real: VideoSet, generated: VideoSet, num_frames: int) -> tuple[st
                 f"{short:,} of {len(videos):,} {kind} videos, shorter than {num_frames} frames, "
                 "left out."
             )
-    numbers = [len(videos.long_enough(num_frames)) for videos in (real, generated)]
-    if numbers[0] != numbers[1]:
-        notes.append(
-            f"{numbers[0]:,} real and {numbers[1]:,} generated videos: compare a score only with "
-            "scores of the same numbers."
-        )
     if real.fingerprint == generated.fingerprint:
         notes.append("The real and the generated videos are the same.")
     return tuple(notes)

@@ -114,7 +114,7 @@ def _scores(result: Mapping[str, Any]) -> Element | None:
         "The floor is the score of real clips against other real clips, of the same number: what "
         "a perfect model would get. Compare scores only of one protocol and equal numbers."
     )
-    notes = [tag("li", note) for note in scores.notes_of(result)]
+    notes = [tag("li", note) for note in result.get("notes") or ()]
     coverage = result.get("coverage")
     return _section(
         "Scores",

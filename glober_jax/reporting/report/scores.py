@@ -1,6 +1,6 @@
 """Numbers of one result as cards and tables, each with what it means beside it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from glober_jax.reporting.report.charts import Line, line_chart
@@ -117,13 +117,6 @@ def explained(name: str) -> Element:
     """A number's name, and below it what it means."""
     title, sentence = meaning(name)
     return tag("div", title, tag("small", sentence) if sentence else None)
-
-
-def notes_of(result: Result) -> list[str]:
-    """What the result says about its data, for whoever reads its numbers."""
-    data: Iterable[Mapping[str, Any]] = (result.get("data") or {}).values()
-    of_sets: Sequence[str] = [note for part in data for note in part.get("notes") or ()]
-    return list(dict.fromkeys([*(result.get("notes") or ()), *of_sets]))
 
 
 def _interval(score: Score, places: int) -> str:
