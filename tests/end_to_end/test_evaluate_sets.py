@@ -3,7 +3,6 @@
 Videos are synthetic skies of 16 pixels: I3D enlarges all frames, and its time is what counts here.
 """
 
-import dataclasses
 import json
 import time
 from pathlib import Path
@@ -22,15 +21,6 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def alike(commands: Any) -> Any:
-    """Commands whose XLA has eight threads, whatever the machine and the number of devices.
-
-    The order in which a convolution sums depends on them: 2e-7 of an FVD.
-    """
-    return dataclasses.replace(commands, environment=commands.environment | {"NPROC": "8"})
-
-
-@pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Flags: 8 real videos, of which 4 are for the floor, and 4 others to score."""
     folder = tmp_path_factory.mktemp("sets")
@@ -44,14 +34,14 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def interrupted(
-    alike: Any, sets: list[str], tmp_path_factory: pytest.TempPathFactory
+    commands: Any, sets: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
     """The result of an evaluation that was killed, lost a block, and was started again."""
     folder = tmp_path_factory.mktemp("interrupted")
     flags = [*sets, f"--output={folder / 'result.json'}"]
     blocks = folder / "measures"
     with (folder / "stderr").open("w") as stderr:
-        process = alike.start("evaluate", *flags, stderr=stderr)
+        process = commands.start("evaluate", *flags, stderr=stderr)
         # Real clips, then generated ones; those of the floor are still to be measured.
         while process.poll() is None and len(list(blocks.rglob("*.npz"))) < 2:
             time.sleep(0.02)
@@ -65,7 +55,7 @@ def interrupted(
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
 
-    done = alike.run("evaluate", *flags)
+    done = commands.run("evaluate", *flags)
     assert done.returncode == 0, done.stderr
     assert kept.stat().st_mtime_ns == written, "what was kept was measured again"
     assert damaged.read_bytes() != content, "what was damaged was not"
@@ -75,13 +65,13 @@ def interrupted(
 
 @pytest.mark.parametrize("devices", [2, pytest.param(8, marks=pytest.mark.slow)])
 def test_scores_are_the_same_after_an_interruption_and_on_more_devices(
-    alike: Any, sets: list[str], interrupted: dict[str, Any], tmp_path: Path, devices: int
+    commands: Any, sets: list[str], interrupted: dict[str, Any], tmp_path: Path, devices: int
 ) -> None:
     """Fails when a block is lost, kept though damaged, or taken for another's."""
     output = tmp_path / "new" / "result.json"
     cache = tmp_path / "cache"
     flags = [*sets, f"--output={output}", f"--cache={cache}"]
-    done = alike.run("evaluate", *flags, devices=devices)
+    done = commands.run("evaluate", *flags, devices=devices)
     assert done.returncode == 0, done.stderr
     assert len(list(cache.rglob("*.npz"))) == 3
     result = json.loads(output.read_text())
