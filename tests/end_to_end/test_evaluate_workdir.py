@@ -117,7 +117,7 @@ def test_evaluating_again_measures_only_what_is_new(commands: Commands, workdir:
         (("--protocol=styleganv_128f",), "128 frames, 16 of which are a clip of this model"),
         (("--steps=many",), "--steps=many: give numbers"),
         (("--steps=5000",), "steps"),
-        (("--real=somewhere",), "give --workdir=DIR, or --real=PATH and --generated=PATH"),
+        (("--real=somewhere",), "give --workdir=DIR alone, or --real=PATH and --generated=PATH"),
         (("--data=nowhere",), "there is no prepared dataset in"),
     ],
 )
