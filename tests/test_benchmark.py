@@ -114,8 +114,8 @@ def test_evaluation_costs_little_more_than_its_network(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        pytest.param(["date"], "measure, data or evaluation, not 'date'", id="misspelt"),
-        pytest.param([], "say what to measure, data or evaluation:", id="nothing-named"),
+        pytest.param(["date"], "measure, data, evaluation, sampling, not 'date'", id="misspelt"),
+        pytest.param([], "say what to measure, data, evaluation, sampling:", id="nothing-named"),
         pytest.param(["data", "--config.data.dir=no/data"], "no prepared dataset", id="no-data"),
         pytest.param(["evaluation"], "8 frames are too short for I3D", id="short-clips"),
         pytest.param(["data", "--seconds=-1"], "seconds", id="no-time"),
