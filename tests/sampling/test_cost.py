@@ -22,7 +22,7 @@ from glober_jax.sampling.generate import FeatureModel, generate_features
 from glober_jax.sampling.options import SamplingOptions
 from tests.tiny import mesh_of
 
-VIDEOS, FRAMES = 2, 3
+VIDEOS = 2
 # Guidance at t <= 500 of 1000: half of DDIM's steps.
 LATER_HALF = Interval(0.0, 0.5)
 BOTH_GUIDANCES = SamplingOptions(
@@ -36,12 +36,20 @@ def _guided(interval: Interval) -> SamplingOptions:
     )
 
 
-@pytest.mark.parametrize(("interval", "calls"), [(EVERYWHERE, 150), (LATER_HALF, 75 + 25)])
+@pytest.mark.parametrize(
+    ("interval", "calls", "videos", "frames"),
+    [(EVERYWHERE, 150, 1, 128), (LATER_HALF, 75 + 25, 2, 3)],
+)
 def test_frames_cost_their_unet_calls(
-    small_experiment: Experiment, small_model: FrameModel, interval: Interval, calls: int
+    small_experiment: Experiment,
+    small_model: FrameModel,
+    interval: Interval,
+    calls: int,
+    videos: int,
+    frames: int,
 ) -> None:
     """Fails when conditions are computed in every step, a branch without weight is computed, or the
-    empty feature's twice (broken: tokens and frame features inside the loop).
+    cost grows faster than the frames (broken: tokens and frame features inside the loop, 1.57).
     """
     decoding = small_experiment.networks, small_experiment.diffusion, _guided(interval)
     networks, process, options = decoding
@@ -49,12 +57,12 @@ def test_frames_cost_their_unet_calls(
     counted = operations(
         functools.partial(decode_frames, *decoding),
         small_model,
-        np.zeros((VIDEOS, *networks.global_shape), np.float32),
-        np.zeros(VIDEOS, np.int32),
-        np.zeros((VIDEOS, FRAMES), np.float32),
+        np.zeros((videos, *networks.global_shape), np.float32),
+        np.zeros(videos, np.int32),
+        np.zeros((videos, frames), np.float32),
         np.uint32(0),
     )
-    fewest = fewest_for_frames(*decoding, small_model, VIDEOS, FRAMES)
+    fewest = fewest_for_frames(*decoding, small_model, videos, frames)
     assert counted == pytest.approx(fewest, rel=0.02)
 
 
