@@ -4,6 +4,8 @@ r"""Measures how fast parts of training and evaluation run on this machine.
         [--config.data.dir=DIR --seconds=10 --batch_size=16 --videos=256 --output=FILE.json]
     python -m glober_jax.benchmark evaluation --config=configs/skytimelapse.py \
         [--seconds=10 --batch_size=16 --output=FILE.json]
+    python -m glober_jax.benchmark sampling --config=configs/skytimelapse.py \
+        [--seconds=10 --num_videos=1 --num_frames=16 --output=FILE.json]
 
 `data` measures the batches of clips that training reads, beside decoding every frame of them, the
 limit that the JPEG decoder sets, and, where TensorFlow is installed, a plain tf.data pipeline over
@@ -13,6 +15,12 @@ run. How to read is the config's business: --config.data.threads and the like.
 `evaluation` measures I3D's logits of random clips as scores get them, beside the network alone on
 the same clips (python -m pip install -r requirements-eval.txt). They take turns within one run.
 There --batch_size is how many clips each device takes at a time; a few are enough for a CPU.
+
+`sampling` measures how long it takes to compile and to run what makes --num_videos videos of
+--num_frames frames, how much memory that needs, and its floating-point operations beside the fewest
+there can be. How to sample is the config's business: --config.sampling.steps and the like.
+
+--workdir=DIR in place of --config takes the config that a workdir was trained with.
 """
 
 import json
@@ -26,18 +34,21 @@ from absl import flags
 from ml_collections import config_flags
 
 from glober_jax import cli, config
-from glober_jax.benchmarking import data, evaluation
+from glober_jax.benchmarking import data, evaluation, sampling
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
+from glober_jax.training.trained import load_config
 
 Report = dict[str, Any]
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
+_WORKDIR = flags.DEFINE_string("workdir", None, "A workdir whose config counts, for --config")
 _SECONDS = flags.DEFINE_float("seconds", 10.0, "How long to measure each contender", 0.0)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Clips in a batch", 1)
 _VIDEOS = flags.DEFINE_integer("videos", 256, "Videos to use, the first ones; they are copied", 1)
+_NUM_VIDEOS = flags.DEFINE_integer("num_videos", 1, "Videos to sample", 1)
+_NUM_FRAMES = flags.DEFINE_integer("num_frames", 16, "Frames of each of these videos", 1)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write the figures to")
-flags.mark_flag_as_required("config")
 
 
 def _measure_data(experiment: Experiment) -> tuple[Report, str]:
@@ -57,21 +68,37 @@ def _measure_evaluation(experiment: Experiment) -> tuple[Report, str]:
     return report, evaluation.table(report)
 
 
-_MEASURE = {"data": _measure_data, "evaluation": _measure_evaluation}
+def _measure_sampling(experiment: Experiment) -> tuple[Report, str]:
+    report = sampling.benchmark_sampling(
+        experiment,
+        num_videos=_NUM_VIDEOS.value,
+        num_frames=_NUM_FRAMES.value,
+        seconds=_SECONDS.value,
+    )
+    return report, sampling.table(report)
+
+
+_MEASURE = {
+    "data": _measure_data,
+    "evaluation": _measure_evaluation,
+    "sampling": _measure_sampling,
+}
 
 
 def main(argv: Sequence[str]) -> None:
     if len(argv) != 1 or argv[0] not in _MEASURE:
         given = f", not {' '.join(argv)!r}" if argv else ""
         raise UserError(
-            f"say what to measure, {' or '.join(_MEASURE)}{given}: python -m glober_jax.benchmark "
+            f"say what to measure, {', '.join(_MEASURE)}{given}: python -m glober_jax.benchmark "
             "data --config=FILE (see --help)"
         )
     output = Path(_OUTPUT.value) if _OUTPUT.value else None
     if output is not None and not output.parent.is_dir():
         raise UserError(f"--output={output}: there is no folder {output.parent}")
-    experiment = config.parse(cli.config_value(_CONFIG))
-    report, table = _MEASURE[argv[0]](experiment)
+    if (_CONFIG.value is None) == (_WORKDIR.value is None):
+        raise UserError("give --config=FILE, or --workdir=DIR, whose config counts, but not both")
+    values = load_config(_WORKDIR.value) if _WORKDIR.value else cli.config_value(_CONFIG)
+    report, table = _MEASURE[argv[0]](config.parse(values))
     report["command"] = "python -m glober_jax.benchmark " + shlex.join(sys.argv[1:])
     print(table)
     if output is not None:

@@ -24,6 +24,12 @@ take checkpoints of GLOBER's authors' code as finished stages, and
 writes the averaged networks of a workdir as .safetensors files under the names of those releases,
 which the commands above take back. Every FILE may be .safetensors or a torch file (.ckpt, .bin,
 .pt, .pth), of which nothing is run.
+
+    python -m glober_jax.convert export_sampler --workdir=runs/sky --output=sampler \
+        [--num_videos=1 --num_frames=16 --platforms=cpu,cuda,tpu --checkpoint=best]
+
+writes the whole sampler, from a seed to frames, as one program that needs JAX and nothing of
+glober_jax: sampler.stablehlo, weights.safetensors, and sampler.json, which says how to load them.
 """
 
 from collections.abc import Sequence
@@ -36,13 +42,26 @@ from ml_collections import config_flags
 from glober_jax import cli, config
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
-from glober_jax.interop import reference_checkpoints, stable_diffusion
+from glober_jax.interop import exported_sampler, reference_checkpoints, stable_diffusion
 from glober_jax.training.trained import load_config
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where converted weights go, or exported ones are")
 _INPUT = flags.DEFINE_string("input", None, "The file of weights to convert")
-_OUTPUT = flags.DEFINE_string("output", None, "Folder that export writes to")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder that an export writes to")
+_NUM_VIDEOS = flags.DEFINE_integer("num_videos", 1, "Videos of an exported sampler's call", 1)
+_NUM_FRAMES = flags.DEFINE_integer("num_frames", 16, "Frames of each of these videos", 1)
+_PLATFORMS = flags.DEFINE_list(
+    "platforms",
+    ["cpu", "cuda", "tpu"],
+    f"Where an exported sampler runs, of {', '.join(exported_sampler.PLATFORMS)}",
+)
+_CHECKPOINT = flags.DEFINE_enum(
+    "checkpoint",
+    "newest",
+    ["newest", "best"],
+    "Of an exported sampler's generator; the best of those graded",
+)
 
 _IMPORTS = {
     "sd_vae": stable_diffusion.convert_vae,
@@ -50,22 +69,40 @@ _IMPORTS = {
     "reference_autoencoder": reference_checkpoints.convert_autoencoder,
     "reference_generator": reference_checkpoints.convert_generator,
 }
-_EXPORT = "export"
+
+
+def _export_weights(experiment: Experiment, workdir: epath.Path) -> str:
+    return reference_checkpoints.export(experiment, workdir, Path(_OUTPUT.value))
+
+
+def _export_sampler(experiment: Experiment, workdir: epath.Path) -> str:
+    return exported_sampler.export_sampler(
+        experiment,
+        workdir,
+        epath.Path(_OUTPUT.value),
+        num_videos=_NUM_VIDEOS.value,
+        num_frames=_NUM_FRAMES.value,
+        platforms=_PLATFORMS.value,
+        checkpoint=_CHECKPOINT.value,
+    )
+
+
+_EXPORTS = {"export": _export_weights, "export_sampler": _export_sampler}
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) != 1 or argv[0] not in (*_IMPORTS, _EXPORT):
+    commands = (*_IMPORTS, *_EXPORTS)
+    if len(argv) != 1 or argv[0] not in commands:
         given = f", not {' '.join(argv)!r}" if argv else ""
         raise UserError(
-            f"say what to convert, {', '.join(_IMPORTS)} or {_EXPORT}{given}: python -m "
+            f"say what to convert, {', '.join(commands[:-1])} or {commands[-1]}{given}: python -m "
             "glober_jax.convert sd_vae --input=FILE --config=FILE --workdir=DIR (see --help)"
         )
     (command,) = argv
-    if command == _EXPORT:
+    if command in _EXPORTS:
         _require(command, "workdir", "output")
         workdir = epath.Path(_WORKDIR.value)
-        experiment = config.parse(load_config(workdir))
-        print(reference_checkpoints.export(experiment, workdir, Path(_OUTPUT.value)))
+        print(_EXPORTS[command](config.parse(load_config(workdir)), workdir))
         return
     _require(command, "config", "input", "workdir")
     experiment: Experiment = config.parse(cli.config_value(_CONFIG))

@@ -35,11 +35,11 @@ def sky(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
+def _benchmark(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "glober_jax.benchmark", *arguments],
         cwd=_REPOSITORY,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        env=os.environ | {"JAX_PLATFORMS": "cpu"} | environment,
         capture_output=True,
         text=True,
         timeout=300,
@@ -111,14 +111,45 @@ def test_evaluation_costs_little_more_than_its_network(tmp_path: Path) -> None:
     assert "extraction takes" in done.stdout and "jax" in report["versions"]
 
 
+def test_sampling_costs_what_its_networks_do(tmp_path: Path) -> None:
+    """Fails when figures do not belong together, or a piece that is filled up is not paid for.
+
+    Five frames in pieces of four are eight frames' work.
+    """
+    output = tmp_path / "speed.json"
+    done = _benchmark(
+        "sampling", f"--config={_CONFIG}", "--config.sampling.steps=3", "--seconds=0",
+        "--config.sampling.chunk_frames=4", "--num_videos=2", "--num_frames=5",
+        "--config.sampling.condition_scale=2.0", f"--output={output}",
+        JAX_DISABLE_MOST_OPTIMIZATIONS="1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(output.read_text())
+    generator, decoder, total = (
+        report["measured"][name] for name in ("generator", "decoder", "total")
+    )
+    assert report["pieces"] == {"count": 4, "videos": 1, "frames": 4}
+    assert report["network_calls"] == {"generator": 6, "unet": 3}
+    assert generator["operations_by_fewest"] == pytest.approx(1.0, abs=0.05)
+    assert 1.4 < decoder["operations_by_fewest"] < 1.8
+    for key in ("seconds", "compile_seconds", "operations", "fewest_operations"):
+        assert total[key] == pytest.approx(generator[key] + decoder[key]) and decoder[key] > 0
+    assert total["seconds_per_frame"] == pytest.approx(total["seconds_per_video"] / 5)
+    assert decoder["compile_seconds"] > decoder["seconds"]
+    assert decoder["memory_bytes"]["output"] == 4 * 16 * 16 * 3
+    assert min(decoder["memory_bytes"].values()) > 0
+    assert "2 videos of 5 frames" in done.stdout and "counting operations" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        pytest.param(["date"], "measure, data or evaluation, not 'date'", id="misspelt"),
-        pytest.param([], "say what to measure, data or evaluation:", id="nothing-named"),
+        pytest.param(["date"], "measure, data, evaluation, sampling, not 'date'", id="misspelt"),
+        pytest.param([], "say what to measure, data, evaluation, sampling:", id="nothing-named"),
         pytest.param(["data", "--config.data.dir=no/data"], "no prepared dataset", id="no-data"),
         pytest.param(["evaluation"], "8 frames are too short for I3D", id="short-clips"),
         pytest.param(["data", "--seconds=-1"], "seconds", id="no-time"),
+        pytest.param(["sampling", "--workdir=no/run"], "but not both", id="two-configs"),
         pytest.param(["data", "--output=no/folder/x.json"], "no folder no/folder", id="no-folder"),
     ],
 )

@@ -10,7 +10,6 @@ Dimensions: B clips of a batch, T frames, H, W frame size, C colours.
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -19,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from glober_jax.benchmarking.machine import machine
-from glober_jax.benchmarking.rounds import Contender, Cost, cost_of, measure
+from glober_jax.benchmarking.rounds import Calls, Contender, Cost, cost_of, measure
 from glober_jax.evaluation import i3d
 from glober_jax.evaluation.extraction import per_clip
 from glober_jax.evaluation.preprocess import preprocess
@@ -91,16 +90,6 @@ def table(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class _Calls:
-    """A contender that calls a function with a number of batches."""
-
-    run: Callable[[int], None]
-
-    def get_ready(self, batches: int) -> None:
-        """Nothing goes on in the background."""
-
-
 def _contenders(clips_BTHWC: np.ndarray, mesh: Mesh, clips_per_device: int) -> dict[str, Contender]:
     def resized(clips_BTHWC: jax.Array) -> jax.Array:
         return preprocess(clips_BTHWC, i3d.FRAME_SIZE, "stretch")
@@ -123,7 +112,7 @@ def _contenders(clips_BTHWC: np.ndarray, mesh: Mesh, clips_per_device: int) -> d
         for _ in range(batches):
             jax.block_until_ready(network(params, on_devices))
 
-    return {"extraction": _Calls(extraction), "forward": _Calls(forward)}
+    return {"extraction": Calls(extraction), "forward": Calls(forward)}
 
 
 def _rates(costs: Sequence[Cost], batch_size: int) -> dict[str, float]:

@@ -23,6 +23,16 @@ class Contender(Protocol):
 
 
 @dataclass(frozen=True)
+class Calls:
+    """A contender that calls a function with a number of batches."""
+
+    run: Callable[[int], None]
+
+    def get_ready(self, batches: int) -> None:
+        """Nothing goes on in the background."""
+
+
+@dataclass(frozen=True)
 class Cost:
     """Seconds for one batch: on the clock, and of all processor cores together."""
 

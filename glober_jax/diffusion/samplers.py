@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import jax
+import numpy as np
 
 from glober_jax.diffusion.ddim import ddim
 from glober_jax.diffusion.dpm_solver import dpm_solver
@@ -50,10 +51,18 @@ class Solver:
                 f"config.sampling.threshold is {self.threshold}, but must be 0 (off) or a fraction "
                 "below 1, such as 0.995"
             )
+        self.timesteps(process)
+
+    def timesteps(self, process: DiffusionProcess) -> np.ndarray:
+        """The t of every network call, whole or real, ascending.
+
+        Raises:
+          UserError: a step count that the process cannot serve.
+        """
         if self.sampler == "ddim":
-            sampling_timesteps(process.num_timesteps, self.steps, self.spacing)
-        else:
-            sampling_levels(process, self.steps, self.spacing)
+            return sampling_timesteps(process.num_timesteps, self.steps, self.spacing)
+        levels = sampling_levels(process, self.steps, self.spacing)
+        return process.timesteps_of(levels)[::-1]
 
 
 def sample(

@@ -38,6 +38,12 @@ class ConditionTokens(nn.Module):
         """The field of a batch that holds the conditions."""
         return "text" if self.kind == "text" else "label"
 
+    def input(self, clips: int) -> jax.ShapeDtypeStruct:
+        """What so many conditions look like when sampling: int32 [B] or float16 [B, L, E]."""
+        if self.kind == "text":
+            return jax.ShapeDtypeStruct((clips, self.length, self.width), jnp.float16)
+        return jax.ShapeDtypeStruct((clips,), jnp.int32)
+
     @nn.compact
     def __call__(self, condition: jax.Array, with_condition_B: jax.Array) -> jax.Array:
         shape = (self.length, self.width)

@@ -176,6 +176,7 @@ class VideoSampler:
     def __init__(
         self, networks: Networks, process: DiffusionProcess, options: SamplingOptions, mesh: Mesh
     ) -> None:
+        self._global_shape = networks.global_shape
         self._chunk_frames = options.chunk_frames
         self._devices = batch_ways(mesh)
         decode = functools.partial(
@@ -194,6 +195,29 @@ class VideoSampler:
         """uint8 key frames -> mean global features [B, H, W, G]."""
         return jax.device_get(self._encode(model, key_frames_BKXYC))
 
+    def piece(self, videos: int, frames: int) -> tuple[int, int]:
+        """(videos, frames of each) that are denoised at once, of so many.
+
+        Pieces are equal, and every device has its part of each, so memory does not grow with the
+        videos and frames, and one compilation serves all.
+        """
+        step_n = min(frames, self._chunk_frames)
+        step_B = max(1, min(videos, self._chunk_frames // step_n))
+        while step_B * step_n % self._devices:
+            step_n += 1
+        return step_B, step_n
+
+    def trace(self, model: FrameModel, videos: int, frames: int) -> jax.stages.Traced:
+        """The program of one piece of so many; what it costs can be asked of it."""
+        step_B, step_n = self.piece(videos, frames)
+        return self._decode.trace(
+            model,
+            np.zeros((step_B, *self._global_shape), np.float32),
+            np.zeros(step_B, np.int32),
+            np.zeros((step_B, step_n), np.float32),
+            np.uint32(0),
+        )
+
     def chunks(
         self,
         model: FrameModel,
@@ -204,15 +228,11 @@ class VideoSampler:
     ) -> Iterator[Chunk]:
         """The frames of every video at the same real indices [n], piece by piece.
 
-        Videos are numbered from `first_video` on, which decides their noise. Work is cut into equal
-        pieces that every device has its part of, so memory does not grow with B or n and one
-        compilation serves all; the last pieces are filled up with frames that are dropped.
+        Videos are numbered from `first_video` on, which decides their noise. The last pieces are
+        filled up with frames that are dropped.
         """
         videos, frames = len(global_BHWG), len(index_n)
-        step_n = min(frames, self._chunk_frames)
-        step_B = max(1, min(videos, self._chunk_frames // step_n))
-        while step_B * step_n % self._devices:
-            step_n += 1
+        step_B, step_n = self.piece(videos, frames)
         for first in range(0, videos, step_B):
             rows = np.minimum(np.arange(first, first + step_B, dtype=np.int32), videos - 1)
             numbers = rows + np.int32(first_video)

@@ -79,6 +79,12 @@ class FeatureSampler:
             out_shardings=replicated(mesh),
         )
 
+    def trace(self, model: FeatureModel, condition: np.ndarray) -> jax.stages.Traced:
+        """The program of so many videos; what it costs can be asked of it."""
+        return self._generate.trace(
+            model, np.zeros(len(condition), np.int32), condition, np.uint32(0)
+        )
+
     def __call__(
         self, model: FeatureModel, condition: np.ndarray, seed: int, first_video: int = 0
     ) -> np.ndarray:

@@ -1,5 +1,6 @@
-"""A workdir's networks out under published names, and back into another workdir."""
+"""A workdir's networks out under published names and back into another workdir; its sampler out."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,21 @@ def test_flags_that_are_missing(commands: Any, tmp_path: Path) -> None:
         refused = commands.run("convert", "export", *flags)
         assert refused.returncode == 1
         assert says in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_a_sampler_comes_out(commands: Any, finished: Path, tmp_path: Path) -> None:
+    """Fails when the command loses a flag, a class name, or what a person is told."""
+    flags = (f"--workdir={finished}", f"--output={tmp_path}", "--num_frames=4", "--platforms=cpu")
+    out = commands.run("convert", "export_sampler", *flags)
+    assert out.returncode == 0, out.stderr
+    assert "lowering it for cpu" in out.stderr
+    for name in ("weights.safetensors", "sampler.stablehlo", "sampler.json"):
+        assert (tmp_path / name).stat().st_size > 0 and f"{tmp_path / name}: " in out.stdout
+    record = json.loads((tmp_path / "sampler.json").read_text())
+    assert record["output"]["shape"] == [1, 4, 16, 16, 3] and record["platforms"] == ["cpu"]
+    assert record["class_names"] == ["clear", "broken", "overcast", "sunset"]
+    assert record["checkpoint_steps"] == {"autoencoder": 6, "generator": 6}
+
+    refused = commands.run("convert", "export_sampler", *flags[:-1], "--platforms=gpu")
+    assert refused.returncode == 1 and "Traceback" not in refused.stderr
+    assert "--platforms=gpu: choose from cpu, cuda, rocm, tpu" in refused.stderr

@@ -1,0 +1,263 @@
+"""The whole sampler of a workdir as one compiled program that runs without this package.
+
+Noise -> global features -> frames, for fixed shapes, written by `jax.export` as StableHLO for
+several platforms at once. Weights are inputs, so that they lie in a file of their own.
+
+Dimension key: B videos, n frames of each, X, Y frame size, L tokens of a text, E their width.
+"""
+
+import dataclasses
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from etils import epath
+from tqdm import tqdm
+
+from glober_jax import media
+from glober_jax.errors import UserError
+from glober_jax.experiment import Experiment
+from glober_jax.models.condition import ConditionTokens
+from glober_jax.models.latents import ChannelScale
+from glober_jax.parallel.mesh import make_mesh
+from glober_jax.sampling.decode import FrameModel, decode_frames
+from glober_jax.sampling.generate import FeatureModel, generate_features
+from glober_jax.training import autoencoder, generator
+from glober_jax.training.checkpoint import Which
+from glober_jax.training.trained import (
+    load_classes,
+    load_feature_model,
+    load_frame_model,
+    load_texts,
+)
+from glober_jax.versions import versions
+
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+PROGRAM_FILE, WEIGHTS_FILE, RECORD_FILE = "sampler.stablehlo", "weights.safetensors", "sampler.json"
+
+Weights = dict[str, np.ndarray]
+# (weights, seed uint32, condition, index float32 [B, n]) -> frames uint8 [B, n, X, Y, 3].
+Sampler = Callable[[Any, Any, Any, Any], jax.Array]
+
+
+def export_sampler(
+    experiment: Experiment,
+    workdir: epath.Path,
+    output: epath.Path,
+    *,
+    num_videos: int,
+    num_frames: int,
+    platforms: Sequence[str],
+    checkpoint: Which,
+) -> str:
+    """Writes the sampler of `workdir`, as its config samples, into `output`; says what.
+
+    Raises:
+      UserError: a platform that JAX does not have, a stage that is missing, or an `output` that
+        cannot be written.
+    """
+    check_platforms(platforms)
+    media.make_folder(output)
+    mesh = make_mesh(experiment.mesh)
+    frame_step, frame_model = load_frame_model(experiment.networks, workdir, mesh)
+    feature_step, feature_model = load_feature_model(experiment.networks, workdir, mesh, checkpoint)
+    texts = load_texts(workdir)
+    about = {
+        "class_names": load_classes(workdir),
+        "text_encoder": texts.encoder if texts else None,
+        "workdir": str(workdir),
+        "checkpoint_steps": {autoencoder.NAME: frame_step, generator.NAME: feature_step},
+        "command": "python -m glober_jax.convert " + shlex.join(sys.argv[1:]),
+    }
+    return write_sampler(
+        experiment,
+        frame_model,
+        feature_model,
+        output,
+        num_videos=num_videos,
+        num_frames=num_frames,
+        platforms=platforms,
+        about=about,
+    )
+
+
+def check_platforms(platforms: Sequence[str]) -> None:
+    """Raises `UserError` for a name that is no platform of JAX, or for none at all."""
+    unknown = [platform for platform in platforms if platform not in PLATFORMS]
+    if unknown or not platforms:
+        raise UserError(f"--platforms={','.join(platforms)}: choose from {', '.join(PLATFORMS)}")
+
+
+def write_sampler(
+    experiment: Experiment,
+    frame_model: FrameModel,
+    feature_model: FeatureModel,
+    output: epath.Path,
+    *,
+    num_videos: int,
+    num_frames: int,
+    platforms: Sequence[str],
+    about: dict[str, Any],
+) -> str:
+    """Writes the three files of a sampler of B = `num_videos` and n = `num_frames`; says what.
+
+    All B n frames are denoised at once. Longer videos take several calls of the same seed and
+    condition with other indices; a frame does not depend on the others. `about` goes into the
+    record as it is.
+
+    Raises:
+      UserError: `output` cannot be written.
+    """
+    network = experiment.networks.condition
+    inputs = (
+        jax.ShapeDtypeStruct((), jnp.uint32),
+        network.input(num_videos),
+        jax.ShapeDtypeStruct((num_videos, num_frames), jnp.float32),
+    )
+    program = sampler(experiment)
+    _say("tracing the sampler")
+    weights = _read_by(program, flat_weights(frame_model, feature_model), inputs)
+    _say(f"lowering it for {', '.join(platforms)}")
+    exported = jax.export.export(jax.jit(program), platforms=platforms)(_shapes(weights), *inputs)
+    frames = exported.out_avals[0]
+    record = {
+        "inputs": {
+            "weights": f"the arrays of {WEIGHTS_FILE} by name",
+            **{
+                name: {"shape": given.shape, "dtype": given.dtype.name, "meaning": meaning}
+                for (name, meaning), given in zip(_meanings(network).items(), inputs, strict=True)
+            },
+        },
+        "output": {"shape": frames.shape, "dtype": frames.dtype.name, "meaning": "RGB frames"},
+        "tolerance": "one grey level, beside what glober_jax makes on the same platform",
+        "platforms": exported.platforms,
+        **about,
+        "sampling": dataclasses.asdict(experiment.sampling),
+        "requirements": "python -m pip install jax numpy safetensors flatbuffers",
+        "imports": "import jax, jax.export, numpy, safetensors.numpy",
+        "recipe": _recipe(inputs),
+        "versions": versions() | {"safetensors": metadata.version("safetensors")},
+        "calling_convention_version": exported.calling_convention_version,
+    }
+    files = {
+        WEIGHTS_FILE: safetensors.numpy.save(weights),
+        PROGRAM_FILE: bytes(exported.serialize()),
+        RECORD_FILE: json.dumps(record, indent=2).encode(),
+    }
+    for name, content in files.items():
+        _say(f"writing {name}")
+        media.write_file(output / name, content)
+    parameters = sum(array.size for array in weights.values())
+    notes = {
+        WEIGHTS_FILE: f"{len(weights)} arrays, {parameters:,} numbers",
+        PROGRAM_FILE: f"for {', '.join(exported.platforms)}",
+        RECORD_FILE: "shapes, and how to load it without glober_jax",
+    }
+    return "\n".join(
+        f"{output / name}: {tqdm.format_sizeof(len(content))}B, {notes[name]}"
+        for name, content in files.items()
+    )
+
+
+def sampler(experiment: Experiment) -> Sampler:
+    """`Glober.decode(Glober.generate_globals(...))` as one pure function of flat weights.
+
+    Videos are numbered 0 .. B - 1; other seeds make others. One program may round otherwise than
+    those two: on a CPU one pixel value in 50 000 was another, by one grey level.
+    """
+    networks, options = experiment.networks, experiment.sampling
+
+    def sample(
+        weights: dict[str, jax.Array], seed: jax.Array, condition: jax.Array, index_Bn: jax.Array
+    ) -> jax.Array:
+        frame_model, feature_model = _models(weights)
+        video_B = jnp.arange(len(index_Bn), dtype=jnp.int32)
+        features = generate_features(
+            networks,
+            experiment.generator_diffusion,
+            options,
+            feature_model,
+            video_B,
+            condition,
+            seed,
+        )
+        return decode_frames(
+            networks, experiment.diffusion, options, frame_model, features, video_B, index_Bn, seed
+        )
+
+    return sample
+
+
+def flat_weights(frame_model: FrameModel, feature_model: FeatureModel) -> Weights:
+    """Parameters and scales on the host, by names such as unet.conv_in.conv.kernel."""
+    tree = {
+        **frame_model.params,
+        **feature_model.params,
+        "latent_scale": frame_model.latent_scale._asdict(),
+        "feature_scale": feature_model.feature_scale._asdict(),
+    }
+    return jax.tree.map(np.asarray, flax.traverse_util.flatten_dict(tree, sep="."))
+
+
+def _models(weights: dict[str, jax.Array]) -> tuple[FrameModel, FeatureModel]:
+    """The inverse of `flat_weights`."""
+    tree = flax.traverse_util.unflatten_dict(weights, sep=".")
+    latent_scale, feature_scale = (
+        ChannelScale(**tree.pop(name)) for name in ("latent_scale", "feature_scale")
+    )
+    # A condition that has no parameters has no names either.
+    params = {"condition": {}} | tree
+    return FrameModel(params, latent_scale), FeatureModel(params, feature_scale)
+
+
+def _read_by(program: Sampler, weights: Weights, inputs: Sequence[Any]) -> Weights:
+    """The weights that the program reads: those of the codec's encoder are not among them."""
+    exported = jax.export.export(jax.jit(program))(_shapes(weights), *inputs)
+    # Arguments are numbered as a pytree's leaves are: a dict's by name.
+    names = dict(enumerate(sorted(weights)))
+    read = {names[number] for number in exported.module_kept_var_idx if number in names}
+    return {name: array for name, array in weights.items() if name in read}
+
+
+def _shapes(weights: Weights) -> dict[str, jax.ShapeDtypeStruct]:
+    return {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in weights.items()}
+
+
+def _meanings(network: ConditionTokens) -> dict[str, str]:
+    """The program's inputs after the weights, for people."""
+    condition = {
+        "class": f"a class of each video, 0 to {network.num_classes - 1}",
+        "text": "token embeddings of each video's text, by text_encoder",
+        "unconditional": "not looked at",
+    }[network.kind]
+    return {
+        "seed": "same seed, same videos",
+        "condition": condition,
+        "index": "where in its clip each frame lies: 0 is the first frame, 1 the end",
+    }
+
+
+def _recipe(inputs: Sequence[jax.ShapeDtypeStruct]) -> list[str]:
+    """Three lines of Python that sample in the folder of the files, after `imports`."""
+    _, condition, index = inputs
+    videos, frames = index.shape
+    return [
+        f"program = jax.export.deserialize(open({PROGRAM_FILE!r}, 'rb').read())",
+        f"weights = safetensors.numpy.load_file({WEIGHTS_FILE!r})",
+        "frames = jax.jit(program.call)(weights, numpy.uint32(0), "
+        f"numpy.zeros({condition.shape}, {condition.dtype.name!r}), "
+        f"numpy.tile(numpy.arange({frames}, dtype='float32') / {frames}, ({videos}, 1)))",
+    ]
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
