@@ -20,6 +20,7 @@ from glober_jax.training.checkpoint import Which
 MAX_FRAMES, MAX_STEPS, MAX_SCALE, MAX_SEED = 512, 250, 20.0, 2**32 - 1
 # Of an uploaded video; what lies before the part that is used has to be decoded too.
 MAX_BEGIN, MAX_SECONDS = 600.0, 60.0
+_COMMAND_WIDTH = 76
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,13 +73,13 @@ def part_of_clip(
         return Part(start, end, _whole(frames, "The number of frames", 1, MAX_FRAMES))
     rate = _number(rate, "The rate", 0, math.inf)
     wanted = (end - start) * clip_frames * rate
-    if round(wanted) < 1:
-        raise UserError("That rate leaves no frame of this part: raise it, or take a longer part")
     if not wanted <= MAX_FRAMES:
         raise UserError(
             f"That rate makes {wanted:.0f} frames of this part, and {MAX_FRAMES} is the most: "
             "lower it, or take a shorter part"
         )
+    if round(wanted) < 1:
+        raise UserError("That rate leaves no frame of this part: raise it, or take a longer part")
     return Part(start, end, round(wanted))
 
 
@@ -139,7 +140,7 @@ def describe(part: Part, clip_seconds: float, fps: float, original: str) -> str:
 
 
 def sample_command(request: VideoRequest, kind: str, workdir: str, checkpoint: Which) -> str:
-    """The `glober_jax.sample` command that makes the same video, ready for a shell.
+    """The `glober_jax.sample` command that makes the same video, over lines for a shell.
 
     Args:
       request: what was made.
@@ -160,8 +161,14 @@ def sample_command(request: VideoRequest, kind: str, workdir: str, checkpoint: W
         "end": request.part.end,
         **request.sampling,
     }
-    given = [f"--{name}={value}" for name, value in flags.items()]
-    return shlex.join(["python", "-m", "glober_jax.sample", *given])
+    words = [shlex.quote(f"--{name}={value}") for name, value in flags.items()]
+    lines = ["python -m glober_jax.sample"]
+    for word in words:
+        if len(lines[-1]) + len(word) < _COMMAND_WIDTH:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"    {word}")
+    return " \\\n".join(lines)
 
 
 def _number(value: Any, name: str, low: float, high: float) -> float:

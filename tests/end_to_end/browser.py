@@ -79,6 +79,28 @@ class Page:
             time.sleep(0.1)
         return value
 
+    def click(self, text: str) -> None:
+        """Clicks, as a person does, on the button or label that shows this text and no more."""
+        x, y = self.wait(f"""(() => {{
+            for (const element of document.querySelectorAll('button, label')) {{
+                if (element.innerText.trim() !== {text!r}) continue
+                element.scrollIntoView({{block: 'center', behavior: 'instant'}})
+                const box = element.getBoundingClientRect()
+                const middle = [box.x + box.width / 2, box.y + box.height / 2]
+                if (element.contains(document.elementFromPoint(...middle))) return middle
+            }} }})()""")
+        place = {"x": x, "y": y}
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **place)
+
+    def fill(self, selector: str, text: str) -> None:
+        """Replaces the text of the first visible field that fits, and leaves the field."""
+        found = f"[...document.querySelectorAll({selector!r})].find(field => field.offsetParent)"
+        self.wait(f"{found} !== undefined")
+        self.evaluate(f"{found}.focus(), {found}.select()")
+        self.call("Input.insertText", text=text)
+        self.evaluate("document.activeElement.blur()")
+
     def choose_file(self, selector: str, path: Path) -> None:
         """Gives a file to an `<input type="file">`."""
         root = self.call("DOM.getDocument")["root"]["nodeId"]
@@ -119,14 +141,14 @@ def chromium(executable: str, profile: Path) -> Iterator[Page]:
         "--disable-dev-shm-usage",
         "--no-first-run",
         "--disable-background-networking",
-        "--autoplay-policy=user-gesture-required",
+        "--autoplay-policy=document-user-activation-required",
         f"--user-data-dir={profile}",
         "--remote-debugging-pipe",
     ]
     # Chromium reads commands from descriptor 3 and answers on 4.
-    command = f"exec {shlex.join([executable, *flags])} 3<&{read_by_browser} 4>&{written_by_browser}"
+    pipes = f"3<&{read_by_browser} 4>&{written_by_browser}"
     browser = subprocess.Popen(
-        ["bash", "-c", command],
+        ["bash", "-c", f"exec {shlex.join([executable, *flags])} {pipes}"],
         pass_fds=(read_by_browser, written_by_browser),
         stderr=subprocess.DEVNULL,
     )
