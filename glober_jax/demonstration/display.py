@@ -31,7 +31,7 @@ class Display(NamedTuple):
     @classmethod
     def make(cls, label: str) -> "Display":
         return cls(
-            gr.HTML(_note("Nothing was made yet", done=True)),
+            gr.HTML(note_html("Nothing was made yet", done=True)),
             # Gradio's buttons to share would upload to another host.
             gr.Video(
                 label=label,
@@ -43,6 +43,7 @@ class Display(NamedTuple):
             ),
             gr.Image(
                 label="Its frames",
+                show_label=False,
                 interactive=False,
                 format="png",
                 buttons=["download", "fullscreen"],
@@ -63,14 +64,14 @@ def show(
         for note, frames_nHWC, total in stages:
             ready = len(frames_nHWC)
             if not ready:
-                yield _note(note, done=False), None, None
+                yield note_html(note, done=False), None, None
                 continue
             if original_nHWC is not None:
                 frames_nHWC = np.concatenate([original_nHWC[:ready], frames_nHWC], axis=2)
             video = gr.skip()
             if ready >= 2 * played or ready == total:
                 video, played = _write(Path(folder) / f"{ready}.mp4", frames_nHWC, fps), ready
-            yield _note(note, ready == total, ready / total), video, sheet(frames_nHWC, total)
+            yield note_html(note, ready == total, ready / total), video, sheet(frames_nHWC, total)
 
 
 def sheet(frames_nHWC: np.ndarray, total: int) -> np.ndarray:
@@ -94,7 +95,8 @@ def _write(path: Path, frames_nHWC: np.ndarray, fps: float) -> str:
     return str(path)
 
 
-def _note(note: str, done: bool, fraction: float = 0.0) -> str:
+def note_html(note: str, done: bool, fraction: float = 0.0) -> str:
+    """A sentence on how far the work is, beside a bar until it is done."""
     # Without a value the bar only says that something is going on.
     value = f" value='{fraction:.3f}'" if fraction else ""
     bar = "" if done else f"<progress{value}></progress>"

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from glober_jax.demonstration.display import Display, show
+from glober_jax.demonstration.display import Display, note_html, show
 from glober_jax.demonstration.fields import (
     Field,
     condition_field,
@@ -65,7 +65,7 @@ def serve(studio: Studio, host: str, port: int) -> None:
         )
     except OSError as error:
         raise UserError(
-            f"cannot listen on {host}:{port}: {error}; choose another --port or --host"
+            f"cannot listen on {host}:{port}, which may be in use: choose another --port or --host"
         ) from error
     print(f"The demo is at http://{host}:{port} (Ctrl-C ends it)", flush=True)
     page.block_thread()
@@ -184,7 +184,7 @@ def _connect(
 ) -> None:
     """Lets the buttons start and stop `work`, of which there is one at a time on the whole page.
 
-    Its `UserError`s become messages on the page, and leave nothing in the server's log.
+    The first of `outputs` is a `Display`'s note. `UserError`s become messages on the page, and leave nothing in the server's log.
     """
 
     def politely(*values: Any) -> Iterator[tuple[Any, ...]]:
@@ -207,7 +207,15 @@ def _connect(
         concurrency_id="model",
         api_visibility="private",
     )
-    stop.click(None, cancels=[working], api_visibility="private")
+    stop.click(
+        lambda: note_html("Stopped", done=True),
+        None,
+        outputs[0],
+        cancels=[working],
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    )
 
 
 def _facts(studio: Studio) -> str:

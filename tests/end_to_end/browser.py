@@ -55,6 +55,7 @@ class Page:
     def open(self, url: str, width: int = 1280, height: int = 900) -> None:
         self.resize(width, height)
         self.call("Page.navigate", url=url)
+        self.wait("document.readyState === 'complete'")
 
     def resize(self, width: int, height: int) -> None:
         size = {"width": width, "height": height, "deviceScaleFactor": 1}

@@ -79,7 +79,7 @@ def test_makes_and_plays_videos(demo: Demo, commands: Any, finished: Path, tmp_p
     assert sampled.returncode == 0, sampled.stderr
     with np.load(tmp_path / "frames.npz") as arrays:
         expected = sheet(arrays["frames"][0], total=4).astype(int)
-    address = page.wait("document.querySelector('[data-testid=\"detailed-image\"]')?.src")
+    address = page.wait("document.querySelector('img[src*=\"/file=\"]')?.src")
     with urllib.request.urlopen(address) as answer:
         shown = np.asarray(Image.open(io.BytesIO(answer.read())).convert("RGB"))
     # Another batch size may sum in another order: about the last bit of a pixel.
