@@ -26,7 +26,7 @@ def condition_field(studio: Studio) -> gr.Dropdown:
     """Classes or captions to choose from; hidden for a model without either."""
     if studio.kind == "text":
         return gr.Dropdown(list(studio.captions), label="Text", min_width=200)
-    classes = list(studio.classes)
+    classes = list(studio.model.names) if studio.kind == "class" else []
     # What is typed and is no class comes back as a sentence; Gradio's own check prints a trace.
     return gr.Dropdown(
         classes,

@@ -184,7 +184,8 @@ def _connect(
 ) -> None:
     """Lets the buttons start and stop `work`, of which there is one at a time on the whole page.
 
-    The first of `outputs` is a `Display`'s note. `UserError`s become messages on the page, and leave nothing in the server's log.
+    The first of `outputs` is a `Display`'s note. `UserError`s become messages on the page, and
+    leave nothing in the server's log.
     """
 
     def politely(*values: Any) -> Iterator[tuple[Any, ...]]:

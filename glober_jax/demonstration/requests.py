@@ -15,6 +15,7 @@ import numpy as np
 
 from glober_jax.diffusion.samplers import SPACINGS
 from glober_jax.errors import UserError
+from glober_jax.sampling.indices import frame_indices
 from glober_jax.training.checkpoint import Which
 
 MAX_FRAMES, MAX_STEPS, MAX_SCALE, MAX_SEED = 512, 250, 20.0, 2**32 - 1
@@ -25,16 +26,22 @@ _COMMAND_WIDTH = 76
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """`frames` frames spread evenly over [start, end) of the clip, of which 1 is the end."""
+    """Which frames of a clip of `clip_frames` to make: see `frame_indices`, which takes these."""
 
+    clip_frames: int
     start: float
     end: float
-    frames: int
+    num_frames: int | None = None
+    rate: float | None = None
 
     @property
     def index_n(self) -> np.ndarray:
-        """Index of every frame in the clip: float64 [n], as `glober_jax.sample` spreads them."""
-        return self.start + (self.end - self.start) * np.arange(self.frames) / self.frames
+        """Index of every frame in the clip, float64 [n]."""
+        return frame_indices(**dataclasses.asdict(self))
+
+    @property
+    def frames(self) -> int:
+        return len(self.index_n)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,17 +77,18 @@ def part_of_clip(
             f"The end ({end:g}) must lie after the start ({start:g}): move one of the two"
         )
     if rate is None:
-        return Part(start, end, _whole(frames, "The number of frames", 1, MAX_FRAMES))
+        frames = _whole(frames, "The number of frames", 1, MAX_FRAMES)
+        return Part(clip_frames, start, end, num_frames=frames)
     rate = _number(rate, "The rate", 0, math.inf)
+    if rate == 0:
+        raise UserError("A rate of 0 makes no frames: raise it")
     wanted = (end - start) * clip_frames * rate
     if not wanted <= MAX_FRAMES:
         raise UserError(
             f"That rate makes {wanted:.0f} frames of this part, and {MAX_FRAMES} is the most: "
             "lower it, or take a shorter part"
         )
-    if round(wanted) < 1:
-        raise UserError("That rate leaves no frame of this part: raise it, or take a longer part")
-    return Part(start, end, round(wanted))
+    return Part(clip_frames, start, end, rate=rate)
 
 
 def sampling_changes(
@@ -156,12 +164,16 @@ def sample_command(request: VideoRequest, kind: str, workdir: str, checkpoint: W
         # What embedded the captions is known by its digest only.
         flags |= {"prompt": request.condition, "clip": "CLIP_CHECKPOINT"}
     flags |= {
-        "num_frames": request.part.frames,
         "start": request.part.start,
         "end": request.part.end,
-        **request.sampling,
+        "num_frames": request.part.num_frames,
+        "rate": request.part.rate,
     }
-    words = [shlex.quote(f"--{name}={value}") for name, value in flags.items()]
+    for name, value in request.sampling.items():
+        flags[f"guidance_{name.removesuffix('_scale')}" if name.endswith("_scale") else name] = (
+            value
+        )
+    words = [shlex.quote(f"--{name}={value}") for name, value in flags.items() if value is not None]
     lines = ["python -m glober_jax.sample"]
     for word in words:
         if len(lines[-1]) + len(word) < _COMMAND_WIDTH:

@@ -62,14 +62,6 @@ class Studio:
         return self.model.networks.condition.kind
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Names, or numbers where weights came without names."""
-        condition = self.model.networks.condition
-        if condition.kind != "class":
-            return ()
-        return self.model.class_names or tuple(map(str, range(condition.num_classes)))
-
-    @property
     def max_steps(self) -> int:
         processes = (self.experiment.diffusion, self.experiment.generator_diffusion)
         return min(MAX_STEPS, *(process.num_timesteps for process in processes))

@@ -21,13 +21,14 @@ from glober_jax.demonstration.requests import (
 from glober_jax.errors import UserError
 
 SCALES = {"condition_scale": 2, "video_scale": 0.0, "domain_scale": 1}
+NAMES = ("condition", "video", "domain")
 SAMPLING = {"sampler": "ddim", "steps": 20, **SCALES}
 
 
 def test_slow_motion_of_a_part() -> None:
     """Fails when a rate is not frames per frame, or the frames do not fill the part evenly."""
     part = part_of_clip(0.25, 0.75, clip_frames=16, rate=2)
-    assert part == Part(0.25, 0.75, 16)
+    assert part.frames == 16
     np.testing.assert_allclose(part.index_n[[0, 8, 15]], [0.25, 0.5, 0.75 - 0.5 / 16])
     # At rate 1 every index is that of a frame of the clip.
     whole = part_of_clip(0, 1, clip_frames=16, rate=1)
@@ -50,7 +51,7 @@ def test_slow_motion_of_a_part() -> None:
         ({"start": 0, "end": 1, "frames": None}, "number of frames is missing"),
         ({"start": 0, "end": 1, "rate": 33}, f"{MAX_FRAMES} is the most"),
         ({"start": 0, "end": 1, "rate": math.inf}, f"{MAX_FRAMES} is the most"),
-        ({"start": 0, "end": 0.01, "rate": 1}, "leaves no frame"),
+        ({"start": 0, "end": 1, "rate": 0}, "makes no frames"),
         ({"start": 0, "end": 1, "rate": -1}, "0 or more"),
     ],
 )
@@ -85,7 +86,7 @@ def test_sampling_is_limited() -> None:
 
 def test_command_repeats_the_request() -> None:
     """Fails when the command lacks a choice, or a shell would read it otherwise."""
-    part = Part(0.1 + 0.2, 0.75, 32)
+    part = Part(16, 0.1 + 0.2, 0.75, num_frames=32)
     request = VideoRequest(7, "Ski & 'Board'", part, sampling_changes(**SAMPLING))
     words = _words(sample_command(request, "class", "my runs/sky", "best"))
     assert words[:3] == ["python", "-m", "glober_jax.sample"]
@@ -94,23 +95,26 @@ def test_command_repeats_the_request() -> None:
     assert flags["checkpoint"] == "best" and flags["seed"] == "7" and flags["num_videos"] == "1"
     assert (float(flags["start"]), float(flags["end"])) == (part.start, part.end)
     assert flags["num_frames"] == "32" and flags["steps"] == "20" and flags["sampler"] == "ddim"
-    assert {name: float(flags[name]) for name in SCALES} == SCALES
+    scales = {f"{name}_scale": float(flags[f"guidance_{name}"]) for name in NAMES}
+    assert scales == SCALES and "rate" not in flags
 
     texts = _words(sample_command(request, "text", "runs/sky", "newest"))
     assert "--prompt=Ski & 'Board'" in texts and "--clip=CLIP_CHECKPOINT" in texts
     nothing = _words(sample_command(request, "none", "runs/sky", "newest"))
     assert not any("Ski" in word or "checkpoint" in word for word in nothing)
+    slow = VideoRequest(0, None, Part(16, 0, 1, rate=2.5), {})
+    assert _words(sample_command(slow, "none", "runs/sky", "newest"))[-1] == "--rate=2.5"
 
 
 def test_length_in_words() -> None:
     """Fails when slow motion is called fast, or compared with the wrong clip."""
-    half = Part(0, 0.5, 32)
+    half = Part(16, 0, 0.5, num_frames=32)
     assert describe(half, 2.0, 8, "them") == (
         "32 frames, 4 s at 8 frames per second: 4 times slower than them"
     )
     assert describe(half, 16.0, 8, "them").endswith("2 times faster than them")
-    assert describe(Part(0, 1, 16), 2.0, 8, "them").endswith("as fast as them")
-    assert describe(Part(0, 1, 1), 2.0, 8, "them").startswith("1 frame, ")
+    assert describe(Part(16, 0, 1, rate=1), 2.0, 8, "them").endswith("as fast as them")
+    assert describe(Part(16, 0, 1, num_frames=1), 2.0, 8, "them").startswith("1 frame, ")
 
 
 def _words(command: str) -> list[str]:

@@ -62,7 +62,7 @@ def test_makes_and_plays_videos(demo: Demo, commands: Any, finished: Path, tmp_p
     page.click("Generate")
     page.wait(DONE)
     page.wait(PLAYING)
-    assert "--num_frames=8" in page.evaluate(COMMAND)
+    assert "--rate=1" in page.evaluate(COMMAND)
 
     page.fill("[aria-label$='for Start']", "0.25")
     page.fill("[aria-label$='for End']", "0.75")
