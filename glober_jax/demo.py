@@ -35,9 +35,10 @@ def main(argv: Sequence[str]) -> None:
         )
     # Imports gradio, which takes seconds, and which only this command has.
     from glober_jax.demonstration import page
-    from glober_jax.demonstration.studio import Studio
+    from glober_jax.demonstration.studio import open_studio
 
-    page.serve(Studio(epath.Path(_WORKDIR.value), _CHECKPOINT.value), _HOST.value, _PORT.value)
+    studio = open_studio(epath.Path(_WORKDIR.value), _CHECKPOINT.value)
+    page.serve(studio, _HOST.value, _PORT.value)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def sampling_fields(studio: Studio, *, generates: bool) -> dict[str, Field]:
     """Fields of `SamplingOptions` by name, set as the config says."""
     options = studio.experiment.sampling
     scales = {"video_scale": "Guidance to the video", "domain_scale": "Guidance to the domain"}
-    if generates and studio.kind != "none":
+    if generates and studio.kind != "unconditional":
         scales = {"condition_scale": f"Guidance to the {studio.kind}", **scales}
     with gr.Accordion("Sampling", open=False):
         steps = min(options.steps, studio.max_steps)

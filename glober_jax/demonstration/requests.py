@@ -152,7 +152,7 @@ def sample_command(request: VideoRequest, kind: str, workdir: str, checkpoint: W
 
     Args:
       request: what was made.
-      kind: of the model's condition: "class", "text" or "none".
+      kind: of the model's condition: "class", "text" or "unconditional".
       workdir, checkpoint: where the model is from.
     """
     flags = {"workdir": workdir, "output": "sampled", "num_videos": 1, "seed": request.seed}

@@ -35,6 +35,27 @@ class Stage(NamedTuple):
     total: int
 
 
+def open_studio(workdir: epath.Path, checkpoint: Which) -> "Studio":
+    """The studio of a workdir.
+
+    Raises:
+      UserError: nothing was trained there, a stage is missing, or a model of texts came without
+        example captions.
+    """
+    experiment = config.parse(load_config(workdir))
+    examples = None
+    if experiment.networks.condition.kind == "text":
+        examples = load_texts(workdir)
+        if examples is None:
+            raise UserError(
+                f"the model in {workdir} takes texts but came without example captions, and the "
+                "demo has no text encoder: use python -m glober_jax.sample --prompt"
+            )
+    mesh = make_mesh(experiment.mesh)
+    model = load_model(experiment, workdir, experiment.sampling, mesh, checkpoint)
+    return Studio(experiment, model, examples, workdir, checkpoint)
+
+
 class Studio:
     """A trained model for one person at a time.
 
@@ -44,21 +65,25 @@ class Studio:
       captions: of held-out clips, for a model of texts; () for others.
     """
 
-    def __init__(self, workdir: epath.Path, checkpoint: Which) -> None:
-        """Loads the model. Raises `UserError` where nothing was trained, as `pretrained.load`."""
-        self.experiment: Experiment = config.parse(load_config(workdir))
+    def __init__(
+        self,
+        experiment: Experiment,
+        model: Glober,
+        examples: ExampleTexts | None,
+        workdir: epath.Path,
+        checkpoint: Which,
+    ) -> None:
+        """`examples` are what a model of texts is asked for; None for other models."""
+        self.experiment, self.model = experiment, model
         self.workdir, self.checkpoint = workdir, checkpoint
-        mesh = make_mesh(self.experiment.mesh)
-        self.model = load_model(
-            self.experiment, workdir, self.experiment.sampling, mesh, checkpoint
-        )
-        self._examples = self._load_examples()
-        self.captions = self._examples.captions if self._examples else ()
+        self.captions = examples.captions if examples else ()
+        self._examples = examples
+        self._chunk_frames = min(_CHUNK_FRAMES, experiment.sampling.chunk_frames)
         self._programs: dict[SamplingOptions, Glober] = {}
 
     @property
     def kind(self) -> str:
-        """Of the model's condition: "class", "text" or "none"."""
+        """Of the model's condition: "class", "text" or "unconditional"."""
         return self.model.networks.condition.kind
 
     @property
@@ -88,7 +113,7 @@ class Studio:
         self, model: Glober, features: np.ndarray, part: Part, seed: int, start: float
     ) -> Iterator[Stage]:
         # A short video is filled up to a whole chunk, so that one program serves all lengths.
-        missing = max(_CHUNK_FRAMES - part.frames, 0)
+        missing = max(self._chunk_frames - part.frames, 0)
         index = np.pad(part.index_n, (0, missing), mode="edge")
         made: list[np.ndarray] = []
         for chunk in model.chunks(features, index, seed=seed):
@@ -109,7 +134,7 @@ class Studio:
         """The model sampled with these changes, and whether it still has to be compiled."""
         options = config.sampling_options(self.experiment, changes)
         known = self._programs.pop(options, None)
-        fields = vars(options) | {"chunk_frames": _CHUNK_FRAMES}
+        fields = vars(options) | {"chunk_frames": self._chunk_frames}
         self._programs[options] = known or self.model.with_options(**fields)
         if len(self._programs) > _KEPT_PROGRAMS:
             del self._programs[next(iter(self._programs))]
@@ -125,14 +150,3 @@ class Studio:
                 raise UserError("That caption is not one of the examples: choose one of them")
             return self._examples.texts[[self.captions.index(wanted)]]
         return None
-
-    def _load_examples(self) -> ExampleTexts | None:
-        if self.kind != "text":
-            return None
-        examples = load_texts(self.workdir)
-        if examples is None:
-            raise UserError(
-                f"the model in {self.workdir} takes texts but came without example captions, and "
-                "the demo has no text encoder: use python -m glober_jax.sample --prompt"
-            )
-        return examples

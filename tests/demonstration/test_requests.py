@@ -100,10 +100,10 @@ def test_command_repeats_the_request() -> None:
 
     texts = _words(sample_command(request, "text", "runs/sky", "newest"))
     assert "--prompt=Ski & 'Board'" in texts and "--clip=CLIP_CHECKPOINT" in texts
-    nothing = _words(sample_command(request, "none", "runs/sky", "newest"))
+    nothing = _words(sample_command(request, "unconditional", "runs/sky", "newest"))
     assert not any("Ski" in word or "checkpoint" in word for word in nothing)
     slow = VideoRequest(0, None, Part(16, 0, 1, rate=2.5), {})
-    assert _words(sample_command(slow, "none", "runs/sky", "newest"))[-1] == "--rate=2.5"
+    assert _words(sample_command(slow, "unconditional", "runs/sky", "newest"))[-1] == "--rate=2.5"
 
 
 def test_length_in_words() -> None:
