@@ -1,0 +1,45 @@
+r"""A local web page to play with a trained model.
+
+    python -m pip install -r requirements-demo.txt
+    python -m glober_jax.demo --workdir=runs/quickstart
+
+It makes new videos (any part of the clip, at any rate) and redraws those you upload. It is served
+to this machine only; --host=0.0.0.0 serves it to the network, without a password.
+"""
+
+import importlib.util
+from collections.abc import Sequence
+
+from absl import flags
+from etils import epath
+
+from glober_jax import cli
+from glober_jax.errors import UserError
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "A workdir that glober_jax.main trained")
+_HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; this machine's own")
+_PORT = flags.DEFINE_integer("port", 7860, "Port to listen on", lower_bound=1, upper_bound=65535)
+_CHECKPOINT = flags.DEFINE_enum(
+    "checkpoint", "newest", ["newest", "best"], "Of the generator; the best of those graded"
+)
+flags.mark_flag_as_required("workdir")
+
+
+def main(argv: Sequence[str]) -> None:
+    if argv:
+        raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
+    if importlib.util.find_spec("gradio") is None:
+        raise UserError(
+            "the demo needs the package gradio; install it with "
+            "python -m pip install -r requirements-demo.txt"
+        )
+    # Imports gradio, which takes seconds, and which only this command has.
+    from glober_jax.demonstration import page
+    from glober_jax.demonstration.studio import open_studio
+
+    studio = open_studio(epath.Path(_WORKDIR.value), _CHECKPOINT.value)
+    page.serve(studio, _HOST.value, _PORT.value)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,120 @@
+"""The fields of the page that both of its tabs have, and reading them."""
+
+import html
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+
+from glober_jax.demonstration.requests import (
+    MAX_FRAMES,
+    MAX_SCALE,
+    Part,
+    part_of_clip,
+    sampling_changes,
+)
+from glober_jax.demonstration.studio import Studio
+from glober_jax.diffusion.samplers import SPACINGS
+from glober_jax.errors import UserError
+
+Field = gr.components.Component
+
+_RATE, _COUNT = "Slow motion", "Number of frames"
+
+
+def condition_field(studio: Studio) -> gr.Dropdown:
+    """Classes or captions to choose from; hidden for a model without either."""
+    if studio.kind == "text":
+        return gr.Dropdown(list(studio.captions), label="Text", min_width=200)
+    classes = list(studio.model.names) if studio.kind == "class" else []
+    # What is typed and is no class comes back as a sentence; Gradio's own check prints a trace.
+    return gr.Dropdown(
+        classes,
+        value=classes[0] if classes else None,
+        label="Class",
+        allow_custom_value=True,
+        visible=bool(classes),
+        min_width=120,
+    )
+
+
+def part_fields() -> list[Field]:
+    """Fields in the order that `read_part` takes."""
+    with gr.Row():
+        start = gr.Slider(0, 1, 0, step=0.01, label="Start", buttons=[], min_width=120)
+        end = gr.Slider(0, 1, 1, step=0.01, label="End", buttons=[], min_width=120)
+    by = gr.Radio([_RATE, _COUNT], value=_RATE, label="How long")
+    rate = gr.Slider(
+        0.25,
+        16,
+        1,
+        step=0.25,
+        label="Frames for each frame of the clip",
+        info="2 is slow motion at half the speed",
+        buttons=[],
+    )
+    frames = gr.Number(32, label="Frames", info=f"1 to {MAX_FRAMES}", precision=0, visible=False)
+    by.change(
+        lambda by: (gr.update(visible=by == _RATE), gr.update(visible=by == _COUNT)),
+        by,
+        [rate, frames],
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    return [start, end, by, rate, frames]
+
+
+def read_part(values: Sequence[Any], clip_frames: int) -> Part:
+    """The values of `part_fields`; `UserError` where they make no sense."""
+    start, end, by, rate, frames = values
+    length = {"rate": rate} if by == _RATE else {"frames": frames}
+    return part_of_clip(start, end, clip_frames=clip_frames, **length)
+
+
+def sampling_fields(studio: Studio, *, generates: bool) -> dict[str, Field]:
+    """Fields of `SamplingOptions` by name, set as the config says."""
+    options = studio.experiment.sampling
+    scales = {"video_scale": "Guidance to the video", "domain_scale": "Guidance to the domain"}
+    if generates and studio.kind != "unconditional":
+        scales = {"condition_scale": f"Guidance to the {studio.kind}", **scales}
+    with gr.Accordion("Sampling", open=False):
+        steps = min(options.steps, studio.max_steps)
+        fields: dict[str, Field] = {
+            "sampler": gr.Radio(list(SPACINGS), value=options.sampler, label="Sampler"),
+            "steps": gr.Slider(1, studio.max_steps, steps, step=1, label="Steps", buttons=[]),
+        }
+        for name, label in scales.items():
+            value = getattr(options, name)
+            fields[name] = gr.Slider(0, MAX_SCALE, value, step=0.25, label=label, buttons=[])
+    return fields
+
+
+def read_sampling(
+    studio: Studio, values: Sequence[Any], fields: dict[str, Field]
+) -> dict[str, Any]:
+    """The values of `sampling_fields`; `UserError` where they make no sense."""
+    given = dict(zip(fields, values, strict=True))
+    return sampling_changes(max_steps=studio.max_steps, **given)
+
+
+def length_line(describe: Callable[..., str], fields: Sequence[Field]) -> None:
+    """A line that always says what `describe`, given the values of `fields`, makes of them."""
+
+    def line(*values: Any) -> str:
+        try:
+            return f"<div class='length-line'>{html.escape(describe(*values))}</div>"
+        except UserError as error:
+            return f"<div class='length-line wrong'>{html.escape(str(error))}</div>"
+
+    shown = gr.HTML(line(*(field.value for field in fields)))
+    gr.on(
+        [field.change for field in fields],
+        line,
+        list(fields),
+        shown,
+        queue=False,
+        show_progress="hidden",
+        trigger_mode="always_last",
+        api_visibility="private",
+    )

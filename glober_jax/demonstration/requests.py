@@ -1,0 +1,204 @@
+"""What people ask of the page, checked: raw field values in, requests that can be worked on out.
+
+The page is one way to send these values and a script that posts to it is another, so every limit
+is enforced here. Fields may come empty (None) or as text.
+
+Dimension key: n frames.
+"""
+
+import dataclasses
+import math
+import shlex
+from typing import Any
+
+import numpy as np
+
+from glober_jax.diffusion.samplers import SPACINGS
+from glober_jax.errors import UserError
+from glober_jax.sampling.indices import frame_indices
+from glober_jax.training.checkpoint import Which
+
+MAX_FRAMES, MAX_STEPS, MAX_SCALE, MAX_SEED = 512, 250, 20.0, 2**32 - 1
+# Of an uploaded video; what lies before the part that is used has to be decoded too.
+MAX_BEGIN, MAX_SECONDS = 600.0, 60.0
+_COMMAND_WIDTH = 76
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Which frames of a clip of `clip_frames` to make: see `frame_indices`, which takes these."""
+
+    clip_frames: int
+    start: float
+    end: float
+    num_frames: int | None = None
+    rate: float | None = None
+
+    @property
+    def index_n(self) -> np.ndarray:
+        """Index of every frame in the clip, float64 [n]."""
+        return frame_indices(**dataclasses.asdict(self))
+
+    @property
+    def frames(self) -> int:
+        return len(self.index_n)
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoRequest:
+    """One new video. `condition` is a class or a caption, None for a model without either.
+
+    `sampling` holds the fields of `SamplingOptions` that the page decides.
+    """
+
+    seed: int
+    condition: str | None
+    part: Part
+    sampling: dict[str, Any]
+
+
+def part_of_clip(
+    start: Any, end: Any, *, clip_frames: int, rate: Any = None, frames: Any = None
+) -> Part:
+    """Which frames to make, by `rate` or, where that is None, by their number.
+
+    Args:
+      start, end: in the clip, 0 <= start < end <= 1.
+      clip_frames: of a training clip.
+      rate: frames made for each frame of the clip, so 2 is slow motion at half the speed.
+      frames: how many frames to make.
+
+    Raises:
+      UserError: a value is missing or no number, or asks for nothing or for too much.
+    """
+    start, end = _number(start, "The start", 0, 1), _number(end, "The end", 0, 1)
+    if not start < end:
+        raise UserError(
+            f"The end ({end:g}) must lie after the start ({start:g}): move one of the two"
+        )
+    if rate is None:
+        frames = _whole(frames, "The number of frames", 1, MAX_FRAMES)
+        return Part(clip_frames, start, end, num_frames=frames)
+    rate = _number(rate, "The rate", 0, math.inf)
+    if rate == 0:
+        raise UserError("A rate of 0 makes no frames: raise it")
+    wanted = (end - start) * clip_frames * rate
+    if not wanted <= MAX_FRAMES:
+        raise UserError(
+            f"That rate makes {wanted:.0f} frames of this part, and {MAX_FRAMES} is the most: "
+            "lower it, or take a shorter part"
+        )
+    return Part(clip_frames, start, end, rate=rate)
+
+
+def sampling_changes(
+    sampler: Any, steps: Any, *, max_steps: int = MAX_STEPS, **scales: Any
+) -> dict[str, Any]:
+    """The fields of `SamplingOptions` that the page decides, for `config.sampling_options`.
+
+    Args:
+      sampler: a key of `SPACINGS`.
+      steps: 1 to `max_steps`, which is never above `MAX_STEPS`.
+      **scales: of the guidance, 0 to `MAX_SCALE`, by field name.
+
+    Raises:
+      UserError: a value is missing, unknown or outside its range.
+    """
+    if sampler not in SPACINGS:
+        raise UserError(f"There is no sampler {sampler}: choose one of {', '.join(SPACINGS)}")
+    checked = {
+        name: _number(value, f"The {name.replace('_', ' ')}", 0, MAX_SCALE)
+        for name, value in scales.items()
+    }
+    steps = _whole(steps, "The number of steps", 1, min(max_steps, MAX_STEPS))
+    return {"sampler": sampler, "steps": steps, **checked}
+
+
+def seed_of(value: Any) -> int:
+    """A seed; `UserError` where it is none."""
+    return _whole(value, "The seed", 0, MAX_SEED)
+
+
+def seconds_of_upload(begin: Any, seconds: Any) -> tuple[float, float]:
+    """Where the part of an uploaded video begins and how long it is; `UserError` if too long."""
+    begin = _number(begin, "The beginning", 0, MAX_BEGIN)
+    seconds = _number(seconds, "The length", 0, MAX_SECONDS)
+    if seconds == 0:
+        raise UserError("The length is 0 seconds: take a longer part of the video")
+    return begin, seconds
+
+
+def describe(part: Part, clip_seconds: float, fps: float, original: str) -> str:
+    """How long the video will be and how fast time passes in it, for people.
+
+    Args:
+      part: what is made.
+      clip_seconds: how long the whole clip takes in `original`, which it is compared with.
+      fps: at which the result is played.
+      original: such as "the training videos".
+    """
+    seconds = part.frames / fps
+    slower = seconds / ((part.end - part.start) * clip_seconds)
+    speed = f"as fast as {original}"
+    if not math.isclose(slower, 1, rel_tol=0.01):
+        speed = f"{slower:.3g} times slower" if slower > 1 else f"{1 / slower:.3g} times faster"
+        speed += f" than {original}"
+    frames = "1 frame" if part.frames == 1 else f"{part.frames} frames"
+    return f"{frames}, {seconds:.3g} s at {fps:g} frames per second: {speed}"
+
+
+def sample_command(request: VideoRequest, kind: str, workdir: str, checkpoint: Which) -> str:
+    """The `glober_jax.sample` command that makes the same video, over lines for a shell.
+
+    Args:
+      request: what was made.
+      kind: of the model's condition: "class", "text" or "unconditional".
+      workdir, checkpoint: where the model is from.
+    """
+    flags = {"workdir": workdir, "output": "sampled", "num_videos": 1, "seed": request.seed}
+    if checkpoint != "newest":
+        flags["checkpoint"] = checkpoint
+    if kind == "class":
+        flags["class_label"] = request.condition
+    if kind == "text":
+        # What embedded the captions is known by its digest only.
+        flags |= {"prompt": request.condition, "clip": "CLIP_CHECKPOINT"}
+    flags |= {
+        "start": request.part.start,
+        "end": request.part.end,
+        "num_frames": request.part.num_frames,
+        "rate": request.part.rate,
+    }
+    for name, value in request.sampling.items():
+        flags[f"guidance_{name.removesuffix('_scale')}" if name.endswith("_scale") else name] = (
+            value
+        )
+    words = [shlex.quote(f"--{name}={value}") for name, value in flags.items() if value is not None]
+    lines = ["python -m glober_jax.sample"]
+    for word in words:
+        if len(lines[-1]) + len(word) < _COMMAND_WIDTH:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"    {word}")
+    return " \\\n".join(lines)
+
+
+def _number(value: Any, name: str, low: float, high: float) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise UserError(f"{name} is missing: type a number") from None
+    if not low <= number <= high:
+        reach = f"between {low:g} and {high:g}" if math.isfinite(high) else f"{low:g} or more"
+        raise UserError(f"{name} is {number:g}, but must be {reach}")
+    return number
+
+
+def _whole(value: Any, name: str, low: int, high: int) -> int:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise UserError(f"{name} is missing: type a whole number") from None
+    if not low <= number <= high or number != int(number):
+        raise UserError(f"{name} is {number:.12g}, but must be a whole number from {low} to {high}")
+    return int(number)

@@ -1,0 +1,152 @@
+"""The work behind the page: a request -> frames as they are made, with few compiled programs.
+
+Dimension key: n frames, T frames of a given video, X, Y frame size, C = 3 colours.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from etils import epath
+
+from glober_jax import config
+from glober_jax.demonstration.requests import MAX_STEPS, Part, VideoRequest
+from glober_jax.errors import UserError
+from glober_jax.experiment import Experiment
+from glober_jax.parallel.mesh import make_mesh
+from glober_jax.pretrained import load_model
+from glober_jax.sampling.glober import Glober
+from glober_jax.sampling.options import SamplingOptions
+from glober_jax.training.checkpoint import Which
+from glober_jax.training.trained import ExampleTexts, load_config, load_texts
+
+# Frames per program call: few enough to see a video grow.
+_CHUNK_FRAMES = 16
+# A choice of sampler, steps and scales is a compiled program; the oldest makes room for a new one.
+_KEPT_PROGRAMS = 8
+
+
+class Stage(NamedTuple):
+    """How far a request is: a sentence, the frames so far uint8 [n, X, Y, C], and how many come."""
+
+    note: str
+    frames: np.ndarray
+    total: int
+
+
+def open_studio(workdir: epath.Path, checkpoint: Which) -> "Studio":
+    """The studio of a workdir.
+
+    Raises:
+      UserError: nothing was trained there, a stage is missing, or a model of texts came without
+        example captions.
+    """
+    experiment = config.parse(load_config(workdir))
+    examples = None
+    if experiment.networks.condition.kind == "text":
+        examples = load_texts(workdir)
+        if examples is None:
+            raise UserError(
+                f"the model in {workdir} takes texts but came without example captions, and the "
+                "demo has no text encoder: use python -m glober_jax.sample --prompt"
+            )
+    mesh = make_mesh(experiment.mesh)
+    model = load_model(experiment, workdir, experiment.sampling, mesh, checkpoint)
+    return Studio(experiment, model, examples, workdir, checkpoint)
+
+
+class Studio:
+    """A trained model for one person at a time.
+
+    Attributes:
+      experiment, workdir, checkpoint: what was loaded and where from.
+      model: sampled as its config says.
+      captions: of held-out clips, for a model of texts; () for others.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        model: Glober,
+        examples: ExampleTexts | None,
+        workdir: epath.Path,
+        checkpoint: Which,
+    ) -> None:
+        """`examples` are what a model of texts is asked for; None for other models."""
+        self.experiment, self.model = experiment, model
+        self.workdir, self.checkpoint = workdir, checkpoint
+        self.captions = examples.captions if examples else ()
+        self._examples = examples
+        self._chunk_frames = min(_CHUNK_FRAMES, experiment.sampling.chunk_frames)
+        self._programs: dict[SamplingOptions, Glober] = {}
+
+    @property
+    def kind(self) -> str:
+        """Of the model's condition: "class", "text" or "unconditional"."""
+        return self.model.networks.condition.kind
+
+    @property
+    def max_steps(self) -> int:
+        processes = (self.experiment.diffusion, self.experiment.generator_diffusion)
+        return min(MAX_STEPS, *(process.num_timesteps for process in processes))
+
+    def generate(self, request: VideoRequest) -> Iterator[Stage]:
+        """A new video. Raises `UserError` where the model does not have what is asked for."""
+        condition = self._condition(request.condition)
+        model, is_new = self._program(request.sampling)
+        yield self._begin(is_new, request.part)
+        start = time.monotonic()
+        features = model.generate_globals(1, condition, seed=request.seed)
+        yield from self._decode(model, features, request.part, request.seed, start)
+
+    def redraw(
+        self, clip_TXYC: np.ndarray, part: Part, sampling: dict[str, Any], seed: int
+    ) -> Iterator[Stage]:
+        """A given clip encoded, and a part of it decoded."""
+        model, is_new = self._program(sampling)
+        yield self._begin(is_new, part)
+        start = time.monotonic()
+        yield from self._decode(model, self.model.encode(clip_TXYC), part, seed, start)
+
+    def _decode(
+        self, model: Glober, features: np.ndarray, part: Part, seed: int, start: float
+    ) -> Iterator[Stage]:
+        # A short video is filled up to a whole chunk, so that one program serves all lengths.
+        missing = max(self._chunk_frames - part.frames, 0)
+        index = np.pad(part.index_n, (0, missing), mode="edge")
+        made: list[np.ndarray] = []
+        for chunk in model.chunks(features, index, seed=seed):
+            made.append(chunk.frames[0])
+            frames = np.concatenate(made)[: part.frames]
+            note = f"Decoding: {len(frames)} of {part.frames} frames"
+            if len(frames) == part.frames:
+                note = f"Done in {time.monotonic() - start:.1f} s"
+            yield Stage(note, frames, part.frames)
+
+    def _begin(self, is_new: bool, part: Part) -> Stage:
+        note = "Compiling for this sampler, steps and guidance; the next time is fast"
+        size = self.model.networks.frame_size
+        nothing = np.zeros((0, size, size, 3), np.uint8)
+        return Stage(note if is_new else "Sampling the global feature", nothing, part.frames)
+
+    def _program(self, changes: dict[str, Any]) -> tuple[Glober, bool]:
+        """The model sampled with these changes, and whether it still has to be compiled."""
+        options = config.sampling_options(self.experiment, changes)
+        known = self._programs.pop(options, None)
+        fields = vars(options) | {"chunk_frames": self._chunk_frames}
+        self._programs[options] = known or self.model.with_options(**fields)
+        if len(self._programs) > _KEPT_PROGRAMS:
+            del self._programs[next(iter(self._programs))]
+        return self._programs[options], known is None
+
+    def _condition(self, wanted: str | None) -> np.ndarray | None:
+        if self.kind == "class":
+            if wanted is None:
+                raise UserError("The class is missing: choose one")
+            return self.model.condition(wanted)
+        if self._examples:
+            if wanted not in self.captions:
+                raise UserError("That caption is not one of the examples: choose one of them")
+            return self._examples.texts[[self.captions.index(wanted)]]
+        return None

@@ -1,0 +1,84 @@
+"""The work behind the page: few programs, growing videos, and the right caption."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from etils import epath
+
+from glober_jax.config import parse
+from glober_jax.demonstration.requests import Part, VideoRequest
+from glober_jax.demonstration.studio import Studio
+from glober_jax.errors import UserError
+from glober_jax.models.latents import ChannelScale
+from glober_jax.sampling.decode import FrameModel
+from glober_jax.sampling.generate import FeatureModel
+from glober_jax.sampling.glober import Glober
+from glober_jax.training.trained import ExampleTexts
+from tests.tiny import ALL_NETWORKS, drawn_params, mesh_of, single_level_config, tiny_latent_scale
+
+SAMPLING = {"sampler": "ddim", "steps": 1}
+
+
+@pytest.fixture(scope="module")
+def studio() -> Studio:
+    """A model of texts with random parameters, and two captions."""
+    source = single_level_config()
+    source.model.condition.update({"kind": "text", "length": 2, "num_classes": 0})
+    source.sampling.update({"eta": 0.0, "chunk_frames": 128})
+    experiment = parse(source)
+    networks = experiment.networks
+    params = drawn_params(networks, ALL_NETWORKS)
+    channels = networks.global_shape[-1]
+    model = Glober(
+        networks,
+        experiment.clip,
+        experiment.diffusion,
+        experiment.generator_diffusion,
+        experiment.sampling,
+        FrameModel(params, tiny_latent_scale(experiment)),
+        FeatureModel(params, ChannelScale(jnp.zeros(channels), jnp.ones(channels))),
+        class_names=(),
+        trained_steps={},
+        mesh=mesh_of(),
+    )
+    shape = (2, networks.condition.length, networks.condition.width)
+    texts = np.random.default_rng(0).standard_normal(shape).astype(np.float16)
+    examples = ExampleTexts(("calm sea", "storm"), texts, "digest")
+    return Studio(experiment, model, examples, epath.Path("runs/sea"), "newest")
+
+
+def test_video_grows_to_what_the_library_makes(studio: Studio) -> None:
+    """Fails when a stage is lost, or another caption, seed or index is used."""
+    part = Part(16, 0.25, 0.75, num_frames=20)
+    stages = list(studio.generate(VideoRequest(3, "storm", part, SAMPLING)))
+    assert [len(stage.frames) for stage in stages] == [0, 16, 20]
+    assert [stage.total for stage in stages] == [20] * 3
+    assert "Compiling" in stages[0].note and "Done" in stages[-1].note
+
+    model = studio.model.with_options(**SAMPLING, chunk_frames=16)
+    features = model.generate_globals(1, studio._examples.texts[1:], seed=3)
+    expected = model.decode(features, part.index_n, seed=3)[0]
+    np.testing.assert_array_equal(stages[-1].frames, expected)
+    with pytest.raises(UserError, match="not one of the examples"):
+        next(studio.generate(VideoRequest(3, "desert", part, SAMPLING)))
+
+
+def test_all_lengths_share_a_program(studio: Studio) -> None:
+    """Fails when a short video, another seed or another part is compiled anew."""
+    size = studio.model.networks.frame_size
+    clip = np.zeros((16, size, size, 3), np.uint8)
+    for part in (Part(16, 0, 1, rate=1), Part(16, 0.5, 1, num_frames=3)):
+        list(studio.redraw(clip, part, SAMPLING, seed=0))
+    again = list(studio.redraw(clip, Part(16, 0, 0.5, num_frames=17), SAMPLING, seed=9))
+    assert not any("Compiling" in stage.note for stage in again)
+    model, is_new = studio._program(SAMPLING)
+    assert not is_new and model._frames._decode._cache_size() == 1
+
+
+def test_only_some_programs_are_kept(studio: Studio) -> None:
+    """Fails when every choice of sampling stays in memory, or the latest are forgotten."""
+    for steps in range(1, 30):
+        studio._program({"sampler": "ddim", "steps": steps})
+    assert len(studio._programs) <= 8
+    assert not studio._program({"sampler": "ddim", "steps": 29})[1]
+    assert studio._program({"sampler": "ddim", "steps": 1})[1]

@@ -1,0 +1,168 @@
+"""`glober_jax.demo` as a person meets it: in a browser, with real clicks and a playing video."""
+
+import io
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from glober_jax import media
+from glober_jax.demonstration.display import sheet
+from tests.end_to_end.browser import Page, chromium, find_chromium
+
+DONE = "[...document.querySelectorAll('.stage')].some(e => e.innerText.includes('Done in'))"
+COMMAND = "document.querySelector('.cm-content').innerText"
+PLAYING = """[...document.querySelectorAll('video')].some(
+    video => video.autoplay && video.readyState >= 3 && video.currentTime > 0.1 && !video.paused)"""
+
+
+class Demo(NamedTuple):
+    """A running server, its log, and a browser on it."""
+
+    url: str
+    log: Path
+    page: Page
+
+
+@pytest.fixture(scope="module")
+def demo(commands: Any, finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip("drives a browser: install Chromium or Chrome and put it on the path")
+    folder = tmp_path_factory.mktemp("demo")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url, log = f"http://127.0.0.1:{port}/", folder / "log"
+    with log.open("w") as stderr:
+        server = commands.start("demo", f"--workdir={finished}", f"--port={port}", stderr=stderr)
+    try:
+        _wait_for(url, server, log)
+        with chromium(executable, folder / "profile") as page:
+            yield Demo(url, log, page)
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(30)
+
+
+def test_makes_and_plays_videos(demo: Demo, commands: Any, finished: Path, tmp_path: Path) -> None:
+    """Fails when no video plays, a change of range is ignored, or the command makes another one."""
+    page = demo.page
+    page.open(demo.url)
+    page.click("Generate")
+    page.wait(DONE)
+    page.wait(PLAYING)
+    assert "--rate=1" in page.evaluate(COMMAND)
+
+    page.fill("[aria-label$='for Start']", "0.25")
+    page.fill("[aria-label$='for End']", "0.75")
+    page.click("Number of frames")
+    page.fill("[aria-label='Frames']", "4")
+    page.fill("[aria-label='Seed']", "3")
+    page.wait("document.querySelector('.length-line').innerText.startsWith('4 frames, 0.5 s')")
+    page.click("Generate")
+    page.wait(f"{COMMAND}.includes('--num_frames=4') && {DONE}")
+    page.wait(PLAYING)
+
+    command = shlex.split(page.evaluate(COMMAND).replace("\\\n", ""))
+    sampled = commands.run("sample", *command[3:], f"--output={tmp_path}", "--save_arrays")
+    assert sampled.returncode == 0, sampled.stderr
+    with np.load(tmp_path / "frames.npz") as arrays:
+        expected = sheet(arrays["frames"][0], total=4).astype(int)
+    address = page.wait("document.querySelector('img[src*=\"/file=\"]')?.src")
+    with urllib.request.urlopen(address) as answer:
+        shown = np.asarray(Image.open(io.BytesIO(answer.read())).convert("RGB"))
+    # Another batch size may sum in another order: about the last bit of a pixel.
+    assert shown.shape == expected.shape and np.abs(shown - expected).mean() < 0.1
+
+
+def test_bad_input_is_answered_in_a_sentence(demo: Demo) -> None:
+    """Fails when nonsense is accepted, or leaves a stack trace on the page or in the log."""
+    page = demo.page
+    page.open(demo.url)
+    page.click("Number of frames")
+    page.fill("[aria-label='Frames']", "0")
+    page.click("Generate")
+    _is_told(page, "The number of frames is 0, but must be a whole number from 1 to 512")
+    page.fill("[aria-label='Frames']", "4")
+    page.fill("[aria-label$='for End']", "0")
+    page.click("Generate")
+    _is_told(page, "The end (0) must lie after the start (0)")
+    page.fill("[aria-label$='for End']", "1")
+    page.fill("[aria-label='Class']", "<b>fog")
+    page.click("Generate")
+    _is_told(page, "There is no class <b>fog: choose one of clear, broken, overcast, sunset")
+    assert "Traceback" not in demo.log.read_text()
+
+
+def test_redraws_an_upload(demo: Demo, tmp_path: Path) -> None:
+    """Fails when an uploaded video is not played beside its reconstruction."""
+    page = demo.page
+    page.open(demo.url)
+    page.click("Your video")
+    page.click("Encode and redraw")
+    _is_told(page, "There is no video yet: upload one")
+    frames = np.random.default_rng(0).integers(0, 256, (20, 24, 40, 3), np.uint8)
+    media.write_mp4(tmp_path / "mine.mp4", frames, 10)
+    page.wait("document.querySelector('input[type=file]') !== null")
+    page.choose_file("input[type=file]", tmp_path / "mine.mp4")
+    page.wait("[...document.querySelectorAll('video')].some(video => video.videoWidth === 40)")
+    page.click("Encode and redraw")
+    page.wait(DONE)
+    page.wait(PLAYING)
+    # Two squares of 16 pixels, enlarged.
+    page.wait("[...document.querySelectorAll('video')].some(video => video.videoWidth === 640)")
+    assert "Traceback" not in demo.log.read_text()
+
+
+def test_nothing_comes_from_elsewhere(demo: Demo) -> None:
+    """Fails when the page needs fonts, scripts or anything else from the internet."""
+    demo.page.open(demo.url)
+    demo.page.wait("document.body.innerText.includes('Generate')")
+    web = [url for url in demo.page.requested if url.startswith(("http", "ws"))]
+    assert len(web) > 10
+    assert [url for url in web if not url.startswith(demo.url)] == []
+
+
+def test_says_what_to_install(commands: Any) -> None:
+    """Fails when a missing Gradio ends in a stack trace."""
+    script = (
+        "import importlib.util, runpy, sys; find = importlib.util.find_spec;"
+        "importlib.util.find_spec = lambda name, *a: None if name == 'gradio' else find(name, *a);"
+        "sys.argv = ['demo', '--workdir=x'];"
+        "runpy.run_module('glober_jax.demo', run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=commands.environment, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "error: the demo needs the package gradio; install it with "
+        "python -m pip install -r requirements-demo.txt"
+    )
+
+
+def _is_told(page: Page, sentence: str) -> None:
+    toasts = "[...document.querySelectorAll('[data-testid=\"toast-body\"]')]"
+    page.wait(f"{toasts}.some(toast => toast.innerText.includes({sentence!r}))", seconds=20)
+
+
+def _wait_for(url: str, server: subprocess.Popen[str], log: Path) -> None:
+    for _ in range(600):
+        assert server.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(url).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"no server within a minute:\n{log.read_text()}")
