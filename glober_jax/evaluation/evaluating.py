@@ -119,7 +119,11 @@ def memorisation(
         generated_ids=[f"generated {number}" for number in range(len(generated["looks"]))],
         training_ids=training_names,
     )
-    return dataclasses.asdict(found)
+    return {
+        "memorisation_ratio": found.ratio,
+        "memorised": found.nearer,
+        "nearest_training_clips": [dataclasses.asdict(pair) for pair in found.nearest],
+    }
 
 
 def _other_real_clips(protocol: Protocol, real: RealVideos, count: int) -> ClipSet | None:

@@ -4,7 +4,7 @@
      "scores": {NAME: {"value", "low", "high", "confidence", "repeats": [...],
                        "num_real", "num_generated"}},
      "floor": the same for real clips against other real clips, what a perfect model would get,
-     "motion": {NAME: {"real", "generated", "distance"}},
+     "motion": {NAME: {"real", "generated", "distance", "floor"}},
      "reconstruction", "coverage": only where they were measured,
      "model": {...}, "data": {"real": {"source", "fingerprint"}, "generated": {...}},
      "notes": [...], "versions": {...}, "devices": [...], "command": ..., "seconds": ...}

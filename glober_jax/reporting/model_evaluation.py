@@ -89,13 +89,21 @@ class ModelEvaluation:
         """The whole record of new clips; `reconstruction` is a section of it, see there."""
         start = time.monotonic()
         found = self._evaluate(model, seed)
+        note = shortfall(self.protocol, len(found.real["logits"]))
+        notes = [note] if note else []
+        coverage = overlap(found)
+        try:
+            coverage |= self._memorisation(found)
+        except UserError as error:
+            # The test split may be short, or the training split again: the scores stand.
+            notes.append(f"distance to training clips not measured: {error}")
         return results.build(
             self.protocol,
             scores=found.scores,
             floor=found.floor,
             motion=found.motion,
             reconstruction=reconstruction,
-            coverage=overlap(found) | self._memorisation(found),
+            coverage=coverage,
             model={
                 "workdir": str(model.workdir),
                 "checkpoint_steps": model.glober.trained_steps,
@@ -105,7 +113,7 @@ class ModelEvaluation:
             data={
                 "real": {"source": self._real.source, "fingerprint": self._real.fingerprint},
             },
-            notes=[note for note in (shortfall(self.protocol, len(found.real["logits"])),) if note],
+            notes=notes,
             command=command,
             seconds=time.monotonic() - start,
         )

@@ -42,6 +42,32 @@ _MEANINGS = {
         "What is left after each frame is moved along the optical flow onto the next; a frozen "
         "video wins this one.",
     ),
+    "flow_magnitude": Meaning("Flow", "How far things move from frame to frame, in pixels."),
+    "occluded": Meaning(
+        "Occlusion", "The part of a frame whose motion cannot be followed to the next one."
+    ),
+    # Where generated clips lie among real ones.
+    "precision": Meaning(
+        "Precision", "The part of generated clips that lie among real ones; higher is better."
+    ),
+    "recall": Meaning(
+        "Recall", "The part of real clips that lie among generated ones; higher is better."
+    ),
+    "density": Meaning(
+        "Density", "How many real clips a generated one lies near, beside what is expected."
+    ),
+    "coverage": Meaning(
+        "Coverage", "The part of real clips that a generated one lies near; higher is better."
+    ),
+    "memorisation_ratio": Meaning(
+        "Distance to training clips",
+        "That of generated clips over that of test clips; about 1 for new clips, 0 for copies.",
+    ),
+    "memorised": Meaning(
+        "Near copies",
+        "The part of generated clips nearer to a training clip than 95 % of test clips are; about "
+        "0.05 for new clips, 1 for copies.",
+    ),
     # Reconstruction.
     "psnr_db": Meaning("PSNR (dB)", "Pixel error on a logarithmic scale; higher is better."),
     "ssim": Meaning("SSIM", "Likeness of local structure, at most 1; higher is better."),

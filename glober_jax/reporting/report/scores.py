@@ -84,9 +84,9 @@ def motion_table(motion: Mapping[str, Mapping[str, float]]) -> Element:
         real, generated = numbers.get("real"), numbers.get("generated")
         # All with the digits of the larger one, so that they can be compared at a glance.
         places = decimals(max(real or 0.0, generated or 0.0))
-        cells = [written(number, places) for number in (real, generated, numbers.get("distance"))]
-        rows.append((explained(name), *cells))
-    return table(("", "real", "generated", "distance"), rows, stacks=True)
+        shown = (real, generated, numbers.get("distance"), numbers.get("floor"))
+        rows.append((explained(name), *(written(number, places) for number in shown)))
+    return table(("", "real", "generated", "distance", "floor"), rows, stacks=True)
 
 
 def value_table(values: Mapping[str, Any]) -> Element | None:
