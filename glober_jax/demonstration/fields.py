@@ -24,16 +24,14 @@ _RATE, _COUNT = "Slow motion", "Number of frames"
 
 def condition_field(studio: Studio) -> gr.Dropdown:
     """Classes or captions to choose from; hidden for a model without either."""
-    if studio.kind == "text":
-        return gr.Dropdown(list(studio.captions), label="Text", min_width=200)
-    classes = list(studio.model.names) if studio.kind == "class" else []
-    # What is typed and is no class comes back as a sentence; Gradio's own check prints a trace.
+    choices = {"class": studio.model.names, "text": studio.captions}.get(studio.kind, ())
+    # What is typed and is none of them comes back as a sentence; Gradio's own check prints a trace.
     return gr.Dropdown(
-        classes,
-        value=classes[0] if classes else None,
-        label="Class",
+        list(choices),
+        value=choices[0] if choices else None,
+        label=studio.kind.capitalize(),
         allow_custom_value=True,
-        visible=bool(classes),
+        visible=bool(choices),
         min_width=120,
     )
 
