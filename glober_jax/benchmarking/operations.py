@@ -26,8 +26,8 @@ from glober_jax.sampling.options import SamplingOptions
 def operations(function: Callable[..., Any], *inputs: Any) -> float:
     """Operations of a pure function's program for one device, with every round of its scans.
 
-    Inputs may be abstract. Of a program that is cut over devices the analysis counts one device's
-    part, and what XLA makes loops of for the exchange between them only once.
+    Inputs may be abstract. Not for a program that is cut over devices: its analysis counts one
+    device's part, and one round of the loops that XLA makes of products of shards.
     """
     program = jax.jit(function).trace(*inputs)
     once = program.lower().compile().cost_analysis()["flops"]

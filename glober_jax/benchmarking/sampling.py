@@ -26,7 +26,7 @@ from glober_jax.benchmarking.operations import (
     network_calls,
     operations,
 )
-from glober_jax.benchmarking.rounds import Calls, cost_of, measure
+from glober_jax.benchmarking.rounds import Calls, Cost, cost_of, measure
 from glober_jax.experiment import Experiment
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import AUTOENCODER, Networks
@@ -56,8 +56,9 @@ def benchmark_sampling(
       seconds: about how long to measure each program, at least once and at most five times.
 
     Returns:
-      `measured`: each program's seconds to compile and, medians over the rounds, to run, its bytes
-      of memory on each device, its operations beside the fewest there can be; and `total`, of both.
+      `measured`: each program's seconds to compile and, medians over the rounds, to run (on the
+      clock, and of all processor cores together), its bytes of memory on each device, its
+      operations beside the fewest there can be; and `total`, of both.
       And what it takes to measure again.
     """
     networks, options = experiment.networks, experiment.sampling
@@ -77,7 +78,7 @@ def benchmark_sampling(
             "decoder": lambda: decoder.trace(frame_model, num_videos, num_frames),
         }
     )
-    runs = _run(
+    costs = _run(
         {
             "generator": lambda: generator(feature_model, condition, experiment.seed),
             "decoder": lambda: decoder.decode(frame_model, features, index_n, experiment.seed),
@@ -91,7 +92,8 @@ def benchmark_sampling(
     measured: dict[str, dict[str, Any]] = {
         name: {
             "compile_seconds": compile_seconds[name],
-            "seconds": median(runs[name]),
+            "seconds": median(cost.wall for cost in costs[name]),
+            "processor_seconds": median(cost.cpu for cost in costs[name]),
             "memory_bytes": _memory(compiled[name]),
             "operations": counted[name],
             "fewest_operations": fewest[name],
@@ -100,7 +102,13 @@ def benchmark_sampling(
     }
     measured["total"] = {
         key: sum(program[key] for program in measured.values())
-        for key in ("compile_seconds", "seconds", "operations", "fewest_operations")
+        for key in (
+            "compile_seconds",
+            "seconds",
+            "processor_seconds",
+            "operations",
+            "fewest_operations",
+        )
     }
     for numbers in measured.values():
         numbers["seconds_per_video"] = numbers["seconds"] / num_videos
@@ -119,7 +127,7 @@ def benchmark_sampling(
             "unet": network_calls(experiment.diffusion, options.solver, options.decoder_guidance),
         },
         "counting": _COUNTING,
-        "rounds": len(runs["decoder"]),
+        "rounds": len(costs["decoder"]),
         "sampling": asdict(options),
         "parameters": networks.count_parameters(),
         "frame_size": networks.frame_size,
@@ -181,8 +189,8 @@ def _compile(
     return seconds, compiled
 
 
-def _run(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, list[float]]:
-    """Seconds of each call in every round, after one that does not count."""
+def _run(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, list[Cost]]:
+    """What each call costs in every round, after one that does not count."""
     contenders = {
         name: Calls(lambda count, call=call: [call() for _ in range(count)])
         for name, call in calls.items()
@@ -192,8 +200,7 @@ def _run(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, li
     slowest = max(cost_of(contender, 1).wall for contender in contenders.values())
     rounds = min(max(int(seconds / slowest), 1), _ROUNDS)
     with Progress("measuring", rounds * len(contenders), unit="run") as progress:
-        costs = measure(contenders, batches=1, rounds=rounds, on_run=progress.advance)
-    return {name: [cost.wall for cost in of_rounds] for name, of_rounds in costs.items()}
+        return measure(contenders, batches=1, rounds=rounds, on_run=progress.advance)
 
 
 def _count(
