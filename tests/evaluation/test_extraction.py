@@ -6,10 +6,6 @@ saw; a test reads that.
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,6 +17,7 @@ from glober_jax.errors import UserError
 from glober_jax.evaluation import i3d
 from glober_jax.evaluation.extraction import per_clip
 from glober_jax.evaluation.preprocess import preprocess
+from tests.eight_devices import on_eight_devices
 from tests.tiny import mesh_of
 
 
@@ -79,26 +76,10 @@ def test_eight_devices_give_the_bits_of_one() -> None:
 
     Broken: a batch of one size, divided by the devices.
     """
-    seen = _on_eight_devices()
+    seen = on_eight_devices(__file__)
     assert seen["devices"] == [1, 8]
     assert seen["largest_difference"] == 0.0
     assert seen["smallest_deviation_between_clips"] > 0.01
-
-
-def _on_eight_devices() -> dict[str, Any]:
-    root = Path(__file__).parents[2]
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    environment = os.environ | {
-        "XLA_FLAGS": flags,
-        "JAX_PLATFORMS": "cpu",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "PYTHONPATH": str(root),
-    }
-    done = subprocess.run(
-        [sys.executable, __file__], env=environment, cwd=root, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def compare_devices() -> dict[str, Any]:

@@ -6,10 +6,6 @@ what it saw; the tests read that.
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,6 +14,7 @@ import pytest
 
 from glober_jax.config import parse
 from glober_jax.sampling.decode import FrameModel, VideoSampler
+from tests.eight_devices import on_eight_devices
 from tests.tiny import ALL_NETWORKS, drawn_params, mesh_of, single_level_config, tiny_latent_scale
 
 FRAMES = 128
@@ -26,19 +23,7 @@ FRAMES = 128
 @pytest.fixture(scope="module")
 def runs() -> dict[str, Any]:
     """What the program below saw, by number of devices."""
-    root = Path(__file__).parents[2]
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    environment = os.environ | {
-        "XLA_FLAGS": flags,
-        "JAX_PLATFORMS": "cpu",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "PYTHONPATH": str(root),
-    }
-    done = subprocess.run(
-        [sys.executable, __file__], env=environment, cwd=root, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return on_eight_devices(__file__)
 
 
 def test_each_device_computes_its_eighth(runs: dict[str, Any]) -> None:

@@ -5,11 +5,7 @@ it saw; the tests read that.
 """
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
-from pathlib import Path
 from typing import Any
 
 import flax.traverse_util
@@ -25,6 +21,7 @@ from glober_jax.parallel.mesh import check_batch, parameter_spec, put_batch, tre
 from glober_jax.training.autoencoder import NETWORKS, AutoencoderStage
 from glober_jax.training.initial import start_from_files, write_initial
 from glober_jax.training.loop import Preview, Stage, compile_programs
+from tests.eight_devices import on_eight_devices
 from tests.tiny import (
     drawn_params,
     mesh_of,
@@ -72,19 +69,7 @@ def test_batches_that_do_not_divide_are_refused() -> None:
 @pytest.fixture(scope="module")
 def runs() -> dict[str, Any]:
     """What the program below saw, by mesh."""
-    root = Path(__file__).parents[2]
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    environment = os.environ | {
-        "XLA_FLAGS": flags,
-        "JAX_PLATFORMS": "cpu",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "PYTHONPATH": str(root),
-    }
-    done = subprocess.run(
-        [sys.executable, __file__], env=environment, cwd=root, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return on_eight_devices(__file__)
 
 
 @pytest.mark.parametrize("name", ["fsdp", "tensor"])
