@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs the tests on the CPU in .venv, made when missing. Arguments go to pytest:
+# Runs the tests on the CPU in .venv, made when missing, two files at a time. Arguments go to pytest:
 #
-#   launch/test.sh [PYTEST ARGUMENTS]
+#   launch/test.sh [PYTEST ARGUMENTS]    (-n 0: one at a time, as --pdb needs)
 set -euo pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 prepare_environment requirements.txt requirements-dev.txt
 
 export JAX_PLATFORMS=cpu
-run .venv/bin/python -m pytest "$@"
+run .venv/bin/python -m pytest -n 2 --dist=loadfile "$@"

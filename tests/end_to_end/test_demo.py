@@ -2,7 +2,6 @@
 
 import io
 import shlex
-import signal
 import socket
 import subprocess
 import sys
@@ -51,7 +50,8 @@ def demo(commands: Any, finished: Path, tmp_path_factory: pytest.TempPathFactory
         with chromium(executable, folder / "profile") as page:
             yield Demo(url, log, page)
     finally:
-        server.send_signal(signal.SIGINT)
+        # Not SIGINT, which is ignored by all that a shell started in the background.
+        server.terminate()
         server.wait(30)
 
 
