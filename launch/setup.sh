@@ -69,9 +69,12 @@ prepare_environment() {
 }
 
 prepare_for() {
+  # The configs at full size train the codec with LPIPS and grade by FVD.
+  local files=(requirements.txt requirements-eval.txt)
   case $1 in
-    cpu) prepare_environment requirements.txt ;;
-    gpu | tpu) prepare_environment requirements.txt "requirements-$1.txt" ;;
+    cpu) ;;
+    gpu | tpu) files+=("requirements-$1.txt") ;;
     *) fail "accelerator '$1' is unknown; it is cpu, gpu or tpu" ;;
   esac
+  prepare_environment "${files[@]}"
 }

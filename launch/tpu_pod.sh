@@ -3,6 +3,7 @@
 # resource:
 #
 #   launch/tpu_pod.sh create --name=N --zone=Z --project=P --accelerator=v5litepod-256 [--spot=yes]
+#   launch/tpu_pod.sh wait   --name=N --zone=Z --project=P    what create ends with
 #   launch/tpu_pod.sh run    --name=N --zone=Z --project=P --config=configs/skytimelapse.py \
 #       --workdir=gs://BUCKET/sky -- --config.data.dir=gs://BUCKET/data
 #   launch/tpu_pod.sh logs   --name=N --zone=Z --project=P [--worker=0]    follows what it prints
@@ -29,8 +30,11 @@ wait_until_active() {
     echo "$(quoted "${describe[@]}")  # every 30 s until it says ACTIVE"
     return
   fi
-  while state=$("${describe[@]}") && [[ $state != ACTIVE ]]; do
+  while true; do
+    state=$("${describe[@]}") && [[ $state ]] || fail "gcloud told no state of $name;" \
+      "to wait again: $script wait --name=$name --zone=$zone --project=$project"
     case $state in
+      ACTIVE) return ;;
       FAILED | SUSPENDING | SUSPENDED)
         fail "the queued resource $name is $state; delete it: $script delete --name=$name" \
           "--zone=$zone --project=$project"
@@ -39,7 +43,6 @@ wait_until_active() {
     echo "$name is $state" >&2
     sleep 30
   done
-  [[ $state ]] || fail "the state of $name cannot be read; see what gcloud says above"
 }
 
 case $action in
@@ -52,6 +55,7 @@ case $action in
       ${spot:+--spot}
     wait_until_active
     ;;
+  wait) need name zone project && wait_until_active ;;
   run)
     need name zone project config workdir
     check_remote_workdir

@@ -21,11 +21,11 @@ TRAINING = ("--config=configs/skytimelapse.py", "--workdir=gs://bucket/sky")
 WHERE = ["--zone=us-west4-a", "--project=mine"]
 
 RECORDER = """#!{python}
-import json, sys
+import json, os, sys
 with open({calls!r}, "a") as file:
     file.write(json.dumps([{name!r}, *sys.argv[1:]]) + "\\n")
 if "describe" in sys.argv:
-    print("ACTIVE")
+    print(os.environ.get("STATE", "ACTIVE"))
 """
 
 
@@ -92,7 +92,7 @@ def machine(tmp_path: Path) -> Machine:
 @pytest.mark.parametrize(
     ("script", "arguments"),
     [
-        *[("tpu_pod.sh", (action, *TPU)) for action in ("create", "logs", "stop", "delete")],
+        *[("tpu_pod.sh", (action, *TPU)) for action in ("create", "wait", "logs", "stop", "delete")],
         ("tpu_pod.sh", ("run", *TPU, *TRAINING, "--", *ODD)),
         ("tpu_vm.sh", ("create", *TPU[:3], "--accelerator=v6e-8", "--spot=yes")),
         ("tpu_vm.sh", ("run", *TPU, *TRAINING, "--", *ODD)),
@@ -125,6 +125,17 @@ def test_a_pod_is_asked_for_waited_for_and_deleted(machine: Machine) -> None:
     assert machine.calls_of("tpu_pod.sh", "delete", *TPU[:3]) == [
         [*queued, "delete", "sky", *WHERE, "--force", "--quiet"]
     ]
+
+
+def test_a_pod_that_will_not_come_is_not_waited_for(machine: Machine) -> None:
+    """Fails when the script waits for a request that was refused, or for gcloud's errors."""
+    machine.install("gcloud")
+    machine.environment["STATE"] = "FAILED"
+    done = machine.run("tpu_pod.sh", "create", *TPU)
+    assert done.returncode == 1
+    assert "error: the queued resource sky is FAILED; delete it: launch/tpu_pod" in done.stderr
+    machine.environment["STATE"] = ""
+    assert "error: gcloud told no state of sky" in machine.run("tpu_pod.sh", "create", *TPU).stderr
 
 
 @pytest.mark.parametrize(
@@ -183,7 +194,7 @@ def test_training_here_takes_the_place_of_the_script(machine: Machine) -> None:
     assert machine.dry_run("train.sh", "--accelerator=gpu", *arguments).splitlines() == [
         "python3 -m venv --clear .venv",
         ".venv/bin/python -m pip install --quiet --disable-pip-version-check "
-        "-r requirements.txt -r requirements-gpu.txt",
+        "-r requirements.txt -r requirements-eval.txt -r requirements-gpu.txt",
         ".venv/bin/python -m glober_jax.main --config=configs/ucf101.py:x "
         "'--workdir=runs/a b' --config.seed=1",
     ]
