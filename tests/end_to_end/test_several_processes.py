@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +26,38 @@ FLAGS = (
 )
 
 
-def test_stopped_together_they_end_as_one(commands: Any, tmp_path: Path) -> None:
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that do not outlive the test, however it ends."""
+    processes: list[subprocess.Popen[str]] = []
+    yield processes
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def test_stopped_together_they_end_as_one(
+    commands: Any, started: list[subprocess.Popen[str]], tmp_path: Path
+) -> None:
     """Fails when processes read the same rows, sum a loss, or SIGTERM to one leaves the other.
 
-    Broken: `any_process` replaced by the process's own request (the other waits for ever); every
-    process given the rows of the first.
+    Broken: each process stops at its own request, and the other waits for ever.
     """
     alone = commands.run("main", *commands.train_flags(tmp_path / "alone"), *FLAGS, devices=2)
     assert alone.returncode == 0, alone.stderr
     workdir = tmp_path / "both"
 
     first, second = _start(commands, workdir)
+    started += [first, second]
     _wait_until_logged(workdir, (first, second))
     second.send_signal(signal.SIGTERM)
     # Only the first process says anything but how it stopped.
     stopped = [re.search(r"codec saved at step (\d+)", _end(p)) for p in (first, second)]
     assert all(stopped) and stopped[0][1] == stopped[1][1], stopped
     assert int(stopped[0][1]) < LAST_STEP
-    for process in _start(commands, workdir):
+    again = _start(commands, workdir)
+    started += again
+    for process in again:
         assert "Traceback" not in _end(process)
 
     one, two = _metrics(tmp_path / "alone"), _metrics(workdir)

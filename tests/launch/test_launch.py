@@ -92,7 +92,10 @@ def machine(tmp_path: Path) -> Machine:
 @pytest.mark.parametrize(
     ("script", "arguments"),
     [
-        *[("tpu_pod.sh", (action, *TPU)) for action in ("create", "wait", "logs", "stop", "delete")],
+        *[
+            ("tpu_pod.sh", (action, *TPU))
+            for action in ("create", "wait", "logs", "stop", "delete")
+        ],
         ("tpu_pod.sh", ("run", *TPU, *TRAINING, "--", *ODD)),
         ("tpu_vm.sh", ("create", *TPU[:3], "--accelerator=v6e-8", "--spot=yes")),
         ("tpu_vm.sh", ("run", *TPU, *TRAINING, "--", *ODD)),
