@@ -63,8 +63,8 @@ def start_alone(command: str) -> None:
     """
     if (count := max(slurm_tasks(os.environ), tpu_hosts(os.environ))) > 1:
         raise UserError(
-            f"{command} works in one process, but here are {count}: run it on a single host, or "
-            "on the CPUs of one with JAX_PLATFORMS=cpu"
+            f"{command} works in one process, but here are {count}: start it once, with "
+            "srun --ntasks=1, or on one host of a TPU slice with JAX_PLATFORMS=cpu"
         )
 
 
