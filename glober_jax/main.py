@@ -4,6 +4,10 @@
 
 Each stage goes on from its newest checkpoint in the workdir; finished stages are skipped. SIGTERM
 saves and exits with status 0; the same command goes on.
+
+On several hosts run it on every one, with the same flags; all must see --workdir and the data.
+TPU slices and SLURM steps are recognised. Elsewhere say how the processes find each other:
+--coordinator=HOST:PORT --num_processes=N --process_id=I.
 """
 
 from collections.abc import Sequence
@@ -20,6 +24,9 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and sam
 _STAGE = flags.DEFINE_enum(
     "stage", "all", ["all", "codec", "autoencoder", "generator"], "Which stage to train"
 )
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, of several")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes train together")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0 on")
 flags.mark_flags_as_required(["config", "workdir"])
 
 
@@ -28,8 +35,10 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
     # Worker processes of the data loader import this file too, and have no use for all of that.
     from glober_jax import config, run
+    from glober_jax.parallel.start import start_processes
 
     experiment = config.parse(cli.config_value(_CONFIG))
+    start_processes(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     run.run(experiment, epath.Path(_WORKDIR.value), None if _STAGE.value == "all" else _STAGE.value)
 
 

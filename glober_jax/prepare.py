@@ -129,8 +129,10 @@ def doctor(options: DoctorOptions) -> None:
 def latents(options: LatentsOptions) -> None:
     """Encodes a prepared dataset with the codec of a workdir."""
     # The other sub-commands need no JAX, and start in a second.
+    from glober_jax.parallel.start import start_alone
     from glober_jax.training.prepare_latents import prepare_latents
 
+    start_alone("prepare latents")
     output = local_folder(flags.FLAGS.output)
     workdir = epath.Path(options.workdir)
     if prepare_latents(options.input, workdir, output, overwrite=flags.FLAGS.overwrite):

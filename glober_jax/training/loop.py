@@ -19,6 +19,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from glober_jax.errors import UserError
+from glober_jax.parallel.agreement import AnyProcess
 from glober_jax.parallel.mesh import batch_sharding, put_batch, replicated, tree_shardings
 from glober_jax.progress import Progress
 from glober_jax.training.checkpoint import StageCheckpoints
@@ -85,8 +86,9 @@ class Stage:
 class StopRequest:
     """Turns SIGTERM (a preempted machine, a scheduler) into an orderly end with exit status 0.
 
-    Inside the loop the state is saved first. Elsewhere there is nothing to save: the command can
-    be run again and goes on from the last checkpoint.
+    Inside the loop the state is saved first, on all processes even if only one was told.
+    Elsewhere there is nothing to save: the command can be run again and goes on from the last
+    checkpoint.
     """
 
     def __init__(self) -> None:
@@ -160,16 +162,18 @@ def run_stage(
         frozen = jax.device_put(stage.frozen, tree_shardings(stage.frozen, mesh))
         batches = stage.batches(start)
         enabled = jax.process_index() == 0
+        any_process = AnyProcess(mesh)
         with stop, Progress(stage.name, stage.total_steps, start, enabled=enabled) as progress:
             log = _Log(stage.name, options.log_every, writer, progress)
             for step in range(start, stage.total_steps):
                 if step == 0 or (step > start and _due(step, options.preview_every)):
                     log.preview(step, stage.preview(state))
-                if stop.requested or (step > start and _due(step, options.checkpoint_every)):
+                stopping = any_process.lately(stop.requested)
+                if stopping or (step > start and _due(step, options.checkpoint_every)):
                     log.flush()
-                    grade = None if stop.requested else log.grade(step, stage.grading, state)
+                    grade = None if stopping else log.grade(step, stage.grading, state)
                     checkpoints.save(step, state, grade)
-                    if stop.requested:
+                    if stopping:
                         checkpoints.wait()
                         stop.exit(f"SIGTERM: {stage.name} saved at step {step}")
                 batch = put_batch(next(batches), mesh)
@@ -180,6 +184,7 @@ def run_stage(
             log.preview(stage.total_steps, stage.preview(state))
             grade = log.grade(stage.total_steps, stage.grading, state, last=True)
             checkpoints.save(stage.total_steps, state, grade)
+            stop.requested = any_process.now(stop.requested)
     return state
 
 

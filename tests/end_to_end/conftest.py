@@ -39,10 +39,14 @@ class Commands:
             timeout=300,
         )
 
-    def start(self, name: str, *flags: str, stderr: IO[str]) -> subprocess.Popen[str]:
+    def start(self, name: str, *flags: str, stderr: IO[str] | int) -> subprocess.Popen[str]:
         """Starts a command and returns at once."""
         return subprocess.Popen(
-            self._arguments(name, flags), cwd=_REPOSITORY, env=self.environment, stderr=stderr
+            self._arguments(name, flags),
+            cwd=_REPOSITORY,
+            env=self.environment,
+            stderr=stderr,
+            text=True,
         )
 
     def _arguments(self, name: str, flags: tuple[str, ...]) -> list[str]:

@@ -1,0 +1,190 @@
+"""Processes find each other, and say in one sentence why they cannot.
+
+Run as a program, this file joins the others and prints what it then sees as JSON, or the error.
+"""
+
+import http.server
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+
+from glober_jax.errors import UserError
+from glober_jax.parallel.agreement import AnyProcess
+from glober_jax.parallel.mesh import BATCH_AXES, MeshShape, make_mesh, put_batch
+from glober_jax.parallel.start import slurm_tasks, start_alone, start_processes, tpu_hosts
+
+
+@pytest.mark.parametrize("how", ["flags", "slurm"])
+def test_two_processes_become_one_program(how: str) -> None:
+    """Fails when the processes stay alone, or only one learns what the other one says."""
+    port = _free_port()
+    for index, seen in enumerate(_run_two(how, port)):
+        # Rows of process 0 are 1 and 2, of process 1 they are 10 and 20.
+        assert seen == {"processes": 2, "index": index, "devices": 2, "sum": 33, "agreed": [1, 0]}
+
+
+def test_a_process_that_waits_in_vain_says_so() -> None:
+    """Fails when it waits for ever, or JAX ends it with a stack of addresses."""
+    process = _start({"arguments": [f"localhost:{_free_port()}", 2, 1, 1.0]})
+    stdout, _ = process.communicate(timeout=60)
+    message = r"process 1 of 2, with the coordinator localhost:\d+, and the others did not .* 1 s"
+    assert re.search(message, json.loads(stdout)["error"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("host:1234", 2, None), "--process_id is missing"),
+        ((None, 2, 0), "--coordinator is missing"),
+        (("host:1234", None, None), "--num_processes and --process_id is missing"),
+        (("host:1234", 2, 2), "--process_id=2 is none of --num_processes=2"),
+        (("host:1234", 0, 0), "--process_id=0 is none of --num_processes=0"),
+        (("host", 2, 0), "--coordinator=host is not HOST:PORT"),
+        (("host:http", 2, 0), "--coordinator=host:http is not HOST:PORT"),
+    ],
+)
+def test_flags_that_contradict_are_refused(arguments: tuple[Any, ...], message: str) -> None:
+    """Fails when half an address book is taken for a whole one, or waited with."""
+    with pytest.raises(UserError, match=message):
+        start_processes(*arguments)
+
+
+def test_one_process_needs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a laptop, or one task of a large allocation, waits for others."""
+    start_processes()
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    start_processes(num_processes=1, process_id=0)
+    assert jax.process_count() == 1
+
+
+def test_slurm_without_srun_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when one process trains alone where eight were asked for."""
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    with pytest.raises(UserError, match=r"8 tasks, .* start it with srun"):
+        start_processes()
+    # The latents are written by one.
+    monkeypatch.setenv("SLURM_STEP_NODELIST", "node[1-2]")
+    assert slurm_tasks(os.environ) == 8
+    with pytest.raises(UserError, match="prepare latents works in one process, but here are 8"):
+        start_alone("prepare latents")
+
+
+@pytest.fixture
+def metadata() -> Iterator[dict[str, str]]:
+    """Paths and contents of a metadata server like that of Compute Engine, at "address"."""
+    contents: dict[str, str] = {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known = self.headers["Metadata-Flavor"] == "Google" and self.path in contents
+            self.send_response(200 if known else 404)
+            self.end_headers()
+            self.wfile.write(contents.get(self.path, "").encode())
+
+        def log_message(self, *arguments: object) -> None:
+            """Keeps the tests' output quiet."""
+
+    with http.server.ThreadingHTTPServer(("localhost", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        contents["address"] = f"localhost:{server.server_port}"
+        yield contents
+        server.shutdown()
+
+
+def test_hosts_of_a_tpu_slice_are_counted(metadata: dict[str, str]) -> None:
+    """Fails when a pod's hosts train each for itself, or a single one waits for others."""
+    compute_engine = {"GCE_METADATA_IP": metadata["address"], "http_proxy": "http://nowhere:1"}
+    assert tpu_hosts(compute_engine) == 1, "a virtual machine without a slice"
+    path = "/computeMetadata/v1/instance/attributes/worker-network-endpoints"
+    metadata[path] = "10.0.0.2"
+    assert tpu_hosts(compute_engine) == 1
+    metadata[path] = "unknown:unknown:10.0.0.2,unknown:unknown:10.0.0.3"
+    assert tpu_hosts(compute_engine) == 2
+    assert tpu_hosts(compute_engine | {"JAX_PLATFORMS": "cpu"}) == 1
+    # Where JAX found no TPU, nobody is asked.
+    assert tpu_hosts(compute_engine | {"TPU_SKIP_MDS_QUERY": "1"}) == 1
+    kubernetes = {"TPU_WORKER_HOSTNAMES": "a,b,c,d", "TPU_SKIP_MDS_QUERY": "true"}
+    assert tpu_hosts(kubernetes) == 4
+    assert tpu_hosts(kubernetes | {"MEGASCALE_NUM_SLICES": "2"}) == 8
+    # Nobody answers there.
+    assert tpu_hosts({"GCE_METADATA_IP": f"localhost:{_free_port()}"}) == 1
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
+def _run_two(how: str, port: int) -> list[dict[str, Any]]:
+    """What two processes saw that found each other by flags, or as two tasks of SLURM."""
+    if how == "flags":
+        processes = [_start({"arguments": [f"localhost:{port}", 2, i, 60.0]}) for i in (0, 1)]
+    else:
+        # JAX derives the port from the job's number.
+        step = {"SLURM_JOB_ID": str(port), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+        processes = [
+            _start({"arguments": []}, step | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)})
+            for i in (0, 1)
+        ]
+    ends = [process.communicate(timeout=120) for process in processes]
+    for process, (_, stderr) in zip(processes, ends, strict=True):
+        assert process.returncode == 0, stderr
+    # Gloo announces itself there too.
+    return [json.loads(stdout.splitlines()[-1]) for stdout, _ in ends]
+
+
+def _start(call: dict[str, Any], environment: Mapping[str, str] | None = None) -> Any:
+    root = Path(__file__).parents[2]
+    kept = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    return subprocess.Popen(
+        [sys.executable, __file__, json.dumps(call)],
+        env=kept | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(root)} | dict(environment or {}),
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def see() -> dict[str, Any]:
+    """The global sum of rows that differ by process, and what a request of process 1 comes to."""
+    index = jax.process_index()
+    mesh = make_mesh(MeshShape())
+    rows = np.array([1, 2]) * 10**index
+    total = jax.shard_map(
+        lambda rows: jax.lax.psum(rows.sum(), BATCH_AXES),
+        mesh=mesh,
+        in_specs=PartitionSpec(BATCH_AXES),
+        out_specs=PartitionSpec(),
+    )(put_batch({"rows": rows}, mesh)["rows"])
+    any_process = AnyProcess(mesh)
+    early = [any_process.lately(index == 1) for _ in range(2)]
+    assert early == [False, False]
+    return {
+        "processes": jax.process_count(),
+        "index": index,
+        "devices": jax.device_count(),
+        "sum": int(total),
+        "agreed": [int(any_process.now(False)), int(any_process.now(False))],
+    }
+
+
+if __name__ == "__main__":
+    try:
+        start_processes(*json.loads(sys.argv[1])["arguments"])
+        print(json.dumps(see()))
+    except UserError as error:
+        print(json.dumps({"error": str(error)}))
