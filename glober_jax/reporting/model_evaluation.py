@@ -70,6 +70,7 @@ class ModelEvaluation:
         """
         self._experiment, self._data_dir, self._folder = experiment, data_dir, folder
         self._index_n = protocol_index(protocol, experiment.clip)
+        self._opened: dict[str, PreparedVideos] = {}
         self._real = self._videos(protocol.split)
         self._check_size()
         self.protocol = fitted(protocol, self._real.lengths)
@@ -204,9 +205,11 @@ class ModelEvaluation:
                 f"{pixels((size, size))}: evaluate on data prepared with --size={size}"
             )
 
-    @functools.cache  # noqa: B019  One evaluation lives as long as its command.
     def _videos(self, split: str) -> PreparedVideos:
-        return prepared_videos(self._data_dir, split)
+        """Those of a split, opened once."""
+        if split not in self._opened:
+            self._opened[split] = prepared_videos(self._data_dir, split)
+        return self._opened[split]
 
 
 def _conditions(
