@@ -12,10 +12,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import scipy.linalg
 
 from glober_jax.errors import UserError
 from glober_jax.evaluation import i3d
+from glober_jax.evaluation.distances.frechet import frechet_distance
 
 GOLDEN_LOGITS = Path(__file__).with_name("i3d_golden_logits.npz")
 GOLDEN_DISTANCES = {64: 18.402416, 128: 10.138082}
@@ -44,19 +44,10 @@ def golden_logits(params: i3d.Params, seed: int, count: int) -> np.ndarray:
     return np.concatenate(made)
 
 
-def frechet_distance(a_ND: np.ndarray, b_ND: np.ndarray) -> float:
-    """|mean a - mean b|² + tr(A + B - 2 (AB)^½) with the unbiased covariances A and B."""
-    a_ND, b_ND = a_ND.astype(np.float64), b_ND.astype(np.float64)
-    a_DD, b_DD = np.cov(a_ND.T), np.cov(b_ND.T)
-    root_DD = scipy.linalg.sqrtm(a_DD @ b_DD).real
-    shift = np.square(a_ND.mean(0) - b_ND.mean(0)).sum()
-    return float(shift + np.trace(a_DD) + np.trace(b_DD) - 2 * np.trace(root_DD))
-
-
 def assert_golden(logits: dict[int, np.ndarray]) -> None:
     for count, distance in GOLDEN_DISTANCES.items():
         a_ND, b_ND = (logits[seed][:count] for seed in SEEDS)
-        assert frechet_distance(a_ND, b_ND) == pytest.approx(distance, rel=1e-5)
+        assert frechet_distance(a_ND, b_ND, ddof=1) == pytest.approx(distance, rel=1e-5)
 
 
 @pytest.fixture(scope="module")
