@@ -178,7 +178,7 @@ def _choices() -> Iterator[dict[str, Any]]:
             try:
                 given[name] = [kind(value) for value in flag.value]
             except ValueError:
-                raise UserError(f"--{name}={','.join(flag.value)}: give numbers") from None
+                raise UserError(f"--{flag.name}={','.join(flag.value)}: give numbers") from None
     for values in itertools.product(*given.values()):
         yield dict(zip(given, values, strict=True))
 

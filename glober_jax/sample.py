@@ -120,8 +120,9 @@ def main(argv: Sequence[str]) -> None:
     if len(inputs) > 2:
         raise UserError(f"{len(inputs)} --input: give one to reconstruct it, or two to go between")
     mesh = make_mesh(experiment.mesh)
+    loaded = load_model(experiment, workdir, experiment.sampling, mesh, _CHECKPOINT.value)
     for name, options in choices:
-        model = load_model(experiment, workdir, options, mesh, _CHECKPOINT.value)
+        model = loaded.with_options(**vars(options))
         folder = output / name if len(choices) > 1 else output
         if len(inputs) == 1:
             _reconstruct(model, *inputs[0], folder)

@@ -116,6 +116,7 @@ def test_evaluating_again_measures_only_what_is_new(commands: Commands, workdir:
         (("--protocol=styleganv_16",), "did you mean styleganv_16f?"),
         (("--protocol=styleganv_128f",), "128 frames, 16 of which are a clip of this model"),
         (("--steps=many",), "--steps=many: give numbers"),
+        (("--guidance_video=much",), "--guidance_video=much: give numbers"),
         (("--steps=5000",), "steps"),
         (("--real=somewhere",), "give --workdir=DIR alone, or --real=PATH and --generated=PATH"),
         (("--data=nowhere",), "there is no prepared dataset in"),
