@@ -1,4 +1,4 @@
-"""The tiny experiment and its parameters, made once for all tests; and the suite's one option."""
+"""The tiny experiment and its parameters, made once for all tests; and the suite's options."""
 
 from pathlib import Path
 
@@ -31,7 +31,8 @@ _RECORDED = Path(__file__).parents[2] / "shared" / "fixtures"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """--recorded, for tests/parity; here, so that every way to call pytest knows it."""
+    """--long, and --recorded for tests/parity; here, so that every call of pytest knows them."""
+    parser.addoption("--long", action="store_true", help="also tests that take minutes each")
     parser.addoption(
         "--recorded",
         metavar="DIR",
@@ -39,6 +40,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="arrays recorded from the published release, for tests/parity; by default "
         "../shared/fixtures where that is there, else tests/fixtures",
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what is marked long, unless asked for."""
+    if config.getoption("--long"):
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]
 
 
 @pytest.fixture(scope="session")

@@ -63,7 +63,7 @@ def interrupted(
     return json.loads((folder / "result.json").read_text())
 
 
-@pytest.mark.parametrize("devices", [2, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("devices", [2, pytest.param(8, marks=pytest.mark.long)])
 def test_scores_are_the_same_after_an_interruption_and_on_more_devices(
     commands: Any, sets: list[str], interrupted: dict[str, Any], tmp_path: Path, devices: int
 ) -> None:

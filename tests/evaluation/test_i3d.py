@@ -2,7 +2,7 @@
 
 The golden distance is that between 128 clips of `RandomState(1).rand` and of `RandomState(2)`. The
 logits of these clips lie in i3d_golden_logits.npz, as this network made them, so that a few clips
-do; `pytest -m slow tests/evaluation/test_i3d.py` makes them anew, which takes some minutes.
+do; `pytest --long tests/evaluation/test_i3d.py` makes them anew, which takes some minutes.
 """
 
 import importlib.util
@@ -89,7 +89,7 @@ def test_stored_logits_are_those_of_the_network(
 
 
 @needs_weights
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(7200)
 def test_network_has_the_golden_distances(params: i3d.Params) -> None:
     """Fails when the whole chain from pixels to the distance is not the published one."""

@@ -97,7 +97,7 @@ def test_damaged_skies_score_worse(instrument: Instrument) -> None:
     assert -20 < figures[UNDAMAGED]["kvd"] < 10, as_table(figures)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(
     importlib.util.find_spec("skvideo") is None,
