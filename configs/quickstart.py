@@ -19,7 +19,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.seed = 0
     config.dtype = "float32"
     config.frame_size = 32
-    config.mesh = {"data": -1, "fsdp": 1, "tensor": 1}
+    config.mesh = {"data": -1, "fsdp": 1, "tensor": 1, "slices": -1}
     config.data = {
         "dir": "data/synthetic_sky",
         "flip": False,

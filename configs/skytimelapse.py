@@ -24,7 +24,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.seed = 0
     config.dtype = "bfloat16"
     config.frame_size = 256
-    config.mesh = {"data": -1, "fsdp": 8, "tensor": 1}
+    config.mesh = {"data": -1, "fsdp": 8, "tensor": 1, "slices": -1}
     config.data = {
         "dir": "data/sky_timelapse",
         "flip": True,

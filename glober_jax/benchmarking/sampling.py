@@ -30,7 +30,8 @@ from glober_jax.benchmarking.rounds import Calls, Cost, cost_of, measure
 from glober_jax.experiment import Experiment
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import AUTOENCODER, Networks
-from glober_jax.parallel.mesh import make_mesh, tree_shardings
+from glober_jax.parallel.mesh import make_mesh
+from glober_jax.parallel.rules import tree_shardings
 from glober_jax.progress import Progress
 from glober_jax.sampling.decode import FrameModel, VideoSampler, decode_frames
 from glober_jax.sampling.generate import FeatureModel, FeatureSampler, generate_features

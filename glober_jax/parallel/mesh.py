@@ -1,40 +1,75 @@
-"""The device mesh and where arrays lie on it.
+"""The device mesh, and how batches lie on it.
 
-Axes: `data` (batch only), `fsdp` (batch, and parameters cut into shards), `tensor` (output
-channels of wide layers). One device is a 1x1x1 mesh; nothing in the code asks how many there are.
+Axes: `data` (batch only), `fsdp` (batch, and parameters cut into shards), `tensor` (channels of
+wide layers). One device is a 1x1x1 mesh; nothing in the code asks how many there are. Of several
+slices, which the data-center network connects, `data` alone goes from one to another: it moves one
+sum of gradients per step, the other two move parameters and maps in every layer.
 """
 
 import dataclasses
-import functools
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from glober_jax.errors import UserError
 
+AXES = ("data", "fsdp", "tensor")
 BATCH_AXES = ("data", "fsdp")
-# Below this many elements a parameter is cheaper to replicate than to gather.
-MIN_SHARDED_SIZE = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
 class MeshShape:
-    """Devices along each axis; -1 (for one axis at most) takes all that remain."""
+    """Devices along each axis; -1 (for one axis at most) takes all that remain.
+
+    `slices` is how many slices `data` spans; -1 takes those that the devices say they belong to.
+    Where they say nothing, they are one slice, or every process is one. 1 makes one of GPU hosts
+    that JAX tells apart, so that `fsdp` and `tensor` may span them.
+    """
 
     data: int = -1
     fsdp: int = 1
     tensor: int = 1
+    slices: int = -1
 
 
-def make_mesh(shape: MeshShape) -> Mesh:
-    """The mesh over all devices. Raises `UserError` where the sizes cannot cover them."""
-    sizes = list(dataclasses.astuple(shape))
-    count = jax.device_count()
+def make_mesh(shape: MeshShape, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh over all of `devices`: those that are present, if none are given.
+
+    Within a slice neighbours in the mesh are neighbours in the network, along `tensor` above all.
+    Raises `UserError` where the sizes cannot cover the devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    sizes = _sizes(shape, len(devices))
+    data, fsdp, tensor = sizes
+    slices = _slices(shape.slices, devices)
+    if len(devices) // slices % (fsdp * tensor):
+        raise UserError(
+            f"config.mesh: {len(devices)} devices in {slices} slices are {len(devices) // slices} "
+            f"in each, which fsdp x tensor = {fsdp} x {tensor} = {fsdp * tensor} does not divide; "
+            "only data can span slices"
+        )
+    if slices == 1:
+        grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    else:
+        grid = mesh_utils.create_hybrid_device_mesh(
+            (data // slices, fsdp, tensor),
+            (slices, 1, 1),
+            devices,
+            process_is_granule=_slice_count(devices) == 1,
+            allow_split_physical_axes=True,
+        )
+    return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def _sizes(shape: MeshShape, count: int) -> tuple[int, int, int]:
+    sizes = [shape.data, shape.fsdp, shape.tensor]
+    given = ", ".join(f"{axis}={size}" for axis, size in zip(AXES, sizes, strict=True))
     if sizes.count(-1) > 1 or any(size == 0 or size < -1 for size in sizes):
-        raise UserError(f"mesh sizes must be positive, with at most one -1; got {shape}")
+        raise UserError(f"config.mesh must be positive, with at most one -1; it is {given}")
     if -1 in sizes:
         sizes[sizes.index(-1)] = max(count // -math.prod(sizes), 1)
     if math.prod(sizes) != count:
@@ -43,12 +78,31 @@ def make_mesh(shape: MeshShape) -> Mesh:
             f"mesh data={data} x fsdp={fsdp} x tensor={tensor} needs {math.prod(sizes)} devices, "
             f"but {count} are present; set config.mesh so that the product is {count}"
         )
-    return jax.make_mesh(sizes, ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3)
+    return tuple(sizes)
+
+
+def _slices(asked: int, devices: Sequence[jax.Device]) -> int:
+    """How many slices `data` spans."""
+    told = _slice_count(devices)
+    if asked in (-1, told):
+        return told
+    if asked == 1 and devices[0].platform != "tpu":
+        return 1
+    processes = len({device.process_index for device in devices})
+    if told == 1 and asked == processes:
+        return processes
+    found = f"{told} slices" if told > 1 else f"one slice and {processes} processes"
+    raise UserError(f"config.mesh.slices is {asked}, but the devices are of {found}; -1 takes all")
+
+
+def _slice_count(devices: Sequence[jax.Device]) -> int:
+    """How many slices the devices say they are of; on some platforms they say nothing."""
+    return len({getattr(device, "slice_index", 0) for device in devices})
 
 
 def check_batch(mesh: Mesh, batch_size: int, name: str) -> None:
     """Raises `UserError` unless the global batch divides over the batch axes of the mesh."""
-    ways = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    ways = batch_ways(mesh)
     if batch_size % ways:
         raise UserError(
             f"{name}={batch_size} does not divide over the mesh: it must be a multiple of "
@@ -83,58 +137,3 @@ def constrain_batch(rows: jax.Array, mesh: Mesh) -> jax.Array:
     if rows.shape[0] % batch_ways(mesh):
         return rows
     return jax.lax.with_sharding_constraint(rows, batch_sharding(mesh))
-
-
-def parameter_spec(shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-    """The one rule by which parameters, EMA and optimizer moments are sharded.
-
-    Arrays under `MIN_SHARDED_SIZE` elements are replicated. Of larger ones the output channels
-    (last axis) go over `tensor` and the largest other axis that divides goes over `fsdp`.
-    """
-    axes: list[str | None] = [None] * len(shape)
-    if math.prod(shape) < MIN_SHARDED_SIZE:
-        return PartitionSpec()
-    if mesh.shape["tensor"] > 1 and shape[-1] % mesh.shape["tensor"] == 0:
-        axes[-1] = "tensor"
-    if mesh.shape["fsdp"] > 1:
-        free = [axis for axis in range(len(shape)) if axes[axis] is None]
-        for axis in sorted(free, key=lambda axis: -shape[axis]):
-            if shape[axis] % mesh.shape["fsdp"] == 0:
-                axes[axis] = "fsdp"
-                break
-    return PartitionSpec(*axes)
-
-
-def tree_shardings(abstract: Any, mesh: Mesh) -> Any:
-    """A sharding for each leaf of an abstract pytree, by `parameter_spec`."""
-    return jax.tree.map(
-        lambda leaf: NamedSharding(mesh, parameter_spec(leaf.shape, mesh)), abstract
-    )
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _gather(value: jax.Array, sharding: NamedSharding) -> jax.Array:
-    whole = PartitionSpec(*(axis if axis == "tensor" else None for axis in sharding.spec))
-    return jax.lax.with_sharding_constraint(value, NamedSharding(sharding.mesh, whole))
-
-
-def _gather_forward(value: jax.Array, sharding: NamedSharding) -> tuple[jax.Array, None]:
-    return _gather(value, sharding), None
-
-
-def _gather_backward(sharding: NamedSharding, _: None, gradient: jax.Array) -> tuple[jax.Array]:
-    return (jax.lax.with_sharding_constraint(gradient, sharding),)
-
-
-_gather.defvjp(_gather_forward, _gather_backward)
-
-
-def gather_parameters(params: Any, mesh: Mesh) -> Any:
-    """Parameters made whole along `fsdp` for use in a forward pass.
-
-    Forward: all-gather; backward: the gradient is reduce-scattered into the parameter's own
-    shards. Without this the partitioner may reshard activations instead of parameters.
-    """
-    if mesh.shape["fsdp"] == 1:
-        return params
-    return jax.tree.map(_gather, params, tree_shardings(params, mesh))

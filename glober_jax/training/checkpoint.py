@@ -12,7 +12,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from glober_jax.errors import UserError
-from glober_jax.parallel.mesh import tree_shardings
+from glober_jax.parallel.rules import tree_shardings
 from glober_jax.training.grades import Grade, Grades, NewestAndBest
 
 # Parts of a config that fix the shapes of what a checkpoint holds; of these, options that only

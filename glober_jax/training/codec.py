@@ -29,7 +29,7 @@ from glober_jax.evaluation import lpips
 from glober_jax.losses import hinge
 from glober_jax.models.frame_codec import normalise_frames
 from glober_jax.models.networks import Networks, Params
-from glober_jax.parallel.mesh import gather_parameters
+from glober_jax.parallel.rules import gather_parameters
 from glober_jax.randomness import named_key
 from glober_jax.training.adversarial import AdversarialOptions, joint_gradients
 from glober_jax.training.loop import Batch, StepFunction

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from glober_jax.diffusion.process import DiffusionProcess
 from glober_jax.models.networks import Networks, Params
-from glober_jax.parallel.mesh import gather_parameters
+from glober_jax.parallel.rules import gather_parameters
 from glober_jax.randomness import named_key
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training.autoencoder import codec_posterior

@@ -24,7 +24,7 @@ from jax.sharding import Mesh
 
 from glober_jax.errors import UserError
 from glober_jax.models.networks import Networks, Params
-from glober_jax.parallel.mesh import tree_shardings
+from glober_jax.parallel.rules import tree_shardings
 from glober_jax.training.state import TrainState
 
 _FLOAT32 = np.dtype("<f4")

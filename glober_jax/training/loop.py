@@ -20,7 +20,8 @@ from jax.sharding import Mesh
 
 from glober_jax.errors import UserError
 from glober_jax.parallel.agreement import AnyProcess
-from glober_jax.parallel.mesh import batch_sharding, put_batch, replicated, tree_shardings
+from glober_jax.parallel.mesh import batch_sharding, put_batch, replicated
+from glober_jax.parallel.rules import tree_shardings
 from glober_jax.progress import Progress
 from glober_jax.training.checkpoint import StageCheckpoints
 from glober_jax.training.grades import Grade

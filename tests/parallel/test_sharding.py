@@ -16,8 +16,9 @@ from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from glober_jax.config import parse
 from glober_jax.errors import UserError
-from glober_jax.parallel import mesh as mesh_module
-from glober_jax.parallel.mesh import check_batch, parameter_spec, put_batch, tree_shardings
+from glober_jax.parallel import rules
+from glober_jax.parallel.mesh import check_batch, put_batch
+from glober_jax.parallel.rules import parameter_spec, tree_shardings
 from glober_jax.training.autoencoder import NETWORKS, AutoencoderStage
 from glober_jax.training.initial import start_from_files, write_initial
 from glober_jax.training.loop import Preview, Stage, compile_programs
@@ -56,7 +57,9 @@ def test_parameters_are_sharded_by_the_rule(
     shape: tuple[int, ...], sizes: tuple[int, int, int], spec: tuple[str | None, ...]
 ) -> None:
     """Fails when a small array is cut, or a large one is not (broken: all are replicated)."""
-    assert parameter_spec(shape, abstract_mesh(*sizes)) == PartitionSpec(*spec)
+    assert parameter_spec(
+        "block0/conv_in/conv/kernel", shape, abstract_mesh(*sizes)
+    ) == PartitionSpec(*spec)
 
 
 def test_batches_that_do_not_divide_are_refused() -> None:
@@ -180,6 +183,6 @@ def train(sizes: tuple[int, int, int]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    mesh_module.MIN_SHARDED_SIZE = SMALL_THRESHOLD
+    rules.MIN_SHARDED_SIZE = SMALL_THRESHOLD
     assert jax.device_count() == 8
     print(json.dumps({name: train(sizes) for name, sizes in MESHES.items()}))

@@ -1,0 +1,99 @@
+"""The table of sharding rules: where parameters, their averages and optimizer moments lie.
+
+A rule knows a parameter by the end of its path, so it holds for every network that has such a
+layer, and for the average and the moments, whose paths end alike.
+"""
+
+import functools
+import math
+import re
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+# Below this many elements a parameter is cheaper to replicate than to gather.
+MIN_SHARDED_SIZE = 2**16
+
+# Path -> the axis that goes over `tensor`. Output channels of a layer are cut (-1) and then the
+# input channels of the layer that reads them (-2), so that what lies between the two stays where it
+# is, and one sum over `tensor` follows the pair.
+TENSOR_RULES: tuple[tuple[str, int], ...] = (
+    # Attention: heads.
+    (r"(q|k|v|qkv)(/dense)?/kernel", -1),
+    (r"(self|cross|spatial|temporal|exchange|attention)[^/]*/out/dense/kernel", -2),
+    (r"attention_out/kernel", -2),
+    # MLPs.
+    (r"(ff|mlp|time|index)_in(/dense)?/kernel", -1),
+    (r"(ff|mlp|time|index)_out(/dense)?/kernel", -2),
+    # Residual blocks: the channels between their two convolutions.
+    (r"conv_in/conv/kernel", -1),
+    (r"conv_out/conv/kernel", -2),
+)
+
+
+def tensor_axis(path: str, shape: tuple[int, ...], ways: int) -> int | None:
+    """The axis that goes over so many devices, None where no rule names one that divides."""
+    if ways > 1:
+        for pattern, axis in TENSOR_RULES:
+            if re.search(rf"(^|/){pattern}$", path) and shape[axis] % ways == 0:
+                return len(shape) + axis
+    return None
+
+
+def parameter_spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    """Where the parameter at a path ("unet/conv_in/conv/kernel") lies.
+
+    Arrays under `MIN_SHARDED_SIZE` elements are replicated. Of larger ones the axis that a rule
+    names goes over `tensor`, and the largest other axis that divides goes over `fsdp`.
+    """
+    if math.prod(shape) < MIN_SHARDED_SIZE:
+        return PartitionSpec()
+    axes: list[str | None] = [None] * len(shape)
+    if (cut := tensor_axis(path, shape, mesh.shape["tensor"])) is not None:
+        axes[cut] = "tensor"
+    if mesh.shape["fsdp"] > 1:
+        free = [axis for axis in range(len(shape)) if axes[axis] is None]
+        for axis in sorted(free, key=lambda axis: -shape[axis]):
+            if shape[axis] % mesh.shape["fsdp"] == 0:
+                axes[axis] = "fsdp"
+                break
+    return PartitionSpec(*axes)
+
+
+def tree_shardings(abstract: Any, mesh: Mesh) -> Any:
+    """A sharding for each leaf of an abstract pytree, by `parameter_spec`."""
+
+    def of_leaf(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        return NamedSharding(mesh, parameter_spec(name, leaf.shape, mesh))
+
+    return jax.tree_util.tree_map_with_path(of_leaf, abstract)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _gather(value: jax.Array, sharding: NamedSharding) -> jax.Array:
+    whole = PartitionSpec(*(axis if axis == "tensor" else None for axis in sharding.spec))
+    return jax.lax.with_sharding_constraint(value, NamedSharding(sharding.mesh, whole))
+
+
+def _gather_forward(value: jax.Array, sharding: NamedSharding) -> tuple[jax.Array, None]:
+    return _gather(value, sharding), None
+
+
+def _gather_backward(sharding: NamedSharding, _: None, gradient: jax.Array) -> tuple[jax.Array]:
+    return (jax.lax.with_sharding_constraint(gradient, sharding),)
+
+
+_gather.defvjp(_gather_forward, _gather_backward)
+
+
+def gather_parameters(params: Any, mesh: Mesh) -> Any:
+    """Parameters made whole along `fsdp` for use in a forward pass.
+
+    Forward: all-gather; backward: the gradient is reduce-scattered into the parameter's own
+    shards. Without this the partitioner may reshard activations instead of parameters.
+    """
+    if mesh.shape["fsdp"] == 1:
+        return params
+    return jax.tree.map(_gather, params, tree_shardings(params, mesh))
