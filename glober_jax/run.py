@@ -16,9 +16,10 @@ from glober_jax.reporting import summary
 from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.checkpoint import StageCheckpoints
 from glober_jax.training.initial import check_initial
-from glober_jax.training.loop import StopRequest, run_stage
+from glober_jax.training.loop import run_stage
 from glober_jax.training.metrics import MetricsWriter
 from glober_jax.training.pipeline import STAGES, Pipeline
+from glober_jax.training.stopping import StopRequest
 from glober_jax.training.trained import CLASSES_FILE, write_config, write_texts
 
 

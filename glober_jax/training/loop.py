@@ -7,10 +7,7 @@ for bit.
 
 import dataclasses
 import math
-import signal
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from types import FrameType
 from typing import Any, NamedTuple
 
 import jax
@@ -28,6 +25,7 @@ from glober_jax.training.grades import Grade
 from glober_jax.training.initial import start_from_files
 from glober_jax.training.metrics import MetricsWriter
 from glober_jax.training.state import TrainState
+from glober_jax.training.stopping import StopRequest
 
 Batch = dict[str, jax.Array]
 StepFunction = Callable[[TrainState, Any, Batch], tuple[TrainState, dict[str, jax.Array]]]
@@ -82,40 +80,6 @@ class Stage:
     batches: Callable[[int], Iterator[dict[str, np.ndarray]]]
     preview: Callable[[TrainState], Preview]
     grading: Grading | None = None
-
-
-class StopRequest:
-    """Turns SIGTERM (a preempted machine, a scheduler) into an orderly end with exit status 0.
-
-    Inside the loop the state is saved first, on all processes even if only one was told.
-    Elsewhere there is nothing to save: the command can be run again and goes on from the last
-    checkpoint.
-    """
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._can_save = False
-        signal.signal(signal.SIGTERM, self._handle)
-
-    def _handle(self, signum: int, frame: FrameType | None) -> None:
-        del signum, frame
-        self.requested = True
-        if not self._can_save:
-            self.exit("SIGTERM: nothing to save")
-
-    def __enter__(self) -> "StopRequest":
-        self._can_save = True
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._can_save = False
-        if self.requested and exception[0] is None:
-            # It came during the last step, after which the state is saved anyway.
-            self.exit("SIGTERM: the stage is finished and saved")
-
-    def exit(self, reason: str) -> None:
-        print(f"{reason}; run the same command again to go on", file=sys.stderr, flush=True)
-        sys.exit(0)
 
 
 def compile_programs(stage: Stage, mesh: Mesh) -> Callable[[int], Callable[..., Any]]:
