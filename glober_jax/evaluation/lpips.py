@@ -32,13 +32,16 @@ _SCALE = np.array([0.458, 0.448, 0.450], np.float32)
 class _Layout:
     """`stages` counts the convolutions up to each feature; `pooled` stages begin with a max-pool.
 
-    Pools cover `pool` pixels in steps of 2. The first convolution has stride and padding of its
-    own, every other one keeps its input's size.
+    All convolutions of a stage have `widths` channels and `kernels` pixels a side. Pools cover
+    `pool` pixels in steps of 2. The first convolution has stride and padding of its own, every
+    other one keeps its input's size.
     """
 
     weights: PackagedWeights
     scope: str
     stages: tuple[int, ...]
+    widths: tuple[int, ...]
+    kernels: tuple[int, ...]
     pooled: tuple[int, ...]
     pool: int
     first_stride: int
@@ -59,6 +62,8 @@ _LAYOUTS: dict[Backbone, _Layout] = {
         ),
         scope="AlexNet_0",
         stages=(1, 1, 1, 1, 1),
+        widths=(64, 192, 384, 256, 256),
+        kernels=(11, 5, 3, 3, 3),
         pooled=(1, 2),
         pool=3,
         first_stride=4,
@@ -73,6 +78,8 @@ _LAYOUTS: dict[Backbone, _Layout] = {
         ),
         scope="VGG16_0",
         stages=(2, 2, 3, 3, 3),
+        widths=(64, 128, 256, 512, 512),
+        kernels=(3, 3, 3, 3, 3),
         pooled=(1, 2, 3, 4),
         pool=2,
         first_stride=1,
@@ -103,6 +110,22 @@ def load(backbone: Backbone) -> Params:
     convolutions = [tree[layout.scope][f"Conv_{i}"] for i in range(sum(layout.stages))]
     heads = [tree[f"NetLinLayer_{i}"]["Conv_0"]["kernel"] for i in range(len(layout.stages))]
     return {"convolutions": convolutions, "channel_weights": [head[0, 0, :, 0] for head in heads]}
+
+
+def shapes(backbone: Backbone) -> Params:
+    """What `load` gives, abstract; the weights need not be installed."""
+
+    def array(*shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+    layout = _LAYOUTS[backbone]
+    convolutions, inputs = [], 3
+    for count, width, size in zip(layout.stages, layout.widths, layout.kernels, strict=True):
+        for _ in range(count):
+            kernel, bias = array(size, size, inputs, width), array(width)
+            convolutions.append({"kernel": kernel, "bias": bias})
+            inputs = width
+    return {"convolutions": convolutions, "channel_weights": [array(w) for w in layout.widths]}
 
 
 def distance(backbone: Backbone, params: Params, a_BHWC: jax.Array, b_BHWC: jax.Array) -> jax.Array:

@@ -68,6 +68,10 @@ class Networks:
             for name, k in zip(names, keys, strict=True)
         }
 
+    def shapes(self, names: tuple[str, ...]) -> Params:
+        """Abstract parameters of several networks, by name."""
+        return jax.eval_shape(lambda: self.init_all(names, jax.random.key(0)))
+
     def apply(self, params: Params, name: str, *inputs: Any, method: str | None = None) -> Any:
         """Runs network `name` with `params[name]`."""
         return getattr(self, name).apply({"params": params[name]}, *inputs, method=method)
@@ -82,9 +86,9 @@ class Networks:
             "condition",
             "generator",
         )
-        shapes = jax.eval_shape(lambda: self.init_all(names, jax.random.key(0)))
         return {
-            name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in shapes.items()
+            name: sum(leaf.size for leaf in jax.tree.leaves(tree))
+            for name, tree in self.shapes(names).items()
         }
 
     def _example_inputs(self, name: str) -> tuple[Any, ...]:

@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 
 from glober_jax.errors import UserError
 from glober_jax.parallel.agreement import AnyProcess
+from glober_jax.parallel.compiler import compiler_options
 from glober_jax.parallel.mesh import batch_sharding, put_batch, replicated
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.progress import Progress
@@ -87,20 +88,24 @@ def compile_programs(stage: Stage, mesh: Mesh) -> Callable[[int], Callable[..., 
 
     Each is compiled when it is first called.
     """
-    state = tree_shardings(jax.eval_shape(stage.create, stage.constant_shapes), mesh)
+    state = jax.eval_shape(stage.create, stage.constant_shapes)
     jitted = [
-        (
-            first_step,
-            jax.jit(
-                program,
-                in_shardings=(state, tree_shardings(stage.frozen, mesh), batch_sharding(mesh)),
-                out_shardings=(state, replicated(mesh)),
-                donate_argnums=0,
-            ),
-        )
+        (first_step, jit_program(program, state, stage.frozen, mesh))
         for first_step, program in stage.programs
     ]
     return lambda step: [program for first_step, program in jitted if first_step <= step][-1]
+
+
+def jit_program(program: StepFunction, state: TrainState, frozen: Any, mesh: Mesh) -> Any:
+    """A stage's program as every run compiles it, and as `plan` does; arrays may be abstract."""
+    shardings = tree_shardings(state, mesh)
+    return jax.jit(
+        program,
+        in_shardings=(shardings, tree_shardings(frozen, mesh), batch_sharding(mesh)),
+        out_shardings=(shardings, replicated(mesh)),
+        donate_argnums=0,
+        compiler_options=compiler_options(mesh),
+    )
 
 
 def run_stage(

