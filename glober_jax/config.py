@@ -276,6 +276,15 @@ def _check_experiment(experiment: Experiment) -> None:
         options = getattr(experiment, name)
         checks.require(options.steps >= 1, f"config.{name}.steps must be 1 or more")
         checks.require(options.batch_size >= 1, f"config.{name}.batch_size must be 1 or more")
+        checks.require(
+            options.micro_batches >= 1 and options.batch_size % options.micro_batches == 0,
+            f"config.{name}.micro_batches is {options.micro_batches}, but must be 1 or more and "
+            f"divide config.{name}.batch_size={options.batch_size}",
+        )
+    checks.require(
+        min(experiment.loop.max_skipped, experiment.loop.slow_step) >= 0,
+        "config.loop.max_skipped and config.loop.slow_step must be 0 or more",
+    )
     checks.require(
         experiment.sampling.chunk_frames >= 1, "config.sampling.chunk_frames must be 1 or more"
     )

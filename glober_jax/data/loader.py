@@ -112,6 +112,37 @@ def training_batches(
     return undamaged
 
 
+def batch_videos(
+    source: VideoSource,
+    spec: ClipSpec,
+    *,
+    batch_size: int,
+    seed: int,
+    step: int,
+    damage: DamageLog | None = None,
+) -> list[str]:
+    """IDs of the videos of the global batch at `step`, in its order, all processes' rows.
+
+    The arguments are those of `training_batches`. The videos are read again, for where one is
+    damaged another has its place; `damage` says how many may be, and counts none. "" stands for a
+    video that cannot be had.
+    """
+    damage = DamageLog(len(source)) if damage is None else damage
+    read = _LocalBatches(
+        source=source,
+        spec=spec,
+        stride=batch_size,
+        first_row=0,
+        size=batch_size,
+        seed=seed,
+        flip=False,
+        text=False,
+        frame_size=None,
+        allowed_damage=damage.allowed,
+    )
+    return read.videos(step)
+
+
 @dataclass(frozen=True)
 class _LocalBatches:
     """Step -> this process's rows and the damage met. Pickled, it travels to worker processes."""
@@ -139,24 +170,31 @@ class _LocalBatches:
             example = self._example(first + row, place, damage)
             if example is None:
                 return {}, damage
-            for name, value in example.items():
+            for name, value in example[1].items():
                 if row == 0:
                     batch[name] = np.empty((self.size, *value.shape), value.dtype)
                 if value is not place.get(name):
                     batch[name][row] = value
         return batch, damage
 
-    def _example(self, number: int, place: Batch, damage: Damage) -> Batch | None:
+    def videos(self, step: int) -> list[str]:
+        """IDs of the videos of the rows, "" where one cannot be had."""
+        first = step * self.stride + self.first_row
+        rows = (self._example(first + row, {}, []) for row in range(self.size))
+        return ["" if row is None else row[0] for row in rows]
+
+    def _example(self, number: int, place: Batch, damage: Damage) -> tuple[str, Batch] | None:
         """The row of that number, of the first video from its position on that can be used.
 
-        Its frames are in the arrays of `place`, where that has them.
+        With the video's ID. The row's frames are in the arrays of `place`, where that has them.
         """
         epoch, position = divmod(number, len(self.source))
         order = _epoch_order(self.seed, epoch, len(self.source))
         for attempt in range(min(self.allowed_damage + 1, _MOST_ATTEMPTS)):
             index = int(order[(position + attempt) % len(order)])
             try:
-                return self._draw(self.source[index], number, place)
+                video = self.source[index]
+                return video.video_id, self._draw(video, number, place)
             except DamagedRecord as error:
                 damage.append((index, error.record, error.reason))
         return None

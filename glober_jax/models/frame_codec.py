@@ -90,10 +90,13 @@ class FrameCodec(nn.Module):
     def decode(self, latents_BhwZ: jax.Array) -> jax.Array:
         return self._in_chunks(FrameCodec._decode, latents_BhwZ)
 
-    def __call__(self, frames_BHWC: jax.Array, key: jax.Array) -> tuple[jax.Array, Gaussian]:
-        """Reconstruction from a posterior sample, and the posterior: the codec's training pass."""
+    def __call__(self, frames_BHWC: jax.Array, noise_BhwZ: jax.Array) -> tuple[jax.Array, Gaussian]:
+        """Reconstruction from a posterior sample, and the posterior: the codec's training pass.
+
+        The sample is the one of this standard normal noise.
+        """
         posterior = Gaussian.from_moments(self.encode(frames_BHWC))
-        return self.decode(posterior.sample(key)), posterior
+        return self.decode(posterior.at(noise_BhwZ)), posterior
 
     def _encode(self, frames_BHWC: jax.Array) -> jax.Array:
         return self.to_moments(self.encoder(frames_BHWC)).astype(jnp.float32)

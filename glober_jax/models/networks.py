@@ -97,7 +97,7 @@ class Networks:
 
         size, latents, feature = self.frame_size, self.latent_shape, self.global_shape
         if name == "frame_codec":
-            return zeros(1, size, size, 3), jax.random.key(0)
+            return zeros(1, size, size, 3), zeros(1, *latents)
         if name == "patch_discriminator":
             return (zeros(1, size, size, 3),)
         if name == "video_encoder":

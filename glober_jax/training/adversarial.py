@@ -47,9 +47,11 @@ class AdversarialOptions:
         self, others: tuple[str, ...], discriminator: str, optimizer: OptimizerOptions, steps: int
     ) -> optax.GradientTransformation:
         """`optimizer` for the networks `others` together, its own for the discriminator."""
+        # By the state's step, not by the count of updates: the programs go by it, too.
         resting = optax.conditionally_mask(
             self.optimizer.build(steps - self.start_step),
-            lambda step: (step >= self.start_step) & (self.weight > 0),
+            lambda count, *, step: (step >= self.start_step) & (self.weight > 0),
+            forward_extra_args=True,
         )
         groups = dict.fromkeys(others, "others") | {discriminator: "discriminator"}
         return by_network({"others": optimizer.build(steps), "discriminator": resting}, groups)

@@ -34,7 +34,8 @@ from glober_jax.randomness import named_key
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training.adversarial import AdversarialOptions, joint_gradients
 from glober_jax.training.loop import Batch, StepFunction
-from glober_jax.training.state import OptimizerOptions, TrainState, gradient_norms, new_state
+from glober_jax.training.micro_batches import mean_over_micro_batches
+from glober_jax.training.state import OptimizerOptions, TrainState, new_state
 
 NAME = "autoencoder"
 DISCRIMINATOR = "discriminator"
@@ -56,12 +57,15 @@ class PairAdversaryOptions(AdversarialOptions):
 class AutoencoderTraining:
     """Options of the stage; dropout probabilities are per clip and independent.
 
+    A step computes its batch in `micro_batches` parts, one after the other: less memory, the same
+    gradients.
     `latent_scale` multiplies the codec's latents, as 0.18215 does Stable Diffusion's, whose UNet
     expects it; 0 measures a scale and a mean per channel on the training videos instead.
     """
 
     steps: int
     batch_size: int
+    micro_batches: int = 1
     latent_scale: float = 0.0
     kl_weight: float = 1e-7
     domain_dropout: float = 0.1
@@ -97,22 +101,36 @@ class AutoencoderStage:
         self, state: TrainState, frozen: Params, batch: Batch, *, adversarial: bool
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """One update of both sides; `frozen` holds the codec's parameters."""
+        gradients, metrics = self.gradients(state, frozen, batch, adversarial=adversarial)
+        optimizer, ema_decay = self._optimizer(), self.options.ema_decay
+        return state.apply_if_finite(gradients, metrics, optimizer, ema_decay)
+
+    def gradients(
+        self, state: TrainState, frozen: Params, batch: Batch, *, adversarial: bool
+    ) -> tuple[Params, dict[str, jax.Array]]:
+        """Both sides' gradients of one batch, and its metrics: means over micro-batches.
+
+        Of those only `feature_std` would not be the same over the whole batch: it is the mean of
+        the micro-batches' own.
+        """
+        networks, process, options = self.networks, self.process, self.options
         key = named_key(self.seed, NAME, state.step)
         latent_scale = state.constants["latent_scale"]
         frozen = gather_parameters(frozen, self.mesh)
+        inputs = draw_inputs(
+            networks, process, options, FrameModel(frozen, latent_scale), batch, key
+        )
+        weight = options.adversarial.weight_at(state.step) if adversarial else None
 
-        def loss_fn(params: Params) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
-            params = gather_parameters(params, self.mesh)
-            model = FrameModel(frozen | params, latent_scale)
-            inputs = draw_inputs(self.networks, self.process, self.options, model, batch, key)
-            weight = self.options.adversarial.weight_at(state.step) if adversarial else None
-            return autoencoder_losses(
-                self.networks, self.process, self.options, model, inputs, weight
-            )
+        def of_clips(inputs: DenoisingInputs) -> tuple[Params, dict[str, jax.Array]]:
+            def loss_fn(params: Params) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
+                params = gather_parameters(params, self.mesh)
+                model = FrameModel(frozen | params, latent_scale)
+                return autoencoder_losses(networks, process, options, model, inputs, weight)
 
-        gradients, metrics = joint_gradients(loss_fn, state.params, DISCRIMINATOR)
-        state = state.apply_gradients(gradients, self._optimizer(), self.options.ema_decay)
-        return state, metrics | gradient_norms(gradients)
+            return joint_gradients(loss_fn, state.params, DISCRIMINATOR)
+
+        return mean_over_micro_batches(of_clips, inputs, options.micro_batches, self.mesh)
 
     def _optimizer(self) -> optax.GradientTransformation:
         options = self.options

@@ -1,9 +1,10 @@
 """Checkpoints of a stage: state, data position and config, written atomically by Orbax.
 
-`WORKDIR/<stage>/<step>/` holds `state` (arrays) and `meta` (JSON: step, seed, batch size,
-config). The data position is the step: a batch is a pure function of (seed, step).
+`WORKDIR/<stage>/<step>/` holds `state` (arrays) and `meta` (JSON: step, config, and `loop`, what
+the loop has to know to go on: which batch comes next, and how many steps were skipped).
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
@@ -61,13 +62,19 @@ class StageCheckpoints:
         """Step of the newest complete checkpoint."""
         return self._manager.latest_step()
 
-    def save(self, step: int, state: Any, grade: Grade | None = None) -> None:
+    def save(
+        self,
+        step: int,
+        state: Any,
+        grade: Grade | None = None,
+        loop_record: Mapping[str, int] | None = None,
+    ) -> None:
         """Starts saving; a step that is already there is left as it is."""
         if step == self.latest_step:
             return
         if grade is not None:
             self._grades.add(step, grade)
-        meta = {"step": step, "config": self._config}
+        meta = {"step": step, "config": self._config, "loop": dict(loop_record or {})}
         self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -75,6 +82,10 @@ class StageCheckpoints:
             ),
             force=True,
         )
+
+    def loop_record(self) -> dict[str, int]:
+        """What was kept with the newest checkpoint for the loop; {} where there is nothing."""
+        return {} if self.latest_step is None else self._meta().get("loop", {})
 
     def wait(self) -> None:
         """Returns when everything saved so far is on disk."""
@@ -92,9 +103,12 @@ class StageCheckpoints:
         )
         return restored["state"]
 
-    def _check_architecture(self) -> None:
+    def _meta(self) -> dict[str, Any]:
         args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-        saved = self._manager.restore(self.latest_step, args=args)["meta"]["config"]
+        return self._manager.restore(self.latest_step, args=args)["meta"]
+
+    def _check_architecture(self) -> None:
+        saved = self._meta()["config"]
         there, here = (_flatten({k: c[k] for k in ARCHITECTURE}) for c in (saved, self._config))
         # An option that one of the two configs does not know yet had its default.
         differing = [

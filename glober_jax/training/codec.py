@@ -12,7 +12,8 @@ skies 0.02 lowered LPIPS at little cost in PSNR, and 0.5 drowned the other terms
 
 Both players learn from one forward pass (`joint_gradients`). The LPIPS weights are frozen: they
 are read from an installed package, handed to every step, and no part of the state or of its
-checkpoints. Dimension key: B clips, n frames of each, N = B n, X, Y frame size, C colours.
+checkpoints. Dimension key: B clips, n frames of each, N = B n, X, Y frame size, C colours, h, w, Z
+latents.
 """
 
 import dataclasses
@@ -33,7 +34,8 @@ from glober_jax.parallel.rules import gather_parameters
 from glober_jax.randomness import named_key
 from glober_jax.training.adversarial import AdversarialOptions, joint_gradients
 from glober_jax.training.loop import Batch, StepFunction
-from glober_jax.training.state import OptimizerOptions, TrainState, gradient_norms, new_state
+from glober_jax.training.micro_batches import mean_over_micro_batches
+from glober_jax.training.state import OptimizerOptions, TrainState, new_state
 
 NAME = "codec"
 DISCRIMINATOR = "patch_discriminator"
@@ -47,12 +49,14 @@ PERCEPTUAL_BACKBONE: lpips.Backbone = "vgg"
 class CodecTraining:
     """Options of the codec stage; a step sees batch_size clips, `frames_per_clip` of each.
 
+    It computes them in `micro_batches` parts, one after the other: less memory, the same gradients.
     Without the adversary and with `perceptual_weight` 0 the loss is L1 + KL, which needs no
     weights of anyone else's.
     """
 
     steps: int
     batch_size: int
+    micro_batches: int = 1
     frames_per_clip: int = 2
     kl_weight: float = 1e-6
     perceptual_weight: float = 0.0
@@ -100,18 +104,37 @@ class CodecStage:
         self, state: TrainState, frozen: lpips.Params | None, batch: Batch, *, adversarial: bool
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """One update of both sides on `target_frames` uint8 [B, n, X, Y, 3]."""
-        frames = einops.rearrange(batch["target_frames"], "b n x y c -> (b n) x y c")
-        key = named_key(self.seed, NAME, state.step)
+        gradients, metrics = self.gradients(state, frozen, batch, adversarial=adversarial)
+        optimizer, ema_decay = self._optimizer(), self.options.ema_decay
+        return state.apply_if_finite(gradients, metrics, optimizer, ema_decay)
+
+    def gradients(
+        self, state: TrainState, frozen: lpips.Params | None, batch: Batch, *, adversarial: bool
+    ) -> tuple[Params, dict[str, jax.Array]]:
+        """Both sides' gradients of one batch, and its metrics: means over micro-batches.
+
+        Of those only `psnr` would not be the same over the whole batch: it is the mean of the
+        micro-batches' own.
+        """
         frozen = gather_parameters(frozen, self.mesh)
+        weight = self.options.adversarial.weight_at(state.step) if adversarial else None
+        frames = batch["target_frames"]
+        key = named_key(self.seed, NAME, state.step)
+        noise = jax.random.normal(key, (*frames.shape[:2], *self.networks.latent_shape))
 
-        def loss_fn(params: Params) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
-            params = gather_parameters(params, self.mesh)
-            weight = self.options.adversarial.weight_at(state.step) if adversarial else None
-            return codec_losses(self.networks, self.options, params, frozen, frames, key, weight)
+        def of_clips(
+            frames_and_noise: tuple[jax.Array, jax.Array],
+        ) -> tuple[Params, dict[str, jax.Array]]:
+            inputs = [einops.rearrange(x, "b n ... -> (b n) ...") for x in frames_and_noise]
 
-        gradients, metrics = joint_gradients(loss_fn, state.params, DISCRIMINATOR)
-        state = state.apply_gradients(gradients, self._optimizer(), self.options.ema_decay)
-        return state, metrics | gradient_norms(gradients)
+            def loss_fn(params: Params) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
+                params = gather_parameters(params, self.mesh)
+                return codec_losses(self.networks, self.options, params, frozen, *inputs, weight)
+
+            return joint_gradients(loss_fn, state.params, DISCRIMINATOR)
+
+        rows, parts = (frames, noise), self.options.micro_batches
+        return mean_over_micro_batches(of_clips, rows, parts, self.mesh)
 
     def _optimizer(self) -> optax.GradientTransformation:
         options = self.options
@@ -126,16 +149,17 @@ def codec_losses(
     params: Params,
     lpips_params: lpips.Params | None,
     frames_NXYC: jax.Array,
-    key: jax.Array,
+    noise_NhwZ: jax.Array,
     adversarial_weight: jax.Array | None,
 ) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
-    """((d_loss, g_loss), metrics) of uint8 frames.
+    """((d_loss, g_loss), metrics) of uint8 frames; nothing in here is random.
 
+    The noise, standard normal, says which sample of each frame's posterior is decoded.
     Without an adversarial weight d_loss is zero and no discriminator is run; without LPIPS
     weights there is no perceptual loss.
     """
     pixels = normalise_frames(frames_NXYC)
-    reconstruction, posterior = networks.apply(params, "frame_codec", pixels, key)
+    reconstruction, posterior = networks.apply(params, "frame_codec", pixels, noise_NhwZ)
     l1 = jnp.abs(reconstruction - pixels).mean()
     kl = posterior.kl().mean()
     g_loss = l1 + options.kl_weight * kl

@@ -6,7 +6,7 @@ H, W, G global feature.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -18,7 +18,8 @@ from glober_jax.randomness import named_key
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training.autoencoder import codec_posterior
 from glober_jax.training.loop import Batch
-from glober_jax.training.state import OptimizerOptions, TrainState, gradient_norms, new_state
+from glober_jax.training.micro_batches import mean_over_micro_batches
+from glober_jax.training.state import OptimizerOptions, TrainState, new_state
 
 NAME = "generator"
 NETWORKS = ("condition", "generator")
@@ -26,10 +27,15 @@ NETWORKS = ("condition", "generator")
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorTraining:
-    """Options of the stage; `condition_dropout` is how often a clip's condition is dropped."""
+    """Options of the stage; `condition_dropout` is how often a clip's condition is dropped.
+
+    A step computes its batch in `micro_batches` parts, one after the other: less memory, the same
+    gradients.
+    """
 
     steps: int
     batch_size: int
+    micro_batches: int = 1
     condition_dropout: float = 0.1
     ema_decay: float = 0.9999
     optimizer: OptimizerOptions = dataclasses.field(default_factory=OptimizerOptions)
@@ -57,21 +63,35 @@ class GeneratorStage:
         self, state: TrainState, frozen: FrameModel, batch: Batch
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """One update on `key_frames` and what they are conditioned on: `label` or `text`."""
+        gradients, metrics = self.gradients(state, frozen, batch)
+        optimizer, ema_decay = self._optimizer(), self.options.ema_decay
+        return state.apply_if_finite(gradients, metrics, optimizer, ema_decay)
+
+    def gradients(
+        self, state: TrainState, frozen: FrameModel, batch: Batch
+    ) -> tuple[Params, dict[str, jax.Array]]:
+        """The gradients of one batch, and its loss."""
+        networks, process = self.networks, self.process
         key = named_key(self.seed, NAME, state.step)
         frozen = gather_parameters(frozen, self.mesh)
-        features = clip_features(self.networks, frozen, batch["key_frames"])
-        features = state.constants["feature_scale"].normalise(features)
-        condition = batch[self.networks.condition.field]
+        drawn = draw_noise(networks, process, self.options, len(batch["key_frames"]), key)
+        rows = (batch["key_frames"], batch[networks.condition.field], drawn)
 
-        def loss_fn(params: Params) -> jax.Array:
-            params = gather_parameters(params, self.mesh)
-            return generator_loss(
-                self.networks, self.process, self.options, params, features, condition, key
-            )
+        def of_clips(
+            rows: tuple[jax.Array, jax.Array, GeneratorNoise],
+        ) -> tuple[Params, dict[str, jax.Array]]:
+            key_frames, condition, drawn = rows
+            features = clip_features(networks, frozen, key_frames)
+            features = state.constants["feature_scale"].normalise(features)
 
-        loss, gradients = jax.value_and_grad(loss_fn)(state.params)
-        state = state.apply_gradients(gradients, self._optimizer(), self.options.ema_decay)
-        return state, {"loss": loss} | gradient_norms(gradients)
+            def loss_fn(params: Params) -> jax.Array:
+                params = gather_parameters(params, self.mesh)
+                return generator_loss(networks, process, params, features, condition, drawn)
+
+            loss, gradients = jax.value_and_grad(loss_fn)(state.params)
+            return gradients, {"loss": loss}
+
+        return mean_over_micro_batches(of_clips, rows, self.options.micro_batches, self.mesh)
 
     def _optimizer(self) -> Any:
         return self.options.optimizer.build(self.options.steps)
@@ -84,21 +104,42 @@ def clip_features(networks: Networks, model: FrameModel, key_frames: jax.Array) 
     return networks.apply(model.params, "video_encoder", latents).mean
 
 
-def generator_loss(
+class GeneratorNoise(NamedTuple):
+    """All that is random in a training pass: t is in 0..T - 1, eps standard normal."""
+
+    t_B: jax.Array
+    eps_BHWG: jax.Array
+    with_condition_B: jax.Array
+
+
+def draw_noise(
     networks: Networks,
     process: DiffusionProcess,
     options: GeneratorTraining,
+    batch_size: int,
+    key: jax.Array,
+) -> GeneratorNoise:
+    """Draws everything random of a step on so many clips."""
+    key_t, key_eps, key_drop = jax.random.split(key, 3)
+    return GeneratorNoise(
+        t_B=jax.random.randint(key_t, (batch_size,), 0, process.num_timesteps),
+        eps_BHWG=jax.random.normal(key_eps, (batch_size, *networks.global_shape)),
+        with_condition_B=jax.random.bernoulli(
+            key_drop, 1.0 - options.condition_dropout, (batch_size,)
+        ),
+    )
+
+
+def generator_loss(
+    networks: Networks,
+    process: DiffusionProcess,
     params: Params,
     features_BHWG: jax.Array,
     condition: jax.Array,
-    key: jax.Array,
+    noise: GeneratorNoise,
 ) -> jax.Array:
-    """Mean diffusion loss of unit-variance global features, a scalar."""
-    key_t, key_eps, key_drop = jax.random.split(key, 3)
-    batch = features_BHWG.shape[:1]
-    t_B = jax.random.randint(key_t, batch, 0, process.num_timesteps)
-    eps = jax.random.normal(key_eps, features_BHWG.shape)
-    with_condition_B = jax.random.bernoulli(key_drop, 1.0 - options.condition_dropout, batch)
+    """Mean diffusion loss of unit-variance global features, a scalar; nothing in it is random."""
+    t_B, eps, with_condition_B = noise
     context_BLE = networks.apply(params, "condition", condition, with_condition_B)
     noisy = process.add_noise(features_BHWG, eps, t_B)
     prediction = networks.apply(params, "generator", noisy, t_B, context_BLE)

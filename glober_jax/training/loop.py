@@ -2,31 +2,31 @@
 
 Its order is fixed: restore -> [preview -> grade, save -> next batch -> step -> log]. State and data
 position are therefore always saved together, and a resumed run repeats an uninterrupted one bit
-for bit.
+for bit. Where too many steps in a row were skipped, it begins again from restore, with other data.
 """
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from glober_jax.errors import UserError
 from glober_jax.parallel.agreement import AnyProcess
 from glober_jax.parallel.compiler import compiler_options
 from glober_jax.parallel.mesh import batch_sharding, put_batch, replicated
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.progress import Progress
 from glober_jax.training.checkpoint import StageCheckpoints
-from glober_jax.training.grades import Grade
 from glober_jax.training.initial import start_from_files
 from glober_jax.training.metrics import MetricsWriter
+from glober_jax.training.skipped import SkippedSteps
 from glober_jax.training.state import TrainState
+from glober_jax.training.step_log import Grading, Preview, StepLog, due
 from glober_jax.training.stopping import StopRequest
+from glober_jax.training.watchdog import Watchdog
 
 Batch = dict[str, jax.Array]
 StepFunction = Callable[[TrainState, Any, Batch], tuple[TrainState, dict[str, jax.Array]]]
@@ -37,26 +37,19 @@ class LoopOptions:
     """How often, in steps, the loop logs, previews and saves; 0 means only at the end.
 
     The newest `keep_checkpoints` are kept, and the best one where they are graded.
+
+    An update whose loss or gradient is not finite is skipped. Where more than `max_skipped` in a
+    row were, the stage goes back to its newest checkpoint, once, and on with the batches after
+    those; where that helps no further than to the same place, it stops. A step that takes
+    `slow_step` times the running median (0: never) is told on stderr, with what the host did.
     """
 
     log_every: int = 50
     preview_every: int = 1000
     checkpoint_every: int = 1000
     keep_checkpoints: int = 2
-
-
-class Preview(NamedTuple):
-    """What a look at the current state gave: numbers, and uint8 [H, W, 3] images, by name."""
-
-    scalars: dict[str, float]
-    images: dict[str, np.ndarray]
-
-
-class Grading(NamedTuple):
-    """How often, in steps, a checkpoint is graded, and by what; saving has to be due as well."""
-
-    every: int
-    grade: Callable[[TrainState], Grade]
+    max_skipped: int = 10
+    slow_step: float = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +60,9 @@ class Stage:
     data, once per run; `constant_shapes` are their abstract values. `programs` are pure functions
     (state, frozen, batch) -> (state, metrics), each in force from its step on, ascending from 0;
     `frozen` are parameters that the stage reads and never changes. `batches(start)` yields this
-    process's rows of the global batches from step `start` on. `preview` looks at a state, for
-    people; `grading` tells which checkpoint is best.
+    process's rows of the global batches from number `start` on, `videos(number)` the IDs of the
+    videos of one, all rows. `preview` looks at a state, for people; `grading` tells which
+    checkpoint is best.
     """
 
     name: str
@@ -81,6 +75,7 @@ class Stage:
     batches: Callable[[int], Iterator[dict[str, np.ndarray]]]
     preview: Callable[[TrainState], Preview]
     grading: Grading | None = None
+    videos: Callable[[int], Sequence[str]] = lambda number: ()
 
 
 def compile_programs(stage: Stage, mesh: Mesh) -> Callable[[int], Callable[..., Any]]:
@@ -120,46 +115,73 @@ def run_stage(
     """Trains a stage to its last step, from its newest checkpoint if there is one.
 
     Raises:
-      UserError: a metric is not finite, or the checkpoints cannot be used.
+      UserError: too many steps were skipped twice, or the checkpoints cannot be used.
       SystemExit: with status 0, after saving, when SIGTERM arrived.
     """
     with StageCheckpoints(workdir, stage.name, config, options.keep_checkpoints) as checkpoints:
         state, start = _restore_or_create(stage, workdir, checkpoints, mesh)
         if start >= stage.total_steps:
             return state
-        writer.discard_after(stage.name, start if start > 0 else -1)
         program_at = compile_programs(stage, mesh)
+        # The steps at which another program is in force.
+        changes = {first_step for first_step, _ in stage.programs}
         frozen = jax.device_put(stage.frozen, tree_shardings(stage.frozen, mesh))
-        batches = stage.batches(start)
-        enabled = jax.process_index() == 0
         any_process = AnyProcess(mesh)
-        with stop, Progress(stage.name, stage.total_steps, start, enabled=enabled) as progress:
-            log = _Log(stage.name, options.log_every, writer, progress)
-            for step in range(start, stage.total_steps):
-                if step == 0 or (step > start and _due(step, options.preview_every)):
+        enabled = jax.process_index() == 0
+        progress = Progress(stage.name, stage.total_steps, start, enabled=enabled)
+        skipped = SkippedSteps(stage.name, options.max_skipped, stage.videos, workdir, progress)
+        watchdog = Watchdog(stage.name, options.slow_step)
+        log = StepLog(stage.name, options.log_every, writer, progress, skipped)
+        with stop, progress, skipped, watchdog:
+            skipped.resume(start, checkpoints.loop_record())
+            log.forget(start)
+            step, batches = start, stage.batches(skipped.batch_at(start))
+            while step < stage.total_steps:
+                watchdog.step(step)
+                if step == 0 or (step > start and due(step, options.preview_every)):
+                    watchdog.doing("previewing")
                     log.preview(step, stage.preview(state))
+                watchdog.doing("waiting for the device")
                 stopping = any_process.lately(stop.requested)
-                if stopping or (step > start and _due(step, options.checkpoint_every)):
+                if stopping or (step > start and due(step, options.checkpoint_every)):
                     log.flush()
-                    grade = None if stopping else log.grade(step, stage.grading, state)
-                    checkpoints.save(step, state, grade)
+                    # Where steps are being skipped the state may be why: kept only if it has to be.
+                    if stopping or skipped.in_a_row == 0:
+                        watchdog.doing("grading")
+                        grade = None if stopping else log.grade(step, stage.grading, state)
+                        watchdog.doing("saving")
+                        checkpoints.save(step, state, grade, skipped.record())
                     if stopping:
                         checkpoints.wait()
                         stop.exit(f"SIGTERM: {stage.name} saved at step {step}")
+                watchdog.doing("waiting for data")
                 batch = put_batch(next(batches), mesh)
+                watchdog.doing("compiling" if step in {start, *changes} else "dispatching")
                 with jax.transfer_guard("disallow"):
                     state, metrics = program_at(step)(state, frozen, batch)
-                log.step(step + 1, metrics)
-            log.flush()
-            log.preview(stage.total_steps, stage.preview(state))
-            grade = log.grade(stage.total_steps, stage.grading, state, last=True)
-            checkpoints.save(stage.total_steps, state, grade)
+                step += 1
+                watchdog.doing("waiting for the device")
+                log.step(step, metrics)
+                if step == stage.total_steps:
+                    log.flush()
+                if skipped.too_many:
+                    watchdog.doing("restoring")
+                    # There is no room for two states.
+                    del state, batches
+                    checkpoints.wait()
+                    state, start = _restore_or_create(stage, workdir, checkpoints, mesh)
+                    skipped.go_back(start)
+                    log.forget(start)
+                    step, batches = start, stage.batches(skipped.batch_at(start))
+            watchdog.step(step)
+            watchdog.doing("previewing")
+            log.preview(step, stage.preview(state))
+            watchdog.doing("grading")
+            grade = log.grade(step, stage.grading, state, last=True)
+            watchdog.doing("saving")
+            checkpoints.save(step, state, grade, skipped.record())
             stop.requested = any_process.now(stop.requested)
     return state
-
-
-def _due(step: int, every: int) -> bool:
-    return every > 0 and step % every == 0
 
 
 def _restore_or_create(
@@ -173,52 +195,3 @@ def _restore_or_create(
     shardings = tree_shardings(abstract, mesh)
     create = jax.jit(stage.create, out_shardings=shardings, compiler_options=quick)
     return start_from_files(create(stage.measure()), stage.name, workdir, mesh), 0
-
-
-class _Log:
-    """Writes metrics one step late, so that fetching them never holds back the device."""
-
-    def __init__(self, stage: str, every: int, writer: MetricsWriter, progress: Progress) -> None:
-        self._stage, self._every = stage, every
-        self._writer, self._progress = writer, progress
-        self._pending: tuple[int, Mapping[str, jax.Array]] | None = None
-
-    def step(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
-        if self._pending is not None and _due(self._pending[0], self._every):
-            self.flush()
-        self._pending = (step, metrics)
-
-    def flush(self) -> None:
-        """Fetches and writes the newest finished step; stops the run if it is not finite."""
-        if self._pending is None:
-            return
-        step, metrics = self._pending
-        self._pending = None
-        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        self._writer.write_scalars(self._stage, step, values)
-        self._progress.update(step, values)
-        broken = [name for name, value in values.items() if not math.isfinite(value)]
-        if broken:
-            raise UserError(
-                f"{self._stage} diverged: {', '.join(broken)} not finite at step {step}; the last "
-                "checkpoint is intact, lower the learning rate and start again"
-            )
-
-    def grade(
-        self, step: int, grading: Grading | None, state: TrainState, last: bool = False
-    ) -> Grade | None:
-        """The state's grade where one is due, written and told."""
-        if grading is None or not (last or _due(step, grading.every)):
-            return None
-        grade = grading.grade(state)
-        self._writer.write_scalars(self._stage, step, {grade.name: grade.value})
-        self._progress.note(f"after step {step}: graded {grade.name} {grade.value:.4g}")
-        return grade
-
-    def preview(self, step: int, preview: Preview) -> None:
-        if preview.scalars:
-            self._writer.write_scalars(self._stage, step, preview.scalars)
-            listed = ", ".join(f"{name} {value:.4g}" for name, value in preview.scalars.items())
-            self._progress.note(f"after step {step}: {listed}")
-        for name, image in preview.images.items():
-            self._writer.write_image(self._stage, step, name, image)

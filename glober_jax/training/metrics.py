@@ -92,7 +92,7 @@ class MetricsWriter:
         self._lines = self._replace_lines(kept)
 
     def write_scalars(self, stage: str, step: int, values: Mapping[str, float]) -> None:
-        """Logs values: one JSON line, and TensorBoard's tag `stage/name` for each.
+        """Logs values: one JSON line, and TensorBoard's tag `stage/name` for each finite one.
 
         Args:
           stage: such as "autoencoder".
@@ -112,7 +112,8 @@ class MetricsWriter:
         self._lines.write(_to_line(record))
         self._lines.flush()
         for name, number in numbers.items():
-            self._events.add_scalar(f"{stage}/{name}", number, step)
+            if math.isfinite(number):
+                self._events.add_scalar(f"{stage}/{name}", number, step)
         self._upload_when_due()
 
     def write_image(self, stage: str, step: int, name: str, image_HWC: np.ndarray) -> None:

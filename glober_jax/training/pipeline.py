@@ -24,7 +24,7 @@ from glober_jax.experiment import Experiment
 from glober_jax.models.frame_codec import normalise_frames, to_pixels
 from glober_jax.models.latents import ChannelScale, Gaussian
 from glober_jax.models.networks import Networks, Params
-from glober_jax.parallel.mesh import check_batch, put_batch, replicated
+from glober_jax.parallel.mesh import put_batch, replicated
 from glober_jax.sampling.conditions import (
     Conditions,
     class_conditions,
@@ -39,6 +39,7 @@ from glober_jax.training.grades import Grade
 from glober_jax.training.grading import FvdGrader
 from glober_jax.training.latent_cache import codec_id, latent_cache
 from glober_jax.training.loop import Grading, Preview, Stage
+from glober_jax.training.micro_batches import check_micro_batches
 from glober_jax.training.stage_data import StageData, reads_text, stage_clip
 from glober_jax.training.state import TrainState
 from glober_jax.training.trained import (
@@ -61,15 +62,18 @@ class Pipeline:
         """Opens the data set and checks what needs the mesh or the data.
 
         Raises:
-          UserError: no data set, batches that do not divide the mesh, more than one process with
-            a latent cache, or classes, texts or frames that are not the data set's.
+          UserError: no data set, batches that do not divide over the mesh or into micro-batches,
+            more than one process with a latent cache, or classes, texts or frames that are not the
+            data set's.
         """
         self.experiment, self.mesh = experiment, mesh
         self.workdir = epath.Path(workdir)
         self.networks = experiment.networks
         self.data = StageData(experiment)
         for name in STAGES:
-            check_batch(mesh, getattr(experiment, name).batch_size, f"config.{name}.batch_size")
+            options = getattr(experiment, name)
+            stride = options.adversarial.clip_stride if name == autoencoder.NAME else 1
+            check_micro_batches(mesh, options.batch_size, options.micro_batches, name, stride)
         data = experiment.data
         if data.cache_latents and not data.latents_dir and jax.process_count() > 1:
             raise UserError(
@@ -157,19 +161,24 @@ class Pipeline:
         captions, texts = self.held_out["caption"], self.held_out["text"]
         return ExampleTexts(tuple(captions), texts, self.data.train.text_info.encoder)
 
-    def _stage_batches(self, name: str, source: VideoSource) -> Any:
+    def _drawn(self, name: str, source: VideoSource) -> tuple[Any, Any]:
+        """A stage's (batches, videos), as its `Stage` wants them."""
         clip = stage_clip(self.experiment, name)
         size = getattr(self.experiment, name).batch_size
         # Every stage draws its own sequence of clips.
         seed = len(STAGES) * self.experiment.seed + STAGES.index(name)
         text = reads_text(self.experiment, name)
-        return functools.partial(self.data.batches, source, clip, size, seed, text)
+        return (
+            functools.partial(self.data.batches, source, clip, size, seed, text),
+            functools.partial(self.data.videos, source, clip, size, seed),
+        )
 
     def _codec_stage(self) -> Stage:
         experiment = self.experiment
         options = experiment.codec
         stage = codec.CodecStage(self.networks, options, experiment.seed, self.mesh)
         finished = newest_step(self.workdir, codec.NAME) == options.steps
+        batches, videos = self._drawn(codec.NAME, self.data.train)
 
         def preview(state: TrainState) -> Preview:
             frames = self.held_out["frames"]
@@ -184,7 +193,8 @@ class Pipeline:
             programs=stage.programs(),
             # Where the codec is finished, or was converted, nobody has to have LPIPS.
             frozen=None if finished else stage.frozen(),
-            batches=self._stage_batches(codec.NAME, self.data.train),
+            batches=batches,
+            videos=videos,
             preview=preview,
         )
 
@@ -195,7 +205,7 @@ class Pipeline:
         stage = autoencoder.AutoencoderStage(
             self.networks, experiment.diffusion, options, experiment.seed, self.mesh
         )
-        batches = self._stage_batches(autoencoder.NAME, source)
+        batches, videos = self._drawn(autoencoder.NAME, source)
 
         def measure() -> dict[str, Any]:
             if options.latent_scale:
@@ -222,6 +232,7 @@ class Pipeline:
             programs=stage.programs(),
             frozen=codec_params,
             batches=batches,
+            videos=videos,
             preview=preview,
         )
 
@@ -233,7 +244,7 @@ class Pipeline:
         stage = generator.GeneratorStage(
             self.networks, experiment.generator_diffusion, options, experiment.seed, self.mesh
         )
-        batches = self._stage_batches(generator.NAME, source)
+        batches, videos = self._drawn(generator.NAME, source)
 
         def measure() -> dict[str, Any]:
             features = functools.partial(generator.clip_features, self.networks, frame_model)
@@ -254,6 +265,7 @@ class Pipeline:
             programs=((0, stage.step),),
             frozen=frame_model,
             batches=batches,
+            videos=videos,
             preview=preview,
             grading=self._grading(frame_model),
         )

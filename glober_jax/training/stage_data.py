@@ -10,7 +10,7 @@ import numpy as np
 from glober_jax.data.clips import ClipSpec
 from glober_jax.data.damage import DamageLog
 from glober_jax.data.held_out import eval_clips
-from glober_jax.data.loader import training_batches
+from glober_jax.data.loader import batch_videos, training_batches
 from glober_jax.data.source import VideoSource, open_videos
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
@@ -108,6 +108,18 @@ class StageData:
             workers=data.workers,
             threads=data.threads,
             prefetch=data.prefetch,
+        )
+
+    def videos(
+        self, source: VideoSource, clip: ClipSpec, batch_size: int, seed: int, number: int
+    ) -> list[str]:
+        """IDs of the videos of the whole batch of that number, of `batches` with these arguments.
+
+        They are read again.
+        """
+        damage = self.damage if source is self.train else self._latent_damage(source)
+        return batch_videos(
+            source, clip, batch_size=batch_size, seed=seed, step=number, damage=damage
         )
 
     @property

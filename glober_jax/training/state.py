@@ -1,4 +1,4 @@
-"""The state every stage trains: parameters, their average, optimizer, step.
+"""The state every stage trains: parameters, their average, optimizer, step; and its update.
 
 `params`, `ema` and gradients are dicts keyed by network name. The state is one pytree of arrays;
 the optimizer that goes with it is a pure value built from the stage's options.
@@ -14,6 +14,10 @@ import jax.numpy as jnp
 import optax
 
 from glober_jax.models.networks import Params
+
+# The metric that says whether a step's update was skipped.
+SKIPPED = "skipped"
+_GRADIENT = "grad_norm_"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +86,14 @@ class TrainState(flax.struct.PyTreeNode):
     def apply_gradients(
         self, gradients: Params, optimizer: optax.GradientTransformation, ema_decay: float
     ) -> "TrainState":
-        """One update. EMA decay warms up as min(decay, (1 + step) / (10 + step))."""
-        updates, opt_state = optimizer.update(gradients, self.opt_state, self.params)
+        """One update. EMA decay warms up as min(decay, (1 + step) / (10 + step)).
+
+        The optimizer is told `step`, which skipped updates count in and its own counts do not.
+        """
+        optimizer = optax.with_extra_args_support(optimizer)
+        updates, opt_state = optimizer.update(
+            gradients, self.opt_state, self.params, step=self.step
+        )
         params = optax.apply_updates(self.params, updates)
         step = self.step.astype(jnp.float32)
         decay = jnp.minimum(ema_decay, (1.0 + step) / (10.0 + step))
@@ -91,6 +101,27 @@ class TrainState(flax.struct.PyTreeNode):
             {name: params[name] for name in self.ema}, self.ema, 1.0 - decay
         )
         return self.replace(step=self.step + 1, params=params, ema=ema, opt_state=opt_state)
+
+    def apply_if_finite(
+        self,
+        gradients: Params,
+        metrics: dict[str, jax.Array],
+        optimizer: optax.GradientTransformation,
+        ema_decay: float,
+    ) -> tuple["TrainState", dict[str, jax.Array]]:
+        """One update, or where a loss or gradient is not finite, none: only `step` advances.
+
+        Losses are the metrics whose name ends in "loss". Returns the metrics, too, with each
+        network's gradient norm and `skipped`, 1 where there was no update, else 0.
+        """
+        metrics = metrics | gradient_norms(gradients)
+        watched = [value for name, value in metrics.items() if is_guarded(name)]
+        finite = jnp.isfinite(jnp.stack(watched)).all()
+        updated = self.apply_gradients(gradients, optimizer, ema_decay)
+        # Selected element by element as the update is written, in the donated state's own memory.
+        state = optax.tree.where(finite, updated, self)
+        skipped = jnp.logical_not(finite).astype(jnp.int32)
+        return state.replace(step=updated.step), metrics | {SKIPPED: skipped}
 
 
 def new_state(
@@ -112,4 +143,9 @@ def new_state(
 
 def gradient_norms(gradients: Params) -> dict[str, jax.Array]:
     """Global norm of each network's gradient, by metric name; none for one without parameters."""
-    return {f"grad_norm_{name}": optax.tree.norm(tree) for name, tree in gradients.items() if tree}
+    return {f"{_GRADIENT}{name}": optax.tree.norm(tree) for name, tree in gradients.items() if tree}
+
+
+def is_guarded(metric: str) -> bool:
+    """Whether a step is skipped where this metric is not finite: a loss, or a gradient's norm."""
+    return metric.endswith("loss") or metric.startswith(_GRADIENT)

@@ -68,7 +68,7 @@ def test_autoencoder_kl(tmp_path: Path, as_torch: bool) -> None:
     tensors = saved(theirs, tmp_path, as_torch=as_torch)
     key = jax.random.key(0)
     frames = torch.randn(2, 3, 16, 16)
-    shapes = jax.eval_shape(lambda: CODEC.init(key, channels_last(frames), key)["params"])
+    shapes = jax.eval_shape(lambda: CODEC.init(key, channels_last(frames), 0.0)["params"])
     params = converted(tensors, shapes, codec_namings(CODEC))
 
     latents = torch.randn(2, 4, 8, 8)

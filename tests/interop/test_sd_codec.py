@@ -32,7 +32,7 @@ def converted(tensors: Tensors) -> tuple[str, Params]:
     """The title of the naming that was found, and the parameters."""
     frame = np.zeros((1, 16, 16, 3), np.float32)
     key = jax.random.key(0)
-    shapes = jax.eval_shape(lambda: CODEC.init(key, frame, key)["params"])
+    shapes = jax.eval_shape(lambda: CODEC.init(key, frame, 0.0)["params"])
     naming = choose_naming(tensors, shapes, codec_namings(CODEC))
     return naming.title, import_network(tensors, shapes, naming)
 

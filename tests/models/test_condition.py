@@ -9,7 +9,7 @@ import pytest
 from glober_jax.config import parse
 from glober_jax.experiment import Experiment
 from glober_jax.models.networks import Params
-from glober_jax.training.generator import GeneratorTraining, generator_loss
+from glober_jax.training.generator import GeneratorTraining, draw_noise, generator_loss
 from tests.tiny import drawn_params, single_level_config
 
 LENGTH, WIDTH = 3, 16
@@ -99,8 +99,8 @@ def test_training_drops_that_part_of_the_conditions(
         @jax.value_and_grad
         def loss(params: Params, condition: jax.Array) -> jax.Array:
             process = experiment.generator_diffusion
-            features_BHWG, key = np.float32(features), jax.random.key(0)
-            return generator_loss(networks, process, options, params, features_BHWG, condition, key)
+            noise = draw_noise(networks, process, options, len(features), jax.random.key(0))
+            return generator_loss(networks, process, params, np.float32(features), condition, noise)
 
         return [jax.device_get(loss(params, condition)) for condition in CONDITIONS[kind]]
 

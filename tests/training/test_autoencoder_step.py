@@ -13,7 +13,6 @@ import pytest
 from glober_jax.experiment import Experiment
 from glober_jax.models.networks import AUTOENCODER, Params
 from glober_jax.sampling.decode import FrameModel
-from glober_jax.training import autoencoder
 from glober_jax.training.adversarial import AdversarialOptions, joint_gradients
 from glober_jax.training.autoencoder import (
     DISCRIMINATOR,
@@ -177,7 +176,7 @@ def test_discriminator_rests_until_the_adversary_starts(
     One number stands for every network, and every gradient is one.
     """
     ones = {name: {"w": jnp.ones(())} for name in NETWORKS}
-    monkeypatch.setattr(autoencoder, "joint_gradients", lambda *arguments: (ones, {}))
+    monkeypatch.setattr(AutoencoderStage, "gradients", lambda *arguments, **_: (ones, {}))
     adversarial = dataclasses.replace(experiment.autoencoder.adversarial, start_step=2)
     options = dataclasses.replace(experiment.autoencoder, adversarial=adversarial)
     stage = AutoencoderStage(experiment.networks, experiment.diffusion, options, 0, mesh_of())

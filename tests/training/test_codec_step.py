@@ -12,7 +12,6 @@ import pytest
 
 from glober_jax.experiment import Experiment
 from glober_jax.models.networks import Params
-from glober_jax.training import codec
 from glober_jax.training.adversarial import joint_gradients
 from glober_jax.training.codec import (
     AVERAGED,
@@ -44,7 +43,9 @@ def assert_same(a: Any, b: Any, scale: float = 1.0) -> None:
 def joint(experiment: Experiment, params: Params) -> Gradients:
     """(perceptual weight, adversarial weight, d_factor, g_factor) -> gradients of one step."""
     networks, size = experiment.networks, experiment.networks.frame_size
-    frames = np.random.default_rng(0).integers(0, 256, (4, size, size, 3), np.uint8)
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (4, size, size, 3), np.uint8)
+    noise = rng.standard_normal((4, *networks.latent_shape), np.float32)
     trained = {name: params[name] for name in NETWORKS}
 
     @jax.jit
@@ -60,9 +61,8 @@ def joint(experiment: Experiment, params: Params) -> Gradients:
         options = dataclasses.replace(experiment.codec, perceptual_weight=perceptual)
 
         def loss_fn(q: Params) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
-            key = jax.random.key(1)
             (d_loss, g_loss), metrics = codec_losses(
-                networks, options, q, lpips_params, x, key, weight
+                networks, options, q, lpips_params, x, noise, weight
             )
             return (d_factor * d_loss, g_factor * g_loss), metrics
 
@@ -104,7 +104,7 @@ def test_discriminator_rests_until_the_adversary_starts(
     part of it.
     """
     ones = {name: {"w": jnp.ones(())} for name in NETWORKS}
-    monkeypatch.setattr(codec, "joint_gradients", lambda *arguments: (ones, {}))
+    monkeypatch.setattr(CodecStage, "gradients", lambda *arguments, **_: (ones, {}))
     adversarial = dataclasses.replace(
         experiment.codec.adversarial, weight=weight, start_step=2 if weight else 0
     )
@@ -136,7 +136,7 @@ def test_without_weights_nothing_is_asked_for(experiment: Experiment, params: Pa
         {"frame_codec": params["frame_codec"]},
         None,
         frames,
-        jax.random.key(0),
+        np.zeros((2, *networks.latent_shape), np.float32),
         None,
     )
     assert d_loss == 0.0

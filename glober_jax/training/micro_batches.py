@@ -1,0 +1,80 @@
+"""A step's batch in parts, one after the other: the memory of one part, the numbers of the whole.
+
+Dimension key: B clips of a batch, k micro-batches, d devices that a batch is spread over, r = B /
+(k d) clips of a micro-batch on a device.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from glober_jax.errors import UserError
+from glober_jax.parallel.mesh import BATCH_AXES, batch_ways, check_batch, constrain_batch
+from glober_jax.parallel.rules import tree_shardings
+
+
+def mean_over_micro_batches(
+    compute: Callable[[Any], Any], rows: Any, count: int, mesh: Mesh
+) -> Any:
+    """The mean of `compute(part)` over `count` equal parts of `rows`, computed one by one.
+
+    Inside jit. `rows` is a pytree of arrays [B, ...], `compute` gives a pytree of float arrays:
+    means over clips, and their gradients. Summed in float32. Where `compute` draws nothing itself,
+    the result is that of `compute(rows)` up to rounding.
+    """
+    if count == 1:
+        return compute(rows)
+    parts = jax.tree.map(lambda leaf: _cut(leaf, count, mesh), rows)
+
+    def add(total: Any, part: Any) -> tuple[Any, None]:
+        part = jax.tree.map(lambda leaf: constrain_batch(leaf, mesh), part)
+        total = jax.tree.map(jnp.add, total, compute(part))
+        return jax.lax.with_sharding_constraint(total, tree_shardings(total, mesh)), None
+
+    first = jax.tree.map(lambda leaf: leaf[0], parts)
+    zeros = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, jnp.float32), jax.eval_shape(compute, first)
+    )
+    total, _ = jax.lax.scan(add, zeros, parts)
+    return jax.tree.map(lambda leaf: leaf / count, total)
+
+
+def check_micro_batches(
+    mesh: Mesh, batch_size: int, count: int, name: str, clip_stride: int = 1
+) -> None:
+    """Raises `UserError` unless stage `name`'s batch can be cut: over the mesh, and into parts.
+
+    Every device's part of a micro-batch has to be a multiple of `clip_stride`.
+    """
+    check_batch(mesh, batch_size, f"config.{name}.batch_size")
+    if count == 1:
+        return
+    ways = batch_ways(mesh)
+    if batch_size % (count * ways * clip_stride):
+        strided = f" x clip_stride = {clip_stride}" if clip_stride > 1 else ""
+        raise UserError(
+            f"config.{name}.batch_size={batch_size} does not divide into micro-batches: it must be "
+            f"a multiple of micro_batches = {count} x data x fsdp = {ways}{strided}, that is of "
+            f"{count * ways * clip_stride}"
+        )
+
+
+def _cut(rows_B: jax.Array, count: int, mesh: Mesh) -> jax.Array:
+    """[B, ...] -> [k, B / k, ...], of which every device has its share of every part.
+
+    A device's rows are cut where they lie. So a part is made of runs of r rows, and of those
+    every s-th is an s-th of the batch where s divides r.
+    """
+    ways = batch_ways(mesh)
+    rows_dkr = rows_B.reshape(ways, count, -1, *rows_B.shape[1:])
+    rows_kdr = _spread(rows_dkr, 0, mesh).swapaxes(0, 1)
+    rows_kB = _spread(rows_kdr, 1, mesh).reshape(count, -1, *rows_B.shape[1:])
+    return _spread(rows_kB, 1, mesh)
+
+
+def _spread(rows: jax.Array, axis: int, mesh: Mesh) -> jax.Array:
+    spec = PartitionSpec(*(None,) * axis, BATCH_AXES)
+    return jax.lax.with_sharding_constraint(rows, NamedSharding(mesh, spec))
