@@ -78,6 +78,13 @@ MISTAKES = [
     ("codec.frames_per_clip", 17, "config.codec.frames_per_clip must lie in 1..16"),
     ("autoencoder.steps", 0, "config.autoencoder.steps must be 1 or more"),
     ("generator.batch_size", 0, "config.generator.batch_size must be 1 or more"),
+    (
+        "codec.micro_batches",
+        3,
+        "config.codec.micro_batches is 3, but must be 1 or more and divide config.codec.batch_size",
+    ),
+    ("autoencoder.micro_batches", 0, "config.autoencoder.micro_batches is 0, but must be 1 or"),
+    ("loop.max_skipped", -1, "config.loop.max_skipped and config.loop.slow_step must be 0 or more"),
     ("sampling.chunk_frames", 0, "config.sampling.chunk_frames must be 1 or more"),
     ("sampling.steps", 1001, "sampling steps must lie in 1..1000, got 1001"),
     ("sampling.sampler", "euler", "config.sampling.sampler is 'euler'; choose one of ddim, dpm++"),

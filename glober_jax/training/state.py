@@ -84,21 +84,31 @@ class TrainState(flax.struct.PyTreeNode):
     constants: dict[str, Any]
 
     def apply_gradients(
-        self, gradients: Params, optimizer: optax.GradientTransformation, ema_decay: float
+        self,
+        gradients: Params,
+        optimizer: optax.GradientTransformation,
+        ema_decay: float,
+        finite: jax.Array | bool = True,
     ) -> "TrainState":
-        """One update. EMA decay warms up as min(decay, (1 + step) / (10 + step)).
+        """One update where `finite`; elsewhere none, only `step` advances.
 
-        The optimizer is told `step`, which skipped updates count in and its own counts do not.
+        EMA decay warms up as min(decay, (1 + step) / (10 + step)). The optimizer is told `step`,
+        which skipped updates count in and its own counts do not.
         """
         optimizer = optax.with_extra_args_support(optimizer)
         updates, opt_state = optimizer.update(
             gradients, self.opt_state, self.params, step=self.step
         )
-        params = optax.apply_updates(self.params, updates)
+        # Selected element by element as they are written, in the donated state's own memory; the
+        # average reads what was selected, so that nothing else has to be kept.
+        opt_state = optax.tree.where(finite, opt_state, self.opt_state)
+        params = optax.tree.where(finite, optax.apply_updates(self.params, updates), self.params)
         step = self.step.astype(jnp.float32)
         decay = jnp.minimum(ema_decay, (1.0 + step) / (10.0 + step))
         ema = optax.incremental_update(
-            {name: params[name] for name in self.ema}, self.ema, 1.0 - decay
+            {name: params[name] for name in self.ema},
+            self.ema,
+            jnp.where(finite, 1.0 - decay, 0.0),
         )
         return self.replace(step=self.step + 1, params=params, ema=ema, opt_state=opt_state)
 
@@ -109,19 +119,16 @@ class TrainState(flax.struct.PyTreeNode):
         optimizer: optax.GradientTransformation,
         ema_decay: float,
     ) -> tuple["TrainState", dict[str, jax.Array]]:
-        """One update, or where a loss or gradient is not finite, none: only `step` advances.
+        """One update, or none where a loss or a gradient is not finite.
 
         Losses are the metrics whose name ends in "loss". Returns the metrics, too, with each
         network's gradient norm and `skipped`, 1 where there was no update, else 0.
         """
         metrics = metrics | gradient_norms(gradients)
-        watched = [value for name, value in metrics.items() if is_guarded(name)]
-        finite = jnp.isfinite(jnp.stack(watched)).all()
-        updated = self.apply_gradients(gradients, optimizer, ema_decay)
-        # Selected element by element as the update is written, in the donated state's own memory.
-        state = optax.tree.where(finite, updated, self)
-        skipped = jnp.logical_not(finite).astype(jnp.int32)
-        return state.replace(step=updated.step), metrics | {SKIPPED: skipped}
+        guarded = [value for name, value in metrics.items() if is_guarded(name)]
+        finite = jnp.isfinite(jnp.stack(guarded)).all()
+        state = self.apply_gradients(gradients, optimizer, ema_decay, finite)
+        return state, metrics | {SKIPPED: jnp.logical_not(finite).astype(jnp.int32)}
 
 
 def new_state(

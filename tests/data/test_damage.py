@@ -17,7 +17,7 @@ from glober_jax.data.damage import DamageLog
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.data.held_out import eval_clips
-from glober_jax.data.loader import Batch, training_batches
+from glober_jax.data.loader import Batch, batch_videos, training_batches
 from glober_jax.data.source import StoredVideo, open_videos
 from glober_jax.errors import UserError
 from tests.data.shards import reshard, without_jpeg_start
@@ -137,6 +137,32 @@ def test_workers_change_nothing(damaged: Path, capsys: pytest.CaptureFixture) ->
     _assert_same(here, there)
     assert all(type(rows) is np.ndarray for batch in there for rows in batch.values())
     assert _said(capsys) == said_here
+
+
+def test_videos_of_a_batch_are_those_that_were_read(damaged: Path) -> None:
+    """Fails when a batch is said to hold others: a damaged one, or those of another step.
+
+    (broken: without the look at which can be used.)
+    """
+
+    class Numbered:
+        """The same videos; their labels say which."""
+
+        def __init__(self) -> None:
+            self._videos = open_videos(damaged, "train", 0.4)
+
+        def __len__(self) -> int:
+            return len(self._videos)
+
+        def __getitem__(self, index: int) -> StoredVideo:
+            return replace(self._videos[index], label=index)
+
+    videos = Numbered()
+    options = {"batch_size": 12, "seed": 5, "damage": _log(damaged, 0.4)}
+    batches = training_batches(videos, SPEC, flip=True, start_step=2, **options)
+    for step, batch in zip((2, 3), batches, strict=False):
+        read = [videos[index].video_id for index in batch["label"]]
+        assert batch_videos(videos, SPEC, step=step, **options) == read
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,32 @@ def test_average_follows_with_a_warmed_up_decay() -> None:
     assert set(state.ema) == {"unet"}
 
 
+@pytest.mark.parametrize("broken", ["loss", "gradient"])
+def test_an_update_that_is_not_finite_leaves_all_but_the_step(broken: str) -> None:
+    """Fails when moments, counts, average or parameters move, or take the NaN on.
+
+    Broken: only the updates zeroed; the average taken of unselected parameters.
+    """
+    params = {"unet": {"w": jnp.arange(3.0)}, "discriminator": {"w": jnp.float32(5.0)}}
+    adamw = OptimizerOptions(0.1, warmup_steps=4).build(10)
+    groups = {"unet": "autoencoder", "discriminator": "discriminator"}
+    optimizer = by_network({"autoencoder": adamw, "discriminator": adamw}, groups)
+    step = jax.jit(lambda state, g, loss: state.apply_if_finite(g, loss, optimizer, 0.9))
+    good, fine = jax.tree.map(jnp.ones_like, params), {"loss": 1.0, "discriminator_loss": 2.0}
+    before, metrics = step(new_state(params, optimizer, ("unet",), {}), good, fine)
+    assert metrics["skipped"] == 0
+    bad = good | {"discriminator": {"w": jnp.float32(-np.inf)}}
+    case = (good, fine | {"discriminator_loss": np.nan}) if broken == "loss" else (bad, fine)
+    after, metrics = step(before, *case)
+    assert metrics["skipped"] == 1 and int(after.step) == 2
+    jax.tree.map(np.testing.assert_array_equal, after.replace(step=before.step), before)
+    moved, _ = step(after, good, fine)
+    assert all(
+        np.all(a != b)
+        for a, b in zip(*map(jax.tree.leaves, (moved.params, before.params)), strict=True)
+    )
+
+
 def test_fresh_average_is_a_copy() -> None:
     """Fails when parameters and average share a buffer (broken so): a donated state may not."""
     params = {"unet": {"w": jnp.arange(4.0)}}
