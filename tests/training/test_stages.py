@@ -10,16 +10,13 @@ import numpy as np
 import pytest
 
 from glober_jax.config import parse
-from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.models.latents import ChannelScale
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training.autoencoder import AutoencoderStage
 from glober_jax.training.codec import CodecStage
 from glober_jax.training.generator import GeneratorStage
-from glober_jax.training.micro_batches import check_micro_batches
 from glober_jax.training.state import SKIPPED
-from tests.parallel.test_sharding import abstract_mesh
 from tests.tiny import (
     ALL_NETWORKS,
     drawn_params,
@@ -138,14 +135,3 @@ def test_micro_batches_change_memory_and_no_number(name: str, experiment: Experi
     for metric in whole_metrics.keys() - inexact:
         np.testing.assert_allclose(parts_metrics[metric], whole_metrics[metric], rtol=1e-5)
     assert parts_memory < 0.5 * whole_memory
-
-
-def test_batches_that_cannot_be_cut_are_refused() -> None:
-    """Fails when the compiler is left to say so, or a device's rows would have to be moved."""
-    mesh = abstract_mesh(2, 4, 1)
-    check_micro_batches(mesh, 64, 4, "autoencoder", clip_stride=2)
-    check_micro_batches(mesh, 8, 1, "autoencoder", clip_stride=2)
-    with pytest.raises(UserError, match=r"batch_size=64 .* 8 x data x fsdp = 8 x .*2, .* of 128"):
-        check_micro_batches(mesh, 64, 8, "autoencoder", clip_stride=2)
-    with pytest.raises(UserError, match=r"config.codec.batch_size=8 .* 2 x data x fsdp = 8, .* 16"):
-        check_micro_batches(mesh, 8, 2, "codec")
