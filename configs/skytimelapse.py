@@ -107,6 +107,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.codec = {
         "steps": 200_000,
         "batch_size": 64,
+        "micro_batches": 1,
         "frames_per_clip": 1,
         "kl_weight": 1e-6,
         "perceptual_weight": 1.0,
@@ -122,6 +123,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.autoencoder = {
         "steps": 200_000,
         "batch_size": 160,
+        "micro_batches": 1,
         # 0.18215 for Stable Diffusion's codec and UNet (see glober_jax.convert).
         "latent_scale": 0.0,
         "kl_weight": 1e-7,
@@ -140,6 +142,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.generator = {
         "steps": 300_000,
         "batch_size": 192,
+        "micro_batches": 1,
         "condition_dropout": 0.1,
         "ema_decay": 0.9999,
         "optimizer": _adamw(learning_rate=1e-4, warmup_steps=1000),
@@ -150,6 +153,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "preview_every": 5000,
         "checkpoint_every": 1000,
         "keep_checkpoints": 3,
+        "max_skipped": 10,
+        "slow_step": 10.0,
     }
     config.sampling = {
         "sampler": "ddim",

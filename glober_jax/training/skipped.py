@@ -72,14 +72,18 @@ class SkippedSteps:
         self._data_offset = saved.get("data_offset", 0)
         self.total = saved.get("skipped", 0)
         self.in_a_row = min(saved.get("skipped_in_a_row", 0), self._most)
-        if self._file.exists():
+        if jax.process_index() == 0 and self._file.exists():
             lines = self._file.read_text().splitlines(keepends=True)
             self._lines = [line for line in lines if self._is_past(line, self.batch_at(step))]
-            if len(self._lines) < len(lines) and jax.process_index() == 0:
+            if len(self._lines) < len(lines):
                 media.write_file(self._file, "".join(self._lines).encode())
 
     def record(self) -> dict[str, int]:
-        """What has to be kept with a checkpoint, for a run that goes on to do the same."""
+        """What has to be kept with a checkpoint, for a run that goes on to do the same.
+
+        What came before is reported when this returns: it does not come again.
+        """
+        self._finish_reports()
         return {
             "data_offset": self._data_offset,
             "skipped": self.total,
@@ -133,7 +137,7 @@ class SkippedSteps:
           UserError: so it was before, and no later state was saved since.
         """
         last, broken = self._last
-        self._reports.submit(lambda: None).result()
+        self._finish_reports()
         if step == self._went_back_to:
             where = f"its checkpoint of step {step}" if step else "its beginning"
             kept = f" ({self._workdir / self._stage / str(step)} is intact)" if step else ""
@@ -151,6 +155,9 @@ class SkippedSteps:
         self._went_back_to = step
         self._data_offset += last - step
         self.in_a_row = 0
+
+    def _finish_reports(self) -> None:
+        self._reports.submit(lambda: None).result()
 
     def _report(self, record: dict[str, Any]) -> None:
         try:

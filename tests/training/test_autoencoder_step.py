@@ -205,7 +205,7 @@ def test_discriminator_rests_until_the_adversary_starts(
     assert [moments(state) for state in states[:3]] == [0.0, 0.0, 0.0]
     assert weights("discriminator")[4] < 1.0 and moments(states[4]) > 0.0
     for name in AUTOENCODER:
-        assert weights(name)[3] < weights(name)[2] < 1.0
+        assert weights(name)[4] < weights(name)[3] < weights(name)[2] == 1.0
     assert set(states[-1].ema) == set(AUTOENCODER)
 
 
