@@ -253,15 +253,15 @@ def adversarial_losses(
     Real frames pass through the codec as well, so that the discriminator cannot tell by the
     codec's own traces.
     """
-    batch = real_B2hwZ.shape[0]
-    latents = model.latent_scale.restore(jnp.concatenate([real_B2hwZ, fake_B2hwZ]))
-    flat = einops.rearrange(latents, "b two h w z -> (b two) h w z")
+    # Clips come first in every flat batch, as they are spread over devices: each decodes and judges
+    # its own.
+    latents = model.latent_scale.restore(jnp.stack([real_B2hwZ, fake_B2hwZ], axis=1))
+    flat = einops.rearrange(latents, "b source two h w z -> (b source two) h w z")
     frames = networks.apply(model.params, "frame_codec", flat, method="decode")
-    frames = einops.rearrange(frames, "(b two) x y c -> b two x y c", two=2)
-    pairs = losses.frame_pairs(frames[:batch], frames[batch:])
-    logits = networks.apply(
-        model.params, "discriminator", einops.rearrange(pairs, "k b two x y c -> (k b) two x y c")
-    ).reshape(-1, batch)
+    frames = einops.rearrange(frames, "(b source two) x y c -> source b two x y c", source=2, two=2)
+    pairs = einops.rearrange(losses.frame_pairs(*frames), "k b two x y c -> (b k) two x y c")
+    logits = networks.apply(model.params, DISCRIMINATOR, pairs)
+    logits = einops.rearrange(logits, "(b k) -> k b", k=len(losses.PAIR_KINDS))
     return (
         losses.discriminator_loss(logits).mean(),
         losses.decoder_adversarial_loss(logits).mean(),
