@@ -31,9 +31,9 @@ TENSOR_RULES: tuple[tuple[str, int], ...] = (
     (r"(time|index|mlp)_in(/dense)?/kernel", -1),
     (r"(time|index|mlp|ff)_out(/dense)?/kernel", -2),
     # Residual blocks: the channels between the convolutions, and what is added to them.
-    (r"conv_in/conv/kernel", -1),
+    (r"(block\d+|residual|level\d+|global_tokens)/conv_in/conv/kernel", -1),
     (r"(embedding/dense|previous/conv)/kernel", -1),
-    (r"conv_out/conv/kernel", -2),
+    (r"(block\d+|residual|level\d+|global_tokens)/conv_out/conv/kernel", -2),
 )
 
 
