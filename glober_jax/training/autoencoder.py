@@ -267,8 +267,9 @@ def adversarial_losses(
     latents = model.latent_scale.restore(jnp.stack([real_B2hwZ, fake_B2hwZ], axis=1))
     flat = einops.rearrange(latents, "b source two h w z -> (b source two) h w z")
     frames = networks.apply(model.params, "frame_codec", constrain(flat), method="decode")
-    frames = einops.rearrange(frames, "(b source two) x y c -> source b two x y c", source=2, two=2)
-    pairs = einops.rearrange(losses.frame_pairs(*frames), "k b two x y c -> (b k) two x y c")
+    frames = einops.rearrange(frames, "(b source two) x y c -> b source two x y c", source=2, two=2)
+    pairs = losses.frame_pairs(frames[:, 0], frames[:, 1])
+    pairs = einops.rearrange(pairs, "k b two x y c -> (b k) two x y c")
     logits = networks.apply(model.params, DISCRIMINATOR, constrain(pairs))
     logits = einops.rearrange(logits, "(b k) -> k b", k=len(losses.PAIR_KINDS))
     return (
