@@ -40,6 +40,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     }
     config.clip = {"num_frames": 16, "num_key_frames": 8, "num_target_frames": 2, "stride": 1}
 
+    # Memory limits the batch of the autoencoder: what its gradient needs is computed again, block
+    # by block. "dots" and "none" are faster and keep more.
     config.model = {
         "compat": "none",
         # 256x256x3 pixels -> 32x32x4 latents -> one 16x16x16 global feature per clip.
@@ -51,7 +53,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "initial_log_variance": 0.0,
             "groups": 32,
             # A step encodes 160 x 10 frames: a tenth of them at once, over all devices.
-            "remat": True,
+            "remat": "blocks",
             "chunk_frames": 160,
         },
         # Every logit sees 70x70 pixels.
@@ -65,8 +67,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "initial_log_variance": 0.0,
             "head_dim": 64,
             "groups": 32,
+            "remat": "blocks",
         },
-        "frame_features": {"index_slots": 16, "head_dim": 64, "groups": 32},
+        "frame_features": {"index_slots": 16, "head_dim": 64, "groups": 32, "remat": "blocks"},
         "global_tokens": {"width": 768},
         "unet": {
             "channels": 320,
@@ -75,6 +78,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "attention_levels": (0, 1, 2),
             "heads": 8,
             "groups": 32,
+            "remat": "blocks",
         },
         "discriminator": {
             "channels": 64,
@@ -84,6 +88,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "spatial_levels": (4,),
             "head_dim": 32,
             "groups": 32,
+            "remat": "blocks",
         },
         "condition": {"kind": "unconditional", "num_classes": 0, "length": 64},
         "generator": {
@@ -92,6 +97,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "heads": 16,
             "patch_size": 1,
             "context_width": 768,
+            "remat": "none",
         },
     }
     process = {
@@ -195,7 +201,9 @@ def _run_local(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.data.update({"dir": "data/synthetic_sky_64", "threads": 2, "prefetch": 4})
     model = config.model
     model.frame_codec.update({"channels": 16, "blocks_per_level": 1, "groups": 8})
-    model.frame_codec.update({"remat": False, "chunk_frames": 0})
+    model.frame_codec.chunk_frames = 0
+    for name in ("frame_codec", "video_encoder", "frame_features", "unet", "discriminator"):
+        model[name].remat = "none"
     model.patch_discriminator.update({"channels": 16, "groups": 8})
     model.video_encoder.update({"channels": 32, "blocks_per_level": 1, "head_dim": 32, "groups": 8})
     model.frame_features.update({"head_dim": 32, "groups": 8})

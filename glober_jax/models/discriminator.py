@@ -19,6 +19,7 @@ from glober_jax.models.layers import (
     SelfAttention,
     TemporalAttention,
 )
+from glober_jax.models.remat import Remat, rematerialised
 
 
 class PairDiscriminator(nn.Module):
@@ -35,6 +36,7 @@ class PairDiscriminator(nn.Module):
     spatial_levels: Sequence[int] = (4,)
     head_dim: int = 32
     groups: int = 32
+    remat: Remat = "none"
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -55,13 +57,13 @@ class PairDiscriminator(nn.Module):
     def _block(self, h_PTHWC: jax.Array, level: int, channels: int, name: str) -> jax.Array:
         """Residual block, attention within a frame, attention between the two at each pixel."""
         pairs, frames, *map_shape = h_PTHWC.shape
+        kinds = (ResBlock, SelfAttention, TemporalAttention)
+        residual, spatial, temporal = (rematerialised(kind, self.remat) for kind in kinds)
         h = h_PTHWC.reshape(pairs * frames, *map_shape)
-        h = ResBlock(channels, self.groups, dtype=self.dtype, name=f"{name}_residual")(h)
+        h = residual(channels, self.groups, dtype=self.dtype, name=f"{name}_residual")(h)
         if level in self.spatial_levels:
-            h = SelfAttention(self.head_dim, self.groups, self.dtype, name=f"{name}_spatial")(h)
+            h = spatial(self.head_dim, self.groups, self.dtype, name=f"{name}_spatial")(h)
         h = h.reshape(pairs, frames, *h.shape[1:])
         if level in self.temporal_levels:
-            h = TemporalAttention(self.head_dim, self.groups, self.dtype, name=f"{name}_temporal")(
-                h
-            )
+            h = temporal(self.head_dim, self.groups, self.dtype, name=f"{name}_temporal")(h)
         return h

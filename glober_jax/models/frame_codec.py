@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 
 from glober_jax.models.latents import Gaussian
 from glober_jax.models.layers import Conv, Dense, GroupNorm, ResBlock, attention, upsample
+from glober_jax.models.remat import Remat, rematerialised
 
 
 class PixelAttention(nn.Module):
@@ -46,7 +47,7 @@ class FrameCodec(nn.Module):
 
     Two options trade time for memory and change no number. `chunk_frames` > 0 maps that many
     frames at once, and where it is differentiated recomputes a chunk before going back through
-    it. `remat` recomputes every residual block and the attention from its input instead.
+    it. `remat` is what is kept of every residual block and of the attention.
     """
 
     channels: int = 128
@@ -55,7 +56,7 @@ class FrameCodec(nn.Module):
     latent_channels: int = 4
     initial_log_variance: float = 0.0
     groups: int = 32
-    remat: bool = False
+    remat: Remat = "none"
     chunk_frames: int = 0
     dtype: DTypeLike = jnp.float32
 
@@ -133,7 +134,7 @@ class _Encoder(nn.Module):
     blocks_per_level: int
     out_channels: int
     groups: int
-    remat: bool
+    remat: Remat
     dtype: DTypeLike
 
     @nn.compact
@@ -162,7 +163,7 @@ class _Decoder(nn.Module):
     multipliers: Sequence[int]
     blocks_per_level: int
     groups: int
-    remat: bool
+    remat: Remat
     dtype: DTypeLike
 
     @nn.compact
@@ -179,12 +180,12 @@ class _Decoder(nn.Module):
 
 
 def _block(parent: _Encoder | _Decoder, channels: int, name: str) -> ResBlock:
-    kind = nn.remat(ResBlock) if parent.remat else ResBlock
+    kind = rematerialised(ResBlock, parent.remat)
     return kind(channels, parent.groups, eps=1e-6, dtype=parent.dtype, name=name)
 
 
 def _middle(parent: _Encoder | _Decoder, h: jax.Array) -> jax.Array:
-    kind = nn.remat(PixelAttention) if parent.remat else PixelAttention
+    kind = rematerialised(PixelAttention, parent.remat)
     h = _block(parent, h.shape[-1], "middle_block0")(h)
     h = kind(parent.groups, parent.dtype, name="middle_attention")(h)
     return _block(parent, h.shape[-1], "middle_block1")(h)

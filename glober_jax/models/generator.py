@@ -13,12 +13,14 @@ from jax.typing import DTypeLike
 
 from glober_jax.models.layers import (
     Dense,
+    FusedDense,
     attention,
     merge_heads,
     sinusoidal_embedding,
     split_heads,
     zeros,
 )
+from glober_jax.models.remat import Remat, rematerialised
 
 _xavier = nn.initializers.xavier_uniform()
 
@@ -53,6 +55,7 @@ class GlobalGenerator(nn.Module):
     global_channels: int = 16
     patch_size: int = 1
     context_width: int = 768
+    remat: Remat = "none"
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -70,7 +73,8 @@ class GlobalGenerator(nn.Module):
         time = nn.silu(self._dense("time_in", stddev=0.02)(time))
         time = nn.silu(self._dense("time_out", stddev=0.02)(time))
         for block in range(self.depth):
-            h = _AdaLNBlock(self.heads, self.dtype, name=f"block{block}")(h, time)
+            kind = rematerialised(_AdaLNBlock, self.remat)
+            h = kind(self.heads, self.dtype, name=f"block{block}")(h, time)
 
         h = h[:, -height * width :]
         modulation = Dense(2 * self.width, zero_init=True, dtype=self.dtype, name="out_modulation")
@@ -112,7 +116,7 @@ class _AdaLNBlock(nn.Module):
         shift_attention, scale_attention, gate_attention, shift_mlp, scale_mlp, gate_mlp = parts
 
         h = _modulate(x_BSD, shift_attention, scale_attention, self.dtype)
-        q, k, v = jnp.split(dense(3 * width, "qkv")(h), 3, axis=-1)
+        q, k, v = FusedDense(3, width, _xavier, self.dtype, name="qkv")(h)
         out = attention(*(split_heads(x, self.heads) for x in (q, k, v)))
         x_BSD = x_BSD + gate_attention * dense(width, "attention_out")(merge_heads(out))
 

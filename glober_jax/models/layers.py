@@ -1,10 +1,10 @@
 """Blocks that several networks share: norms, convolutions, attention, embeddings.
 
 Dimension key: B batch, T frames, H height, W width, C channels, L tokens, Q query tokens,
-N heads, D channels of one head. `x` with more leading dimensions than named is allowed
-where the docstring says so. Parameters, normalisation and softmax are float32; everything
-else computes in the module's `dtype`. Architecture: REFERENCE networks of arXiv 2309.13274
-(Stable Diffusion blocks, 3-D convolutions and attention over time).
+N heads, D channels of one head, I input channels, P parts. `x` with more leading dimensions than
+named is allowed where the docstring says so. Parameters, normalisation and softmax are float32;
+everything else computes in the module's `dtype`. Architecture: REFERENCE networks of arXiv
+2309.13274 (Stable Diffusion blocks, 3-D convolutions and attention over time).
 """
 
 from collections.abc import Sequence
@@ -156,6 +156,30 @@ class Dense(nn.Module):
         )(x)
 
 
+class FusedDense(nn.Module):
+    """Several affine maps of the last axis as one: [..., I] -> `parts` arrays [..., C].
+
+    Their kernels lie side by side in one of [I, parts * C]. The sum is written with an axis for
+    the parts: where channels are spread over devices, every device then computes its share of each
+    part, and not some parts whole that the others have to be sent.
+    """
+
+    parts: int
+    channels: int
+    kernel_init: nn.initializers.Initializer = lecun_normal
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> list[jax.Array]:
+        features = self.parts * self.channels
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], features), jnp.float32)
+        bias = self.param("bias", zeros, (features,), jnp.float32)
+        x, kernel, bias = (y.astype(self.dtype) for y in (x, kernel, bias))
+        kernel_IPC = kernel.reshape(-1, self.parts, self.channels)
+        out = jnp.einsum("...i,ipc->...pc", x, kernel_IPC) + bias.reshape(self.parts, -1)
+        return [out[..., part, :] for part in range(self.parts)]
+
+
 def upsample(x: jax.Array, times: int = 1) -> jax.Array:
     """Nearest-neighbour enlargement of H, W of [..., H, W, C] by 2^times."""
     return x.repeat(2**times, axis=-3).repeat(2**times, axis=-2)
@@ -282,11 +306,23 @@ def gelu(x: jax.Array) -> jax.Array:
     return 0.5 * x * (1.0 + jax.lax.erf(x * 0.5**0.5))
 
 
+class GEGLU(nn.Module):
+    """Dense(x) * GELU(Dense(x)), each [..., channels]; GELU by the error function."""
+
+    channels: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        value, gate = FusedDense(2, self.channels, dtype=self.dtype, name="dense")(x)
+        return value * gelu(gate)
+
+
 class SpatialTransformer(nn.Module):
     """One transformer block over the pixels of [B, H, W, C] with cross-attention to [B, L, E].
 
     GN, dense in; x += SelfAttn(LN x); x += CrossAttn(LN x, context); x += GEGLU(LN x); zero dense
-    out; plus the input. GEGLU is value * GELU_erf(gate) at four times the width.
+    out; plus the input. GEGLU has four times the width.
     """
 
     heads: int
@@ -307,8 +343,7 @@ class SpatialTransformer(nn.Module):
         h = h + CrossAttention(self.heads, self.dtype, name="cross")(
             layer_norm("norm_cross", h), context_BLE
         )
-        value_gate = Dense(8 * channels, dtype=self.dtype, name="ff_in")(layer_norm("norm_ff", h))
-        value, gate = jnp.split(value_gate, 2, axis=-1)
-        h = h + Dense(channels, dtype=self.dtype, name="ff_out")(value * gelu(gate))
+        wide = GEGLU(4 * channels, self.dtype, name="ff_in")(layer_norm("norm_ff", h))
+        h = h + Dense(channels, dtype=self.dtype, name="ff_out")(wide)
         h = Dense(channels, zero_init=True, dtype=self.dtype, name="proj_out")(h)
         return x_BHWC + h.reshape(x_BHWC.shape)

@@ -28,6 +28,7 @@ from glober_jax.models.layers import (
     sinusoidal_embedding,
     upsample,
 )
+from glober_jax.models.remat import Remat, rematerialised
 
 # Sines and cosines that the time course of a feature channel is made of.
 _COURSE_WAVES = 32
@@ -63,6 +64,7 @@ class FrameFeatures(nn.Module):
     head_dim: int = 64
     groups: int = 32
     compat: Compat = "none"
+    remat: Remat = "none"
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -81,14 +83,14 @@ class FrameFeatures(nn.Module):
 
         features, previous = [], None
         for level, width in enumerate(self.widths):
-            previous = FrameBlock(
+            previous = rematerialised(FrameBlock, self.remat)(
                 width,
                 self.global_downsamples - level,
                 self.groups,
                 self.dtype,
                 name=f"level{level}",
             )(global_BHWG, embedding, courses, previous)
-            exchange = TemporalAttention(
+            exchange = rematerialised(TemporalAttention, self.remat)(
                 self.head_dim, self.groups, self.dtype, name=f"level{level}_exchange"
             )
             features.append(exchange(previous[:, :slots], previous[:, slots:]))
@@ -180,6 +182,7 @@ class UNet(nn.Module):
     heads: int = 8
     latent_channels: int = 4
     groups: int = 32
+    remat: Remat = "none"
     dtype: DTypeLike = jnp.float32
 
     @property
@@ -203,11 +206,12 @@ class UNet(nn.Module):
 
         def residual(h: jax.Array, level: int, name: str) -> jax.Array:
             channels = self.multipliers[level] * self.channels
-            return ResBlock(channels, self.groups, dtype=self.dtype, name=name)(h, embedding)
+            block = rematerialised(ResBlock, self.remat)
+            return block(channels, self.groups, dtype=self.dtype, name=name)(h, embedding)
 
         def transformer(h: jax.Array, name: str) -> jax.Array:
-            block = SpatialTransformer(self.heads, self.groups, self.dtype, name=name)
-            return block(h, tokens_NLE)
+            block = rematerialised(SpatialTransformer, self.remat)
+            return block(self.heads, self.groups, self.dtype, name=name)(h, tokens_NLE)
 
         h = Conv(self.channels, dtype=self.dtype, name="conv_in")(latents_NhwZ)
         skips = []

@@ -25,6 +25,7 @@ from glober_jax.models.layers import (
     SelfAttention,
     TemporalAttention,
 )
+from glober_jax.models.remat import Remat, rematerialised
 
 
 class VideoEncoder(nn.Module):
@@ -49,6 +50,7 @@ class VideoEncoder(nn.Module):
     head_dim: int = 64
     groups: int = 32
     compat: Compat = "none"
+    remat: Remat = "none"
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -76,13 +78,15 @@ class VideoEncoder(nn.Module):
     def _block(self, h_BTHWC: jax.Array, level: int, channels: int, name: str) -> jax.Array:
         """Residual block and spatial attention per frame, then attention over time per pixel."""
         batch, frames, *map_shape = h_BTHWC.shape
+        kinds = (ResBlock, SelfAttention, TemporalAttention)
+        residual, spatial, temporal = (rematerialised(kind, self.remat) for kind in kinds)
         h = h_BTHWC.reshape(batch * frames, *map_shape)
-        h = ResBlock(channels, self.groups, dtype=self.dtype, name=f"{name}_residual")(h)
+        h = residual(channels, self.groups, dtype=self.dtype, name=f"{name}_residual")(h)
         if level not in self.attention_levels:
             return h.reshape(batch, frames, *h.shape[1:])
-        h = SelfAttention(self.head_dim, self.groups, self.dtype, name=f"{name}_spatial")(h)
+        h = spatial(self.head_dim, self.groups, self.dtype, name=f"{name}_spatial")(h)
         h = h.reshape(batch, frames, *h.shape[1:])
-        return TemporalAttention(self.head_dim, self.groups, self.dtype, name=f"{name}_temporal")(h)
+        return temporal(self.head_dim, self.groups, self.dtype, name=f"{name}_temporal")(h)
 
     def _shortcut(self, latents_BKhwZ: jax.Array) -> jax.Array:
         """All latents under one cell of the global feature, of all key frames, by a linear map."""

@@ -15,20 +15,25 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 # Below this many elements a parameter is cheaper to replicate than to gather.
 MIN_SHARDED_SIZE = 2**16
 
-# Path -> the axis that goes over `tensor`. Output channels of a layer are cut (-1) and then the
-# input channels of the layer that reads them (-2), so that what lies between the two stays where it
-# is, and one sum over `tensor` follows the pair.
+# Path -> the axis that goes over `tensor`. A layer's output channels are cut (-1), and then the
+# input channels of the layer that reads them (-2): what lies between the two stays where it is, and
+# one sum over `tensor` follows the pair. What is not named here is computed alike on all of them.
+# So are kernels of several projections side by side, such as GEGLU's: a cut through them would
+# follow other borders than a cut through each, and they are small beside the maps that it moves.
+# Where the heads of "qkv" lie one after the other, each with its q, k and v, the borders agree.
 TENSOR_RULES: tuple[tuple[str, int], ...] = (
-    # Attention: heads.
-    (r"(q|k|v|qkv)(/dense)?/kernel", -1),
-    (r"(self|cross|spatial|temporal|exchange|attention)[^/]*/out/dense/kernel", -2),
+    # Attention: the heads.
+    (r"(q|k|v)/dense/kernel", -1),
+    (r"(spatial|temporal|exchange)/qkv/dense/kernel", -1),
+    (r"(self|cross|spatial|temporal|exchange|middle_attention)/out/dense/kernel", -2),
     (r"attention_out/kernel", -2),
-    # MLPs.
-    (r"(ff|mlp|time|index)_in(/dense)?/kernel", -1),
-    (r"(ff|mlp|time|index)_out(/dense)?/kernel", -2),
-    # Residual blocks: the channels between their two convolutions.
-    (r"conv_in/conv/kernel", -1),
-    (r"conv_out/conv/kernel", -2),
+    # Networks of two layers: the channels between them.
+    (r"(time|index|mlp)_in(/dense)?/kernel", -1),
+    (r"(time|index|mlp|ff)_out(/dense)?/kernel", -2),
+    # Residual blocks: the channels between the convolutions, and what is added to them.
+    (r"(block\d+|residual|level\d+|global_tokens)/conv_in/conv/kernel", -1),
+    (r"(embedding/dense|previous/conv)/kernel", -1),
+    (r"(block\d+|residual|level\d+|global_tokens)/conv_out/conv/kernel", -2),
 )
 
 
@@ -36,7 +41,7 @@ def tensor_axis(path: str, shape: tuple[int, ...], ways: int) -> int | None:
     """The axis that goes over so many devices, None where no rule names one that divides."""
     if ways > 1:
         for pattern, axis in TENSOR_RULES:
-            if re.search(rf"(^|/){pattern}$", path) and shape[axis] % ways == 0:
+            if re.search(rf"(^|[/_]){pattern}$", path) and shape[axis] % ways == 0:
                 return len(shape) + axis
     return None
 

@@ -15,6 +15,8 @@ Dimension key: B clips, K key frames, n target frames, h, w, Z latents, H, W, G 
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import einops
@@ -29,6 +31,7 @@ from glober_jax.diffusion.process import DiffusionProcess
 from glober_jax.models.frame_codec import normalise_frames
 from glober_jax.models.latents import Gaussian
 from glober_jax.models.networks import AUTOENCODER, Networks, Params
+from glober_jax.parallel.mesh import constrain_batch
 from glober_jax.parallel.rules import gather_parameters
 from glober_jax.randomness import named_key
 from glober_jax.sampling.decode import FrameModel
@@ -116,6 +119,7 @@ class AutoencoderStage:
         networks, process, options = self.networks, self.process, self.options
         key = named_key(self.seed, NAME, state.step)
         latent_scale = state.constants["latent_scale"]
+        constrain = functools.partial(constrain_batch, mesh=self.mesh)
         frozen = gather_parameters(frozen, self.mesh)
         inputs = draw_inputs(
             networks, process, options, FrameModel(frozen, latent_scale), batch, key
@@ -126,7 +130,9 @@ class AutoencoderStage:
             def loss_fn(params: Params) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
                 params = gather_parameters(params, self.mesh)
                 model = FrameModel(frozen | params, latent_scale)
-                return autoencoder_losses(networks, process, options, model, inputs, weight)
+                return autoencoder_losses(
+                    networks, process, options, model, inputs, weight, constrain
+                )
 
             return joint_gradients(loss_fn, state.params, DISCRIMINATOR)
 
@@ -202,12 +208,13 @@ def autoencoder_losses(
     model: FrameModel,
     inputs: DenoisingInputs,
     adversarial_weight: jax.Array | None,
+    constrain: Callable[[jax.Array], jax.Array] = lambda x: x,
 ) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
     """((d_loss, g_loss), metrics) of one batch of drawn inputs; nothing in here is random.
 
     Differentiable in the parameters of the video encoder, the decoder's networks and the
     discriminator; the codec in `model.params` gets no gradient. Without an adversarial weight
-    d_loss is zero and no discriminator is run.
+    d_loss is zero and no discriminator is run. `constrain` may shard the leading axis of an array.
     """
     params = model.params | {"frame_codec": jax.lax.stop_gradient(model.params["frame_codec"])}
     model = model._replace(params=params)
@@ -229,7 +236,7 @@ def autoencoder_losses(
         x0, _ = process.to_x0_eps(prediction, z_t, t_Bn)
         # First and last target of every judged clip.
         judged = np.s_[:: options.adversarial.clip_stride, :: t_Bn.shape[1] - 1]
-        d_loss, adversarial = adversarial_losses(networks, model, z0[judged], x0[judged])
+        d_loss, adversarial = adversarial_losses(networks, model, z0[judged], x0[judged], constrain)
         g_loss = g_loss + adversarial_weight * adversarial
         metrics |= {
             "adversarial_loss": adversarial,
@@ -264,22 +271,27 @@ def predict_frames(
 
 
 def adversarial_losses(
-    networks: Networks, model: FrameModel, real_B2hwZ: jax.Array, fake_B2hwZ: jax.Array
+    networks: Networks,
+    model: FrameModel,
+    real_B2hwZ: jax.Array,
+    fake_B2hwZ: jax.Array,
+    constrain: Callable[[jax.Array], jax.Array] = lambda x: x,
 ) -> tuple[jax.Array, jax.Array]:
     """(discriminator, decoder) hinge losses of the first and last target frame, in pixels.
 
     Real frames pass through the codec as well, so that the discriminator cannot tell by the
-    codec's own traces.
+    codec's own traces. `constrain` may shard the leading axis of an array.
     """
-    batch = real_B2hwZ.shape[0]
-    latents = model.latent_scale.restore(jnp.concatenate([real_B2hwZ, fake_B2hwZ]))
-    flat = einops.rearrange(latents, "b two h w z -> (b two) h w z")
-    frames = networks.apply(model.params, "frame_codec", flat, method="decode")
-    frames = einops.rearrange(frames, "(b two) x y c -> b two x y c", two=2)
-    pairs = losses.frame_pairs(frames[:batch], frames[batch:])
-    logits = networks.apply(
-        model.params, "discriminator", einops.rearrange(pairs, "k b two x y c -> (k b) two x y c")
-    ).reshape(-1, batch)
+    # Every device decodes and judges clips of its own: they come first in what is flattened, and
+    # far from the batch it has to be said that they are spread, or channels are.
+    latents = model.latent_scale.restore(jnp.stack([real_B2hwZ, fake_B2hwZ], axis=1))
+    flat = einops.rearrange(latents, "b source two h w z -> (b source two) h w z")
+    frames = networks.apply(model.params, "frame_codec", constrain(flat), method="decode")
+    frames = einops.rearrange(frames, "(b source two) x y c -> b source two x y c", source=2, two=2)
+    pairs = losses.frame_pairs(frames[:, 0], frames[:, 1])
+    pairs = einops.rearrange(pairs, "k b two x y c -> (b k) two x y c")
+    logits = networks.apply(model.params, DISCRIMINATOR, constrain(pairs))
+    logits = einops.rearrange(logits, "(b k) -> k b", k=len(losses.PAIR_KINDS))
     return (
         losses.discriminator_loss(logits).mean(),
         losses.decoder_adversarial_loss(logits).mean(),

@@ -172,8 +172,10 @@ def codec_losses(
         g_loss += options.perceptual_weight * perceptual.mean()
         metrics["perceptual_loss"] = perceptual.mean()
     if adversarial_weight is not None:
-        judged = jnp.concatenate([pixels, reconstruction])
-        real, fake = jnp.split(networks.apply(params, DISCRIMINATOR, judged), 2)
+        # Frames come first, as they are spread over devices: each judges its own.
+        judged = einops.rearrange([pixels, reconstruction], "kind n x y c -> (n kind) x y c")
+        logits = networks.apply(params, DISCRIMINATOR, judged)
+        real, fake = einops.rearrange(logits, "(n kind) h w -> kind n h w", kind=2)
         d_loss = 0.5 * (hinge(real, 1.0).mean() + hinge(fake, -1.0).mean())
         adversarial = -fake.mean()
         g_loss += adversarial_weight * adversarial

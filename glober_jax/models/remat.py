@@ -1,0 +1,30 @@
+"""What a network keeps of its forward pass for its gradient: memory against time, same numbers."""
+
+from typing import Any, Literal, TypeVar
+
+import flax.linen as nn
+import jax
+from jax.extend.core import Primitive, primitives
+
+# "none" keeps everything. "blocks" keeps what goes into a block and computes the block once more on
+# the way back, a third more arithmetic for a fraction of the memory. "dots" keeps what dense layers
+# and convolutions give as well, so that only the cheap rest is computed again: norms, activations
+# and attention.
+Remat = Literal["none", "blocks", "dots"]
+Block = TypeVar("Block", bound=nn.Module)
+
+
+def rematerialised(block: type[Block], remat: Remat) -> type[Block]:
+    """The same block, of the same parameters, that keeps what `remat` says."""
+    if remat == "none":
+        return block
+    return nn.remat(block, policy=_is_layer if remat == "dots" else None)
+
+
+def _is_layer(primitive: Primitive, *inputs: Any, **parameters: Any) -> bool:
+    """Whether it is the sum of a dense layer or of a convolution: those of attention have batches.
+
+    A policy of `jax.checkpoint`.
+    """
+    dense = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    return primitive is primitives.conv_general_dilated_p or dense(primitive, *inputs, **parameters)
