@@ -154,6 +154,8 @@ def run_stage(
             log.preview(stage.total_steps, stage.preview(state))
             grade = log.grade(stage.total_steps, stage.grading, state, last=True)
             checkpoints.save(stage.total_steps, state, grade)
+            # Who ends here ends the others as well.
+            checkpoints.wait()
             stop.requested = any_process.now(stop.requested)
     return state
 
