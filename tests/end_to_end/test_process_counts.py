@@ -80,7 +80,8 @@ def _train(
         *commands.train_flags(workdir),
         f"--stage={stage}",
         f"--config.{stage}.steps={STEPS}",
-        f"--config.{stage}.batch_size=8",
+        # Of every stage it has to divide over the mesh.
+        *(f"--config.{name}.batch_size=8" for name in ("codec", "autoencoder", "generator")),
         # Adam turns the rounding of a tiny gradient into a whole step.
         f"--config.{stage}.optimizer.learning_rate=1e-3",
         *FLAGS[stage],

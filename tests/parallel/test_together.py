@@ -47,7 +47,7 @@ class Ended(NamedTuple):
 def test_the_end_of_one_is_the_end_of_all(how: str, said: str, status: int) -> None:
     """Fails when the other waits in its collective, or gets an end of its own.
 
-    Broken: the first process leaves without telling; process 0 leaves before the other.
+    Broken: the first process leaves without telling.
     """
     ended = _run_two(how)
     first, other = (ended[i] for i in ((0, 1) if how.endswith("0") else (1, 0)))
