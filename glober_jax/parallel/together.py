@@ -19,6 +19,7 @@ from typing import NamedTuple
 from glober_jax.errors import UserError
 from glober_jax.parallel import links
 
+_GONE = "it is gone: killed, or its own output says why; run the same command again to go on"
 # A process that hears of an end has no more to do than to end as well.
 _LEAVE_SECONDS = 10
 # A collective fails because another process is gone: that news is given time to come first.
@@ -121,19 +122,20 @@ class _Others:
                         self._finished.add(process)
                         self._changed.notify_all()
                 else:
-                    # Meanwhile this thread sees the connection close.
-                    threading.Thread(target=self._hear, args=(_End(*end),), daemon=True).start()
+                    self._hear(_End(*end))
         with self._changed:
             self._gone.add(process)
             self._changed.notify_all()
         if process not in self._finished:
-            killed = "is gone; if it was not killed, its own output or its machine says why"
-            self._hear(_End(process, killed, 1))
+            self._hear(_End(process, _GONE, 1))
 
     def _hear(self, end: _End) -> None:
+        """Lets this process end, while the thread that calls sees the connection close."""
+        if self._is_first():
+            threading.Thread(target=self._follow, args=(end,), daemon=True).start()
+
+    def _follow(self, end: _End) -> None:
         """Ends this process, from a thread: the main one may be in a collective for ever."""
-        if not self._is_first():
-            return
         start = "" if end.status == 0 else "error: "
         print(f"{start}process {end.process}: {end.sentence}", file=sys.stderr, flush=True)
         self._end(end)

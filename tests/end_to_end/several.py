@@ -107,7 +107,7 @@ def kill_one(workdir: Path, processes: list[Process], draw: random.Random, longe
             status = process.wait(END_SECONDS)
             assert status in allowed, process.said()
             if status == 1:
-                assert f"error: process {victim}: is gone" in process.said()
+                assert f"error: process {victim}: it is gone" in process.said()
     unfinished = [str(f.relative_to(workdir)) for f in workdir.glob("*/*tmp*")]
     print(
         f"killed process {victim} {delay:.2f} s after its first loss; the others ended "

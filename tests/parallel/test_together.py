@@ -23,7 +23,7 @@ from glober_jax.parallel.together import end_together
 from glober_jax.training.stopping import StopRequest
 from tests.parallel.test_start import _free_port
 
-GONE = "is gone; if it was not killed, its own output or its machine says why"
+GONE = "it is gone: killed, or its own output says why; run the same command again to go on"
 # Far less than JAX takes to notice anything.
 SECONDS = 20
 
