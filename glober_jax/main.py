@@ -36,10 +36,13 @@ def main(argv: Sequence[str]) -> None:
     # Worker processes of the data loader import this file too, and have no use for all of that.
     from glober_jax import config, run
     from glober_jax.parallel.start import start_processes
+    from glober_jax.parallel.together import end_together
 
     experiment = config.parse(cli.config_value(_CONFIG))
     start_processes(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    run.run(experiment, epath.Path(_WORKDIR.value), None if _STAGE.value == "all" else _STAGE.value)
+    only = None if _STAGE.value == "all" else _STAGE.value
+    with end_together():
+        run.run(experiment, epath.Path(_WORKDIR.value), only)
 
 
 if __name__ == "__main__":

@@ -180,6 +180,8 @@ def run_stage(
             grade = log.grade(step, stage.grading, state, last=True)
             watchdog.doing("saving")
             checkpoints.save(step, state, grade, skipped.record())
+            # Who ends here ends the others as well.
+            checkpoints.wait()
             stop.requested = any_process.now(stop.requested)
     return state
 

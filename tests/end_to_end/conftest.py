@@ -11,6 +11,8 @@ import pytest
 
 _REPOSITORY = Path(__file__).parents[2]
 TINY_CONFIG = Path(__file__).parent / "tiny_config.py"
+# The training command, but the tiny parameters count as large.
+SMALL_SHARDS = "small_shards"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,28 +31,34 @@ class Commands:
 
     def run(self, name: str, *flags: str, devices: int = 1) -> subprocess.CompletedProcess[str]:
         """Runs a command to its end, on that many (pretended) devices."""
-        count = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
         return subprocess.run(
             self._arguments(name, flags),
             cwd=_REPOSITORY,
-            env=self.environment | (count if devices > 1 else {}),
+            env=self._environment(devices),
             capture_output=True,
             text=True,
             timeout=300,
         )
 
-    def start(self, name: str, *flags: str, stderr: IO[str] | int) -> subprocess.Popen[str]:
+    def start(
+        self, name: str, *flags: str, stderr: IO[str] | int, devices: int = 1
+    ) -> subprocess.Popen[str]:
         """Starts a command and returns at once."""
         return subprocess.Popen(
             self._arguments(name, flags),
             cwd=_REPOSITORY,
-            env=self.environment,
+            env=self._environment(devices),
             stderr=stderr,
             text=True,
         )
 
+    def _environment(self, devices: int) -> dict[str, str]:
+        count = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        return self.environment | (count if devices > 1 else {})
+
     def _arguments(self, name: str, flags: tuple[str, ...]) -> list[str]:
-        return [sys.executable, "-m", f"glober_jax.{name}", *flags]
+        package = "tests.end_to_end" if name == SMALL_SHARDS else "glober_jax"
+        return [sys.executable, "-m", f"{package}.{name}", *flags]
 
 
 @pytest.fixture(scope="session")

@@ -1,107 +1,107 @@
-"""Two processes of one device each train as one process of two devices does, and stop together."""
+"""Several processes train as one: told to stop, or killed, and started again."""
 
+import os
+import random
 import re
 import signal
-import socket
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from glober_jax.training.metrics import read_metrics
+from tests.end_to_end.several import (
+    Process,
+    assert_same_bits,
+    kill_one,
+    metrics_by_step,
+    started,
+    wait_until_trained,
+)
 
-LAST_STEP = 8
-# One stage: they share the loop, and of an adversary there is nothing to see here.
+STAGES = ("codec", "autoencoder", "generator")
+# Two devices, and what is large on them is cut in two. A kill often hits a save.
 FLAGS = (
-    "--stage=codec",
-    f"--config.codec.steps={LAST_STEP}",
-    "--config.codec.adversarial.weight=0.0",
+    "--config.mesh.data=1",
+    "--config.mesh.fsdp=2",
     "--config.loop.preview_every=0",
-    "--config.loop.checkpoint_every=0",
+    "--config.loop.checkpoint_every=1",
     "--config.data.cache_latents=False",
+)
+# One stage, without an adversary: they share the loop.
+CODEC_STEPS = 16
+CODEC_FLAGS = (
+    *FLAGS,
+    "--stage=codec",
+    f"--config.codec.steps={CODEC_STEPS}",
+    "--config.codec.adversarial.weight=0.0",
+    "--config.model.frame_codec.multipliers=(1,)",
 )
 
 
-@pytest.fixture
-def started() -> Iterator[list[subprocess.Popen[str]]]:
-    """Processes that do not outlive the test, however it ends."""
-    processes: list[subprocess.Popen[str]] = []
-    yield processes
-    for process in processes:
-        process.kill()
-        process.wait()
+def test_killed_and_stopped_they_end_as_one_process_does(commands: Any, tmp_path: Path) -> None:
+    """Fails when processes read the same rows, or a kill or SIGTERM to one loses or repeats a step.
 
-
-def test_stopped_together_they_end_as_one(
-    commands: Any, started: list[subprocess.Popen[str]], tmp_path: Path
-) -> None:
-    """Fails when processes read the same rows, sum a loss, or SIGTERM to one leaves the other.
-
-    Broken: each process stops at its own request, and the other waits for ever.
+    One process of two devices does the same sums: all agree bit for bit. The moments of the kills
+    are drawn anew every time; KILL_SEED repeats them. Broken: each process stops at its own
+    request, and the other waits for ever.
     """
-    alone = commands.run("main", *commands.train_flags(tmp_path / "alone"), *FLAGS, devices=2)
-    assert alone.returncode == 0, alone.stderr
-    workdir = tmp_path / "both"
-
-    first, second = _start(commands, workdir)
-    started += [first, second]
-    _wait_until_logged(workdir, (first, second))
-    second.send_signal(signal.SIGTERM)
-    # Only the first process says anything but how it stopped.
-    stopped = [re.search(r"codec saved at step (\d+)", _end(p)) for p in (first, second)]
-    assert all(stopped) and stopped[0][1] == stopped[1][1], stopped
-    assert int(stopped[0][1]) < LAST_STEP
-    again = _start(commands, workdir)
-    started += again
-    for process in again:
-        assert "Traceback" not in _end(process)
-
-    one, two = _metrics(tmp_path / "alone"), _metrics(workdir)
-    assert two.keys() == one.keys() and len(one) > LAST_STEP
-    for step, values in one.items():
-        assert two[step] == pytest.approx(values, rel=1e-5), step
+    draw = _draw()
+    alone, workdir = tmp_path / "alone", tmp_path / "both"
+    with started(commands, [*commands.train_flags(alone), *CODEC_FLAGS], 1, devices=2) as one:
+        _assert_ended(one)
+    flags = [*commands.train_flags(workdir), *CODEC_FLAGS]
+    with started(commands, flags, 2) as both:
+        kill_one(workdir, both, draw, longest=0.2)
+    with started(commands, flags, 2) as both:
+        wait_until_trained(workdir, both)
+        both[1].send_signal(signal.SIGTERM)
+        _assert_ended(both)
+        # Only the first process says anything but how it stopped.
+        stopped = [re.search(r"codec saved at step (\d+)", process.said()) for process in both]
+        assert all(stopped) and stopped[0][1] == stopped[1][1], [p.said() for p in both]
+        assert int(stopped[0][1]) < CODEC_STEPS
+    with started(commands, flags, 2) as both:
+        kill_one(workdir, both, draw, longest=0.1)
+    with started(commands, flags, 2) as both:
+        _assert_ended(both)
+    assert_same_bits(workdir / "codec" / str(CODEC_STEPS), alone / "codec" / str(CODEC_STEPS))
+    one, two = metrics_by_step(alone, "codec"), metrics_by_step(workdir, "codec")
+    assert two == one
     losses = [values["loss"] for values in one.values() if "loss" in values]
-    assert np.ptp(losses) > 0.1
+    assert len(losses) == CODEC_STEPS and np.ptp(losses) > 0.1
 
 
-def _start(commands: Any, workdir: Path) -> list[subprocess.Popen[str]]:
-    """Both processes; what they write to stderr is read by `_end`."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    together = (f"--coordinator=localhost:{port}", "--num_processes=2")
-    flags = (*commands.train_flags(workdir), *FLAGS, *together)
-    return [
-        commands.start("main", *flags, f"--process_id={index}", stderr=subprocess.PIPE)
-        for index in range(2)
-    ]
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+def test_killed_thirty_times_they_end_as_if_never(commands: Any, tmp_path: Path) -> None:
+    """Fails when one of 30 kills, in any stage and often in a save, changes a bit of the end."""
+    draw = _draw()
+    steps = [f"--config.{stage}.steps=60" for stage in STAGES]
+    straight, workdir = tmp_path / "straight", tmp_path / "killed"
+    with started(commands, [*commands.train_flags(straight), *FLAGS, *steps], 2) as both:
+        _assert_ended(both)
+    flags = [*commands.train_flags(workdir), *FLAGS, *steps]
+    for number in range(30):
+        print(f"{number + 1}: ", end="")
+        with started(commands, flags, 2) as both:
+            kill_one(workdir, both, draw, longest=3.0)
+    with started(commands, flags, 2) as both:
+        _assert_ended(both)
+    for stage in STAGES:
+        assert_same_bits(workdir / stage / "60", straight / stage / "60")
+        assert metrics_by_step(workdir, stage) == metrics_by_step(straight, stage)
 
 
-def _end(process: subprocess.Popen[Any]) -> str:
-    """What a process wrote, once it has ended well."""
-    _, stderr = process.communicate(timeout=240)
-    assert process.returncode == 0, stderr
-    return stderr
+def _draw() -> random.Random:
+    """The moments of the kills."""
+    seed = int(os.environ.get("KILL_SEED", time.time_ns() % 10**6))
+    print(f"KILL_SEED={seed}")
+    return random.Random(seed)
 
 
-def _wait_until_logged(workdir: Path, processes: tuple[subprocess.Popen[str], ...]) -> None:
-    """Returns when step 0 is logged: the first update has to be compiled, and is far away."""
-    while not read_metrics(workdir / "logs" / "metrics.jsonl"):
-        for process in processes:
-            assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.02)
-
-
-def _metrics(workdir: Path) -> dict[tuple[int, str], dict[str, float]]:
-    """Values by step and by what was logged there."""
-    records = read_metrics(workdir / "logs" / "metrics.jsonl")
-    return {
-        (record["step"], min(record.keys() - {"stage", "step", "time"})): {
-            name: value for name, value in record.items() if name not in ("stage", "step", "time")
-        }
-        for record in records
-    }
+def _assert_ended(processes: list[Process]) -> None:
+    for process in processes:
+        assert process.wait() == 0, process.said()
+        assert "Traceback" not in process.said()
