@@ -60,7 +60,7 @@ def end_together() -> Iterator[None]:
                 raise
             # All have agreed to stop here.
             stopped = stop
-        others.wait(_FINISHED, _FOREVER_SECONDS)
+        others.finish()
     except BaseException as error:
         others.end_for(error)
         raise
@@ -82,11 +82,16 @@ class _Others:
     def __init__(self) -> None:
         self._client = distributed.global_state.client
         self._process = distributed.global_state.process_id
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
-    def wait(self, barrier: str, seconds: int) -> None:
+    def finish(self) -> None:
         """Returns when all processes are here."""
-        self._client.wait_at_barrier(barrier, 1000 * seconds)
+        self._client.wait_at_barrier(_FINISHED, 1000 * _FOREVER_SECONDS)
+        if self._process == 0:
+            self._client.key_value_set(_END, json.dumps(None))
+        # Python may not end while a thread is inside of JAX.
+        self._listener.join()
 
     def end_for(self, error: BaseException) -> None:
         """Tells the others what ends this process, and returns when they have left.
@@ -117,13 +122,8 @@ class _Others:
 
     def _listen(self) -> None:
         """Ends this process when another does: the main thread may be in a collective for ever."""
-        try:
-            told = self._client.blocking_key_value_get(_END, 1000 * _FOREVER_SECONDS)
-        except jax.errors.JaxRuntimeError:
-            # The run is over.
-            return
-        end = _End(*json.loads(told))
-        if end.process != self._process:
+        told = json.loads(self._client.blocking_key_value_get(_END, 1000 * _FOREVER_SECONDS))
+        if told is not None and (end := _End(*told)).process != self._process:
             start = "" if end.status == 0 else "error: "
             print(f"{start}process {end.process}: {end.sentence}", file=sys.stderr, flush=True)
             self._all_leave()
@@ -132,7 +132,7 @@ class _Others:
     def _all_leave(self) -> bool:
         """Whether all processes are about to leave; process 0 waits until the others have."""
         try:
-            self.wait(_LEAVING, _LEAVE_SECONDS)
+            self._client.wait_at_barrier(_LEAVING, 1000 * _LEAVE_SECONDS)
         except jax.errors.JaxRuntimeError:
             return False
         if self._process == 0:

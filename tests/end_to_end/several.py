@@ -18,8 +18,8 @@ import orbax.checkpoint as ocp
 from glober_jax.training.metrics import read_metrics
 from tests.end_to_end.conftest import SMALL_SHARDS
 
-# Far more than a collective takes to fail. Between collectives, as in a save, JAX notices only after
-# 100 s that a process is gone.
+# Far more than a collective takes to fail. Between two, as in a save, JAX notices only after 100 s
+# that a process is gone.
 END_SECONDS = 20
 
 
