@@ -169,7 +169,13 @@ class Pipeline:
         experiment = self.experiment
         options = experiment.codec
         stage = codec.CodecStage(self.networks, options, experiment.seed, self.mesh)
-        finished = newest_step(self.workdir, codec.NAME) == options.steps
+        try:
+            frozen = stage.frozen()
+        except UserError:
+            # Where the codec is finished, or was converted, nobody has to have LPIPS.
+            if newest_step(self.workdir, codec.NAME) != options.steps:
+                raise
+            frozen = None
 
         def preview(state: TrainState) -> Preview:
             frames = self.held_out["frames"]
@@ -182,8 +188,7 @@ class Pipeline:
             measure=dict,
             constant_shapes={},
             programs=stage.programs(),
-            # Where the codec is finished, or was converted, nobody has to have LPIPS.
-            frozen=None if finished else stage.frozen(),
+            frozen=frozen,
             batches=self._stage_batches(codec.NAME, self.data.train),
             preview=preview,
         )
