@@ -165,7 +165,10 @@ class StageCheckpoints:
         except Exception as error:
             failure = failure or reason(error)
         step, self._saving, self._failure = self._saving, None, None
-        if (failure := first_message(failure)) is None:
+        # A process that waited for another one in vain does not know why.
+        waited = failure is not None and "imed out" in failure
+        failure = first_message(None if waited else failure) or first_message(failure)
+        if failure is None:
             return None
         # A manager that failed has forgotten what it was about to delete.
         with contextlib.suppress(Exception):

@@ -9,7 +9,7 @@ import sys
 import warnings
 from typing import Any
 
-_OF_ASYNCIO = ("Task exception was never retrieved", "Future exception was never retrieved")
+_OF_ASYNCIO = "exception was never retrieved"
 _OF_THREADS = ("Event loop is closed", "Encountered error while reading array")
 
 
@@ -28,8 +28,7 @@ def _is_wanted(record: logging.LogRecord) -> bool:
 
 def _is_wanted_of_asyncio(record: logging.LogRecord) -> bool:
     message = record.getMessage()
-    of_reading = "orbax" in message or "tensorstore" in message
-    return not (of_reading and message.startswith(_OF_ASYNCIO))
+    return _OF_ASYNCIO not in message or not ("orbax" in message or "tensorstore" in message)
 
 
 def _tell_unraisable(unraisable: Any) -> None:

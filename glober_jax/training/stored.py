@@ -188,8 +188,8 @@ def _os_error(cause: BaseException) -> int | None:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """The error and what it was raised from, outermost first."""
+    """The error and what led to it, outermost first."""
     causes = [error]
-    while (error := causes[-1].__cause__) is not None:
+    while (error := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(error)
     return causes
