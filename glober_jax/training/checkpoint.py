@@ -152,7 +152,10 @@ class StageCheckpoints:
         )
 
     def _open(self) -> ocp.CheckpointManager:
-        options = ocp.CheckpointManagerOptions(preservation_policy=self._policy)
+        # Lightweight: knows a checkpoint by its name, whatever is damaged in it.
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=self._policy, lightweight_initialize=True
+        )
         return ocp.CheckpointManager(self._folder, options=options)
 
     def _settle(self) -> str | None:
@@ -209,7 +212,8 @@ class StageCheckpoints:
                 f"{checkpoint} is damaged ({why}): it is now {place}, and {self._stage} goes on "
                 f"from step {good_step}"
             )
-        self._manager.reload()
+        self._manager.close()
+        self._manager = self._open()
 
     def _warn(self, sentence: str) -> None:
         if jax.process_index() == 0:

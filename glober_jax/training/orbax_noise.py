@@ -19,7 +19,7 @@ def silence() -> None:
         # A filter that is there already is not added again.
         logging.getLogger(name).addFilter(is_wanted)
     sys.unraisablehook = _tell_unraisable
-    warnings.filterwarnings("ignore", message="coroutine '_read_array")
+    warnings.filterwarnings("ignore", message="coroutine '(_read_array|async_serialize)")
 
 
 def _is_wanted(record: logging.LogRecord) -> bool:

@@ -15,8 +15,9 @@ import jax
 import numpy as np
 import pytest
 
-from glober_jax.parallel import mesh as mesh_module
-from glober_jax.parallel.mesh import MeshShape, make_mesh, tree_shardings
+from glober_jax.parallel import rules
+from glober_jax.parallel.mesh import MeshShape, make_mesh
+from glober_jax.parallel.rules import tree_shardings
 from glober_jax.training.checkpoint import StageCheckpoints
 
 CONFIG = {"model": {}, "frame_size": 16}
@@ -62,7 +63,7 @@ def value(step: int) -> dict[str, np.ndarray]:
 def main(folder: Path, port: str, index: int) -> None:
     jax.config.update("jax_num_cpu_devices", 2)
     jax.distributed.initialize(f"localhost:{port}", 2, index)
-    mesh_module.MIN_SHARDED_SIZE = 512
+    rules.MIN_SHARDED_SIZE = 512
     mesh = make_mesh(MeshShape(data=1, fsdp=4))
     abstract = jax.eval_shape(lambda: value(0))
     shardings = tree_shardings(abstract, mesh)

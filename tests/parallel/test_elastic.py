@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from glober_jax.config import parse
-from glober_jax.parallel import mesh as mesh_module
-from glober_jax.parallel.mesh import tree_shardings
+from glober_jax.parallel import rules
+from glober_jax.parallel.rules import tree_shardings
 from glober_jax.training.checkpoint import StageCheckpoints
 from glober_jax.training.state import TrainState, new_state
 from glober_jax.training.trained import constant_shapes
@@ -111,7 +111,7 @@ def save_and_restore(stage: str, workdir: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    mesh_module.MIN_SHARDED_SIZE = SMALL_THRESHOLD
+    rules.MIN_SHARDED_SIZE = SMALL_THRESHOLD
     assert jax.device_count() == 8
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps({stage: save_and_restore(stage, folder) for stage in NETWORKS}))

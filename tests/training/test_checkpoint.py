@@ -142,11 +142,12 @@ def test_readers_name_the_damage_and_take_no_other(tmp_path: Path) -> None:
     assert load_averaged(tmp_path, "codec", abstract, mesh_of())[0] == 4
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(2000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.long)])
 def test_no_damage_is_restored_silently(count: int, tmp_path: Path) -> None:
     """Fails when any change to any file gives other arrays; DAMAGE_SEED repeats a failure.
 
-    Of 300 such changes TensorStore alone lets 12 pass as wrong arrays.
+    Of 300 such changes TensorStore alone lets 12 pass as wrong arrays. Broken: Orbax reads what it
+    says itself about a checkpoint, which raises anything when that is damaged.
     """
     seed = int(os.environ.get("DAMAGE_SEED", time.time_ns() % 10**6))
     print(f"DAMAGE_SEED={seed}")
