@@ -1,5 +1,6 @@
 """How far something is, how fast it goes and when it will be done, on stderr."""
 
+import contextlib
 import os
 import sys
 import time
@@ -10,6 +11,11 @@ from tqdm import tqdm
 
 _SECONDS_BETWEEN_LINES = 15.0
 _HEADLINES = 4
+
+
+def warn(sentence: str) -> None:
+    """Says on stderr what went wrong and did not end the run, on a line above any bar."""
+    _say(f"warning: {sentence}")
 
 
 class Progress:
@@ -89,7 +95,7 @@ class Progress:
     def note(self, text: str) -> None:
         """Leaves a line of its own, above the bar where there is one."""
         if self._enabled:
-            tqdm.write(f"{self._stage} {text}", file=sys.stderr)
+            _say(f"{self._stage} {text}")
 
     def close(self) -> None:
         """Leaves the bar as it stands and moves to the next line."""
@@ -113,12 +119,19 @@ class Progress:
             speed = self._amount(rate) if self._unit == "byte" else f"{rate:.3g}"
             parts.append(f"{speed} {self._unit}s/s, ETA {left}")
         parts.append(self._text)
-        print(" | ".join(part for part in parts if part), file=sys.stderr, flush=True)
+        _say(" | ".join(part for part in parts if part))
         self._line_step, self._line_time = step, now
 
     def _amount(self, number: float) -> str:
         """Bytes in thousands, millions and so on."""
         return tqdm.format_sizeof(number) if self._unit == "byte" else str(number)
+
+
+def _say(line: str) -> None:
+    # stderr may be a file on the disk that is full: no reason to end.
+    with contextlib.suppress(OSError):
+        tqdm.write(line, file=sys.stderr)
+        sys.stderr.flush()
 
 
 def _on_a_terminal() -> bool:

@@ -10,8 +10,10 @@ from clu import parameter_overview
 from etils import epath
 
 from glober_jax import media
+from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.parallel.mesh import make_mesh
+from glober_jax.progress import warn
 from glober_jax.reporting import summary
 from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.checkpoint import StageCheckpoints
@@ -79,4 +81,8 @@ class Clock:
             spent = time.monotonic() - begin
             self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 2)
             if jax.process_index() == 0:
-                media.write_file(self._path, json.dumps(self.seconds).encode())
+                try:
+                    media.write_file(self._path, json.dumps(self.seconds).encode())
+                except UserError as error:
+                    # Not worth a run, and it would hide why the phase ended.
+                    warn(f"the time spent is not stored: {error}")

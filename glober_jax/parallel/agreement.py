@@ -5,12 +5,29 @@ import collections
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from glober_jax.parallel.mesh import replicated
 
 # Steps that the host may be ahead of the devices while it asks.
 _LAG = 2
+_MESSAGE_BYTES = 512
+
+
+def first_message(mine: str | None) -> str | None:
+    """The message of the first process that has one, on all of them, which have to call this.
+
+    None where nobody has one. A long one is cut. Nobody returns before all have called.
+    """
+    if jax.process_count() == 1:
+        return mine
+    row = np.zeros(_MESSAGE_BYTES, np.uint8)
+    encoded = (mine or "").encode()[:_MESSAGE_BYTES]
+    row[: len(encoded)] = list(encoded)
+    rows = multihost_utils.process_allgather(row)
+    messages = [bytes(row).rstrip(b"\0").decode(errors="ignore") for row in rows]
+    return next((message for message in messages if message), None)
 
 
 class AnyProcess:

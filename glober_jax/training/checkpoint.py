@@ -1,9 +1,11 @@
-"""Checkpoints of a stage: state, data position and config, written atomically by Orbax.
+"""The checkpoints of a stage: saved while it trains, restored when it goes on, read by others.
 
-`WORKDIR/<stage>/<step>/` holds `state` (arrays) and `meta` (JSON: step, config, and `loop`, what
-the loop has to know to go on: which batch comes next, and how many steps were skipped).
+`WORKDIR/<stage>/<step>/` is one (training/stored.py). Orbax writes them in the background, under
+another name until they are complete. One that turns out to be damaged is moved to
+`WORKDIR/damaged/<stage>/<step>`.
 """
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -13,8 +15,18 @@ from etils import epath
 from jax.sharding import Mesh
 
 from glober_jax.errors import UserError
-from glober_jax.parallel.rules import tree_shardings
+from glober_jax.parallel.agreement import first_message
+from glober_jax.progress import warn
+from glober_jax.training import orbax_noise
 from glober_jax.training.grades import Grade, Grades, NewestAndBest
+from glober_jax.training.stored import (
+    DamagedError,
+    describe,
+    read_arrays,
+    read_meta,
+    reason,
+    stored_steps,
+)
 
 # Parts of a config that fix the shapes of what a checkpoint holds; of these, options that only
 # trade time for memory may differ.
@@ -26,7 +38,10 @@ Which = Literal["newest", "best"]
 
 
 class StageCheckpoints:
-    """The checkpoints of one stage; used as a context manager, closing waits for the last save."""
+    """The checkpoints of one stage; used as a context manager, closing waits for the last save.
+
+    All processes of a run call the same methods in the same order, and go on alike.
+    """
 
     def __init__(self, workdir: epath.PathLike, stage: str, config: dict[str, Any], keep: int = 2):
         """Opens `workdir/stage`, made when missing; keeps the newest `keep`, and the best graded.
@@ -35,31 +50,43 @@ class StageCheckpoints:
           UserError: the folder cannot be written, or it holds a checkpoint of another
             architecture than `config` describes.
         """
-        self._folder = epath.Path(workdir).resolve() / stage
+        self._workdir, self._stage = epath.Path(workdir).resolve(), stage
+        self._folder = self._workdir / stage
         self._config = config
+        # The step of the save under way, and why it failed if it did at once.
+        self._saving: int | None = None
+        self._failure: str | None = None
+        self._loop_record: dict[str, int] = {}
+        orbax_noise.silence()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._grades = Grades(workdir, stage)
-            policy = NewestAndBest(keep, self._grades)
-            options = ocp.CheckpointManagerOptions(preservation_policy=policy)
-            self._manager = ocp.CheckpointManager(self._folder, options=options)
+            self._policy = NewestAndBest(keep, self._grades)
+            self._manager = self._open()
         except OSError as error:
             raise UserError(
                 f"cannot write checkpoints to {self._folder}: {error.strerror or error}; "
                 "choose another --workdir"
             ) from error
-        if self.latest_step is not None:
-            self._check_architecture()
+        self._check_architecture()
 
     def __enter__(self) -> "StageCheckpoints":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._manager.close()
+        if exception[0] is None:
+            self.wait()
+            self._manager.close()
+            return
+        # The other processes may have ended: nothing is agreed upon any more.
+        try:
+            self._manager.close()
+        except Exception as error:
+            warn(f"{self._stage} step {self._saving} could not be saved ({reason(error)})")
 
     @property
     def latest_step(self) -> int | None:
-        """Step of the newest complete checkpoint."""
+        """Step of the newest checkpoint that was saved, or is being saved."""
         return self._manager.latest_step()
 
     def save(
@@ -69,46 +96,152 @@ class StageCheckpoints:
         grade: Grade | None = None,
         loop_record: Mapping[str, int] | None = None,
     ) -> None:
-        """Starts saving; a step that is already there is left as it is."""
+        """Starts saving; a step that is already there is left as it is.
+
+        Where the save before this one failed, on a full disk for one, a warning says so, and the
+        older checkpoints are still there.
+        """
+        if (failure := self._settle()) is not None:
+            self._warn(f"{failure}; trying again with step {step}")
         if step == self.latest_step:
             return
         if grade is not None:
             self._grades.add(step, grade)
-        meta = {"step": step, "config": self._config, "loop": dict(loop_record or {})}
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
-            ),
-            force=True,
-        )
+        meta = describe(step, self._config, dict(loop_record or {}), state)
+        self._remove_partial()
+        self._saving = step
+        try:
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
+                ),
+                force=True,
+            )
+        except OSError as error:
+            self._failure = reason(error)
 
+    @property
     def loop_record(self) -> dict[str, int]:
-        """What was kept with the newest checkpoint for the loop; {} where there is nothing."""
-        return {} if self.latest_step is None else self._meta().get("loop", {})
+        """What was kept for the loop with the checkpoint that was restored; {} before."""
+        return self._loop_record
 
     def wait(self) -> None:
-        """Returns when everything saved so far is on disk."""
-        self._manager.wait_until_finished()
+        """Returns when everything saved so far is on disk.
+
+        Raises:
+          UserError: the last save failed. The older checkpoints are intact.
+        """
+        if (failure := self._settle()) is not None:
+            raise UserError(f"{failure}: mend that and run the same command again")
 
     def restore(self, abstract_state: Any, mesh: Mesh) -> Any:
-        """The newest state, laid out on `mesh`, whatever mesh it was saved from."""
-        target = jax.tree.map(
-            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            abstract_state,
-            tree_shardings(abstract_state, mesh),
-        )
-        restored = self._manager.restore(
-            self.latest_step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
-        )
-        return restored["state"]
+        """The newest state that is not damaged, on `mesh`, whatever mesh it was saved from.
 
-    def _meta(self) -> dict[str, Any]:
-        args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-        return self._manager.restore(self.latest_step, args=args)["meta"]
+        Newer ones are set aside, each with a warning; `latest_step` is that of the state.
+
+        Raises:
+          UserError: all checkpoints are damaged, and left where they are; or the newest has other
+            arrays, or cannot be read.
+        """
+        if (failure := self._settle()) is not None:
+            self._warn(failure)
+        damaged: dict[int, str] = {}
+        for step in reversed(stored_steps(self._folder)):
+            checkpoint = self._folder / str(step)
+            try:
+                meta = read_meta(checkpoint)
+                state = read_arrays(checkpoint, meta, abstract_state, mesh, whole=True)
+            except DamagedError as error:
+                damaged[step] = str(error)
+                continue
+            if damaged:
+                self._set_aside(damaged, step)
+            self._loop_record = meta.get("loop", {})
+            return state
+        listed = "; ".join(f"step {step}: {why}" for step, why in damaged.items())
+        raise UserError(
+            f"no checkpoint in {self._folder} can be restored ({listed}); nothing was changed: put "
+            f"a copy of one there, or move that folder away to train {self._stage} anew"
+        )
+
+    def _open(self) -> ocp.CheckpointManager:
+        # Lightweight: knows a checkpoint by its name, whatever is damaged in it.
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=self._policy, lightweight_initialize=True
+        )
+        return ocp.CheckpointManager(self._folder, options=options)
+
+    def _settle(self) -> str | None:
+        """Waits for the save under way; where it failed on any process, a sentence that says so."""
+        if self._saving is None:
+            return None
+        failure = self._failure
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            failure = failure or reason(error)
+        step, self._saving, self._failure = self._saving, None, None
+        # A process that waited for another one in vain does not know why.
+        waited = failure is not None and "imed out" in failure
+        failure = first_message(None if waited else failure) or first_message(failure)
+        if failure is None:
+            return None
+        # A manager that failed has forgotten what it was about to delete.
+        with contextlib.suppress(Exception):
+            self._manager.close()
+        self._remove_partial()
+        self._manager = self._open()
+        newest = self.latest_step
+        intact = "there is none before it" if newest is None else f"that of step {newest} is intact"
+        return f"{self._folder / str(step)} could not be saved ({failure}), {intact}"
+
+    def _remove_partial(self) -> None:
+        """Removes what failed or killed saves have left, while none is under way."""
+        if jax.process_index() == 0:
+            for partial in ocp.path.step.all_temporary_paths(self._folder):
+                # A thread of a save that failed may still be writing there: then the next time.
+                with contextlib.suppress(OSError):
+                    partial.get().rmtree()
+
+    def _set_aside(self, damaged: dict[int, str], good_step: int) -> None:
+        """Moves checkpoints to where neither Orbax nor a stage looks; nothing is deleted."""
+        for step, why in damaged.items():
+            checkpoint, problem = self._folder / str(step), None
+            place = self._workdir / "damaged" / self._stage / str(step)
+            if jax.process_index() == 0:
+                while place.exists():
+                    place = place.with_name(f"{place.name}_again")
+                try:
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    checkpoint.rename(place)
+                except OSError as error:
+                    problem = reason(error)
+            if (problem := first_message(problem)) is not None:
+                raise UserError(
+                    f"{checkpoint} is damaged ({why}) and cannot be moved to {place} ({problem}); "
+                    "move it away yourself, and run the same command again"
+                )
+            self._warn(
+                f"{checkpoint} is damaged ({why}): it is now {place}, and {self._stage} goes on "
+                f"from step {good_step}"
+            )
+        self._manager.close()
+        self._manager = self._open()
+
+    def _warn(self, sentence: str) -> None:
+        if jax.process_index() == 0:
+            warn(sentence)
 
     def _check_architecture(self) -> None:
-        saved = self._meta()["config"]
+        for step in reversed(stored_steps(self._folder)):
+            try:
+                saved = read_meta(self._folder / str(step))["config"]
+            except DamagedError:
+                continue  # What to do about it is decided when it is restored.
+            return self._compare(saved)
+
+    def _compare(self, saved: dict[str, Any]) -> None:
         there, here = (_flatten({k: c[k] for k in ARCHITECTURE}) for c in (saved, self._config))
         # An option that one of the two configs does not know yet had its default.
         differing = [
@@ -136,11 +269,7 @@ def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 def newest_step(workdir: epath.PathLike, stage: str) -> int | None:
     """Step of a stage's newest checkpoint, None where it has none; makes no folder."""
-    folder = epath.Path(workdir).resolve() / stage
-    if not folder.exists():
-        return None
-    with ocp.CheckpointManager(folder) as manager:
-        return manager.latest_step()
+    return max(stored_steps(epath.Path(workdir).resolve() / stage), default=None)
 
 
 def load_averaged(
@@ -152,37 +281,31 @@ def load_averaged(
 ) -> tuple[int, dict[str, Any]]:
     """(step, values) of a stage's newest or best checkpoint: only the parts named in `abstract`.
 
-    `abstract` is {"ema": ..., "constants": ...} of shapes; values lie on `mesh`. Raises
-    `UserError` where the stage has no checkpoint yet, or none that was graded.
+    `abstract` is {"ema": ..., "constants": ...} of shapes; values lie on `mesh`. Changes nothing in
+    the workdir.
+
+    Raises:
+      UserError: the stage has no checkpoint yet, or none that was graded; or that checkpoint is
+        damaged, for which no other one is taken: it would give other results without a word.
     """
     folder = epath.Path(workdir).resolve() / stage
-    if not folder.exists():
-        raise UserError(_nothing_trained(workdir, stage))
-    with ocp.CheckpointManager(folder) as manager:
-        if manager.latest_step() is None:
-            raise UserError(_nothing_trained(workdir, stage))
-        best = Grades(workdir, stage).best(manager.all_steps())
-        step = manager.latest_step() if which == "newest" else best
-        if step is None:
-            raise UserError(
-                f"{workdir} holds no {stage} checkpoint that was graded: train with "
-                "--config.evaluation.grade_every=STEPS, or take the newest"
-            )
-        restore_args = jax.tree.map(
-            lambda leaf, sharding: ocp.ArrayRestoreArgs(
-                sharding=sharding, global_shape=leaf.shape, dtype=leaf.dtype
-            ),
-            abstract,
-            tree_shardings(abstract, mesh),
+    if not (steps := stored_steps(folder)):
+        raise UserError(
+            f"{workdir} holds no {stage} checkpoint; train one with "
+            f"python -m glober_jax.main --config=FILE --workdir={workdir} --stage={stage}"
         )
-        args = ocp.args.PyTreeRestore(
-            item=abstract, restore_args=restore_args, partial_restore=True
+    step = steps[-1] if which == "newest" else Grades(workdir, stage).best(steps)
+    if step is None:
+        raise UserError(
+            f"{workdir} holds no {stage} checkpoint that was graded: train with "
+            "--config.evaluation.grade_every=STEPS, or take the newest"
         )
-        return step, manager.restore(step, args=ocp.args.Composite(state=args))["state"]
-
-
-def _nothing_trained(workdir: epath.PathLike, stage: str) -> str:
-    return (
-        f"{workdir} holds no {stage} checkpoint; train one with "
-        f"python -m glober_jax.main --config=FILE --workdir={workdir} --stage={stage}"
-    )
+    checkpoint = folder / str(step)
+    try:
+        return step, read_arrays(checkpoint, read_meta(checkpoint), abstract, mesh, whole=False)
+    except DamagedError as error:
+        raise UserError(
+            f"{checkpoint} is damaged ({error}), and none is taken in its place: python -m "
+            "glober_jax.main with this --workdir sets it aside and trains on from the one before; "
+            "to use that one as it is, move the damaged folder away"
+        ) from error

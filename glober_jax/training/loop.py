@@ -133,7 +133,7 @@ def run_stage(
         watchdog = Watchdog(stage.name, options.slow_step)
         log = StepLog(stage.name, options.log_every, writer, progress, skipped)
         with stop, progress, skipped, watchdog:
-            skipped.resume(start, checkpoints.loop_record())
+            skipped.resume(start, checkpoints.loop_record)
             log.forget(start)
             step, batches = start, stage.batches(skipped.batch_at(start))
             while step < stage.total_steps:
@@ -168,7 +168,6 @@ def run_stage(
                     watchdog.doing("restoring")
                     # There is no room for two states.
                     del state, batches
-                    checkpoints.wait()
                     state, start = _restore_or_create(stage, workdir, checkpoints, mesh)
                     skipped.go_back(start)
                     log.forget(start)

@@ -5,18 +5,22 @@ seconds) and the values by name. A value that is not finite is null: NaN and Inf
 JSON. Dimension key of array names: H height, W width, C = 3 channels (RGB).
 """
 
+import contextlib
 import json
 import math
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import IO, Any, Self
 
 import numpy as np
 from etils import epath
-from tensorboardX import SummaryWriter
 
 from glober_jax import media
+from glober_jax.errors import UserError
+from glober_jax.progress import warn
+from glober_jax.training.event_files import EventFiles
 
 METRICS_FILE = "metrics.jsonl"
 _RESERVED = frozenset({"stage", "step", "time"})
@@ -39,7 +43,9 @@ def read_metrics(path: epath.PathLike) -> list[dict[str, Any]]:
 class MetricsWriter:
     """Appends to a run's `logs/` folder; used as a context manager.
 
-    A local folder is written to directly and every line is flushed, so it survives `kill -9`.
+    A local folder is written to directly, every line at once, so it survives `kill -9`. Where that
+    fails, on a full disk for one, a warning says so: lines wait until they can be written, points
+    and pictures for TensorBoard are lost.
     A remote one (`gs://`) cannot be appended to: its files grow in a temporary local folder and
     are uploaded every five minutes and at the end.
     """
@@ -67,9 +73,9 @@ class MetricsWriter:
             local = epath.Path(self._scratch.name)
         self._lines_path = local / METRICS_FILE
         self._lines = self._replace_lines(read_metrics(self._folder / METRICS_FILE))
-        # tensorboardX names the file by the second: a quick restart would overwrite it.
-        suffix = f".{time.time_ns()}"
-        self._events = SummaryWriter(str(local), flush_secs=10, filename_suffix=suffix)
+        self._unwritten = b""
+        self._events = EventFiles(Path(local))
+        self._failing = False
 
     def __enter__(self) -> Self:
         return self
@@ -109,35 +115,56 @@ class MetricsWriter:
         numbers = {name: float(value) for name, value in values.items()}
         record = {"stage": stage, "step": int(step), "time": round(time.time(), 3)}
         record |= {name: x if math.isfinite(x) else None for name, x in numbers.items()}
-        self._lines.write(_to_line(record))
-        self._lines.flush()
-        for name, number in numbers.items():
-            if math.isfinite(number):
-                self._events.add_scalar(f"{stage}/{name}", number, step)
-        self._upload_when_due()
+        self._unwritten += _to_line(record)
+        with self._going_on():
+            self._write_lines()
+            for name, number in numbers.items():
+                if math.isfinite(number):
+                    self._events.add_scalar(f"{stage}/{name}", number, step)
+            self._upload_when_due()
 
     def write_image(self, stage: str, step: int, name: str, image_HWC: np.ndarray) -> None:
         """Shows a uint8 [H, W, 3] image in TensorBoard under the tag `stage/name`."""
         if not self._enabled:
             return
-        self._events.add_image(f"{stage}/{name}", image_HWC, step, dataformats="HWC")
-        self._upload_when_due()
+        with self._going_on():
+            self._events.add_image(f"{stage}/{name}", image_HWC, step)
+            self._upload_when_due()
 
     def close(self) -> None:
         """Flushes, uploads and closes everything; further writes are errors."""
         if not self._enabled:
             return
+        with self._going_on():
+            self._write_lines()
+            self._events.close()
+            if self._scratch is not None:
+                self._upload()
         self._lines.close()
-        self._events.close()
         if self._scratch is not None:
-            self._upload()
             self._scratch.cleanup()
 
-    def _replace_lines(self, records: list[dict[str, Any]]) -> IO[str]:
+    @contextlib.contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """A log that cannot be written does not end a run; of failures in a row the first warns."""
+        try:
+            yield
+            self._failing = False
+        except (OSError, UserError) as error:
+            if not self._failing:
+                why = error.strerror if isinstance(error, OSError) else error
+                warn(f"the log in {self._folder} cannot be written ({why}); training goes on")
+            self._failing = True
+
+    def _write_lines(self) -> None:
+        while self._unwritten:
+            # Unbuffered: what did not fit on the disk is still here, and written later.
+            self._unwritten = self._unwritten[self._lines.write(self._unwritten) :]
+
+    def _replace_lines(self, records: list[dict[str, Any]]) -> IO[bytes]:
         """Makes `records` the whole file, atomically, and opens it for appending."""
-        text = "".join(_to_line(record) for record in records)
-        media.write_file(self._lines_path, text.encode())
-        return self._lines_path.open("a")
+        media.write_file(self._lines_path, b"".join(_to_line(record) for record in records))
+        return open(self._lines_path, "ab", buffering=0)
 
     def _upload_when_due(self) -> None:
         due = time.monotonic() - self._uploaded_at >= _SECONDS_BETWEEN_UPLOADS
@@ -150,8 +177,8 @@ class MetricsWriter:
         self._uploaded_at = time.monotonic()
 
 
-def _to_line(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, allow_nan=False) + "\n"
+def _to_line(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, allow_nan=False).encode() + b"\n"
 
 
 def _parse_line(line: bytes) -> dict[str, Any] | None:

@@ -177,7 +177,13 @@ class Pipeline:
         experiment = self.experiment
         options = experiment.codec
         stage = codec.CodecStage(self.networks, options, experiment.seed, self.mesh)
-        finished = newest_step(self.workdir, codec.NAME) == options.steps
+        try:
+            frozen = stage.frozen()
+        except UserError:
+            # Where the codec is finished, or was converted, nobody has to have LPIPS.
+            if newest_step(self.workdir, codec.NAME) != options.steps:
+                raise
+            frozen = None
         batches, videos = self._drawn(codec.NAME, self.data.train)
 
         def preview(state: TrainState) -> Preview:
@@ -191,8 +197,7 @@ class Pipeline:
             measure=dict,
             constant_shapes={},
             programs=stage.programs(),
-            # Where the codec is finished, or was converted, nobody has to have LPIPS.
-            frozen=None if finished else stage.frozen(),
+            frozen=frozen,
             batches=batches,
             videos=videos,
             preview=preview,

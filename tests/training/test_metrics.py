@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from glober_jax.errors import UserError
 from glober_jax.reporting.curves import plot_curves
 from glober_jax.training.metrics import MetricsWriter, read_metrics
+from tests.full_disk import full_disk
 
 
 def log_steps(folder: epath.PathLike, stage: str, steps: range) -> None:
@@ -97,6 +98,27 @@ def test_remote_logs_are_uploaded_and_continued(
     folder = tmp_path / "bucket" / "run" / "logs"
     assert steps_of(folder, "codec") == [1, 2, 3, 4, 5]
     assert len(list(folder.glob("events.*"))) == 2
+
+
+def test_a_full_disk_costs_points_and_no_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fails when it ends the run or holds it up for ever, or lines are lost or torn.
+
+    Broken: tensorboardX's own writer, whose thread the first error ends.
+    """
+    with MetricsWriter(tmp_path, enabled=True) as writer:
+        writer.write_scalars("codec", 0, {"loss": 1.0})
+        with full_disk(limit=100):
+            for step in range(1, 50):
+                writer.write_scalars("codec", step, {"loss": 1 / step})
+            writer.write_image("codec", 49, "sheet", np.zeros((64, 64, 3), np.uint8))
+        writer.write_scalars("codec", 50, {"loss": 1.0})
+    warning = f"warning: the log in {tmp_path} cannot be written (File too large); training goes on"
+    assert capsys.readouterr().err.splitlines() == [warning]
+    assert steps_of(tmp_path, "codec") == list(range(51))
+    scalars = EventAccumulator(str(tmp_path)).Reload().Scalars("codec/loss")
+    assert scalars[-1].step == 50
 
 
 def test_curves_are_drawn_for_every_stage(tmp_path: Path) -> None:

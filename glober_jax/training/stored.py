@@ -1,0 +1,198 @@
+"""One checkpoint as it is stored: what describes it, and reading it so that damage is seen.
+
+A checkpoint is a folder: `state` holds the arrays (Orbax, on TensorStore), `meta` JSON with
+"step", "config", "loop" (what the loop has to know to go on: which batch comes next, and how many
+steps were skipped), "arrays" (name to type, shape and checksum) and "digest" of all the rest. What
+TensorStore reads without complaint may still be wrong: it keeps no checksums of array data.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+from jax.sharding import Mesh
+
+from glober_jax.errors import UserError
+from glober_jax.parallel.agreement import first_message
+from glober_jax.parallel.rules import tree_shardings
+from glober_jax.training import orbax_noise
+from glober_jax.training.checksum import checksums
+
+# What TensorStore says when it is the storage, or the way to it, that fails.
+_UNREACHABLE = re.compile(
+    "UNAVAILABLE|DEADLINE_EXCEEDED|PERMISSION_DENIED|UNAUTHENTICATED|RESOURCE_EXHAUSTED|ABORTED"
+)
+_OS_ERROR = re.compile(r"os_error_code='(\d+)'")
+# Errors of the operating system that say that something is missing, and not out of reach.
+_MISSING = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR)
+
+
+class DamagedError(Exception):
+    """A checkpoint cannot be restored, on any process; says why."""
+
+
+def stored_steps(folder: epath.Path) -> list[int]:
+    """Steps of a stage's complete checkpoints, ascending; makes no folder."""
+    return sorted(found.step for found in ocp.path.step.standard_name_format().find_all(folder))
+
+
+def describe(
+    step: int, config: dict[str, Any], loop_record: dict[str, int], state: Any
+) -> dict[str, Any]:
+    """The `meta` of a checkpoint of `state`, as values for JSON."""
+    sums = jax.tree.leaves(checksums(state))
+    arrays = {
+        name: f"{kind} {checksum:08x}"
+        for (name, kind), checksum in zip(_kinds(state).items(), sums, strict=True)
+    }
+    meta = {"step": step, "config": config, "loop": loop_record, "arrays": arrays}
+    return meta | {"digest": _digest(meta)}
+
+
+def read_meta(checkpoint: epath.Path) -> dict[str, Any]:
+    """What `describe` made.
+
+    Raises:
+      DamagedError: on all processes, where any of them cannot read it.
+      UserError: the storage does not answer.
+    """
+
+    def read() -> dict[str, Any]:
+        meta = ocp.JsonCheckpointHandler().restore(checkpoint / "meta", ocp.args.JsonRestore())
+        # Before there were digests there were no checksums either.
+        if "arrays" in meta and _digest(meta) != meta["digest"]:
+            raise DamagedError("its meta is not what was written")
+        return meta
+
+    return _alike(checkpoint, read)
+
+
+def read_arrays(
+    checkpoint: epath.Path, meta: dict[str, Any], abstract: Any, mesh: Mesh, *, whole: bool
+) -> Any:
+    """Arrays laid out on `mesh`, whatever mesh they were saved from, bit for bit as saved.
+
+    `abstract` gives their shapes: of the state, or, unless it has to be the `whole`, of parts.
+
+    Raises:
+      DamagedError: on all processes, where any of them cannot read its shards, or an array is not
+        what was written.
+      UserError: other arrays were saved than `abstract` has, or the storage does not answer.
+    """
+    _check_kinds(checkpoint, meta, abstract, whole)
+    restore_args = jax.tree.map(
+        lambda leaf, sharding: ocp.ArrayRestoreArgs(
+            sharding=sharding, global_shape=leaf.shape, dtype=leaf.dtype
+        ),
+        abstract,
+        tree_shardings(abstract, mesh),
+    )
+    args = ocp.args.PyTreeRestore(
+        item=abstract, restore_args=restore_args, partial_restore=not whole
+    )
+    # Without a manager: that one waits for the others, also where one of them has failed.
+    handler = ocp.PyTreeCheckpointHandler()
+    arrays = _alike(checkpoint, lambda: handler.restore(checkpoint / "state", args=args))
+    if "arrays" in meta:
+        sums = jax.tree.leaves(checksums(arrays))
+        for name, checksum in zip(_kinds(abstract), sums, strict=True):
+            if meta["arrays"][name].split()[-1] != f"{checksum:08x}":
+                raise DamagedError(f"{name} is not what was written")
+    return arrays
+
+
+def _check_kinds(checkpoint: epath.Path, meta: dict[str, Any], abstract: Any, whole: bool) -> None:
+    """Refuses arrays of other names, types or shapes: a mistake of the config, and no damage."""
+    if "arrays" not in meta:
+        return
+    there = {name: kind.rsplit(" ", 1)[0] for name, kind in meta["arrays"].items()}
+    here = _kinds(abstract)
+    names = there.keys() | here.keys() if whole else here.keys()
+    if differing := sorted(name for name in names if there.get(name) != here.get(name)):
+        first, missing = differing[0], "missing"
+        raise UserError(
+            f"{checkpoint} holds other arrays than this config trains: {len(differing)} differ "
+            f"({first} is {there.get(first, missing)} there, {here.get(first, missing)} here); use "
+            "the config it was made with, its optimizers included, or another --workdir"
+        )
+
+
+def _kinds(tree: Any) -> dict[str, str]:
+    """Name to type and shape, such as "float32[3,3,8,16]", in the order of the leaves."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): (
+            f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
+        )
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _digest(meta: dict[str, Any]) -> str:
+    """Alike before and after a way through JSON."""
+    content = {name: value for name, value in meta.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _alike(checkpoint: epath.Path, read: Callable[[], Any]) -> Any:
+    """What `read` returns, or the same error on all processes where it failed on any of them."""
+    orbax_noise.silence()
+    value, unreachable, damage = None, None, None
+    try:
+        value = read()
+    except DamagedError as error:
+        damage = str(error)
+    except Exception as error:
+        causes = _causes(error)
+        if any(isinstance(cause, MemoryError | jax.errors.JaxRuntimeError) for cause in causes):
+            raise
+        if _is_unreachable(causes[-1]):
+            unreachable = reason(error)
+        else:
+            damage = reason(error)
+    if (unreachable := first_message(unreachable)) is not None:
+        raise UserError(
+            f"{checkpoint} cannot be read now ({unreachable}); run the same command again when "
+            "its storage answers"
+        )
+    if (damage := first_message(damage)) is not None:
+        raise DamagedError(damage)
+    return value
+
+
+def _is_unreachable(cause: BaseException) -> bool:
+    if (code := _os_error(cause)) is not None:
+        return code not in _MISSING
+    return _UNREACHABLE.match(str(cause)) is not None
+
+
+def reason(error: BaseException) -> str:
+    """Why reading or writing failed, in few words."""
+    cause = _causes(error)[-1]
+    if (code := _os_error(cause)) is not None:
+        return os.strerror(code)
+    # TensorStore tells the whole way from the array to the file, and then how to open it.
+    message = str(cause).split(" [")[0].rsplit("Error ", 1)[-1]
+    return textwrap.shorten(f"{type(cause).__name__}: {message}", 200, placeholder=" …")
+
+
+def _os_error(cause: BaseException) -> int | None:
+    if isinstance(cause, OSError):
+        return cause.errno
+    found = _OS_ERROR.search(str(cause))
+    return int(found[1]) if found else None
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and what led to it, outermost first."""
+    causes = [error]
+    while (error := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(error)
+    return causes
