@@ -21,8 +21,11 @@ from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-from glober_jax import cli
+from glober_jax import cli, config
 from glober_jax.errors import UserError
+from glober_jax.experiment import Experiment
+from glober_jax.planning import experiment_plan, sweep, table, topology
+from glober_jax.training.pipeline import STAGES
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
 _TOPOLOGY = flags.DEFINE_string("topology", None, "Slice to plan for, such as v5e:4x4, or local")
@@ -39,26 +42,43 @@ _EFFORT = flags.DEFINE_float(
     -1.0,
     1.0,
 )
+_SWEEP = flags.DEFINE_boolean(
+    "sweep", False, "Find the largest batch that fits, with and without recomputation"
+)
+_SWEEP_FSDP = flags.DEFINE_list("sweep_fsdp", None, "Values of config.mesh.fsdp that a sweep tries")
 flags.mark_flags_as_required(["config", "topology"])
 
 
 def main(argv: Sequence[str]) -> None:
     if argv:
         raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
-    from glober_jax import config
-    from glober_jax.planning import experiment_plan, table, topology
-    from glober_jax.training.pipeline import STAGES
-
     experiment = config.parse(cli.config_value(_CONFIG))
     if _TOPOLOGY.value != topology.LOCAL:
         topology.compile_only()
     where = topology.parse_topology(_TOPOLOGY.value, _SLICES.value)
+    if _SWEEP.value:
+        _sweep(experiment, where)
+        return
     stages = STAGES if _STAGE.value == "all" else (_STAGE.value,)
     plan = experiment_plan.plan_experiment(experiment, stages, where, _EFFORT.value)
     print(table.table(plan))
     if _OUTPUT.value:
         experiment_plan.write_plan(epath.Path(_OUTPUT.value), plan)
     sys.exit(1 if plan["fits"] is False else 0)
+
+
+def _sweep(experiment: Experiment, where: topology.Topology) -> None:
+    if _STAGE.value == "all" or not _OUTPUT.value:
+        raise UserError("--sweep needs --stage, for one stage, and --output=FILE.json")
+    values = _SWEEP_FSDP.value or [experiment.mesh.fsdp]
+    try:
+        fsdp = tuple(int(value) for value in values)
+    except ValueError as error:
+        raise UserError(f"--sweep_fsdp={','.join(values)} are not all integers") from error
+    output = epath.Path(_OUTPUT.value)
+    found = sweep.sweep(experiment, _STAGE.value, where, _EFFORT.value, fsdp, output)
+    print(table.sweep_table(found))
+    sys.exit(0 if found["best"] else 1)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """What a compiled program moves between chips, read from its HLO text.
 
-Counts are static: an instruction in the body of a loop counts once, however often it runs.
+Counts are static: of the two sides of a condition both count. The body of a loop counts as often
+as it runs where its condition is `i < constant`, as that of `jax.lax.scan` is, else once.
 """
 
-import itertools
+import collections
+import functools
 import math
 import re
 from collections.abc import Iterator
@@ -17,10 +19,13 @@ _BITS = {"pred": 8, "bf16": 16, "f16": 16, "f32": 32, "f64": 64} | {
 }
 _INSTRUCTION = re.compile(rf"= (.*?) ({'|'.join(KINDS)})(-start)?\(")
 _ARRAY = re.compile(r"([a-z]+\d*)\[([\d,]*)\]")
+_COMPUTATION = re.compile(r"(ENTRY )?%([\w.-]+) .*\{$")
+_CALLED = re.compile(r"(?:calls|to_apply|body|branch_computations)=(%[\w.-]+|\{[^}]*\})")
+_LOOP = re.compile(r" while\(.*condition=%([\w.-]+)")
 
 
 class Collective(NamedTuple):
-    """One instruction, on one chip.
+    """One instruction, on one chip, that runs `runs` times a step.
 
     `bytes` is the size of the whole array: what is gathered, reduced or exchanged, not a shard of
     it. `groups` are the devices that exchange it with each other, as positions in the mesh.
@@ -29,26 +34,75 @@ class Collective(NamedTuple):
     kind: str
     bytes: int
     groups: np.ndarray
+    runs: int
 
 
 def find_collectives(hlo: str, devices: int) -> list[Collective]:
     """All of a program that is compiled for so many devices."""
+    computations = _computations(hlo)
+    runs = _runs(computations)
     found = []
-    computation = ""
-    for line in hlo.splitlines():
-        if line.endswith("{") and line[:1] in "%E":
-            computation = line
-        elif match := _INSTRUCTION.search(line):
-            shape, kind, start = match.groups()
-            groups = _groups(line, devices)
-            size = _bytes(_result(shape) if start else shape)
-            if kind == "reduce-scatter":
-                size *= groups.shape[1]
-            elif computation.startswith("%all-reduce-scatter"):
-                # So TPUs write it: each chip keeps its slice of what is reduced.
-                kind = "reduce-scatter"
-            found.append(Collective(kind, size, groups))
+    for name, lines in computations.items():
+        for line in lines:
+            if match := _INSTRUCTION.search(line):
+                shape, kind, start = match.groups()
+                groups = _groups(line, devices)
+                size = _bytes(_result(shape) if start else shape)
+                if kind == "reduce-scatter":
+                    size *= groups.shape[1]
+                elif name.startswith("all-reduce-scatter"):
+                    # So TPUs write it: each chip keeps its slice of what is reduced.
+                    kind = "reduce-scatter"
+                found.append(Collective(kind, size, groups, runs[name]))
     return found
+
+
+def by_kind(found: list[Collective]) -> dict[str, dict[str, int]]:
+    """{kind: {"count", "bytes"}} of a step, of all kinds, also of those that do not occur."""
+    totals = {kind: {"count": 0, "bytes": 0} for kind in KINDS}
+    for collective in found:
+        totals[collective.kind]["count"] += collective.runs
+        totals[collective.kind]["bytes"] += collective.runs * collective.bytes
+    return totals
+
+
+def _computations(hlo: str) -> dict[str, list[str]]:
+    """The lines of each computation; the program itself is called ENTRY."""
+    found: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in hlo.splitlines():
+        if match := _COMPUTATION.match(line):
+            lines = found.setdefault("ENTRY" if match[1] else match[2], [])
+        else:
+            lines.append(line)
+    return found
+
+
+def _runs(computations: dict[str, list[str]]) -> dict[str, int]:
+    """How often each computation runs in a step."""
+    calls = collections.defaultdict(list)
+    for caller, lines in computations.items():
+        for line in lines:
+            loop = _LOOP.search(line)
+            times = _iterations(computations.get(loop[1], [])) if loop else 1
+            for called in _CALLED.findall(line):
+                for name in re.findall(r"%([\w.-]+)", called):
+                    calls[name].append((caller, times))
+
+    @functools.cache
+    def runs(name: str) -> int:
+        if name == "ENTRY":
+            return 1
+        return sum(times * runs(caller) for caller, times in calls[name])
+
+    return {name: runs(name) for name in computations}
+
+
+def _iterations(condition: list[str]) -> int:
+    """Of a loop whose condition is `i < constant`; else 1."""
+    text = "\n".join(condition)
+    limits = re.findall(r"s32\[\]\S* constant\((\d+)\)", text)
+    return int(limits[0]) if len(limits) == 1 and "direction=LT" in text else 1
 
 
 def _bytes(shape: str) -> int:
@@ -113,14 +167,3 @@ def _iota(text: str) -> np.ndarray:
 
 def _integers(text: str) -> list[int]:
     return [int(n) for n in re.findall(r"\d+", text)]
-
-
-def by_kind(collectives: list[Collective]) -> dict[str, dict[str, int]]:
-    """{kind: {"count", "bytes"}} of all kinds, also of those that do not occur."""
-    found = {kind: {"count": 0, "bytes": 0} for kind in KINDS}
-    for kind, of_kind in itertools.groupby(
-        sorted(collectives, key=lambda c: c.kind), lambda c: c.kind
-    ):
-        sizes = [collective.bytes for collective in of_kind]
-        found[kind] = {"count": len(sizes), "bytes": sum(sizes)}
-    return found

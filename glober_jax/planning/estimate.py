@@ -50,11 +50,12 @@ def estimate(
     ring = chip.link_bytes * (2 if topology.closed_rings else 1)
     interconnect = network = 0.0
     for collective in collectives:
-        size, spanned = collective.groups.shape[1], _spanned(slice_of[collective.groups])
-        within = size // spanned
-        interconnect += _sent(collective.kind, collective.bytes, within) / ring
+        kind, size = collective.kind, collective.runs * collective.bytes
+        spanned = _spanned(slice_of[collective.groups])
+        within = collective.groups.shape[1] // spanned
+        interconnect += _sent(kind, size, within) / ring
         # Chips of one slice share what goes to the others.
-        network += _sent(collective.kind, collective.bytes, spanned) / within / chip.network_bytes
+        network += _sent(kind, size, spanned) / within / chip.network_bytes
     return Estimate(
         compute=flops / (chip.flops(dtype) * EFFICIENCY),
         hbm=hbm_bytes / chip.hbm_bytes_per_second,

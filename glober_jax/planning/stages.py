@@ -16,7 +16,7 @@ from glober_jax.planning.collectives import by_kind
 from glober_jax.planning.compiling import Compiled, TooLarge, compile_traced, trace_program
 from glober_jax.planning.estimate import estimate
 from glober_jax.planning.flops import count_flops
-from glober_jax.planning.topology import Topology
+from glober_jax.planning.topology import LOCAL, Topology
 from glober_jax.training import autoencoder, codec
 from glober_jax.training.abstract import AbstractStage, abstract_stage
 
@@ -124,8 +124,10 @@ def _program(
         return result | {"fits": False, "memory_per_chip": memory, "compiler": seconds}
     available = _available(topology)
     memory = found.memory._asdict() | {"total": found.memory.total, "available": available}
+    # For TPUs the compiler itself refuses what does not fit.
+    refused = topology.name == LOCAL and available is not None and memory["total"] > available
     result |= {
-        "fits": None if available is None else found.memory.total <= available,
+        "fits": None if available is None else not refused,
         "memory_per_chip": memory,
         "collectives": by_kind(found.collectives),
         "compiler": {"flops": found.flops, "bytes": found.bytes, **seconds},
@@ -149,7 +151,7 @@ def _program(
 
 def _available(topology: Topology) -> int | None:
     """Bytes of memory of one device; None where it cannot be told."""
-    if topology.name != "local":
+    if topology.name != LOCAL:
         return int(topology.chip.hbm_bytes)
     devices = jax.local_devices()
     if limit := (devices[0].memory_stats() or {}).get("bytes_limit"):

@@ -36,18 +36,18 @@ def _stage(stage: dict[str, Any]) -> Iterator[str]:
     )
     networks = sorted(stage["parameters"].items(), key=lambda item: -item[1])
     count = sum(stage["parameters"].values())
-    listed = ", ".join(f"{name} {_millions(size)}" for name, size in networks)
-    yield _row("trained parameters", f"{_millions(count)}: {listed}")
-    parts = ", ".join(f"{name} {_gib(size)}" for name, size in held.items())
-    yield _row("held per chip, by the rules", f"{_gib(sum(held.values()))}: {parts}")
+    listed = ", ".join(f"{name} {_short(size)}" for name, size in networks)
+    yield _row("trained parameters", f"{_short(count)}: {listed}")
+    parts = ", ".join(f"{name} {_size(size)}" for name, size in held.items())
+    yield _row("held per chip, by the rules", f"{_size(sum(held.values()))}: {parts}")
     yield ""
 
     def row(title: str, cell: Callable[[dict[str, Any]], str]) -> str:
         return _row(title, "".join(f"{cell(program):>20}" for program in programs))
 
     yield row("steps", lambda p: f"{p['first_step']:,}-{p['first_step'] + p['steps']:,}")
-    yield row("operations of a step", lambda p: f"{p['flops'] / 1e12:,.2f} T")
-    yield row("  per chip", lambda p: f"{p['flops_per_chip'] / 1e12:,.3f} T")
+    yield row("operations of a step", lambda p: _short(p["flops"]))
+    yield row("  per chip", lambda p: _short(p["flops_per_chip"]))
     if any(program["memory_per_chip"] for program in programs):
         yield from _compiled(programs, row)
     yield from (f"  note: {note}" for note in stage["notes"])
@@ -56,7 +56,7 @@ def _stage(stage: dict[str, Any]) -> Iterator[str]:
 
 def _compiled(programs: list[dict[str, Any]], row: Callable[..., str]) -> Iterator[str]:
     def memory(part: str) -> Callable[[dict[str, Any]], str]:
-        return lambda p: _gib((p["memory_per_chip"] or {}).get(part))
+        return lambda p: _size((p["memory_per_chip"] or {}).get(part))
 
     yield "  memory per chip"
     for part in ("arguments", "outputs", "temporaries", "code", "total", "available"):
@@ -73,6 +73,29 @@ def _compiled(programs: list[dict[str, Any]], row: Callable[..., str]) -> Iterat
         )
 
 
+def sweep_table(found: dict[str, Any]) -> str:
+    """The rows of a sweep, the best one as flags."""
+    lines = [f"{found['stage']}: the largest batch that fits, in clips per device"]
+    lines.append(f"  {'fsdp':>5} {'batch':>6} {'memory':>12} {'clips/s':>10}  remat")
+    for row in found["rows"]:
+        memory = _size((row["memory"] or {}).get("total"))
+        speed = _number(row, "examples_per_second", ",.1f")
+        batch, remat = row["batch_per_device"] or "none", _remat(row)
+        lines.append(f"  {row['fsdp']:>5} {batch:>6} {memory:>12} {speed:>10}  {remat}")
+    best = found["best"]
+    if best is None:
+        return "\n".join([*lines, "no case fits"])
+    flags = [f"--config.mesh.fsdp={best['fsdp']}"]
+    flags += [f"--config.model.{name}.remat={value}" for name, value in best["remat"].items()]
+    return "\n".join(
+        [*lines, f"best: {' '.join(flags)}", f"  {best['batch_per_device']} per device"]
+    )
+
+
+def _remat(row: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in row["remat"].items()) or "-"
+
+
 def verdict(stage: dict[str, Any]) -> str:
     """One sentence: whether a stage fits, and how long it takes."""
     name = stage["stage"]
@@ -81,10 +104,10 @@ def verdict(stage: dict[str, Any]) -> str:
         return f"{name}: whether it fits is not known"
     if not stage["fits"]:
         worst = next(p["memory_per_chip"] for p in stage["programs"] if p["fits"] is False)
-        needed = _gib(worst["total"]) if worst["total"] else "more"
-        return f"{name}: DOES NOT FIT, it needs {needed} of {_gib(worst['available'])} per chip"
+        needed = _size(worst["total"]) if worst["total"] else "more"
+        return f"{name}: DOES NOT FIT, it needs {needed} of {_size(worst['available'])} per chip"
     largest = max(memories, key=lambda memory: memory["total"])
-    fits = f"{name}: fits, {_gib(largest['total'])} of {_gib(largest['available'])} per chip"
+    fits = f"{name}: fits, {_size(largest['total'])} of {_size(largest['available'])} per chip"
     if stage["days"] is None:
         return fits
     return f"{fits}; about {stage['days']:.2g} days, {stage['chip_hours']:,.0f} chip-hours"
@@ -94,20 +117,26 @@ def _row(title: str, cells: str) -> str:
     return f"  {title:<{_WIDTH}}{cells}"
 
 
-def _millions(count: int) -> str:
-    return f"{count / 1e6:,.2f} M"
+def _short(count: float) -> str:
+    for unit in ("", " k", " M", " G"):
+        if count < 1000:
+            return f"{count:.4g}{unit}"
+        count /= 1000
+    return f"{count:,.2f} T"
 
 
-def _gib(size: float | None) -> str:
-    return "-" if size is None else f"{size / GIB:,.3f} GiB"
+def _size(size: float | None) -> str:
+    if size is None:
+        return "-"
+    return f"{size / GIB:,.2f} GiB" if size >= GIB / 10 else f"{size / 2**20:,.2f} MiB"
 
 
 def _moved(collectives: dict[str, Any] | None, kind: str) -> str:
     if collectives is None:
         return "-"
     found = collectives[kind]
-    return f"{found['bytes'] / GIB:,.3f} GiB in {found['count']}"
+    return f"{_size(found['bytes'])} in {found['count']}" if found["count"] else "none"
 
 
 def _number(values: dict[str, float] | None, name: str, form: str) -> str:
-    return "-" if values is None else format(values[name], form)
+    return "-" if values is None or values[name] is None else format(values[name], form)
