@@ -60,10 +60,16 @@ def main(argv: Sequence[str]) -> None:
         _sweep(experiment, where)
         return
     stages = STAGES if _STAGE.value == "all" else (_STAGE.value,)
-    plan = experiment_plan.plan_experiment(experiment, stages, where, _EFFORT.value)
-    print(table.table(plan))
-    if _OUTPUT.value:
-        experiment_plan.write_plan(epath.Path(_OUTPUT.value), plan)
+    for plan in experiment_plan.plan_stages(experiment, stages, where, _EFFORT.value):
+        planned = plan["stages"]
+        print(
+            f"\n{table.stage_table(planned[-1])}" if planned else table.head_table(plan), flush=True
+        )
+        # What took an hour to compile is kept if the next stage is interrupted.
+        if _OUTPUT.value:
+            experiment_plan.write_plan(epath.Path(_OUTPUT.value), plan)
+    if any(stage["days"] is not None for stage in planned):
+        print(f"\n{table.assumptions_table(plan)}")
     sys.exit(1 if plan["fits"] is False else 0)
 
 

@@ -1,6 +1,7 @@
 """The plan of an experiment on a slice: what `glober_jax.plan` prints and writes."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -9,30 +10,31 @@ from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from glober_jax import media
 from glober_jax.experiment import Experiment
-from glober_jax.parallel.mesh import AXES, make_mesh, mesh_sizes
+from glober_jax.parallel.mesh import AXES, check_batch, make_mesh, mesh_sizes
 from glober_jax.planning.estimate import ASSUMPTIONS
 from glober_jax.planning.stages import plan_stage
 from glober_jax.planning.topology import INSTALL, LOCAL, Topology, libtpu_version
 
 
-def plan_experiment(
+def plan_stages(
     experiment: Experiment, stages: tuple[str, ...], topology: Topology, effort: float
-) -> dict[str, Any]:
-    """The plan of some stages, JSON-able.
+) -> Iterator[dict[str, Any]]:
+    """The plan, JSON-able: first without any stage, then anew after each.
 
     Raises:
       UserError: the mesh does not cover the chips, or a batch does not divide over it.
     """
     mesh, reason = plan_mesh(experiment, topology)
-    planned = [plan_stage(experiment, name, topology, mesh, effort) for name in stages]
-    verdicts = [stage["fits"] for stage in planned]
-    return {
-        **describe(topology, mesh, effort),
-        "reason": reason,
-        "fits": False if False in verdicts else None if None in verdicts else True,
-        "stages": planned,
-        "config": experiment.source,
-    }
+    for name in stages:
+        check_batch(mesh, getattr(experiment, name).batch_size, f"config.{name}.batch_size")
+    plan = {**_described(topology, mesh, effort), "reason": reason, "fits": None, "stages": []}
+    plan["config"] = experiment.source
+    yield plan
+    for name in stages:
+        plan["stages"].append(plan_stage(experiment, name, topology, mesh, effort))
+        verdicts = [stage["fits"] for stage in plan["stages"]]
+        plan["fits"] = False if False in verdicts else None if None in verdicts else True
+        yield plan
 
 
 def plan_mesh(experiment: Experiment, topology: Topology) -> tuple[Mesh | AbstractMesh, str | None]:
@@ -47,7 +49,7 @@ def plan_mesh(experiment: Experiment, topology: Topology) -> tuple[Mesh | Abstra
     )
 
 
-def describe(topology: Topology, mesh: Mesh | AbstractMesh, effort: float) -> dict[str, Any]:
+def _described(topology: Topology, mesh: Mesh | AbstractMesh, effort: float) -> dict[str, Any]:
     """What a plan is for, and by what it was made."""
     chip = topology.chip
     return {

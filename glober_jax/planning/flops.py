@@ -14,11 +14,10 @@ import jax
 import numpy as np
 
 
-def count_flops(traced: jax.stages.Traced) -> int:
-    """Operations of one call, over all devices together."""
+def count_flops(traced: jax.stages.Traced) -> tuple[int, list[bool]]:
+    """(operations of one call, over all devices together; which arrays of its arguments it uses)"""
     jaxpr = traced.jaxpr.jaxpr
-    flops, _ = _count(jaxpr, [True] * len(jaxpr.outvars))
-    return flops
+    return _count(jaxpr, [True] * len(jaxpr.outvars))
 
 
 def _count(jaxpr: Any, live: list[bool]) -> tuple[int, list[bool]]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AbstractMesh, Mesh
+from jax.sharding import AbstractMesh, Mesh, NamedSharding
 
 from glober_jax.experiment import Experiment
-from glober_jax.parallel.mesh import batch_sharding, batch_ways, check_batch
+from glober_jax.parallel.mesh import batch_sharding, batch_ways
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.planning.collectives import by_kind
 from glober_jax.planning.compiling import Compiled, TooLarge, compile_traced, trace_program
@@ -32,12 +32,7 @@ def plan_stage(
     """What a stage needs of each chip of `mesh`; without the compiler where that is abstract.
 
     `only_last` leaves out all programs but the last, with an adversary the largest.
-
-    Raises:
-      UserError: the batch does not divide over the mesh.
     """
-    options = getattr(experiment, name)
-    check_batch(mesh, options.batch_size, f"config.{name}.batch_size")
     stage = abstract_stage(experiment, name, mesh)
     ends = [first for first, _ in stage.programs[1:]] + [stage.total_steps]
     programs = [
@@ -51,13 +46,15 @@ def plan_stage(
     for first, end, step in programs:
         print(f"{name}, steps {first}-{end}: tracing", file=sys.stderr, flush=True)
         traced = trace_program(stage, step, mesh)
-        flops = count_flops(traced)
+        flops, used = count_flops(traced)
         found: Compiled | TooLarge | None = None
         if isinstance(mesh, Mesh):
             equations = len(traced.jaxpr.eqns)
             title = f"{name}, steps {first}-{end}: compiling {equations} operations"
             found = compile_traced(traced, mesh, effort, title)
-        result = _program(experiment, stage, topology, mesh, flops, found)
+        held = jax.tree.leaves(_bytes_on_device(stage, mesh))
+        unused = sum(size for size, use in zip(held, used, strict=True) if not use)
+        result = _program(experiment, stage, topology, mesh, flops, found, unused)
         planned.append({"first_step": first, "steps": end - first, **result})
     return {
         "stage": name,
@@ -75,27 +72,23 @@ def plan_stage(
     }
 
 
+def _bytes_on_device(stage: AbstractStage, mesh: Mesh | AbstractMesh) -> tuple[Any, Any, Any]:
+    """Bytes that each array of (state, frozen, batch) takes on every device of `mesh`."""
+
+    def size(leaf: jax.ShapeDtypeStruct, sharding: NamedSharding) -> int:
+        return math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+
+    ruled = (stage.state, stage.frozen)
+    state, frozen = jax.tree.map(size, ruled, tree_shardings(ruled, mesh))
+    return state, frozen, jax.tree.map(lambda leaf: size(leaf, batch_sharding(mesh)), stage.batch)
+
+
 def _held(stage: AbstractStage, mesh: Mesh | AbstractMesh) -> dict[str, int]:
-    """Bytes of a step's arguments on each device, by what they are, as the rules shard them."""
-
-    def held(tree: Any) -> int:
-        shardings = jax.tree.leaves(tree_shardings(tree, mesh))
-        return sum(
-            math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-            for leaf, sharding in zip(jax.tree.leaves(tree), shardings, strict=True)
-        )
-
-    batch = batch_sharding(mesh)
-    return {
-        "parameters": held(stage.state.params),
-        "average": held(stage.state.ema),
-        "optimizer": held(stage.state.opt_state),
-        "frozen": held(stage.frozen),
-        "batch": sum(
-            math.prod(batch.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-            for leaf in stage.batch.values()
-        ),
-    }
+    """Bytes of a step's arguments on each device, by what they are."""
+    state, frozen, batch = _bytes_on_device(stage, mesh)
+    parts = {"parameters": state.params, "average": state.ema, "optimizer": state.opt_state}
+    parts |= {"frozen": frozen, "batch": batch}
+    return {name: sum(jax.tree.leaves(tree)) for name, tree in parts.items()}
 
 
 def _program(
@@ -105,7 +98,9 @@ def _program(
     mesh: Mesh | AbstractMesh,
     flops: int,
     found: Compiled | TooLarge | None,
+    unused: int,
 ) -> dict[str, Any]:
+    """What one program does and needs; `unused` bytes are held that it does not use."""
     per_chip = flops / topology.chips
     result: dict[str, Any] = {
         "flops": flops,
@@ -123,11 +118,10 @@ def _program(
         memory = {"total": found.needed, "available": found.available}
         return result | {"fits": False, "memory_per_chip": memory, "compiler": seconds}
     available = _available(topology)
-    memory = found.memory._asdict() | {"total": found.memory.total, "available": available}
-    # For TPUs the compiler itself refuses what does not fit.
-    refused = topology.name == LOCAL and available is not None and memory["total"] > available
+    total = found.memory.total
+    memory = found.memory._asdict() | {"total": total, "unused": unused, "available": available}
     result |= {
-        "fits": None if available is None else not refused,
+        "fits": None if available is None else total + unused <= available,
         "memory_per_chip": memory,
         "collectives": by_kind(found.collectives),
         "compiler": {"flops": found.flops, "bytes": found.bytes, **seconds},

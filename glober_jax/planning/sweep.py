@@ -47,11 +47,12 @@ class Case(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """A batch of so many clips per device; `needed` bytes of it, where the compiler told."""
+    """A batch of so many clips per device; bytes needed, where the compiler told, and present."""
 
     batch: int
     fits: bool
     needed: int | None
+    available: int
 
 
 def sweep(
@@ -86,7 +87,7 @@ def _speed(row: dict[str, Any]) -> tuple[float, int]:
 
 def _row(case: Case, trials: "_Trials") -> dict[str, Any]:
     """The largest batch of a case, and what the plan says of it."""
-    tried = find_largest(lambda batch: trials.run(case, batch), trials.step, trials.available)
+    tried = find_largest(lambda batch: trials.run(case, batch), trials.step)
     largest = max((trial.batch for trial in tried if trial.fits), default=0)
     row = {**case._asdict(), "batch_per_device": largest, "memory": None}
     row |= {"examples_per_second": None, "trials": [trial._asdict() for trial in tried]}
@@ -97,7 +98,7 @@ def _row(case: Case, trials: "_Trials") -> dict[str, Any]:
     return row
 
 
-def find_largest(run: Callable[[int], Trial], step: int, available: int) -> list[Trial]:
+def find_largest(run: Callable[[int], Trial], step: int) -> list[Trial]:
     """Trials up to the largest batch that fits, of the multiples of `step`.
 
     The last of them tell that it fits and that `step` more do not, unless `MOST_TRIALS` are made
@@ -111,11 +112,11 @@ def find_largest(run: Callable[[int], Trial], step: int, available: int) -> list
         above = min((b for b, trial in tried.items() if not trial.fits), default=_LARGEST_BATCH)
         if above - below <= step:
             break
-        batch = 2 * step if len(tried) == 1 else _guess(tried, below, above, step, available)
+        batch = 2 * step if len(tried) == 1 else _guess(tried, below, above, step)
     return list(tried.values())
 
 
-def _guess(tried: Mapping[int, Trial], below: int, above: int, step: int, available: int) -> int:
+def _guess(tried: Mapping[int, Trial], below: int, above: int, step: int) -> int:
     """Between a batch that fits and one that does not: where the line through the last two that
     are known reaches the memory there is.
     """
@@ -124,7 +125,8 @@ def _guess(tried: Mapping[int, Trial], below: int, above: int, step: int, availa
     if len(known) == 2:
         less, more = (tried[batch].needed for batch in known)
         if more > less:
-            guess = known[0] + (available - less) * (known[1] - known[0]) / (more - less)
+            left = tried[known[0]].available - less
+            guess = known[0] + left * (known[1] - known[0]) / (more - less)
     return min(max(int(guess) // step * step, below + step), above - step)
 
 
@@ -164,7 +166,6 @@ class _Trials:
         self.step = 1
         if stage == autoencoder.NAME and experiment.autoencoder.adversarial.weight:
             self.step = experiment.autoencoder.adversarial.clip_stride
-        self.available = int(topology.chip.hbm_bytes) if topology.chip else 2**62
         print(f"sweep of {stage}: at most {most} compilations", file=sys.stderr, flush=True)
 
     def run(self, case: Case, batch: int) -> Trial:
@@ -178,7 +179,8 @@ class _Trials:
             mean = sum(self._seconds) / len(self._seconds)
             left = (self._most - self._done) * mean / 60
             print(f"  {self._done} done, at most {left:.0f} minutes left", file=sys.stderr)
-        return Trial(batch, program["fits"] is not False, memory["total"])
+        needed = memory["total"] and memory["total"] + memory.get("unused", 0)
+        return Trial(batch, program["fits"], needed, memory["available"])
 
     def plan(self, case: Case, batch: int) -> dict[str, Any]:
         """The stage's plan, its last program alone."""

@@ -8,24 +8,24 @@ from glober_jax.planning.chips import GIB
 _WIDTH = 34
 
 
-def table(plan: dict[str, Any]) -> str:
-    """The whole plan, stage by stage."""
-    lines = list(_head(plan))
-    for stage in plan["stages"]:
-        lines += ["", *_stage(stage)]
-    if any(stage["days"] is not None for stage in plan["stages"]):
-        lines += ["", "Estimated, not measured. It is assumed that"]
-        lines += [f"  - {assumption}" for assumption in plan["assumptions"]]
-    return "\n".join(lines)
-
-
-def _head(plan: dict[str, Any]) -> Iterator[str]:
+def head_table(plan: dict[str, Any]) -> str:
+    """What the plan is for."""
     topology, mesh = plan["topology"], plan["mesh"]
     slices = f"{topology['slices']} slices of " if topology["slices"] > 1 else ""
     axes = " x ".join(f"{axis}={size}" for axis, size in mesh.items())
-    yield f"{slices}{topology['name']}: {topology['chips']} x {topology['chip']}, mesh {axes}"
-    if plan["reason"]:
-        yield plan["reason"]
+    head = f"{slices}{topology['name']}: {topology['chips']} x {topology['chip']}, mesh {axes}"
+    return f"{head}\n{plan['reason']}" if plan["reason"] else head
+
+
+def stage_table(stage: dict[str, Any]) -> str:
+    """What a stage needs, a column for each of its programs; the last line is the verdict."""
+    return "\n".join(_stage(stage))
+
+
+def assumptions_table(plan: dict[str, Any]) -> str:
+    """What the estimate takes for granted."""
+    lines = [f"  - {assumption}" for assumption in plan["assumptions"]]
+    return "\n".join(["Times are estimated, not measured. It is assumed that", *lines])
 
 
 def _stage(stage: dict[str, Any]) -> Iterator[str]:
@@ -58,8 +58,8 @@ def _compiled(programs: list[dict[str, Any]], row: Callable[..., str]) -> Iterat
     def memory(part: str) -> Callable[[dict[str, Any]], str]:
         return lambda p: _size((p["memory_per_chip"] or {}).get(part))
 
-    yield "  memory per chip"
-    for part in ("arguments", "outputs", "temporaries", "code", "total", "available"):
+    yield "  memory per chip; unused is held beside the total"
+    for part in ("arguments", "outputs", "temporaries", "code", "total", "unused", "available"):
         yield row(f"  {part}", memory(part))
     yield "  collectives, bytes of whole arrays per chip and step"
     for kind in next((p["collectives"] for p in programs if p["collectives"]), {}):
