@@ -87,42 +87,45 @@ def _speed(row: dict[str, Any]) -> tuple[float, int]:
 
 def _row(case: Case, trials: "_Trials") -> dict[str, Any]:
     """The largest batch of a case, and what the plan says of it."""
-    tried = find_largest(lambda batch: trials.run(case, batch), trials.step)
+    tried = find_largest(lambda batch: trials.run(case, batch), trials.step, trials.start)
     largest = max((trial.batch for trial in tried if trial.fits), default=0)
-    row = {**case._asdict(), "batch_per_device": largest, "memory": None}
+    row = {**case._asdict(), "batch_per_device": largest, "memory": None, "notes": []}
     row |= {"examples_per_second": None, "trials": [trial._asdict() for trial in tried]}
     if largest:
-        (program,) = trials.plan(case, largest)["programs"]
+        plan = trials.plan(case, largest)
+        (program,) = plan["programs"]
+        row["notes"] = plan["notes"]
         row["memory"] = program["memory_per_chip"]
         row["examples_per_second"] = (program["seconds"] or {}).get("examples_per_second")
     return row
 
 
-def find_largest(run: Callable[[int], Trial], step: int) -> list[Trial]:
-    """Trials up to the largest batch that fits, of the multiples of `step`.
+def find_largest(run: Callable[[int], Trial], step: int, start: int) -> list[Trial]:
+    """Trials from `start` on up or down to the largest batch that fits, of the multiples of `step`.
 
-    The last of them tell that it fits and that `step` more do not, unless `MOST_TRIALS` are made
-    before.
+    Among them it is known to fit, and `step` more not to, unless `MOST_TRIALS` are made before.
     """
     tried: dict[int, Trial] = {}
-    batch = step
+    batch = start
     while len(tried) < MOST_TRIALS:
         tried[batch] = run(batch)
         below = max((b for b, trial in tried.items() if trial.fits), default=0)
         above = min((b for b, trial in tried.items() if not trial.fits), default=_LARGEST_BATCH)
         if above - below <= step:
             break
-        batch = 2 * step if len(tried) == 1 else _guess(tried, below, above, step)
+        batch = _guess(tried, below, above, step)
     return list(tried.values())
 
 
 def _guess(tried: Mapping[int, Trial], below: int, above: int, step: int) -> int:
     """Between a batch that fits and one that does not: where the line through the last two that
-    are known reaches the memory there is.
+    are known reaches the memory there is. Of one known batch, twice or half of it.
     """
     known = sorted(b for b, trial in tried.items() if trial.needed and b <= above)[-2:]
     guess = (below + above) / 2
-    if len(known) == 2:
+    if len(tried) == 1:
+        guess = 2 * below or above / 2
+    elif len(known) == 2:
         less, more = (tried[batch].needed for batch in known)
         if more > less:
             left = tried[known[0]].available - less
@@ -166,6 +169,8 @@ class _Trials:
         self.step = 1
         if stage == autoencoder.NAME and experiment.autoencoder.adversarial.weight:
             self.step = experiment.autoencoder.adversarial.clip_stride
+        configured = getattr(experiment, stage).batch_size * self._tensor() // topology.chips
+        self.start = max(configured // self.step, 1) * self.step
         print(f"sweep of {stage}: at most {most} compilations", file=sys.stderr, flush=True)
 
     def run(self, case: Case, batch: int) -> Trial:
@@ -201,14 +206,17 @@ class _Trials:
         self._file |= found
         write_plan(self._output, self._file)
 
+    def _tensor(self) -> int:
+        """Devices that share a batch's row."""
+        return self._experiment.mesh.tensor
+
     def _changed(self, case: Case, batch: int) -> Experiment:
         """The experiment with a case's settings; its batch is `batch` clips for each device."""
         plain = copy.deepcopy(self._experiment.source)
         plain["mesh"] = {**plain["mesh"], "data": -1, "fsdp": case.fsdp}
         for name, value in case.remat.items():
             plain["model"][name]["remat"] = value
-        ways = self._topology.chips // plain["mesh"].get("tensor", 1)
-        plain[self._stage]["batch_size"] = batch * ways
+        plain[self._stage]["batch_size"] = batch * self._topology.chips // self._tensor()
         return config.parse(plain)
 
     def _key(self, case: Case, batch: int) -> str:

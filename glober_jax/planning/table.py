@@ -82,6 +82,7 @@ def sweep_table(found: dict[str, Any]) -> str:
         speed = _number(row, "examples_per_second", ",.1f")
         batch, remat = row["batch_per_device"] or "none", _remat(row)
         lines.append(f"  {row['fsdp']:>5} {batch:>6} {memory:>12} {speed:>10}  {remat}")
+        lines += [f"        note: {note}" for note in row["notes"]]
     best = found["best"]
     if best is None:
         return "\n".join([*lines, "no case fits"])

@@ -38,7 +38,6 @@ def test_plans_for_a_slice(commands: Any, tmp_path: Path) -> None:
     [
         pytest.param(["--topology=v5e:4by4"], "--topology=v5e:4by4 is no slice", id="topology"),
         pytest.param(["--topolgy=v5e:4x4"], "topolgy", id="misspelt-flag"),
-        pytest.param(["--topology=local", "--sweep"], "--sweep needs --stage", id="half-a-sweep"),
     ],
 )
 def test_mistakes_are_one_sentence(commands: Any, flags: list[str], says: str) -> None:

@@ -16,33 +16,37 @@ from glober_jax.planning.topology import LOCAL, parse_topology
 from tests.tiny import tiny_config
 
 
+@pytest.mark.parametrize("start", [2, 10, 40])
 @pytest.mark.parametrize(
-    ("state", "per_clip", "kept_above", "step", "largest"),
+    ("state", "per_clip", "beyond", "step", "largest"),
     [
         pytest.param(3.0, 1.1, 1.0, 1, 11, id="affine"),
         pytest.param(3.0, 0.01, 1.0, 2, 1274, id="small clips"),
         # Near the limit the compiler recomputes, so that more fits than the line says.
         pytest.param(3.0, 1.1, 0.3, 2, 16, id="recomputed"),
+        # Beyond the limit more than the line says.
+        pytest.param(9.0, 0.5, 2.5, 1, 10, id="convex"),
         pytest.param(14.0, 2.0, 1.0, 2, 0, id="nothing fits"),
         pytest.param(10.0, 3.0, 1.0, 1, 1, id="one fits"),
     ],
 )
 def test_largest_batch(
-    state: float, per_clip: float, kept_above: float, step: int, largest: int
+    state: float, per_clip: float, beyond: float, step: int, largest: int, start: int
 ) -> None:
     """Fails when the batch found does not fit, or a larger one does, or it takes many trials."""
     available = 15.75
 
     def run(batch: int) -> Trial:
         needed = state + per_clip * batch
-        needed = min(needed, 13 + kept_above * (needed - 13))
+        if needed > 13:
+            needed = 13 + beyond * (needed - 13)
         # Of what does not fit the compiler does not always say how large it is.
         known = needed <= available or batch % 3
         return Trial(
             batch, needed <= available, int(needed * 1e9) if known else None, int(available * 1e9)
         )
 
-    trials = find_largest(run, step)
+    trials = find_largest(run, step, start)
     fitting = [trial.batch for trial in trials if trial.fits]
     assert max(fitting, default=0) == largest
     assert min(trial.batch for trial in trials if not trial.fits) == largest + step
@@ -66,7 +70,7 @@ def test_interrupted_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             "memory_per_chip": {"total": total, "available": 7e9},
             "seconds": {"examples_per_second": batch * (1.0 if remat else 3.0)},
         }
-        return {"programs": [program]}
+        return {"programs": [program], "notes": []}
 
     monkeypatch.setattr(sweep, "plan_stage", plan_stage)
     output = epath.Path(tmp_path / "sweep.json")

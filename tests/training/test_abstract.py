@@ -49,7 +49,7 @@ def test_batches_are_known_without_data(
 ) -> None:
     """Fails when a field, shape or dtype of a stage's batches is another than is planned with.
 
-    Broken: moments of one dtype stored and another planned; texts in every stage's batches.
+    Broken: moments of one dtype stored and another planned.
     """
     config = tiny_config()
     config.data.update({"cache_latents": cached, "flip": False})
