@@ -15,6 +15,7 @@ Exit status: 0; 1 where a stage does not fit, or the command makes no sense.
 """
 
 import sys
+import typing
 from collections.abc import Sequence
 
 from absl import flags
@@ -24,6 +25,7 @@ from ml_collections import config_flags
 from glober_jax import cli, config
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
+from glober_jax.models.remat import Remat
 from glober_jax.planning import experiment_plan, sweep, table, topology
 from glober_jax.training.pipeline import STAGES
 
@@ -46,6 +48,7 @@ _SWEEP = flags.DEFINE_boolean(
     "sweep", False, "Find the largest batch that fits, with and without recomputation"
 )
 _SWEEP_FSDP = flags.DEFINE_list("sweep_fsdp", None, "Values of config.mesh.fsdp that a sweep tries")
+_SWEEP_REMAT = flags.DEFINE_list("sweep_remat", ["blocks"], "Values of remat that a sweep tries")
 flags.mark_flags_as_required(["config", "topology"])
 
 
@@ -81,8 +84,11 @@ def _sweep(experiment: Experiment, where: topology.Topology) -> None:
         fsdp = tuple(int(value) for value in values)
     except ValueError as error:
         raise UserError(f"--sweep_fsdp={','.join(values)} are not all integers") from error
+    remat, known = _SWEEP_REMAT.value, typing.get_args(Remat)
+    if unknown := [value for value in remat if value not in known]:
+        raise UserError(f"--sweep_remat={unknown[0]} is none of {', '.join(known)}")
     output = epath.Path(_OUTPUT.value)
-    found = sweep.sweep(experiment, _STAGE.value, where, _EFFORT.value, fsdp, output)
+    found = sweep.sweep(experiment, _STAGE.value, where, _EFFORT.value, fsdp, remat, output)
     print(table.sweep_table(found))
     sys.exit(0 if found["best"] else 1)
 

@@ -8,11 +8,11 @@ result goes into the output file at once, and is taken from there when the same 
 import copy
 import functools
 import hashlib
+import itertools
 import json
 import sys
 import time
-import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ import glober_jax
 from glober_jax import config
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
+from glober_jax.models.remat import Remat
 from glober_jax.planning.experiment_plan import plan_mesh, write_plan
 from glober_jax.planning.stages import plan_stage
 from glober_jax.planning.topology import Topology, libtpu_version
@@ -32,18 +33,25 @@ from glober_jax.training import autoencoder, codec, generator
 # Of one case: two to predict, and those that close in on the largest batch.
 MOST_TRIALS = 6
 _LARGEST_BATCH = 4096
+# The networks of each stage that have `remat`.
 _NETWORKS = {
-    codec.NAME: codec.NETWORKS,
-    autoencoder.NAME: (*codec.AVERAGED, *autoencoder.NETWORKS),
-    generator.NAME: (*codec.AVERAGED, "video_encoder", *generator.NETWORKS),
+    codec.NAME: ("frame_codec",),
+    autoencoder.NAME: (
+        "frame_codec",
+        "video_encoder",
+        "frame_features",
+        "unet",
+        "discriminator",
+    ),
+    generator.NAME: ("generator",),
 }
 
 
 class Case(NamedTuple):
-    """What is tried besides batches: parameter shards, and `remat` of the networks that have it."""
+    """What is tried besides batches: parameter shards, and `remat` of all networks of the stage."""
 
     fsdp: int
-    remat: dict[str, Any]
+    remat: Remat
 
 
 class Trial(NamedTuple):
@@ -60,25 +68,28 @@ def sweep(
     stage: str,
     topology: Topology,
     effort: float,
-    fsdp: tuple[int, ...],
+    fsdp: Sequence[int],
+    remat: Sequence[Remat],
     output: epath.Path,
 ) -> dict[str, Any]:
     """The largest batch of a stage's last program, case by case, and which case to take.
 
-    Returns {"stage", "rows", "best"}: a row for each case, and the one with most clips per second
-    or, where that cannot be estimated, with the largest batch; None if nothing fits.
+    Returns {"stage", "networks", "rows", "best"}: the networks whose `remat` is set, a row for each
+    case, and the one with most clips per second or, where that cannot be estimated, with the
+    largest batch; None if nothing fits.
 
     Raises:
       UserError: libtpu is missing, a mesh does not cover the chips, or `output` is no plan.
     """
-    cases = [Case(shards, remat) for shards in fsdp for remat in remat_levels(experiment, stage)]
+    cases = list(itertools.starmap(Case, itertools.product(fsdp, remat)))
     trials = _Trials(experiment, stage, topology, effort, output, len(cases) * MOST_TRIALS)
     rows: list[dict[str, Any]] = []
     for case in cases:
         rows.append(_row(case, trials))
         best = max(filter(lambda row: row["batch_per_device"], rows), key=_speed, default=None)
-        trials.write({"stage": stage, "rows": rows, "best": best})
-    return {"stage": stage, "rows": rows, "best": best}
+        found = {"stage": stage, "networks": _NETWORKS[stage], "rows": rows, "best": best}
+        trials.write(found)
+    return found
 
 
 def _speed(row: dict[str, Any]) -> tuple[float, int]:
@@ -131,20 +142,6 @@ def _guess(tried: Mapping[int, Trial], below: int, above: int, step: int) -> int
             left = tried[known[0]].available - less
             guess = known[0] + left * (known[1] - known[0]) / (more - less)
     return min(max(int(guess) // step * step, below + step), above - step)
-
-
-def remat_levels(experiment: Experiment, stage: str) -> list[dict[str, Any]]:
-    """`remat` of each of a stage's networks that has it, from recomputing nothing to everything."""
-    choices: dict[str, tuple[Any, ...]] = {}
-    for name in _NETWORKS[stage]:
-        hint = typing.get_type_hints(type(getattr(experiment.networks, name))).get("remat")
-        if hint is not None:
-            choices[name] = (False, True) if hint is bool else typing.get_args(hint)
-    levels = range(max(map(len, choices.values()), default=1))
-    return [
-        {name: values[min(level, len(values) - 1)] for name, values in choices.items()}
-        for level in levels
-    ]
 
 
 class _Trials:
@@ -214,8 +211,8 @@ class _Trials:
         """The experiment with a case's settings; its batch is `batch` clips for each device."""
         plain = copy.deepcopy(self._experiment.source)
         plain["mesh"] = {**plain["mesh"], "data": -1, "fsdp": case.fsdp}
-        for name, value in case.remat.items():
-            plain["model"][name]["remat"] = value
+        for name in _NETWORKS[self._stage]:
+            plain["model"][name]["remat"] = case.remat
         plain[self._stage]["batch_size"] = batch * self._topology.chips // self._tensor()
         return config.parse(plain)
 

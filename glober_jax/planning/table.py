@@ -80,21 +80,17 @@ def sweep_table(found: dict[str, Any]) -> str:
     for row in found["rows"]:
         memory = _size((row["memory"] or {}).get("total"))
         speed = _number(row, "examples_per_second", ",.1f")
-        batch, remat = row["batch_per_device"] or "none", _remat(row)
+        batch, remat = row["batch_per_device"] or "none", row["remat"]
         lines.append(f"  {row['fsdp']:>5} {batch:>6} {memory:>12} {speed:>10}  {remat}")
         lines += [f"        note: {note}" for note in row["notes"]]
     best = found["best"]
     if best is None:
         return "\n".join([*lines, "no case fits"])
     flags = [f"--config.mesh.fsdp={best['fsdp']}"]
-    flags += [f"--config.model.{name}.remat={value}" for name, value in best["remat"].items()]
+    flags += [f"--config.model.{name}.remat={best['remat']}" for name in found["networks"]]
     return "\n".join(
         [*lines, f"best: {' '.join(flags)}", f"  {best['batch_per_device']} per device"]
     )
-
-
-def _remat(row: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in row["remat"].items()) or "-"
 
 
 def verdict(stage: dict[str, Any]) -> str:

@@ -56,7 +56,7 @@ def test_largest_batch(
 def test_interrupted_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when a compilation is made again, another config's result is taken, or the best case
     is not the fastest."""
-    compiled: list[tuple[bool, int]] = []
+    compiled: list[tuple[str, int]] = []
 
     def plan_stage(experiment: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
         batch, remat = experiment.codec.batch_size, experiment.networks.frame_codec.remat
@@ -64,11 +64,11 @@ def test_interrupted_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             compiled.append((remat, batch))
             raise KeyboardInterrupt
         compiled.append((remat, batch))
-        total = batch * (1 if remat else 2) * 1e9
+        total = batch * (2 if remat == "none" else 1) * 1e9
         program = {
             "fits": total <= 7e9,
             "memory_per_chip": {"total": total, "available": 7e9},
-            "seconds": {"examples_per_second": batch * (1.0 if remat else 3.0)},
+            "seconds": {"examples_per_second": batch * (3.0 if remat == "none" else 1.0)},
         }
         return {"programs": [program], "notes": []}
 
@@ -78,16 +78,18 @@ def test_interrupted_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def run(seed: int = 0) -> dict[str, Any]:
         config = tiny_config()
         config.seed = seed
-        return sweep.sweep(parse(config), "codec", parse_topology(LOCAL), 0.0, (1,), output)
+        return sweep.sweep(
+            parse(config), "codec", parse_topology(LOCAL), 0.0, (1,), ("none", "blocks"), output
+        )
 
     with pytest.raises(KeyboardInterrupt):
         run()
     found = run()
     assert len(compiled) - 1 == len(set(compiled)) == len(json.loads(output.read_text())["trials"])
-    largest = {row["remat"]["frame_codec"]: row["batch_per_device"] for row in found["rows"]}
-    assert largest == {False: 3, True: 7}
-    assert found["best"]["remat"] == {"frame_codec": False}
-    assert "--config.model.frame_codec.remat=False" in sweep_table(found)
+    largest = {row["remat"]: row["batch_per_device"] for row in found["rows"]}
+    assert largest == {"none": 3, "blocks": 7}
+    assert found["best"]["remat"] == "none"
+    assert "--config.model.frame_codec.remat=none" in sweep_table(found)
     before = len(compiled)
     assert run() == found and len(compiled) == before
     run(seed=1)
