@@ -73,6 +73,10 @@ def compile_traced(
     stderr with the time passed.
     """
     platform = mesh.devices.flat[0].platform
+    if platform == "tpu":
+        # Measured with libtpu 0.0.42.1 on programs of 2,000 to 64,000 equations, all at -1.
+        expected = len(traced.jaxpr.eqns) * 0.005 * 3 ** (1 + min(effort, 0.0))
+        title = f"{title} ({expected:.0f} s of one core or so)"
     begin, cpu_begin = time.monotonic(), _cpu_seconds()
     with _clock(title):
         lowered = traced.lower(lowering_platforms=(platform,))
@@ -80,7 +84,7 @@ def compile_traced(
         try:
             compiled = lowered.compile(compiler_options=options)
         except jax.errors.JaxRuntimeError as error:
-            if (found := _overflow(str(error))) is None:
+            if (found := find_overflow(str(error))) is None:
                 raise
             return TooLarge(*found, time.monotonic() - begin, _cpu_seconds() - cpu_begin)
         cost = compiled.cost_analysis() or {}
@@ -105,7 +109,7 @@ def read_memory(compiled: Any) -> Memory:
     )
 
 
-def _overflow(message: str) -> tuple[int | None, int] | None:
+def find_overflow(message: str) -> tuple[int | None, int] | None:
     """(bytes needed, bytes available) of a complaint about a device's memory; None for others."""
     if "RESOURCE_EXHAUSTED" not in message:
         return None

@@ -49,8 +49,7 @@ def plan_stage(
         flops, used = count_flops(traced)
         found: Compiled | TooLarge | None = None
         if isinstance(mesh, Mesh):
-            equations = len(traced.jaxpr.eqns)
-            title = f"{name}, steps {first}-{end}: compiling {equations} operations"
+            title = f"{name}, steps {first}-{end}: compiling"
             found = compile_traced(traced, mesh, effort, title)
         held = jax.tree.leaves(_bytes_on_device(stage, mesh))
         unused = sum(size for size, use in zip(held, used, strict=True) if not use)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from glober_jax.planning.chips import GIB
+from glober_jax.planning.collectives import KINDS
 
 _WIDTH = 34
 
@@ -58,11 +59,14 @@ def _compiled(programs: list[dict[str, Any]], row: Callable[..., str]) -> Iterat
     def memory(part: str) -> Callable[[dict[str, Any]], str]:
         return lambda p: _size((p["memory_per_chip"] or {}).get(part))
 
+    compiled = [program for program in programs if program["collectives"]]
     yield "  memory per chip; unused is held beside the total"
-    for part in ("arguments", "outputs", "temporaries", "code", "total", "unused", "available"):
+    parts = ("arguments", "outputs", "temporaries", "code", "total", "unused", "available")
+    for part in parts if compiled else ("total", "available"):
         yield row(f"  {part}", memory(part))
-    yield "  collectives, bytes of whole arrays per chip and step"
-    for kind in next((p["collectives"] for p in programs if p["collectives"]), {}):
+    if compiled:
+        yield "  collectives, bytes of whole arrays per chip and step"
+    for kind in KINDS if compiled else ():
         yield row(f"  {kind}", lambda p, kind=kind: _moved(p["collectives"], kind))
     if any(program["seconds"] for program in programs):
         yield "  seconds of a step"

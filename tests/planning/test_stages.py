@@ -9,6 +9,8 @@ from glober_jax.config import parse
 from glober_jax.experiment import Experiment
 from glober_jax.parallel.mesh import make_mesh
 from glober_jax.planning import experiment_plan
+from glober_jax.planning.chips import GIB
+from glober_jax.planning.compiling import find_overflow
 from glober_jax.planning.experiment_plan import plan_mesh
 from glober_jax.planning.stages import plan_stage
 from glober_jax.planning.table import stage_table
@@ -96,13 +98,35 @@ def test_without_a_compiler_operations_and_shards_are_known(
         topology = parse_topology(name)
         config = single_level_config()
         config.mesh.fsdp = fsdp
-        config.codec.batch_size = 2 * topology.chips
+        config.generator.batch_size = 2 * topology.chips
         mesh, reason = plan_mesh(parse(config), topology)
         assert "libtpu is not installed" in reason
-        plans[fsdp] = plan_stage(parse(config), "codec", topology, mesh, effort=0.0)
+        plans[fsdp] = plan_stage(parse(config), "generator", topology, mesh, effort=0.0)
     few, many = (plan["programs"][-1]["flops_per_chip"] for plan in plans.values())
     assert few == pytest.approx(many, rel=0.03)
     assert plans[1]["fits"] is None and plans[1]["programs"][0]["memory_per_chip"] is None
     held = {fsdp: plan["bytes_per_chip"] for fsdp, plan in plans.items()}
     assert held[1]["batch"] == held[8]["batch"]
     assert "whether it fits is not known" in stage_table(plans[1])
+
+
+@pytest.mark.parametrize(
+    ("message", "found"),
+    [
+        (
+            "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO "
+            "temporaries (138.00G) exceeds available HBM (15.75G).",
+            (138 * GIB, int(15.75 * GIB)),
+        ),
+        (
+            "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.5G of 15.75G hbm. "
+            "Exceeded hbm capacity by 4.75G.",
+            (int(20.5 * GIB), int(15.75 * GIB)),
+        ),
+        ("RESOURCE_EXHAUSTED: Ran out of memory in memory space vmem. Used 20M of 16M vmem.", None),
+        ("INVALID_ARGUMENT: No such compile option", None),
+    ],
+)
+def test_complaints_about_memory_are_verdicts(message: str, found: tuple[int, int] | None) -> None:
+    """Fails when a compiler out of memory ends the plan, or another error becomes a verdict."""
+    assert find_overflow(message) == found
