@@ -10,10 +10,11 @@ from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from glober_jax import media
 from glober_jax.experiment import Experiment
-from glober_jax.parallel.mesh import AXES, check_batch, make_mesh, mesh_sizes
+from glober_jax.parallel.mesh import AXES, make_mesh, mesh_sizes
 from glober_jax.planning.estimate import ASSUMPTIONS
 from glober_jax.planning.stages import plan_stage
 from glober_jax.planning.topology import INSTALL, LOCAL, Topology, libtpu_version
+from glober_jax.training.stage_data import check_stage_batch
 
 
 def plan_stages(
@@ -26,7 +27,7 @@ def plan_stages(
     """
     mesh, reason = plan_mesh(experiment, topology)
     for name in stages:
-        check_batch(mesh, getattr(experiment, name).batch_size, f"config.{name}.batch_size")
+        check_stage_batch(experiment, name, mesh)
     plan = {**_described(topology, mesh, effort), "reason": reason, "fits": None, "stages": []}
     plan["config"] = experiment.source
     yield plan

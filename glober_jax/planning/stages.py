@@ -17,7 +17,7 @@ from glober_jax.planning.compiling import Compiled, TooLarge, compile_traced, tr
 from glober_jax.planning.estimate import estimate
 from glober_jax.planning.flops import count_flops
 from glober_jax.planning.topology import LOCAL, Topology
-from glober_jax.training import autoencoder, codec
+from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.abstract import AbstractStage, abstract_stage
 
 
@@ -59,6 +59,7 @@ def plan_stage(
         "stage": name,
         "steps": stage.total_steps,
         "batch_size": stage.batch_size,
+        "micro_batches": getattr(experiment, name).micro_batches,
         "batch_per_chip": stage.batch_size / topology.chips,
         "parameters": {
             network: sum(leaf.size for leaf in jax.tree.leaves(tree))
@@ -167,21 +168,25 @@ def _whole(programs: list[dict[str, Any]], topology: Topology) -> dict[str, Any]
 
 def _notes(experiment: Experiment, name: str, mesh: Mesh | AbstractMesh) -> list[str]:
     """What makes chips work unevenly, and the estimate too short."""
-    options, clip, networks = getattr(experiment, name), experiment.clip, experiment.networks
+    options, clip = getattr(experiment, name), experiment.clip
     clips, ways = options.batch_size, batch_ways(mesh)
-    cached = experiment.data.cache_latents
-    frames = {} if cached else {"encodes key frames": clips * clip.num_key_frames}
+    part = clips // options.micro_batches
+    # What the codec maps in one call.
+    frames = {}
     if name == codec.NAME:
-        frames = {"maps frames": clips * options.frames_per_clip}
+        frames["maps frames"] = part * options.frames_per_clip
+    elif name == generator.NAME and not experiment.data.cache_latents:
+        frames["encodes key frames"] = part * clip.num_key_frames
     elif name == autoencoder.NAME:
-        if not cached:
+        if not experiment.data.cache_latents:
+            frames["encodes key frames"] = clips * clip.num_key_frames
             frames["encodes target frames"] = clips * clip.num_target_frames
         if options.adversarial.weight:
             # First and last target of every judged clip, real and decoded.
-            frames["decodes frames"] = 4 * math.ceil(clips / options.adversarial.clip_stride)
+            frames["decodes frames"] = 4 * math.ceil(part / options.adversarial.clip_stride)
     return [
         f"the frame codec {what} {size} at a time, which do not spread evenly over {ways} devices; "
         f"make config.model.frame_codec.chunk_frames a multiple of {ways} that divides {count}"
         for what, count in frames.items()
-        if (size := networks.frame_codec.chunk_size(count)) % ways
+        if (size := experiment.networks.frame_codec.chunk_size(count)) % ways
     ]

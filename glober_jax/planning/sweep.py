@@ -32,6 +32,8 @@ from glober_jax.training import autoencoder, codec, generator
 
 # Of one case: two to predict, and those that close in on the largest batch.
 MOST_TRIALS = 6
+# Sums of gradients take memory, too, so that one micro-batch more may be needed than expected.
+_MOST_DIVISIONS = 2
 _LARGEST_BATCH = 4096
 # The networks of each stage that have `remat`.
 _NETWORKS = {
@@ -82,14 +84,28 @@ def sweep(
       UserError: libtpu is missing, a mesh does not cover the chips, or `output` is no plan.
     """
     cases = list(itertools.starmap(Case, itertools.product(fsdp, remat)))
-    trials = _Trials(experiment, stage, topology, effort, output, len(cases) * MOST_TRIALS)
+    trials = _Trials(
+        experiment, stage, topology, effort, output, len(cases) * MOST_TRIALS + _MOST_DIVISIONS
+    )
     rows: list[dict[str, Any]] = []
     for case in cases:
         rows.append(_row(case, trials))
         best = max(filter(lambda row: row["batch_per_device"], rows), key=_speed, default=None)
         found = {"stage": stage, "networks": _NETWORKS[stage], "rows": rows, "best": best}
         trials.write(found)
+    if best is not None:
+        best |= _for_the_config(best, trials)
+        trials.write(found)
     return found
+
+
+def _for_the_config(best: dict[str, Any], trials: "_Trials") -> dict[str, Any]:
+    """In how many micro-batches the config's own batch fits, None where in none that divide it."""
+    case = Case(best["fsdp"], best["remat"])
+    for count in trials.divisions(best["batch_per_device"])[:_MOST_DIVISIONS]:
+        if trials.run(case, trials.configured, count).fits:
+            return {"micro_batches": count}
+    return {"micro_batches": None}
 
 
 def _speed(row: dict[str, Any]) -> tuple[float, int]:
@@ -166,14 +182,23 @@ class _Trials:
         self.step = 1
         if stage == autoencoder.NAME and experiment.autoencoder.adversarial.weight:
             self.step = experiment.autoencoder.adversarial.clip_stride
-        configured = getattr(experiment, stage).batch_size * self._tensor() // topology.chips
-        self.start = max(configured // self.step, 1) * self.step
+        # Clips per device in the config's batch.
+        self.configured = getattr(experiment, stage).batch_size * self._tensor() // topology.chips
+        self.start = max(self.configured // self.step, 1) * self.step
         print(f"sweep of {stage}: at most {most} compilations", file=sys.stderr, flush=True)
 
-    def run(self, case: Case, batch: int) -> Trial:
+    def divisions(self, largest: int) -> list[int]:
+        """Micro-batches that the config's batch divides into, each of `largest` or fewer clips."""
+        return [
+            count
+            for count in range(1, self.configured + 1)
+            if self.configured % (count * self.step) == 0 and self.configured // count <= largest
+        ]
+
+    def run(self, case: Case, batch: int, micro_batches: int = 1) -> Trial:
         begin = time.monotonic()
-        known = self._key(case, batch) in self._file["trials"]
-        (program,) = self.plan(case, batch)["programs"]
+        known = self._key(case, batch, micro_batches) in self._file["trials"]
+        (program,) = self.plan(case, batch, micro_batches)["programs"]
         self._done += 1
         memory = program["memory_per_chip"]
         if not known:
@@ -184,11 +209,11 @@ class _Trials:
         needed = memory["total"] and memory["total"] + memory.get("unused", 0)
         return Trial(batch, program["fits"], needed, memory["available"])
 
-    def plan(self, case: Case, batch: int) -> dict[str, Any]:
+    def plan(self, case: Case, batch: int, micro_batches: int = 1) -> dict[str, Any]:
         """The stage's plan, its last program alone."""
-        key = self._key(case, batch)
+        key = self._key(case, batch, micro_batches)
         if key not in self._file["trials"]:
-            changed = self._changed(case, batch)
+            changed = self._changed(case, batch, micro_batches)
             mesh, reason = plan_mesh(changed, self._topology)
             if not isinstance(mesh, Mesh):
                 raise UserError(reason)
@@ -207,19 +232,20 @@ class _Trials:
         """Devices that share a batch's row."""
         return self._experiment.mesh.tensor
 
-    def _changed(self, case: Case, batch: int) -> Experiment:
+    def _changed(self, case: Case, batch: int, micro_batches: int) -> Experiment:
         """The experiment with a case's settings; its batch is `batch` clips for each device."""
         plain = copy.deepcopy(self._experiment.source)
         plain["mesh"] = {**plain["mesh"], "data": -1, "fsdp": case.fsdp}
         for name in _NETWORKS[self._stage]:
             plain["model"][name]["remat"] = case.remat
+        plain[self._stage]["micro_batches"] = micro_batches
         plain[self._stage]["batch_size"] = batch * self._topology.chips // self._tensor()
         return config.parse(plain)
 
-    def _key(self, case: Case, batch: int) -> str:
+    def _key(self, case: Case, batch: int, micro_batches: int) -> str:
         """Tells trials apart by all that decides what is compiled."""
         told = {
-            "config": self._changed(case, batch).source,
+            "config": self._changed(case, batch, micro_batches).source,
             "stage": self._stage,
             "topology": [self._topology.name, self._topology.slices],
             "effort": self._effort,

@@ -33,7 +33,7 @@ def _stage(stage: dict[str, Any]) -> Iterator[str]:
     held, programs = stage["bytes_per_chip"], stage["programs"]
     yield (
         f"{stage['stage']}: {stage['steps']:,} steps of {stage['batch_size']} clips, "
-        f"{stage['batch_per_chip']:g} per chip"
+        f"{stage['batch_per_chip']:g} per chip, in {stage['micro_batches']} micro-batches"
     )
     networks = sorted(stage["parameters"].items(), key=lambda item: -item[1])
     count = sum(stage["parameters"].values())
@@ -92,9 +92,12 @@ def sweep_table(found: dict[str, Any]) -> str:
         return "\n".join([*lines, "no case fits"])
     flags = [f"--config.mesh.fsdp={best['fsdp']}"]
     flags += [f"--config.model.{name}.remat={best['remat']}" for name in found["networks"]]
-    return "\n".join(
-        [*lines, f"best: {' '.join(flags)}", f"  {best['batch_per_device']} per device"]
-    )
+    if best["micro_batches"] is None:
+        lines.append("best, with a batch_size that divides into such micro-batches:")
+    else:
+        lines.append("best, and the config's batch_size fits:")
+        flags.append(f"--config.{found['stage']}.micro_batches={best['micro_batches']}")
+    return "\n".join([*lines, *(f"  {flag}" for flag in flags)])
 
 
 def verdict(stage: dict[str, Any]) -> str:

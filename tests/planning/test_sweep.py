@@ -56,15 +56,17 @@ def test_largest_batch(
 def test_interrupted_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when a compilation is made again, another config's result is taken, or the best case
     is not the fastest."""
-    compiled: list[tuple[str, int]] = []
+    compiled: list[tuple[str, int, int]] = []
 
     def plan_stage(experiment: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
-        batch, remat = experiment.codec.batch_size, experiment.networks.frame_codec.remat
+        options, remat = experiment.codec, experiment.networks.frame_codec.remat
+        batch = options.batch_size // options.micro_batches
         if len(compiled) == 3:
-            compiled.append((remat, batch))
+            compiled.append((remat, batch, options.micro_batches))
             raise KeyboardInterrupt
-        compiled.append((remat, batch))
-        total = batch * (2 if remat == "none" else 1) * 1e9
+        compiled.append((remat, batch, options.micro_batches))
+        sums = 3.5e9 if options.micro_batches > 1 else 0.0
+        total = batch * (2 if remat == "none" else 1) * 1e9 + sums
         program = {
             "fits": total <= 7e9,
             "memory_per_chip": {"total": total, "available": 7e9},
@@ -89,6 +91,8 @@ def test_interrupted_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     largest = {row["remat"]: row["batch_per_device"] for row in found["rows"]}
     assert largest == {"none": 3, "blocks": 7}
     assert found["best"]["remat"] == "none"
+    # The config's eight clips: not in parts of three, and two with the sums are too much.
+    assert found["best"]["micro_batches"] == 8
     assert "--config.model.frame_codec.remat=none" in sweep_table(found)
     before = len(compiled)
     assert run() == found and len(compiled) == before
