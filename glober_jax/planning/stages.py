@@ -115,13 +115,14 @@ def _program(
         return result
     seconds = {"seconds": round(found.seconds, 1), "cpu_seconds": round(found.cpu_seconds, 1)}
     if isinstance(found, TooLarge):
-        memory = {"total": found.needed, "available": found.available}
+        memory = {"total": None, "needed": found.needed, "available": found.available}
         return result | {"fits": False, "memory_per_chip": memory, "compiler": seconds}
     available = _available(topology)
-    total = found.memory.total
-    memory = found.memory._asdict() | {"total": total, "unused": unused, "available": available}
+    needed = found.memory.total + unused
+    memory = found.memory._asdict() | {"total": found.memory.total}
+    memory |= {"unused": unused, "needed": needed, "available": available}
     result |= {
-        "fits": None if available is None else total + unused <= available,
+        "fits": None if available is None else needed <= available,
         "memory_per_chip": memory,
         "collectives": by_kind(found.collectives),
         "compiler": {"flops": found.flops, "bytes": found.bytes, **seconds},

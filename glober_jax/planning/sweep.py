@@ -206,8 +206,7 @@ class _Trials:
             mean = sum(self._seconds) / len(self._seconds)
             left = (self._most - self._done) * mean / 60
             print(f"  {self._done} done, at most {left:.0f} minutes left", file=sys.stderr)
-        needed = memory["total"] and memory["total"] + memory.get("unused", 0)
-        return Trial(batch, program["fits"], needed, memory["available"])
+        return Trial(batch, program["fits"], memory["needed"], memory["available"])
 
     def plan(self, case: Case, batch: int, micro_batches: int = 1) -> dict[str, Any]:
         """The stage's plan, its last program alone."""

@@ -31,9 +31,10 @@ def assumptions_table(plan: dict[str, Any]) -> str:
 
 def _stage(stage: dict[str, Any]) -> Iterator[str]:
     held, programs = stage["bytes_per_chip"], stage["programs"]
+    parts = f", in {stage['micro_batches']} micro-batches" if stage["micro_batches"] > 1 else ""
     yield (
         f"{stage['stage']}: {stage['steps']:,} steps of {stage['batch_size']} clips, "
-        f"{stage['batch_per_chip']:g} per chip, in {stage['micro_batches']} micro-batches"
+        f"{stage['batch_per_chip']:,.6g} per chip{parts}"
     )
     networks = sorted(stage["parameters"].items(), key=lambda item: -item[1])
     count = sum(stage["parameters"].values())
@@ -60,9 +61,9 @@ def _compiled(programs: list[dict[str, Any]], row: Callable[..., str]) -> Iterat
         return lambda p: _size((p["memory_per_chip"] or {}).get(part))
 
     compiled = [program for program in programs if program["collectives"]]
-    yield "  memory per chip; unused is held beside the total"
-    parts = ("arguments", "outputs", "temporaries", "code", "total", "unused", "available")
-    for part in parts if compiled else ("total", "available"):
+    yield "  memory per chip"
+    parts = ("arguments", "outputs", "temporaries", "code", "total", "unused")
+    for part in (*parts, "needed", "available") if compiled else ("needed", "available"):
         yield row(f"  {part}", memory(part))
     if compiled:
         yield "  collectives, bytes of whole arrays per chip and step"
@@ -82,7 +83,7 @@ def sweep_table(found: dict[str, Any]) -> str:
     lines = [f"{found['stage']}: the largest batch that fits, in clips per device"]
     lines.append(f"  {'fsdp':>5} {'batch':>6} {'memory':>12} {'clips/s':>10}  remat")
     for row in found["rows"]:
-        memory = _size((row["memory"] or {}).get("total"))
+        memory = _size((row["memory"] or {}).get("needed"))
         speed = _number(row, "examples_per_second", ",.1f")
         batch, remat = row["batch_per_device"] or "none", row["remat"]
         lines.append(f"  {row['fsdp']:>5} {batch:>6} {memory:>12} {speed:>10}  {remat}")
@@ -103,15 +104,16 @@ def sweep_table(found: dict[str, Any]) -> str:
 def verdict(stage: dict[str, Any]) -> str:
     """One sentence: whether a stage fits, and how long it takes."""
     name = stage["stage"]
-    memories = [p["memory_per_chip"] for p in stage["programs"] if p["memory_per_chip"]]
     if stage["fits"] is None:
         return f"{name}: whether it fits is not known"
+    # Of the programs that do not fit, or of all, the largest; unknown is larger still.
+    memories = [p["memory_per_chip"] for p in stage["programs"] if p["fits"] is stage["fits"]]
+    needed = max(memory["needed"] or float("inf") for memory in memories)
+    available = _size(memories[0]["available"])
     if not stage["fits"]:
-        worst = next(p["memory_per_chip"] for p in stage["programs"] if p["fits"] is False)
-        needed = _size(worst["total"]) if worst["total"] else "more"
-        return f"{name}: DOES NOT FIT, it needs {needed} of {_size(worst['available'])} per chip"
-    largest = max(memories, key=lambda memory: memory["total"])
-    fits = f"{name}: fits, {_size(largest['total'])} of {_size(largest['available'])} per chip"
+        amount = "more" if needed == float("inf") else _size(needed)
+        return f"{name}: DOES NOT FIT, it needs {amount} of {available} per chip"
+    fits = f"{name}: fits, {_size(needed)} of {available} per chip"
     if stage["days"] is None:
         return fits
     return f"{fits}; about {stage['days']:.2g} days, {stage['chip_hours']:,.0f} chip-hours"

@@ -69,7 +69,7 @@ def test_interrupted_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         total = batch * (2 if remat == "none" else 1) * 1e9 + sums
         program = {
             "fits": total <= 7e9,
-            "memory_per_chip": {"total": total, "available": 7e9},
+            "memory_per_chip": {"needed": total, "available": 7e9},
             "seconds": {"examples_per_second": batch * (3.0 if remat == "none" else 1.0)},
         }
         return {"programs": [program], "notes": []}
