@@ -65,6 +65,12 @@ class FrameCodec(nn.Module):
         """Pixels per latent along each side."""
         return 2 ** (len(self.multipliers) - 1)
 
+    def chunk_size(self, frames: int) -> int:
+        """How many of so many frames are mapped at once."""
+        if self.chunk_frames == 0 or frames <= self.chunk_frames:
+            return frames
+        return max(n for n in range(1, self.chunk_frames + 1) if frames % n == 0)
+
     def setup(self) -> None:
         options = {
             "channels": self.channels,
@@ -114,9 +120,9 @@ class FrameCodec(nn.Module):
         every device has its share of every chunk.
         """
         frames = x_B.shape[0]
-        if self.chunk_frames == 0 or frames <= self.chunk_frames:
+        size = self.chunk_size(frames)
+        if size == frames:
             return function(self, x_B)
-        size = max(n for n in range(1, self.chunk_frames + 1) if frames % n == 0)
         module, variables = self.unbind()
 
         @functools.partial(jax.checkpoint, prevent_cse=False)

@@ -43,7 +43,7 @@ def make_mesh(shape: MeshShape, devices: Sequence[jax.Device] | None = None) -> 
     Raises `UserError` where the sizes cannot cover the devices.
     """
     devices = jax.devices() if devices is None else devices
-    sizes = _sizes(shape, len(devices))
+    sizes = mesh_sizes(shape, len(devices))
     data, fsdp, tensor = sizes
     slices = _slices(shape.slices, devices)
     if len(devices) // slices % (fsdp * tensor):
@@ -65,7 +65,8 @@ def make_mesh(shape: MeshShape, devices: Sequence[jax.Device] | None = None) -> 
     return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 3)
 
 
-def _sizes(shape: MeshShape, count: int) -> tuple[int, int, int]:
+def mesh_sizes(shape: MeshShape, count: int) -> tuple[int, int, int]:
+    """Sizes of the axes over so many devices. Raises `UserError` where they cannot cover them."""
     sizes = [shape.data, shape.fsdp, shape.tensor]
     given = ", ".join(f"{axis}={size}" for axis, size in zip(AXES, sizes, strict=True))
     if sizes.count(-1) > 1 or any(size == 0 or size < -1 for size in sizes):

@@ -39,8 +39,7 @@ from glober_jax.training.grades import Grade
 from glober_jax.training.grading import FvdGrader
 from glober_jax.training.latent_cache import codec_id, latent_cache
 from glober_jax.training.loop import Grading, Preview, Stage
-from glober_jax.training.micro_batches import check_micro_batches
-from glober_jax.training.stage_data import StageData, reads_text, stage_clip
+from glober_jax.training.stage_data import StageData, check_stage_batch, reads_text, stage_clip
 from glober_jax.training.state import TrainState
 from glober_jax.training.trained import (
     ExampleTexts,
@@ -71,9 +70,7 @@ class Pipeline:
         self.networks = experiment.networks
         self.data = StageData(experiment)
         for name in STAGES:
-            options = getattr(experiment, name)
-            stride = options.adversarial.clip_stride if name == autoencoder.NAME else 1
-            check_micro_batches(mesh, options.batch_size, options.micro_batches, name, stride)
+            check_stage_batch(experiment, name, mesh)
         data = experiment.data
         if data.cache_latents and not data.latents_dir and jax.process_count() > 1:
             raise UserError(

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+from jax.sharding import AbstractMesh, Mesh
 
 from glober_jax.data.clips import ClipSpec
 from glober_jax.data.damage import DamageLog
@@ -14,7 +15,8 @@ from glober_jax.data.loader import batch_videos, training_batches
 from glober_jax.data.source import VideoSource, open_videos
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
-from glober_jax.training import codec, generator
+from glober_jax.training import autoencoder, codec, generator
+from glober_jax.training.micro_batches import check_micro_batches
 
 
 def stage_clip(experiment: Experiment, stage: str) -> ClipSpec:
@@ -49,6 +51,13 @@ def batch_shapes(experiment: Experiment, stage: str) -> dict[str, jax.ShapeDtype
     if reads_text(experiment, stage):
         shapes["text"] = networks.condition.input(clips)
     return shapes
+
+
+def check_stage_batch(experiment: Experiment, stage: str, mesh: Mesh | AbstractMesh) -> None:
+    """Raises `UserError` unless a stage's batch divides over the mesh and into micro-batches."""
+    options = getattr(experiment, stage)
+    stride = options.adversarial.clip_stride if stage == autoencoder.NAME else 1
+    check_micro_batches(mesh, options.batch_size, options.micro_batches, stage, stride)
 
 
 class StageData:

@@ -1,0 +1,97 @@
+"""Says what a training run needs of chips that need not be there: memory, operations, time.
+
+    python -m glober_jax.plan --config=configs/skytimelapse.py --topology=v5e:4x4
+
+compiles the real training steps for the slice, on this machine and without data, and prints for
+each chip the memory and whether that fits, operations, collectives, and an estimate of the time
+with its assumptions. Compiling for TPUs needs libtpu, not a TPU:
+
+    pip install -r requirements-plan.txt
+
+A slice is a generation and a shape, or an accelerator type: v5e:4x4, v4:2x2x4, v5p:4x4x4,
+v6e:16x16, v5litepod-16, v4-32. --topology=local compiles for the devices of this machine.
+
+Exit status: 0; 1 where a stage does not fit, or the command makes no sense.
+"""
+
+import sys
+import typing
+from collections.abc import Sequence
+
+from absl import flags
+from etils import epath
+from ml_collections import config_flags
+
+from glober_jax import cli, config
+from glober_jax.errors import UserError
+from glober_jax.experiment import Experiment
+from glober_jax.models.remat import Remat
+from glober_jax.planning import experiment_plan, sweep, table, topology
+from glober_jax.training.pipeline import STAGES
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
+_TOPOLOGY = flags.DEFINE_string("topology", None, "Slice to plan for, such as v5e:4x4, or local")
+_SLICES = flags.DEFINE_integer("slices", 1, "How many such slices train together")
+_STAGE = flags.DEFINE_enum(
+    "stage", "all", ["all", "codec", "autoencoder", "generator"], "Which stage to plan"
+)
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file for the plan")
+_EFFORT = flags.DEFINE_float(
+    "effort",
+    0.0,
+    "How hard XLA tries, for TPUs: 0 as in training; -1 compiles in a third of the time a program "
+    "that needs more memory",
+    -1.0,
+    1.0,
+)
+_SWEEP = flags.DEFINE_boolean(
+    "sweep", False, "Find the largest batch that fits, with and without recomputation"
+)
+_SWEEP_FSDP = flags.DEFINE_list("sweep_fsdp", None, "Values of config.mesh.fsdp that a sweep tries")
+_SWEEP_REMAT = flags.DEFINE_list("sweep_remat", ["blocks"], "Values of remat that a sweep tries")
+flags.mark_flags_as_required(["config", "topology"])
+
+
+def main(argv: Sequence[str]) -> None:
+    if argv:
+        raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
+    experiment = config.parse(cli.config_value(_CONFIG))
+    if _TOPOLOGY.value != topology.LOCAL:
+        topology.compile_only()
+    where = topology.parse_topology(_TOPOLOGY.value, _SLICES.value)
+    if _SWEEP.value:
+        _sweep(experiment, where)
+        return
+    stages = STAGES if _STAGE.value == "all" else (_STAGE.value,)
+    for plan in experiment_plan.plan_stages(experiment, stages, where, _EFFORT.value):
+        planned = plan["stages"]
+        print(
+            f"\n{table.stage_table(planned[-1])}" if planned else table.head_table(plan), flush=True
+        )
+        # What took an hour to compile is kept if the next stage is interrupted.
+        if _OUTPUT.value:
+            experiment_plan.write_plan(epath.Path(_OUTPUT.value), plan)
+    if any(stage["days"] is not None for stage in planned):
+        print(f"\n{table.assumptions_table(plan)}")
+    sys.exit(1 if plan["fits"] is False else 0)
+
+
+def _sweep(experiment: Experiment, where: topology.Topology) -> None:
+    if _STAGE.value == "all" or not _OUTPUT.value:
+        raise UserError("--sweep needs --stage, for one stage, and --output=FILE.json")
+    values = _SWEEP_FSDP.value or [experiment.mesh.fsdp]
+    try:
+        fsdp = tuple(int(value) for value in values)
+    except ValueError as error:
+        raise UserError(f"--sweep_fsdp={','.join(values)} are not all integers") from error
+    remat, known = _SWEEP_REMAT.value, typing.get_args(Remat)
+    if unknown := [value for value in remat if value not in known]:
+        raise UserError(f"--sweep_remat={unknown[0]} is none of {', '.join(known)}")
+    output = epath.Path(_OUTPUT.value)
+    found = sweep.sweep(experiment, _STAGE.value, where, _EFFORT.value, fsdp, remat, output)
+    print(table.sweep_table(found))
+    sys.exit(0 if found["best"] else 1)
+
+
+if __name__ == "__main__":
+    cli.run(main)

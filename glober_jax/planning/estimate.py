@@ -1,0 +1,79 @@
+"""How long a step takes, from counts and published rates: a sum with its assumptions, no more."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from glober_jax.planning.chips import Chip
+from glober_jax.planning.collectives import Collective
+from glober_jax.planning.topology import Topology
+
+# Assumed, not measured: the compiler's own model gave a step of this size 36 % on a v4.
+EFFICIENCY = 0.4
+ASSUMPTIONS = (
+    f"matrix products and convolutions run at {EFFICIENCY:.0%} of the chip's peak",
+    "every byte that the compiled program reads or writes passes HBM at its full rate; where the "
+    "compiler counted the body of a loop once, bytes are scaled as operations are",
+    "computing and HBM traffic overlap; collectives overlap with nothing",
+    "a collective runs along one axis of the slice, over both links where axes close to rings, "
+    "else over one; between slices every chip sends its share over its host's network",
+    "no time for latency, stragglers, input, logging, previews or checkpoints",
+)
+
+
+class Estimate(NamedTuple):
+    """Seconds of one step, and what they are made of."""
+
+    compute: float
+    hbm: float
+    interconnect: float
+    network: float
+
+    @property
+    def step(self) -> float:
+        return max(self.compute, self.hbm) + self.interconnect + self.network
+
+
+def estimate(
+    topology: Topology,
+    chip: Chip,
+    dtype: str,
+    flops: float,
+    hbm_bytes: float,
+    collectives: list[Collective],
+    slice_of: np.ndarray,
+) -> Estimate:
+    """Seconds of a step that takes so many operations and bytes on each chip.
+
+    `slice_of` says which slice each position of the mesh lies in: int [devices].
+    """
+    ring = chip.link_bytes * (2 if topology.closed_rings else 1)
+    interconnect = network = 0.0
+    for collective in collectives:
+        kind, size = collective.kind, collective.runs * collective.bytes
+        spanned = _spanned(slice_of[collective.groups])
+        within = collective.groups.shape[1] // spanned
+        interconnect += _sent(kind, size, within) / ring
+        # Chips of one slice share what goes to the others.
+        network += _sent(kind, size, spanned) / within / chip.network_bytes
+    return Estimate(
+        compute=flops / (chip.flops(dtype) * EFFICIENCY),
+        hbm=hbm_bytes / chip.hbm_bytes_per_second,
+        interconnect=interconnect,
+        network=network,
+    )
+
+
+def _spanned(slices: np.ndarray) -> int:
+    """How many slices a group lies in, at most; given those of its devices, [groups, size]."""
+    return max(len(set(group)) for group in slices.tolist())
+
+
+def _sent(kind: str, size: float, members: int) -> float:
+    """Bytes that each member of a group sends in a ring, for an array of that size."""
+    if members < 2:
+        return 0.0
+    if kind == "collective-permute":
+        return size
+    share = size * (members - 1) / members
+    return 2 * share if kind == "all-reduce" else share

@@ -1,0 +1,276 @@
+"""Tries batches, recomputation and parameter shards: the largest batch that fits, the fastest case.
+
+Every trial is a whole compilation, minutes at full size, so few are made. Memory is close to
+affine in the batch: two batches tell about how large one may be, and a few more make sure. Each
+result goes into the output file at once, and is taken from there when the same command goes on.
+"""
+
+import copy
+import functools
+import hashlib
+import itertools
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from etils import epath
+from jax.sharding import Mesh
+
+import glober_jax
+from glober_jax import config
+from glober_jax.errors import UserError
+from glober_jax.experiment import Experiment
+from glober_jax.models.remat import Remat
+from glober_jax.planning.experiment_plan import plan_mesh, write_plan
+from glober_jax.planning.stages import plan_stage
+from glober_jax.planning.topology import Topology, libtpu_version
+from glober_jax.training import autoencoder, codec, generator
+
+# Of one case: two to predict, and those that close in on the largest batch.
+MOST_TRIALS = 6
+# Sums of gradients take memory, too, so that one micro-batch more may be needed than expected.
+_MOST_DIVISIONS = 2
+_LARGEST_BATCH = 4096
+# The networks of each stage that have `remat`.
+_NETWORKS = {
+    codec.NAME: ("frame_codec",),
+    autoencoder.NAME: (
+        "frame_codec",
+        "video_encoder",
+        "frame_features",
+        "unet",
+        "discriminator",
+    ),
+    generator.NAME: ("generator",),
+}
+
+
+class Case(NamedTuple):
+    """What is tried besides batches: parameter shards, and `remat` of all networks of the stage."""
+
+    fsdp: int
+    remat: Remat
+
+
+class Trial(NamedTuple):
+    """A batch of so many clips per device; bytes needed, where the compiler told, and present."""
+
+    batch: int
+    fits: bool
+    needed: int | None
+    available: int
+
+
+def sweep(
+    experiment: Experiment,
+    stage: str,
+    topology: Topology,
+    effort: float,
+    fsdp: Sequence[int],
+    remat: Sequence[Remat],
+    output: epath.Path,
+) -> dict[str, Any]:
+    """The largest batch of a stage's last program, case by case, and which case to take.
+
+    Returns {"stage", "networks", "rows", "best"}: the networks whose `remat` is set, a row for each
+    case, and the one with most clips per second or, where that cannot be estimated, with the
+    largest batch; None if nothing fits.
+
+    Raises:
+      UserError: libtpu is missing, a mesh does not cover the chips, or `output` is no plan.
+    """
+    cases = list(itertools.starmap(Case, itertools.product(fsdp, remat)))
+    trials = _Trials(
+        experiment, stage, topology, effort, output, len(cases) * MOST_TRIALS + _MOST_DIVISIONS
+    )
+    rows: list[dict[str, Any]] = []
+    for case in cases:
+        rows.append(_row(case, trials))
+        best = max(filter(lambda row: row["batch_per_device"], rows), key=_speed, default=None)
+        found = {"stage": stage, "networks": _NETWORKS[stage], "rows": rows, "best": best}
+        trials.write(found)
+    if best is not None:
+        best |= _for_the_config(best, trials)
+        trials.write(found)
+    return found
+
+
+def _for_the_config(best: dict[str, Any], trials: "_Trials") -> dict[str, Any]:
+    """In how many micro-batches the config's own batch fits, None where in none that divide it."""
+    case = Case(best["fsdp"], best["remat"])
+    for count in trials.divisions(best["batch_per_device"])[:_MOST_DIVISIONS]:
+        if trials.run(case, trials.configured, count).fits:
+            return {"micro_batches": count}
+    return {"micro_batches": None}
+
+
+def _speed(row: dict[str, Any]) -> tuple[float, int]:
+    return row["examples_per_second"] or 0.0, row["batch_per_device"]
+
+
+def _row(case: Case, trials: "_Trials") -> dict[str, Any]:
+    """The largest batch of a case, and what the plan says of it."""
+    tried = find_largest(lambda batch: trials.run(case, batch), trials.step, trials.start)
+    largest = max((trial.batch for trial in tried if trial.fits), default=0)
+    row = {**case._asdict(), "batch_per_device": largest, "memory": None, "notes": []}
+    row |= {"examples_per_second": None, "trials": [trial._asdict() for trial in tried]}
+    if largest:
+        plan = trials.plan(case, largest)
+        (program,) = plan["programs"]
+        row["notes"] = plan["notes"]
+        row["memory"] = program["memory_per_chip"]
+        row["examples_per_second"] = (program["seconds"] or {}).get("examples_per_second")
+    return row
+
+
+def find_largest(run: Callable[[int], Trial], step: int, start: int) -> list[Trial]:
+    """Trials from `start` on up or down to the largest batch that fits, of the multiples of `step`.
+
+    Among them it is known to fit, and `step` more not to, unless `MOST_TRIALS` are made before.
+    """
+    tried: dict[int, Trial] = {}
+    batch = start
+    while len(tried) < MOST_TRIALS:
+        tried[batch] = run(batch)
+        below = max((b for b, trial in tried.items() if trial.fits), default=0)
+        above = min((b for b, trial in tried.items() if not trial.fits), default=_LARGEST_BATCH)
+        if above - below <= step:
+            break
+        batch = _guess(tried, below, above, step)
+    return list(tried.values())
+
+
+def _guess(tried: Mapping[int, Trial], below: int, above: int, step: int) -> int:
+    """Between a batch that fits and one that does not: where the line through the last two that
+    are known reaches the memory there is. Of one known batch, twice or half of it.
+    """
+    known = sorted(b for b, trial in tried.items() if trial.needed and b <= above)[-2:]
+    guess = (below + above) / 2
+    if len(tried) == 1:
+        guess = 2 * below or above / 2
+    elif len(known) == 2:
+        less, more = (tried[batch].needed for batch in known)
+        if more > less:
+            left = tried[known[0]].available - less
+            guess = known[0] + left * (known[1] - known[0]) / (more - less)
+    return min(max(int(guess) // step * step, below + step), above - step)
+
+
+class _Trials:
+    """Compiles a case with a batch, or takes what an earlier run of the command found."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        stage: str,
+        topology: Topology,
+        effort: float,
+        output: epath.Path,
+        most: int,
+    ) -> None:
+        self._experiment, self._stage = experiment, stage
+        self._topology, self._effort = topology, effort
+        self._output, self._most = output, most
+        self._file = _read(output)
+        self._seconds: list[float] = []
+        self._done = 0
+        # The adversary judges every `step`-th clip: fewer per device, and devices would idle.
+        self.step = 1
+        if stage == autoencoder.NAME and experiment.autoencoder.adversarial.weight:
+            self.step = experiment.autoencoder.adversarial.clip_stride
+        # Clips per device in the config's batch.
+        self.configured = getattr(experiment, stage).batch_size * self._tensor() // topology.chips
+        self.start = max(self.configured // self.step, 1) * self.step
+        print(f"sweep of {stage}: at most {most} compilations", file=sys.stderr, flush=True)
+
+    def divisions(self, largest: int) -> list[int]:
+        """Micro-batches that the config's batch divides into, each of `largest` or fewer clips."""
+        return [
+            count
+            for count in range(1, self.configured + 1)
+            if self.configured % (count * self.step) == 0 and self.configured // count <= largest
+        ]
+
+    def run(self, case: Case, batch: int, micro_batches: int = 1) -> Trial:
+        begin = time.monotonic()
+        known = self._key(case, batch, micro_batches) in self._file["trials"]
+        (program,) = self.plan(case, batch, micro_batches)["programs"]
+        self._done += 1
+        memory = program["memory_per_chip"]
+        if not known:
+            self._seconds.append(time.monotonic() - begin)
+            mean = sum(self._seconds) / len(self._seconds)
+            left = (self._most - self._done) * mean / 60
+            print(f"  {self._done} done, at most {left:.0f} minutes left", file=sys.stderr)
+        return Trial(batch, program["fits"], memory["needed"], memory["available"])
+
+    def plan(self, case: Case, batch: int, micro_batches: int = 1) -> dict[str, Any]:
+        """The stage's plan, its last program alone."""
+        key = self._key(case, batch, micro_batches)
+        if key not in self._file["trials"]:
+            changed = self._changed(case, batch, micro_batches)
+            mesh, reason = plan_mesh(changed, self._topology)
+            if not isinstance(mesh, Mesh):
+                raise UserError(reason)
+            print(f"fsdp={case.fsdp}, remat={case.remat}, {batch} per device", file=sys.stderr)
+            self._file["trials"][key] = plan_stage(
+                changed, self._stage, self._topology, mesh, self._effort, only_last=True
+            )
+            self.write({})
+        return self._file["trials"][key]
+
+    def write(self, found: dict[str, Any]) -> None:
+        self._file |= found
+        write_plan(self._output, self._file)
+
+    def _tensor(self) -> int:
+        """Devices that share a batch's row."""
+        return self._experiment.mesh.tensor
+
+    def _changed(self, case: Case, batch: int, micro_batches: int) -> Experiment:
+        """The experiment with a case's settings; its batch is `batch` clips for each device."""
+        plain = copy.deepcopy(self._experiment.source)
+        plain["mesh"] = {**plain["mesh"], "data": -1, "fsdp": case.fsdp}
+        for name in _NETWORKS[self._stage]:
+            plain["model"][name]["remat"] = case.remat
+        plain[self._stage]["micro_batches"] = micro_batches
+        plain[self._stage]["batch_size"] = batch * self._topology.chips // self._tensor()
+        return config.parse(plain)
+
+    def _key(self, case: Case, batch: int, micro_batches: int) -> str:
+        """Tells trials apart by all that decides what is compiled."""
+        told = {
+            "config": self._changed(case, batch, micro_batches).source,
+            "stage": self._stage,
+            "topology": [self._topology.name, self._topology.slices],
+            "effort": self._effort,
+            "versions": [jax.__version__, libtpu_version()],
+            "code": _code(),
+        }
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _read(output: epath.Path) -> dict[str, Any]:
+    """What an earlier sweep left, or the beginning of one."""
+    if not output.exists():
+        return {"trials": {}}
+    try:
+        found = json.loads(output.read_text())
+    except ValueError as error:
+        raise UserError(f"--output={output} is not JSON: name another file") from error
+    if not isinstance(found, dict) or "trials" not in found:
+        raise UserError(f"--output={output} is not from a sweep: name another file")
+    return found
+
+
+@functools.cache
+def _code() -> str:
+    """A digest of this package: other code compiles to another program."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(glober_jax.__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]

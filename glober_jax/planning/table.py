@@ -1,0 +1,148 @@
+"""A plan as people read it."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from glober_jax.planning.chips import GIB
+from glober_jax.planning.collectives import KINDS
+
+_WIDTH = 34
+
+
+def head_table(plan: dict[str, Any]) -> str:
+    """What the plan is for."""
+    topology, mesh = plan["topology"], plan["mesh"]
+    slices = f"{topology['slices']} slices of " if topology["slices"] > 1 else ""
+    axes = " x ".join(f"{axis}={size}" for axis, size in mesh.items())
+    head = f"{slices}{topology['name']}: {topology['chips']} x {topology['chip']}, mesh {axes}"
+    return f"{head}\n{plan['reason']}" if plan["reason"] else head
+
+
+def stage_table(stage: dict[str, Any]) -> str:
+    """What a stage needs, a column for each of its programs; the last line is the verdict."""
+    return "\n".join(_stage(stage))
+
+
+def assumptions_table(plan: dict[str, Any]) -> str:
+    """What the estimate takes for granted."""
+    lines = [f"  - {assumption}" for assumption in plan["assumptions"]]
+    return "\n".join(["Times are estimated, not measured. It is assumed that", *lines])
+
+
+def _stage(stage: dict[str, Any]) -> Iterator[str]:
+    held, programs = stage["bytes_per_chip"], stage["programs"]
+    parts = f", in {stage['micro_batches']} micro-batches" if stage["micro_batches"] > 1 else ""
+    yield (
+        f"{stage['stage']}: {stage['steps']:,} steps of {stage['batch_size']} clips, "
+        f"{stage['batch_per_chip']:,.6g} per chip{parts}"
+    )
+    networks = sorted(stage["parameters"].items(), key=lambda item: -item[1])
+    count = sum(stage["parameters"].values())
+    listed = ", ".join(f"{name} {_short(size)}" for name, size in networks)
+    yield _row("trained parameters", f"{_short(count)}: {listed}")
+    parts = ", ".join(f"{name} {_size(size)}" for name, size in held.items())
+    yield _row("held per chip, by the rules", f"{_size(sum(held.values()))}: {parts}")
+    yield ""
+
+    def row(title: str, cell: Callable[[dict[str, Any]], str]) -> str:
+        return _row(title, "".join(f"{cell(program):>20}" for program in programs))
+
+    yield row("steps", lambda p: f"{p['first_step']:,}-{p['first_step'] + p['steps']:,}")
+    yield row("operations of a step", lambda p: _short(p["flops"]))
+    yield row("  per chip", lambda p: _short(p["flops_per_chip"]))
+    if any(program["memory_per_chip"] for program in programs):
+        yield from _compiled(programs, row)
+    yield from (f"  note: {note}" for note in stage["notes"])
+    yield verdict(stage)
+
+
+def _compiled(programs: list[dict[str, Any]], row: Callable[..., str]) -> Iterator[str]:
+    def memory(part: str) -> Callable[[dict[str, Any]], str]:
+        return lambda p: _size((p["memory_per_chip"] or {}).get(part))
+
+    compiled = [program for program in programs if program["collectives"]]
+    yield "  memory per chip"
+    parts = ("arguments", "outputs", "temporaries", "code", "total", "unused")
+    for part in (*parts, "needed", "available") if compiled else ("needed", "available"):
+        yield row(f"  {part}", memory(part))
+    if compiled:
+        yield "  collectives, bytes of whole arrays per chip and step"
+    for kind in KINDS if compiled else ():
+        yield row(f"  {kind}", lambda p, kind=kind: _moved(p["collectives"], kind))
+    if any(program["seconds"] for program in programs):
+        yield "  seconds of a step"
+        for part in ("compute", "hbm", "interconnect", "network", "step"):
+            yield row(f"  {part}", lambda p, part=part: _number(p["seconds"], part, ".4f"))
+        yield row(
+            "clips per second", lambda p: _number(p["seconds"], "examples_per_second", ",.1f")
+        )
+
+
+def sweep_table(found: dict[str, Any]) -> str:
+    """The rows of a sweep, the best one as flags."""
+    lines = [f"{found['stage']}: the largest batch that fits, in clips per device"]
+    lines.append(f"  {'fsdp':>5} {'batch':>6} {'memory':>12} {'clips/s':>10}  remat")
+    for row in found["rows"]:
+        memory = _size((row["memory"] or {}).get("needed"))
+        speed = _number(row, "examples_per_second", ",.1f")
+        batch, remat = row["batch_per_device"] or "none", row["remat"]
+        lines.append(f"  {row['fsdp']:>5} {batch:>6} {memory:>12} {speed:>10}  {remat}")
+        lines += [f"        note: {note}" for note in row["notes"]]
+    best = found["best"]
+    if best is None:
+        return "\n".join([*lines, "no case fits"])
+    flags = [f"--config.mesh.fsdp={best['fsdp']}"]
+    flags += [f"--config.model.{name}.remat={best['remat']}" for name in found["networks"]]
+    if best["micro_batches"] is None:
+        lines.append("best, with a batch_size that divides into such micro-batches:")
+    else:
+        lines.append("best, and the config's batch_size fits:")
+        flags.append(f"--config.{found['stage']}.micro_batches={best['micro_batches']}")
+    return "\n".join([*lines, *(f"  {flag}" for flag in flags)])
+
+
+def verdict(stage: dict[str, Any]) -> str:
+    """One sentence: whether a stage fits, and how long it takes."""
+    name = stage["stage"]
+    if stage["fits"] is None:
+        return f"{name}: whether it fits is not known"
+    # Of the programs that do not fit, or of all, the largest; unknown is larger still.
+    memories = [p["memory_per_chip"] for p in stage["programs"] if p["fits"] is stage["fits"]]
+    needed = max(memory["needed"] or float("inf") for memory in memories)
+    available = _size(memories[0]["available"])
+    if not stage["fits"]:
+        amount = "more" if needed == float("inf") else _size(needed)
+        return f"{name}: DOES NOT FIT, it needs {amount} of {available} per chip"
+    fits = f"{name}: fits, {_size(needed)} of {available} per chip"
+    if stage["days"] is None:
+        return fits
+    return f"{fits}; about {stage['days']:.2g} days, {stage['chip_hours']:,.0f} chip-hours"
+
+
+def _row(title: str, cells: str) -> str:
+    return f"  {title:<{_WIDTH}}{cells}"
+
+
+def _short(count: float) -> str:
+    for unit in ("", " k", " M", " G"):
+        if count < 1000:
+            return f"{count:.4g}{unit}"
+        count /= 1000
+    return f"{count:,.2f} T"
+
+
+def _size(size: float | None) -> str:
+    if size is None:
+        return "-"
+    return f"{size / GIB:,.2f} GiB" if size >= GIB / 10 else f"{size / 2**20:,.2f} MiB"
+
+
+def _moved(collectives: dict[str, Any] | None, kind: str) -> str:
+    if collectives is None:
+        return "-"
+    found = collectives[kind]
+    return f"{_size(found['bytes'])} in {found['count']}" if found["count"] else "none"
+
+
+def _number(values: dict[str, float] | None, name: str, form: str) -> str:
+    return "-" if values is None or values[name] is None else format(values[name], form)
