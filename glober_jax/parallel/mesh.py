@@ -120,8 +120,22 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def batch_share(mesh: Mesh) -> tuple[int, int]:
+    """(index, count): this process reads part `index` of the `count` equal parts of a batch.
+
+    Processes whose devices hold the same rows, because `tensor` spans them, read the same part.
+    """
+    parts: dict[int, set[int]] = {}
+    ways = mesh.devices.reshape(batch_ways(mesh), -1)
+    for way, devices in enumerate(ways):
+        for device in devices:
+            parts.setdefault(device.process_index, set()).add(way)
+    distinct = sorted({tuple(sorted(part)) for part in parts.values()})
+    return distinct.index(tuple(sorted(parts[jax.process_index()]))), len(distinct)
+
+
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """This process's rows of a batch become global arrays on the mesh."""
+    """This process's rows of a batch (see `batch_share`) become global arrays on the mesh."""
     sharding = batch_sharding(mesh)
     return {
         name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()

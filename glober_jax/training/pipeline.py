@@ -24,7 +24,7 @@ from glober_jax.experiment import Experiment
 from glober_jax.models.frame_codec import normalise_frames, to_pixels
 from glober_jax.models.latents import ChannelScale, Gaussian
 from glober_jax.models.networks import Networks, Params
-from glober_jax.parallel.mesh import put_batch, replicated
+from glober_jax.parallel.mesh import batch_share, put_batch, replicated
 from glober_jax.sampling.conditions import (
     Conditions,
     class_conditions,
@@ -164,9 +164,9 @@ class Pipeline:
         size = getattr(self.experiment, name).batch_size
         # Every stage draws its own sequence of clips.
         seed = len(STAGES) * self.experiment.seed + STAGES.index(name)
-        text = reads_text(self.experiment, name)
+        text, share = reads_text(self.experiment, name), batch_share(self.mesh)
         return (
-            functools.partial(self.data.batches, source, clip, size, seed, text),
+            functools.partial(self.data.batches, source, clip, size, seed, text, share),
             functools.partial(self.data.videos, source, clip, size, seed),
         )
 

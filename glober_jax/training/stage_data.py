@@ -97,9 +97,10 @@ class StageData:
         batch_size: int,
         seed: int,
         text: bool,
+        share: tuple[int, int],
         start_step: int,
     ) -> Iterator[dict[str, np.ndarray]]:
-        """This process's rows of training batches; `source` is `train`, or its latents."""
+        """Training batches of `train` or its latents: of each the part `share`, (index, count)."""
         data = self._experiment.data
         pixels = source is self.train
         return training_batches(
@@ -111,8 +112,8 @@ class StageData:
             flip=data.flip,
             text=text,
             frame_size=self._experiment.networks.frame_size if pixels else None,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            process_index=share[0],
+            process_count=share[1],
             damage=self.damage if pixels else self._latent_damage(source),
             workers=data.workers,
             threads=data.threads,

@@ -2,11 +2,12 @@
 
 import dataclasses
 
+import jax
 import pytest
 from jax.sharding import AbstractMesh, AxisType
 
 from glober_jax.errors import UserError
-from glober_jax.parallel.mesh import AXES, MeshShape, check_batch, make_mesh
+from glober_jax.parallel.mesh import AXES, MeshShape, batch_share, check_batch, make_mesh
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +79,32 @@ def test_impossible_meshes_are_one_sentence(shape: MeshShape, message: str) -> N
     """Fails when the library's own error comes up, or devices are left out."""
     with pytest.raises(UserError, match=message):
         make_mesh(shape, TWO_SLICES)
+
+
+@pytest.mark.parametrize(
+    ("shape", "shares"),
+    [
+        (MeshShape(8, 1, 1), [(0, 4), (1, 4), (2, 4), (3, 4)]),
+        (MeshShape(2, 2, 2), [(0, 4), (1, 4), (2, 4), (3, 4)]),
+        (MeshShape(1, 2, 4), [(0, 2), (0, 2), (1, 2), (1, 2)]),
+        (MeshShape(1, 1, 8), [(0, 1)] * 4),
+    ],
+    ids=str,
+)
+def test_processes_of_the_same_rows_read_the_same(
+    monkeypatch: pytest.MonkeyPatch, shape: MeshShape, shares: list[tuple[int, int]]
+) -> None:
+    """Fails when processes that `tensor` spans hold different clips as one batch's same rows.
+
+    (broken: every process reads a part of its own; the batch is then half as large, and no two
+    devices agree about it.)
+    """
+    mesh = make_mesh(shape, [Device(i, i // 2, 0, platform="cpu") for i in range(8)])
+    found = []
+    for process in range(4):
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        found.append(batch_share(mesh))
+    assert found == shares
 
 
 def test_batches_that_do_not_divide_are_refused() -> None:
