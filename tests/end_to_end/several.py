@@ -93,12 +93,12 @@ def wait_until_trained(workdir: Path, processes: list[Process], steps: int = 1) 
 
 
 def kill_one(workdir: Path, processes: list[Process], draw: random.Random) -> None:
-    """Kills one of them within half a second of one of the first four losses.
+    """Kills one of them within 0.2 s of one of its first four losses.
 
     The others end by themselves, or are killed where that takes long, as a scheduler does.
     """
     victim = draw.randrange(len(processes))
-    steps, delay = draw.randint(1, 4), draw.uniform(0, 0.5)
+    steps, delay = draw.randint(1, 4), draw.uniform(0, 0.2)
     wait_until_trained(workdir, processes, steps)
     time.sleep(delay)
     killed = processes[victim]

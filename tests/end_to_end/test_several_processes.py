@@ -30,7 +30,7 @@ FLAGS = (
     "--config.data.cache_latents=False",
 )
 # One stage, without an adversary: they share the loop.
-CODEC_STEPS = 16
+CODEC_STEPS = 32
 CODEC_FLAGS = (
     *FLAGS,
     "--stage=codec",
