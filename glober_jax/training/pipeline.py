@@ -214,11 +214,10 @@ class Pipeline:
                 channels = self.networks.latent_shape[-1]
                 return {"latent_scale": ChannelScale.constant(options.latent_scale, channels)}
 
-            def latents(target_frames: jax.Array) -> jax.Array:
-                posterior = autoencoder.codec_posterior(self.networks, codec_params, target_frames)
-                return posterior.mean
+            def latents(params: Params, target_frames: jax.Array) -> jax.Array:
+                return autoencoder.codec_posterior(self.networks, params, target_frames).mean
 
-            return {"latent_scale": self._measure(latents, batches, "target_frames")}
+            return {"latent_scale": self._measure(latents, codec_params, batches, "target_frames")}
 
         def preview(state: TrainState) -> Preview:
             model = FrameModel(codec_params | state.ema, state.constants["latent_scale"])
@@ -249,8 +248,8 @@ class Pipeline:
         batches, videos = self._drawn(generator.NAME, source)
 
         def measure() -> dict[str, Any]:
-            features = functools.partial(generator.clip_features, self.networks, frame_model)
-            return {"feature_scale": self._measure(features, batches, "key_frames")}
+            features = functools.partial(generator.clip_features, self.networks)
+            return {"feature_scale": self._measure(features, frame_model, batches, "key_frames")}
 
         def preview(state: TrainState) -> Preview:
             model = FeatureModel(state.ema, state.constants["feature_scale"])
@@ -321,17 +320,22 @@ class Pipeline:
             )
             if not cache.is_in(output):
                 cache.make(output, overwrite=True)
+        # Other processes may hold shards.
+        whole = jax.jit(lambda tree: tree, out_shardings=replicated(self.mesh))(params)
         return open_latents(
-            folder, source, codec_id(params), flip=data.flip, max_damaged=data.max_damaged
+            folder, source, codec_id(whole), flip=data.flip, max_damaged=data.max_damaged
         )
 
-    def _measure(self, compute: Any, batches: Any, field: str) -> ChannelScale:
-        """Channel scale of what `compute` makes of the first training batches' `field`."""
+    def _measure(self, compute: Any, model: Any, batches: Any, field: str) -> ChannelScale:
+        """Channel scale of what compute(model, rows) makes of the first training batches' field.
+
+        The model is an argument: shards on other processes cannot be closed over.
+        """
         compute = jax.jit(compute, out_shardings=replicated(self.mesh))
         values, clips = [], 0
         for batch in batches(0):
             rows = put_batch({field: batch[field]}, self.mesh)[field]
-            values.append(jax.device_get(compute(rows)))
+            values.append(jax.device_get(compute(model, rows)))
             clips += len(rows)
             if clips >= _MEASURED_CLIPS:
                 break

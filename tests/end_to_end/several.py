@@ -80,10 +80,10 @@ def metrics_by_step(workdir: Path, stage: str) -> dict[tuple[int, str], dict[str
     return found
 
 
-def wait_until_trained(workdir: Path, processes: list[Process]) -> None:
-    """Returns when these processes have logged a loss."""
+def wait_until_trained(workdir: Path, processes: list[Process], steps: int = 1) -> None:
+    """Returns when these processes have logged so many losses."""
     begin = time.time()
-    while not any(
+    while steps > sum(
         "loss" in record and record["time"] > begin
         for record in read_metrics(workdir / "logs" / "metrics.jsonl")
     ):
@@ -92,13 +92,14 @@ def wait_until_trained(workdir: Path, processes: list[Process]) -> None:
         time.sleep(0.02)
 
 
-def kill_one(workdir: Path, processes: list[Process], draw: random.Random, longest: float) -> None:
-    """Kills one of them, at most so many seconds after the first loss.
+def kill_one(workdir: Path, processes: list[Process], draw: random.Random) -> None:
+    """Kills one of them within 0.2 s of one of its first four losses.
 
     The others end by themselves, or are killed where that takes long, as a scheduler does.
     """
-    victim, delay = draw.randrange(len(processes)), draw.uniform(0, longest)
-    wait_until_trained(workdir, processes)
+    victim = draw.randrange(len(processes))
+    steps, delay = draw.randint(1, 4), draw.uniform(0, 0.2)
+    wait_until_trained(workdir, processes, steps)
     time.sleep(delay)
     killed = processes[victim]
     killed.kill()
@@ -118,7 +119,7 @@ def kill_one(workdir: Path, processes: list[Process], draw: random.Random, longe
             statuses.append("killed")
     unfinished = [str(f.relative_to(workdir)) for f in workdir.glob("*/*tmp*")]
     print(
-        f"killed process {victim} {delay:.2f} s after its first loss; the others: {statuses}; "
+        f"killed process {victim} {delay:.2f} s after {steps} losses; the others: {statuses}; "
         f"saves it was in: {unfinished or 'none'}",
         flush=True,
     )

@@ -91,8 +91,12 @@ def _train(
         ),
         "--config.loop.preview_every=0",
         "--config.loop.checkpoint_every=0",
-        "--config.data.cache_latents=False",
     ]
+    if stage == "autoencoder":
+        flags += ["--config.data.cache_latents=False"]
+    else:
+        # They have to be those of the codec, whose shards lie on all processes.
+        flags += [f"--config.data.latents_dir={finished / 'latents'}"]
     with started(commands, flags, processes, devices) as trained:
         for process in trained:
             assert process.wait() == 0, process.said()
