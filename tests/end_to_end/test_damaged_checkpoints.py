@@ -42,8 +42,6 @@ def test_damaged_last_checkpoints_are_trained_again(
         data = bytearray(file.read_bytes())
         data[len(data) // 2] ^= 1
         file.write_bytes(data)
-    sampled = commands.run("sample", f"--workdir={workdir}", f"--output={tmp_path / 'videos'}")
-    assert sampled.returncode == 1 and "generator/6 is damaged (" in sampled.stderr, sampled.stderr
     again = commands.run("main", *commands.train_flags(workdir))
     assert again.returncode == 0 and "Traceback" not in again.stderr, again.stderr
     assert again.stderr.count("warning: ") == 2, again.stderr
