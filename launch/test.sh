@@ -8,4 +8,5 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 prepare_environment requirements.txt requirements-dev.txt
 
 export JAX_PLATFORMS=cpu
-run .venv/bin/python -m pytest -n 2 --dist=loadfile "$@"
+# In the order of the files: the long ones, of few tests, would come last and leave one core idle.
+run .venv/bin/python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder "$@"

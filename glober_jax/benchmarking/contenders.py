@@ -212,6 +212,10 @@ class _NotingVideo:
     clips: list[list[bytes]]
 
     @property
+    def video_id(self) -> str:
+        return self.video.video_id
+
+    @property
     def num_frames(self) -> int:
         return self.video.num_frames
 

@@ -46,7 +46,7 @@ def test_frame_codec(recording: Recording) -> None:
     """Fails when a kernel lands on another layer of the same shape, or stride 2 pads both sides."""
     codec = published.frame_codec(recording.meta["ddconfig"])
     frames, latents = recording.channels_last("in/image"), recording.channels_last("in/z")
-    params = one_network(recording, codec, codec_namings(codec)[0], frames, jax.random.key(0))
+    params = one_network(recording, codec, codec_namings(codec)[0], frames, latents)
 
     @jax.jit
     def run(p: Params, frames: jax.Array, latents: jax.Array) -> tuple[jax.Array, ...]:
