@@ -30,7 +30,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "flip": True,
         "cache_latents": False,
         "latents_dir": "",
-        # A bad record in a hundred is named and passed over, more end the run.
+        # A bad video in a hundred is named and passed over, more end the run.
         "max_damaged": 0.01,
         # Decoding lets go of Python's lock, so threads use several cores. Worker processes go
         # further, but copy every batch once more.

@@ -9,7 +9,7 @@ r"""GLOBER on WebVid at the published size: 256x256, 16 frames, conditioned on c
 
 `--input` holds the videos, each with its caption beside it (0001.mp4, 0001.txt), as downloaders
 leave them; or name WebVid's own table, or one of path,caption, with --captions=FILE. `--clip` is a
-copy of openai/clip-vit-large-patch14. Every record then holds its caption's 77 tokens of 768,
+copy of openai/clip-vit-large-patch14. Every video then has its caption's 77 tokens of 768,
 118 kB. Training needs neither transformers nor PyTorch. Hardware and sizes are those of
 configs/skytimelapse.py. On a CPU, with some captioned videos of your own:
 

@@ -21,7 +21,7 @@ class DataOptions:
     `dir` is the --output of `glober_jax.prepare`, or its copy at a gs:// path. `cache_latents`
     trains on latents that were encoded once, instead of encoding the frames of every step: those in
     `latents_dir`, the --output of `prepare latents`, or if that is empty those in WORKDIR/latents,
-    which are made when the codec is done. `max_damaged`, a fraction of a split's records, may be
+    which are made when the codec is done. `max_damaged`, a fraction of a split's videos, may be
     damaged: others take their places, and each is named on stderr. `workers` processes read and
     decode (0: this one does), each with `threads` threads and `prefetch` batches waiting or in the
     making; none of the three changes what is trained on.

@@ -67,7 +67,7 @@ _HELP = {
     "fps": "Frame rate to come down to; default: as it is.",
     "quality": "Of the stored JPEG frames, 1 to 100.",
     "min_frames": "Shorter videos are rejected; doctor lists them.",
-    "max_frames": "Longer videos are cut into several records.",
+    "max_frames": "Longer videos are cut into several.",
     "test_fraction": "Part held out for testing where the input names no test split.",
     "class_folders": "The first folder (below train and test) is the video's class.",
     "captions": "Table of path,caption; default: a .txt beside each video.",
@@ -117,7 +117,7 @@ def doctor(options: DoctorOptions) -> None:
     for kind, heading in HEADINGS.items():
         found = [str(finding) for finding in diagnosis.findings if finding.kind == kind]
         _print_list(heading, found, folder / REPORT)
-    facts = f"{diagnosis.records} records, {diagnosis.frames} frames read"
+    facts = f"{diagnosis.videos} videos, {diagnosis.frames} frames read"
     if diagnosis.findings:
         print(facts)
         count = len(diagnosis.findings)
@@ -149,7 +149,7 @@ def _advice(diagnosis: Diagnosis) -> str:
         return (
             f"nothing is damaged; to leave those clips out, change the videos or flags of {command}"
         )
-    skip = " (or train without those records: --config.data.max_damaged=FRACTION)"
+    skip = " (or train without those videos: --config.data.max_damaged=FRACTION)"
     skippable = kinds & {"shard", "record", "frames"}
     return f"copy it again, or run {command} --overwrite" + (skip if skippable else "")
 
@@ -195,7 +195,7 @@ def _report(output: Path, card: Card) -> None:
         print(f"note: {notice}")
     print(f"accepted: {card.accepted} videos; {card.split}")
     for name, facts in card.splits.items():
-        print(f"{name}: {facts.videos} videos, {facts.records} records, {facts.frames} frames")
+        print(f"{name}: {facts.videos} videos, {facts.frames} frames")
     print(f"dataset written to {output} (fingerprint {card.fingerprint})")
 
 
@@ -261,7 +261,10 @@ def _defaults(name: str, commands: Sequence[str]) -> str:
         by_value.setdefault(value, []).append(command)
     if set(by_value) <= {None, False}:
         return ""
-    shown = [f"{value} for {', '.join(users)}" for value, users in by_value.items()]
+    shown = [
+        f"{'none' if value is None else value} for {', '.join(users)}"
+        for value, users in by_value.items()
+    ]
     return " Default: " + ("; ".join(shown) if len(shown) > 1 else str(next(iter(by_value))))
 
 

@@ -14,6 +14,7 @@ from glober_jax.data.datasets import synthetic_sky
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.data.datasets.video_folder import VideoFolderOptions
+from glober_jax.data.doctor.examine import find_dataset
 from glober_jax.data.source import open_videos
 from glober_jax.errors import UserError
 
@@ -43,7 +44,7 @@ def test_command_line_makes_a_readable_dataset_once(tmp_path: Path) -> None:
                  "--num_frames=2", "--size=8")  # fmt: skip
     first = _run(*arguments)
     assert first.returncode == 0, first.stderr
-    assert "train: 2 videos, 2 records, 4 frames" in first.stdout
+    assert "train: 2 videos, 4 frames" in first.stdout
     before = _files(tmp_path)
     assert make_dataset(TINY, tmp_path) is None
     assert _files(tmp_path) == before
@@ -73,6 +74,19 @@ def test_other_arguments_need_overwrite(tmp_path: Path) -> None:
     assert make_dataset(other, tmp_path, overwrite=True)
     assert open_videos(tmp_path, "test")[0].video_id == "sky_7_1000000"
     assert json.loads((tmp_path / "data_card.json").read_text())["arguments"]["seed"] == 7
+
+
+def test_what_an_earlier_version_made_is_made_again(tmp_path: Path) -> None:
+    """Fails when files of another format count as prepared already, or are examined as ours."""
+    make_dataset(TINY, tmp_path)
+    (version,) = tmp_path.glob("synthetic_sky/*")
+    version.rename(version.with_name("1.0.0"))
+    with pytest.raises(UserError, match=r"earlier version .* --overwrite"):
+        make_dataset(TINY, tmp_path)
+    with pytest.raises(UserError, match=r"earlier version, .* --overwrite"):
+        find_dataset(tmp_path)
+    assert make_dataset(TINY, tmp_path, overwrite=True)
+    assert [folder.name for folder in tmp_path.glob("synthetic_sky/*")] == [version.name]
 
 
 def test_interruption_leaves_what_was_there(

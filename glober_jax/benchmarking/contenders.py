@@ -42,6 +42,10 @@ class FirstVideos:
     def text_info(self) -> TextInfo | None:
         return self.source.text_info
 
+    @property
+    def has_mirrored(self) -> bool:
+        return self.source.has_mirrored
+
     def __len__(self) -> int:
         return min(self.limit, len(self.source))
 
@@ -228,4 +232,4 @@ class _NotingVideo:
 
     def read_into(self, frame_ids: Sequence[int], out: Sequence[np.ndarray]) -> None:
         del out
-        self.clips.append([self.video.jpegs[frame_id] for frame_id in frame_ids])
+        self.clips.append(self.video.jpegs(frame_ids))

@@ -7,7 +7,9 @@ The contenders:
   tf_data_all_frames   a plain tf.data pipeline that decodes all T frames of a clip
   tf_data              one that decodes only key and target frames, each once
 
-"Per core" is per second of processor time, that of all threads and processes added up.
+With config.data.flip, tf.data mirrors half of its clips, as pipelines do; the loader marks them,
+and the devices mirror them. "Per core" is per second of processor time, that of all threads and
+processes added up.
 
 Dimensions: T clip frames.
 """
@@ -155,13 +157,16 @@ def _rates(
 
 def _facts(videos: FirstVideos) -> dict[str, Any]:
     """What the videos measured on are like."""
-    lengths = [[len(jpeg) for jpeg in videos[index].jpegs] for index in range(len(videos))]
-    frames = sum(map(len, lengths))
+    sizes = [
+        list(map(len, video.jpegs(range(video.num_frames))))
+        for video in map(videos.__getitem__, range(len(videos)))
+    ]
+    frames = sum(map(len, sizes))
     return {
         "split": "train",
         "fingerprint": videos.fingerprint,
         "videos": len(videos),
         "videos_in_split": len(videos.source),
         "frames_per_video": frames / len(videos),
-        "jpeg_bytes_per_frame": sum(map(sum, lengths)) / frames,
+        "jpeg_bytes_per_frame": sum(map(sum, sizes)) / frames,
     }

@@ -1,8 +1,8 @@
-"""Records that cannot be used: named, counted, and refused when they are too many.
+"""Videos that cannot be used: named, counted, and refused when they are too many.
 
-A record is damaged where it cannot be read, where a frame asked for cannot be decoded, where its
-frames differ in size, or where it is shorter than a clip. Whoever reads takes another record in its
-place and tells a `DamageLog`, which lets a fraction of them go and then stops.
+A video is damaged where a record or a frame that is asked for cannot be read, where its frames
+differ in size, or where it is shorter than a clip. Whoever reads takes another one in its place and
+tells a `DamageLog`, which lets a fraction of them go and then stops.
 """
 
 import math
@@ -14,43 +14,43 @@ from glober_jax.errors import UserError
 
 _MOST_LISTED = 5
 
-# (place in its split, name, what is wrong) of records, in the order they were met.
+# (place in its split, name, what is wrong) of videos, in the order they were met.
 Damage = list[tuple[int, str, str]]
 
 
-class DamagedRecord(UserError):
-    """One record that cannot be used.
+class DamagedVideo(UserError):
+    """One video that cannot be used.
 
     Attributes:
-      record: what to call it, "video ID", or its number where the ID cannot be read.
+      video: what to call it, "video ID", or its number where the ID cannot be read.
       reason: what is wrong with it.
     """
 
-    def __init__(self, record: str, reason: str):
+    def __init__(self, video: str, reason: str):
         # Both are `args`, of which an exception is made anew when it was pickled.
-        super().__init__(record, reason)
-        self.record, self.reason = record, reason
+        super().__init__(video, reason)
+        self.video, self.reason = video, reason
 
     def __str__(self) -> str:
-        return f"{self.record} cannot be used: {self.reason}; {remedy('DIR')}"
+        return f"{self.video} cannot be used: {self.reason}; {remedy('DIR')}"
 
 
 class DamageLog:
-    """The damaged records of one split that this process has met: each counts, and is said, once.
+    """The damaged videos of one split that this process has met: each counts, and is said, once.
 
-    `allowed` = floor(max_fraction * num_records) of them are let go.
+    `allowed` = floor(max_fraction * num_videos) of them are let go.
     """
 
-    def __init__(self, num_records: int, max_fraction: float = 0.0, directory: str = "DIR"):
+    def __init__(self, num_videos: int, max_fraction: float = 0.0, directory: str = "DIR"):
         """Starts with none.
 
         Args:
-          num_records: how many records the split has.
+          num_videos: how many videos the split has.
           max_fraction: `config.data.max_damaged`, in [0, 1).
           directory: the data set's folder, for the message.
         """
-        self.allowed = allowed_damage(num_records, max_fraction)
-        self._num_records, self._max_fraction = num_records, max_fraction
+        self.allowed = allowed_damage(num_videos, max_fraction)
+        self._num_videos, self._max_fraction = num_videos, max_fraction
         self._directory = directory
         self._met: dict[int, tuple[str, str]] = {}
 
@@ -58,36 +58,36 @@ class DamageLog:
         return len(self._met)
 
     def add(self, damage: Damage) -> None:
-        """Writes a line on stderr for every record that is new.
+        """Writes a line on stderr for every video that is new.
 
         Raises:
           UserError: they are more than `allowed` by now.
         """
-        for index, record, reason in damage:
+        for index, video, reason in damage:
             if index in self._met:
                 continue
-            self._met[index] = (record, reason)
+            self._met[index] = (video, reason)
             if len(self._met) > self.allowed:
                 raise self.refusal(
-                    f"{len(self._met)} of {self._num_records} records in {self._directory} cannot "
+                    f"{len(self._met)} of {self._num_videos} videos in {self._directory} cannot "
                     f"be used, config.data.max_damaged={self._max_fraction} lets {self.allowed} go"
                 )
-            count = f"damaged record {len(self._met)}, of at most {self.allowed}"
-            tqdm.write(f"{count}: {record} cannot be used: {reason}", file=sys.stderr)
+            count = f"damaged video {len(self._met)}, of at most {self.allowed}"
+            tqdm.write(f"{count}: {video} cannot be used: {reason}", file=sys.stderr)
 
     def refusal(self, what: str) -> UserError:
-        """The error that says `what`, the first records that were met, and what to do."""
-        listed = [f"  {record}: {reason}" for record, reason in self._met.values()]
+        """The error that says `what`, the first videos that were met, and what to do."""
+        listed = [f"  {video}: {reason}" for video, reason in self._met.values()]
         more = len(listed) - _MOST_LISTED
         if more > 0:
             listed[_MOST_LISTED:] = [f"  and {more} more"]
         return UserError("\n".join([f"{what}:", *listed, remedy(self._directory)]))
 
 
-def allowed_damage(num_records: int, max_fraction: float) -> int:
-    """How many damaged records `config.data.max_damaged` lets go: floor(fraction * records)."""
+def allowed_damage(num_videos: int, max_fraction: float) -> int:
+    """How many damaged videos `config.data.max_damaged` lets go: floor(fraction * videos)."""
     # 0.29 * 100 is a little less than 29.
-    return math.floor(max_fraction * num_records + 1e-6)
+    return math.floor(max_fraction * num_videos + 1e-6)
 
 
 def remedy(directory: str) -> str:

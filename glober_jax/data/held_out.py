@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from glober_jax.data.clips import ClipSpec, centre_clip
-from glober_jax.data.damage import DamagedRecord, DamageLog
+from glober_jax.data.damage import DamagedVideo, DamageLog
 from glober_jax.data.loader import check_length, check_size
 from glober_jax.data.source import Video, VideoSource
 from glober_jax.errors import UserError
@@ -90,8 +90,11 @@ def _centre_clips(
                 clip = centre_clip(video.num_frames, spec)
                 frames_THWC = video.read(clip.target_ids_n)
                 check_size(video, frames_THWC, frame_size)
-            except DamagedRecord as error:
-                damage.add([(index, error.record, error.reason)])
+                if source.text_info is not None:
+                    # From a record of which perhaps no frame was needed; it stays with the video.
+                    _ = video.text_LE
+            except DamagedVideo as error:
+                damage.add([(index, error.video, error.reason)])
                 continue
             yield video, frames_THWC
             break

@@ -1,23 +1,23 @@
 """A dataset as its frames' latents: the videos of a source, encoded once by a given frame codec.
 
-A record holds the codec's moments of every frame, mean and log-variance, and where wanted those of
-the mirrored frames. It is a `VideoSource` like any other, so the loader draws the same clips from
-it. The metadata say which codec and which videos it was made from.
+A record holds the codec's moments of a few frames, mean and log-variance, and where wanted those of
+the mirrored frames; a video is a few records in a row, as in the dataset it was made from. It is a
+`VideoSource` like any other, so the loader draws the same clips from it. The metadata say which
+codec and which videos it was made from.
 
 Dimension key: F frames, h, w latent size, M = 2 Z moments of Z latent channels, L, E embedded text.
 """
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
-from google.protobuf.message import DecodeError
 
-from glober_jax.data.schema import CLASS_NAMES, TEXT, TextInfo
+from glober_jax.data.recorded_video import RecordedVideo
+from glober_jax.data.schema import CLASS_NAMES, TEXT, TextInfo, text_feature
 from glober_jax.data.source import VideoSource
 from glober_jax.data.stored_records import StoredRecords, open_records
 from glober_jax.errors import UserError
@@ -32,40 +32,52 @@ SHAPE = "shape"
 
 
 @dataclass(frozen=True)
-class LatentVideo:
-    """A video whose frames are moments: `read` gives float16 [F, h, w, M]."""
+class LatentRecord:
+    """Some consecutive frames of a video as moments, float16; else as `schema.VideoRecord`."""
 
     video_id: str
     label: int
     fps: float
+    num_frames: int
+    start: int
     moments_FhwM: np.ndarray
     mirrored_FhwM: np.ndarray | None
     caption: str = ""
     text_LE: np.ndarray | None = None
 
-    @property
-    def num_frames(self) -> int:
-        return len(self.moments_FhwM)
 
-    def read(self, frame_ids: Sequence[int]) -> np.ndarray:
-        return self.moments_FhwM[np.asarray(frame_ids)]
+@dataclass(frozen=True)
+class LatentVideo(RecordedVideo[LatentRecord]):
+    """A video whose frames are moments: `read` gives float16 [F, h, w, M]."""
 
-    def allocate(self, frame_ids: Sequence[int]) -> np.ndarray:
-        return np.empty((len(frame_ids), *self.moments_FhwM.shape[1:]), self.moments_FhwM.dtype)
-
-    def read_into(self, frame_ids: Sequence[int], out: Sequence[np.ndarray]) -> None:
-        for frame_id, moments_hwM in zip(frame_ids, out, strict=True):
-            moments_hwM[...] = self.moments_FhwM[frame_id]
+    is_mirrored: bool = False
 
     def mirrored(self) -> Self:
-        """The same video with left and right swapped, which must have been encoded too."""
-        return dataclasses.replace(
-            self, moments_FhwM=self.mirrored_FhwM, mirrored_FhwM=self.moments_FhwM
-        )
+        """The moments of the mirrored frames, which must have been encoded too."""
+        return replace(self, is_mirrored=not self.is_mirrored)
+
+    def read(self, frame_ids: Sequence[int]) -> np.ndarray:
+        return np.stack(self._moments(frame_ids))
+
+    def allocate(self, frame_ids: Sequence[int]) -> np.ndarray:
+        first = self._moments(frame_ids)[0]
+        return np.empty((len(frame_ids), *first.shape), first.dtype)
+
+    def read_into(self, frame_ids: Sequence[int], out: Sequence[np.ndarray]) -> None:
+        for moments_hwM, target in zip(self._moments(frame_ids), out, strict=True):
+            target[...] = moments_hwM
+
+    def _moments(self, frame_ids: Sequence[int]) -> list[np.ndarray]:
+        return [
+            (record.mirrored_FhwM if self.is_mirrored else record.moments_FhwM)[place]
+            for record, place in self.places(frame_ids)
+        ]
 
 
 class LatentVideos:
     """A cache as a `VideoSource`. Opens its files on first use, so it pickles small."""
+
+    has_mirrored = True
 
     def __init__(self, records: StoredRecords):
         """Gives `records` of `latent_features` as videos."""
@@ -82,26 +94,29 @@ class LatentVideos:
         return len(self._records)
 
     def __getitem__(self, index: int) -> LatentVideo:
-        """Raises IndexError, or DamagedRecord where the record or its shard is damaged or gone."""
-        data = self._records[index]
-        try:
-            example = self._features.deserialize_example_np(data)
-            # What is missing from the bytes is None.
-            moments_FhwM = example["moments"][:]
-        except (DecodeError, ValueError, TypeError) as error:
-            raise self._records.unreadable(index, error) from error
-        return LatentVideo(
-            video_id=example["video_id"].decode(),
-            label=int(example["label"]),
-            fps=float(example["fps"]),
-            moments_FhwM=moments_FhwM,
-            mirrored_FhwM=example.get("mirrored"),
-            caption=example["caption"].decode(),
-            text_LE=example.get(TEXT),
-        )
+        """A video of which nothing is read before it is asked for; may raise IndexError."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"video {index} of {len(self)}")
+        return LatentVideo(self._records, index, self._parse)
 
     def __repr__(self) -> str:
         return f"LatentVideos({self._records!r})"
+
+    def _parse(self, data: bytes) -> LatentRecord:
+        # What is missing from the bytes is None, of which nothing below can be made.
+        example = self._features.deserialize_example_np(data)
+        moments_FhwM = example["moments"][:]
+        return LatentRecord(
+            video_id=bytes(example["video_id"]).decode(),
+            label=int(example["label"]),
+            fps=float(example["fps"]),
+            num_frames=int(example["num_frames"]),
+            start=int(example["start"]),
+            moments_FhwM=moments_FhwM,
+            mirrored_FhwM=example.get("mirrored"),
+            caption=bytes(example["caption"]).decode(),
+            text_LE=example.get(TEXT),
+        )
 
 
 def open_latents(
@@ -119,7 +134,7 @@ def open_latents(
       source: the videos it must have been made from.
       codec_id: the codec it must have been made by.
       flip: whether mirrored frames are needed.
-      max_damaged: the fraction of the records that missing shards may hold.
+      max_damaged: the fraction of the videos that missing shards may hold.
 
     Raises:
       UserError: there is no cache, it is of another codec or of other videos, lacks mirrored
@@ -128,7 +143,7 @@ def open_latents(
     records = open_records(
         directory,
         SPLIT,
-        required=("moments",),
+        required=("moments", "start"),
         how_to_make=(
             "  python -m glober_jax.prepare latents --input=DIR --workdir=DIR --output={directory}"
         ),
@@ -161,6 +176,8 @@ def latent_features(
     moments = tfds.features.Tensor(shape=(None, *shape_hwM), dtype=np.float16, encoding="bytes")
     features = {
         "moments": moments,
+        "start": np.int32,
+        "num_frames": np.int32,
         "video_id": tfds.features.Text(),
         "label": np.int64,
         "fps": np.float32,
@@ -169,25 +186,25 @@ def latent_features(
     if flip:
         features["mirrored"] = moments
     if text_info is not None:
-        features[TEXT] = tfds.features.Tensor(
-            shape=(text_info.length, text_info.width), dtype=np.float16, encoding="bytes"
-        )
+        features[TEXT] = text_feature(text_info.width)
     return tfds.features.FeaturesDict(features)
 
 
-def latent_example(video: LatentVideo) -> dict[str, Any]:
-    """The video as `latent_features` takes it for serializing."""
+def latent_example(record: LatentRecord) -> dict[str, Any]:
+    """The record as `latent_features` takes it for serializing."""
     example = {
-        "moments": video.moments_FhwM,
-        "video_id": video.video_id,
-        "label": video.label,
-        "fps": video.fps,
-        "caption": video.caption,
+        "moments": record.moments_FhwM,
+        "start": record.start,
+        "num_frames": record.num_frames,
+        "video_id": record.video_id,
+        "label": record.label,
+        "fps": record.fps,
+        "caption": record.caption,
     }
-    if video.mirrored_FhwM is not None:
-        example["mirrored"] = video.mirrored_FhwM
-    if video.text_LE is not None:
-        example[TEXT] = video.text_LE
+    if record.mirrored_FhwM is not None:
+        example["mirrored"] = record.mirrored_FhwM
+    if record.text_LE is not None:
+        example[TEXT] = record.text_LE
     return example
 
 

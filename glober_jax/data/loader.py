@@ -2,7 +2,7 @@
 
 The global batch is a pure function of (seed, step): videos are shuffled anew for every epoch, clips
 drawn and flipped by example number, and only then does each process take its rows. So the position
-to save is the step, and any number of processes continues the same sequence. A damaged record has
+to save is the step, and any number of processes continues the same sequence. A damaged video has
 its place taken by the next one of the epoch's order, which is a function of the same two.
 
 Dimensions: B global batch, b = B / processes local batch, T clip frames, K key frames, n target
@@ -14,22 +14,23 @@ import functools
 import sys
 import weakref
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import grain
 import numpy as np
 from absl import flags
 
+from glober_jax.data.batch_memory import BatchMemory
 from glober_jax.data.clips import ClipFrames, ClipSpec, sample_clip
-from glober_jax.data.damage import Damage, DamagedRecord, DamageLog
+from glober_jax.data.damage import Damage, DamagedVideo, DamageLog
 from glober_jax.data.source import Video, VideoSource
 from glober_jax.data.workers import start_worker
 from glober_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
 
-# Where none of so many records in a row can be used, none can: no disk, no network, a wrong config.
+# Where none of so many videos in a row can be used, none can: no disk, no network, a wrong config.
 _MOST_ATTEMPTS = 32
 
 
@@ -53,9 +54,9 @@ def training_batches(
     """Endless training batches, this process's rows of them.
 
     Memory, in local batches: at most 2 + `prefetch` are whole or in the making, the one that the
-    caller holds included, or 2 + `workers` * (5 + `prefetch`); on top of it `threads` records and
-    two epochs' orders of 8 bytes a video, in every worker. Batches of workers pass through shared
-    memory (/dev/shm), at most 1 + 4 * `workers` at a time.
+    caller holds included, or 2 + `workers` * (5 + `prefetch`); on top of it, in every worker, the
+    records of `threads` clips and two epochs' orders of 8 bytes a video. Batches of workers pass
+    through shared memory (/dev/shm), at most 1 + 4 * `workers` at a time.
 
     Args:
       source: the videos; every epoch visits each once.
@@ -63,11 +64,11 @@ def training_batches(
       batch_size: B, over all processes.
       seed: with the step, decides everything.
       start_step: the step of the first batch; costs nothing to set.
-      flip: whether to mirror half of the clips left to right.
+      flip: whether half of the clips are to be mirrored left to right.
       text: whether to yield the videos' texts, which the source must have; they are large.
       frame_size: if given, frames of any other height or width are an error.
       process_index, process_count: this process gets rows [index * b, (index + 1) * b).
-      damage: counts the damaged records met, and stops at too many; by default at the first.
+      damage: counts the damaged videos met, and stops at too many; by default at the first.
       workers: how many processes read and decode, 0 for this one. Each gets a pickled copy of
         `source`, so they are of no use where that is in memory, and they start in seconds.
       threads: how many batches are put together at a time, in every worker; no more than
@@ -75,7 +76,9 @@ def training_batches(
       prefetch: how many batches wait or are in the making, in every worker.
 
     Yields:
-      `label` int32 [b]; with `text`, `text` float16 [b, L, E]; unless K is 0, `key_frames`
+      `label` int32 [b]; with `flip`, unless the source gives mirrored videos itself, `mirrored`
+      bool [b]: the clips to mirror, which costs a device next to nothing; with `text`, `text`
+      float16 [b, L, E]; unless K is 0, `key_frames`
       [b, K, H, W, C]; unless n is 0, `target_frames` [b, n, H, W, C] and `target_index` float32
       [b, n] in [0, 1). Frames have the source's dtype, uint8 for pixels. The sequence is the same
       whatever `workers`, `threads` and `prefetch` are.
@@ -157,36 +160,28 @@ class _LocalBatches:
     text: bool
     frame_size: int | None
     allowed_damage: int
+    memory: BatchMemory = field(default_factory=BatchMemory)
 
     def __call__(self, step: int) -> tuple[Batch, Damage]:
         """The batch; an empty one where a row of it cannot be had."""
         first = step * self.stride + self.first_row
-        batch: Batch = {}
+        rows = _Rows(self.size, self.memory)
         damage: Damage = []
         for row in range(self.size):
-            # Frames are decoded into the batch; only those of the first row, made to know the
-            # shapes of all, are copied.
-            place = {name: rows[row] for name, rows in batch.items()}
-            example = self._example(first + row, place, damage)
-            if example is None:
+            if self._fill(rows, row, first + row, damage) is None:
                 return {}, damage
-            for name, value in example[1].items():
-                if row == 0:
-                    batch[name] = np.empty((self.size, *value.shape), value.dtype)
-                if value is not place.get(name):
-                    batch[name][row] = value
-        return batch, damage
+        return rows.batch, damage
 
     def videos(self, step: int) -> list[str]:
         """IDs of the videos of the rows, "" where one cannot be had."""
         first = step * self.stride + self.first_row
-        rows = (self._example(first + row, {}, []) for row in range(self.size))
-        return ["" if row is None else row[0] for row in rows]
+        rows = (self._fill(_Rows(1, self.memory), 0, first + row, []) for row in range(self.size))
+        return ["" if video is None else video.video_id for video in rows]
 
-    def _example(self, number: int, place: Batch, damage: Damage) -> tuple[str, Batch] | None:
-        """The row of that number, of the first video from its position on that can be used.
+    def _fill(self, rows: "_Rows", row: int, number: int, damage: Damage) -> Video | None:
+        """Fills a row with the example of that number, and says of which video, if of any.
 
-        With the video's ID. The row's frames are in the arrays of `place`, where that has them.
+        It is of the first video from the number's position on that can be used.
         """
         epoch, position = divmod(number, len(self.source))
         order = _epoch_order(self.seed, epoch, len(self.source))
@@ -194,23 +189,50 @@ class _LocalBatches:
             index = int(order[(position + attempt) % len(order)])
             try:
                 video = self.source[index]
-                return video.video_id, self._draw(video, number, place)
-            except DamagedRecord as error:
-                damage.append((index, error.record, error.reason))
+                self._draw(video, number, rows, row)
+                return video
+            except DamagedVideo as error:
+                damage.append((index, error.video, error.reason))
+                if row == 0:
+                    # Its frames may have been of another size.
+                    rows.batch.clear()
         return None
 
-    def _draw(self, video: Video, number: int, place: Batch) -> Batch:
-        """The fields of `training_batches` without the batch axis."""
+    def _draw(self, video: Video, number: int, rows: "_Rows", row: int) -> None:
+        """Writes the fields of `training_batches`."""
         rng = _generator("clip", self.seed, number)
         check_length(video, self.spec)
         clip = sample_clip(rng, video.num_frames, self.spec)
-        if self.flip and rng.random() < 0.5:
-            video = video.mirrored()
-        row = _read_clip(video, clip, self.frame_size, place)
+        if self.flip:
+            mirrored = rng.random() < 0.5
+            if not self.source.has_mirrored:
+                rows.put("mirrored", row, np.array(mirrored))
+            elif mirrored:
+                video = video.mirrored()
+        _read_clip(video, clip, self.frame_size, rows, row)
         if self.spec.num_target_frames:
-            row["target_index"] = clip.target_index_n
-        row["label"] = np.array(video.label, np.int32)
-        return row | {"text": video.text_LE} if self.text else row
+            rows.put("target_index", row, clip.target_index_n)
+        rows.put("label", row, np.array(video.label, np.int32))
+        if self.text:
+            rows.put("text", row, video.text_LE)
+
+
+class _Rows:
+    """A batch whose arrays are made to the measure of the first of its examples."""
+
+    def __init__(self, size: int, memory: BatchMemory):
+        self.size = size
+        self.batch: Batch = {}
+        self._memory = memory
+
+    def field(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """The array of a field, which has that shape and type in every example."""
+        if name not in self.batch:
+            self.batch[name] = self._memory.array((self.size, *shape), dtype)
+        return self.batch[name]
+
+    def put(self, name: str, row: int, value: np.ndarray) -> None:
+        self.field(name, value.shape, value.dtype)[row] = value
 
 
 def _undamaged(
@@ -225,7 +247,7 @@ def _undamaged(
                 batch = {name: np.array(rows) for name, rows in batch.items()}
             damage.add(met)
             if not batch:
-                raise damage.refusal(f"{_MOST_ATTEMPTS} records in a row cannot be used")
+                raise damage.refusal(f"{_MOST_ATTEMPTS} videos in a row cannot be used")
             yield batch
     except RuntimeError as error:
         if "Worker process was terminated" not in str(error):
@@ -267,27 +289,31 @@ def _epoch_order(seed: int, epoch: int, num_videos: int) -> np.ndarray:
     return _generator("order", seed, epoch).permutation(num_videos)
 
 
-def _read_clip(video: Video, clip: ClipFrames, frame_size: int | None, place: Batch) -> Batch:
-    """Key and target frames, where there are any, in `place` or else in new arrays.
-
-    A frame that is both is read once.
-    """
-    wanted = {"key_frames": clip.key_ids_K, "target_frames": clip.target_ids_n}
-    wanted = {name: ids for name, ids in wanted.items() if len(ids)}
-    if not wanted:
-        return {}
-    all_ids = np.concatenate(list(wanted.values()))
-    check_size(video, video.allocate(all_ids[:1]), frame_size)
-    row = {
-        name: place[name] if name in place else video.allocate(ids) for name, ids in wanted.items()
-    }
-    frames = [frame_HWC for frames_FHWC in row.values() for frame_HWC in frames_FHWC]
-    distinct, first, occurrence = np.unique(all_ids, return_index=True, return_inverse=True)
-    video.read_into(distinct, [frames[position] for position in first])
-    for position, original in enumerate(first[occurrence]):
-        if position != original:
-            frames[position][...] = frames[original]
-    return row
+def _read_clip(
+    video: Video, clip: ClipFrames, frame_size: int | None, rows: _Rows, row: int
+) -> None:
+    """Reads key and target frames, where there are any; one that is both is read once."""
+    wanted = {"key_frames": clip.key_ids_K.tolist(), "target_frames": clip.target_ids_n.tolist()}
+    every = [frame_id for ids in wanted.values() for frame_id in ids]
+    if not every:
+        return
+    sample = video.allocate(every)
+    check_size(video, sample, frame_size)
+    places: dict[int, np.ndarray] = {}
+    repeats: list[tuple[np.ndarray, int]] = []
+    for name, ids in wanted.items():
+        if not ids:
+            continue
+        shape = (len(ids), *sample.shape[1:])
+        frames_FHWC = rows.field(name, shape, sample.dtype)[row]
+        for frame_id, frame_HWC in zip(ids, frames_FHWC, strict=True):
+            if frame_id in places:
+                repeats.append((frame_HWC, frame_id))
+            else:
+                places[frame_id] = frame_HWC
+    video.read_into(list(places), list(places.values()))
+    for frame_HWC, frame_id in repeats:
+        frame_HWC[...] = places[frame_id]
 
 
 def check_size(video: Video, frames_FHWC: np.ndarray, frame_size: int | None) -> None:
@@ -302,9 +328,9 @@ def check_size(video: Video, frames_FHWC: np.ndarray, frame_size: int | None) ->
 
 
 def check_length(video: Video, spec: ClipSpec) -> None:
-    """Raises DamagedRecord where a video is shorter than a clip."""
+    """Raises DamagedVideo where a video is shorter than a clip."""
     if video.num_frames < spec.span:
-        raise DamagedRecord(
+        raise DamagedVideo(
             f"video {video.video_id}",
             f"it has {video.num_frames} frames, a clip of {spec.num_frames} frames at stride "
             f"{spec.stride} needs {spec.span} (prepare with --min_frames={spec.span}, or shorten "

@@ -1,9 +1,12 @@
 """The one record format every dataset is stored in.
 
-A record is one video, or one stretch of a long one: JPEG frames kept apart, so that a reader
-decodes only the frames it uses. Records live in ArrayRecord shards under
-`<output>/<dataset>/<version>/`, a dataset of TFDS that needs no TensorFlow to write or to read.
-Where captions were embedded, a record also holds its caption's token embeddings.
+A video is a few records in a row, each of `FRAMES_PER_RECORD` consecutive frames, the last one of
+the rest: who reads a clip reads little besides, however long its video is. In a record the JPEG
+frames are kept apart: only those that are used get decoded. Records live in ArrayRecord
+shards under `<output>/<dataset>/<version>/`, a dataset of TFDS that needs no TensorFlow to write or
+to read; all of a video is in one shard. The dataset's metadata say how long every video is, and so
+where its records are. What belongs to the whole video and is large, its caption and the caption's
+token embeddings, is in its first record alone.
 
 Dimension key: L tokens of a caption, E width of a token's embedding.
 """
@@ -11,7 +14,7 @@ Dimension key: L tokens of a caption, E width of a token's embedding.
 import functools
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,30 +23,38 @@ import tensorflow_datasets as tfds
 from google.protobuf.message import DecodeError
 from tensorflow_datasets.proto import tf_example_pb2
 
-FEATURES = ("frames", "num_frames", "video_id", "label", "fps", "caption")
+# 4 to 8 cost a clip of 16 frames least: fewer take longer to find, more are read in vain.
+FRAMES_PER_RECORD = 8
+FEATURES = ("frames", "start", "num_frames", "video_id", "label", "fps", "caption")
 # Keys of the dataset's metadata.
 CLASS_NAMES = "class_names"
 FINGERPRINT = "fingerprint"
 CHECKSUMS = "checksums"
 TEXT = "text"
+VIDEO_LENGTHS = "video_lengths"
 
 
 @dataclass(frozen=True)
 class VideoRecord:
-    """One stored video.
+    """Some consecutive frames of a stored video.
 
     Attributes:
       video_id: unique within its split.
       label: position in the dataset's class names; 0 where there are none.
       fps: frames per second, 0.0 where unknown.
+      num_frames: how many the whole video has.
+      start: which of these the first one here is.
       frames: JPEG bytes of each frame, all frames of one size.
-      caption: what it shows; "" in a dataset without captions.
-      text_LE: the caption's token embeddings, float16, or None.
+      caption: what the video shows; "" in a dataset without captions, and where `start` is not 0.
+      text_LE: the caption's token embeddings, float16; L is 0 where `start` is not 0. None in a
+        dataset without.
     """
 
     video_id: str
     label: int
     fps: float
+    num_frames: int
+    start: int
     frames: Sequence[bytes]
     caption: str = ""
     text_LE: np.ndarray | None = None
@@ -64,22 +75,34 @@ class TextInfo:
     captions: str
 
 
+def records_of(num_frames: int) -> Iterator[tuple[int, int]]:
+    """First frame of each record of a video of that length, and the frame after its last."""
+    for start in range(0, num_frames, FRAMES_PER_RECORD):
+        yield start, min(start + FRAMES_PER_RECORD, num_frames)
+
+
 @functools.cache
-def record_features(text_shape: tuple[int, int] | None) -> tfds.features.FeaturesDict:
-    """The features of a record, with embeddings of that shape (L, E) or without."""
+def record_features(text_width: int | None) -> tfds.features.FeaturesDict:
+    """The features of a record, with embeddings of that width E or without."""
     frame = tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg")
     features = {
         "frames": tfds.features.Dataset(frame),
+        "start": np.int32,
         "num_frames": np.int32,
         "video_id": tfds.features.Text(),
         "label": np.int64,
         "fps": np.float32,
         "caption": tfds.features.Text(),
     }
-    if text_shape is not None:
-        # Other encodings store float16 as float32.
-        features[TEXT] = tfds.features.Tensor(shape=text_shape, dtype=np.float16, encoding="bytes")
+    if text_width is not None:
+        features[TEXT] = text_feature(text_width)
     return tfds.features.FeaturesDict(features)
+
+
+def text_feature(width: int) -> tfds.features.Tensor:
+    """Token embeddings of that width E, any number of them."""
+    # Other encodings store float16 as float32.
+    return tfds.features.Tensor(shape=(None, width), dtype=np.float16, encoding="bytes")
 
 
 def serialize(record: VideoRecord) -> bytes:
@@ -87,7 +110,8 @@ def serialize(record: VideoRecord) -> bytes:
     example: dict[str, object] = {
         # TFDS stores file objects as they are; arrays it would encode, by TensorFlow.
         "frames": [io.BytesIO(frame) for frame in record.frames],
-        "num_frames": len(record.frames),
+        "start": record.start,
+        "num_frames": record.num_frames,
         "video_id": record.video_id,
         "label": record.label,
         "fps": record.fps,
@@ -95,12 +119,12 @@ def serialize(record: VideoRecord) -> bytes:
     }
     if record.text_LE is not None:
         example[TEXT] = record.text_LE
-    text_shape = None if record.text_LE is None else record.text_LE.shape
-    return serialize_example(record_features(text_shape), example)
+    text_width = None if record.text_LE is None else record.text_LE.shape[1]
+    return serialize_example(record_features(text_width), example)
 
 
-def deserialize(data: bytes, text_shape: tuple[int, int] | None) -> VideoRecord:
-    """The record that `serialize` made `data` of, with embeddings of that shape (L, E) or without.
+def deserialize(data: bytes, text_width: int | None) -> VideoRecord:
+    """The record that `serialize` made `data` of, with embeddings of that width E or without.
 
     A frame is copied out of the record when it is asked for: a clip needs few of them.
 
@@ -108,33 +132,27 @@ def deserialize(data: bytes, text_shape: tuple[int, int] | None) -> VideoRecord:
       DecodeError: the bytes are no record, as those from a shard cut short, or not such a one.
     """
     features = tf_example_pb2.Example.FromString(data).features.feature
-    if not all(name in features for name in FEATURES):
-        raise DecodeError("the record is empty")
-
-    def value(name: str, kind: str) -> Any:
-        values = getattr(features[name], kind).value
-        if len(values) != 1:
-            raise DecodeError(f"the record has {len(values)} values of {name}, not one")
-        return values[0]
-
     frames = features["frames"].bytes_list.value
-    if (num_frames := value("num_frames", "int64_list")) != len(frames):
-        raise DecodeError(f"the record has {len(frames)} frames, not {num_frames} as it says")
     try:
+        (start,) = features["start"].int64_list.value
+        (num_frames,) = features["num_frames"].int64_list.value
+        (video_id,) = features["video_id"].bytes_list.value
+        (label,) = features["label"].int64_list.value
+        (fps,) = features["fps"].float_list.value
+        (caption,) = features["caption"].bytes_list.value
         text_LE = None
-        if text_shape is not None:
-            text_LE = np.frombuffer(value(TEXT, "bytes_list"), np.float16).reshape(text_shape)
-        return VideoRecord(
-            video_id=value("video_id", "bytes_list").decode(),
-            label=value("label", "int64_list"),
-            fps=value("fps", "float_list"),
-            frames=frames,
-            caption=value("caption", "bytes_list").decode(),
-            text_LE=text_LE,
-        )
+        if text_width is not None:
+            (text,) = features[TEXT].bytes_list.value
+            text_LE = np.frombuffer(text, np.float16).reshape(-1, text_width)
+        video_id, caption = video_id.decode(), caption.decode()
     except ValueError as error:
-        # Of decoding a text, or of embeddings of another shape.
+        # None or several of a value, no text, or embeddings of another width.
         raise DecodeError(f"the record cannot be read ({error})") from error
+    if not 0 <= start < start + len(frames) <= num_frames:
+        raise DecodeError(
+            f"the record has {len(frames)} frames from number {start} on, its video {num_frames}"
+        )
+    return VideoRecord(video_id, label, fps, num_frames, start, frames, caption, text_LE)
 
 
 def serialize_example(features: tfds.features.FeaturesDict, example: Mapping[str, Any]) -> bytes:
@@ -148,7 +166,8 @@ def serialize_example(features: tfds.features.FeaturesDict, example: Mapping[str
 
 def record_digest(record: VideoRecord) -> str:
     """64 hex digits that change with anything a reader can see of the record."""
-    facts = (record.video_id, record.label, float(np.float32(record.fps)), record.caption)
+    fps = float(np.float32(record.fps))
+    facts = (record.video_id, record.label, fps, record.num_frames, record.start, record.caption)
     parts = [repr(facts).encode(), *record.frames]
     if record.text_LE is not None:
         parts.append(record.text_LE.tobytes())

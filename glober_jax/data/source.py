@@ -8,18 +8,24 @@ Dimensions: F requested frames, H rows, W columns, C channels, L tokens of a cap
 a token's embedding.
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from typing import Protocol, Self
 
 import numpy as np
 from etils import epath
 from google.protobuf.message import DecodeError
 
-from glober_jax.data.damage import DamagedRecord
+from glober_jax.data.damage import DamagedVideo
 from glober_jax.data.frames import decode_jpeg, jpeg_shape
-from glober_jax.data.schema import CLASS_NAMES, FEATURES, TEXT, TextInfo, deserialize
+from glober_jax.data.recorded_video import RecordedVideo
+from glober_jax.data.schema import (
+    CLASS_NAMES,
+    FEATURES,
+    TEXT,
+    TextInfo,
+    VideoRecord,
+    deserialize,
+)
 from glober_jax.data.stored_records import StoredRecords, open_records
 
 _HOW_TO_MAKE = (
@@ -29,7 +35,7 @@ _HOW_TO_MAKE = (
 
 
 class Video(Protocol):
-    """One video of a source."""
+    """One video of a source; for one thread. What it is asked for may raise DamagedVideo."""
 
     @property
     def video_id(self) -> str: ...
@@ -60,7 +66,7 @@ class Video(Protocol):
         """Writes each frame asked for to its own array [H, W, C]."""
 
     def mirrored(self) -> Self:
-        """The same video with left and right swapped."""
+        """The same video with left and right swapped, where its source `has_mirrored`."""
 
 
 class VideoSource(Protocol):
@@ -75,35 +81,34 @@ class VideoSource(Protocol):
     @property
     def text_info(self) -> TextInfo | None: ...
 
+    @property
+    def has_mirrored(self) -> bool:
+        """Whether videos come mirrored too. Those of pixels do not: any device can mirror them."""
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Video: ...
 
 
-@dataclass(frozen=True)
-class StoredVideo:
+class StoredVideo(RecordedVideo[VideoRecord]):
     """A video whose frames are still JPEG bytes."""
 
-    video_id: str
-    label: int
-    fps: float
-    jpegs: Sequence[bytes]
-    caption: str = ""
-    text_LE: np.ndarray | None = None
-    is_mirrored: bool = False
+    def jpegs(self, frame_ids: Sequence[int]) -> list[bytes]:
+        """The frames asked for, as they are stored.
 
-    @property
-    def num_frames(self) -> int:
-        return len(self.jpegs)
-
-    def mirrored(self) -> Self:
-        return replace(self, is_mirrored=not self.is_mirrored)
+        Raises:
+          IndexError: there is no such frame.
+          DamagedVideo: a record, or its shard, is damaged or gone.
+        """
+        return [record.frames[place] for record, place in self.places(frame_ids)]
 
     def read(self, frame_ids: Sequence[int]) -> np.ndarray:
         """Decodes the frames asked for, and no others: uint8 [F, H, W, 3].
 
         Raises:
-          DamagedRecord: a frame is not a readable JPEG, or the frames differ in size.
+          IndexError: there is no such frame.
+          DamagedVideo: a record, or its shard, is damaged or gone, a frame is not a readable JPEG,
+            or the frames differ in size.
         """
         frames_FHWC = self.allocate(frame_ids)
         self.read_into(frame_ids, frames_FHWC)
@@ -113,33 +118,35 @@ class StoredVideo:
         """Uninitialised uint8 [F, H, W, 3], by the header of the first of these frames.
 
         Raises:
-          DamagedRecord: that is not a readable JPEG.
+          DamagedVideo: that is not a readable JPEG.
         """
-        with self._damaged(frame_ids[0]):
-            shape = jpeg_shape(self.jpegs[frame_ids[0]])
-        return np.empty((len(frame_ids), *shape), np.uint8)
+        # Together, the records of all of them may be read in the time of one.
+        record, place = next(self.places(frame_ids))
+        try:
+            return np.empty((len(frame_ids), *jpeg_shape(record.frames[place])), np.uint8)
+        except ValueError as error:
+            raise self._damaged(frame_ids[0], error) from error
 
     def read_into(self, frame_ids: Sequence[int], out: Sequence[np.ndarray]) -> None:
         """Decodes the frames asked for, and no others.
 
         Raises:
-          DamagedRecord: a frame is not a readable JPEG, or of another size than its array.
+          DamagedVideo: as of `read`; also if a frame is of another size than its array.
         """
-        for frame_id, frame_HWC in zip(frame_ids, out, strict=True):
-            with self._damaged(frame_id):
-                decode_jpeg(self.jpegs[frame_id], out=frame_HWC, mirrored=self.is_mirrored)
+        for frame_id, jpeg, frame_HWC in zip(frame_ids, self.jpegs(frame_ids), out, strict=True):
+            try:
+                decode_jpeg(jpeg, out=frame_HWC)
+            except ValueError as error:
+                raise self._damaged(frame_id, error) from error
 
-    @contextlib.contextmanager
-    def _damaged(self, frame_id: int) -> Iterator[None]:
-        try:
-            yield
-        except ValueError as error:
-            reason = f"its frame {frame_id} is damaged ({error})"
-            raise DamagedRecord(f"video {self.video_id}", reason) from error
+    def _damaged(self, frame_id: int, error: ValueError) -> DamagedVideo:
+        return DamagedVideo(f"video {self.video_id}", f"its frame {frame_id} is damaged ({error})")
 
 
 class StoredVideos:
     """One split of a prepared dataset. Opens its files on first use, so it pickles small."""
+
+    has_mirrored = False
 
     def __init__(self, records: StoredRecords):
         """Gives `records` of the schema as videos."""
@@ -154,28 +161,25 @@ class StoredVideos:
         return len(self._records)
 
     def __getitem__(self, index: int) -> StoredVideo:
-        """Reads one record without decoding any of its frames.
+        """A video of which nothing is read before it is asked for.
 
         Raises:
-          IndexError: there is no such record.
-          DamagedRecord: the record, or its shard, is damaged or gone.
+          IndexError: there is no such video.
         """
-        text_shape = (self.text_info.length, self.text_info.width) if self.text_info else None
-        try:
-            record = deserialize(self._records[index], text_shape)
-        except DecodeError as error:
-            raise self._records.unreadable(index, error) from error
-        return StoredVideo(
-            video_id=record.video_id,
-            label=record.label,
-            fps=record.fps,
-            jpegs=record.frames,
-            caption=record.caption,
-            text_LE=record.text_LE,
-        )
+        if not 0 <= index < len(self):
+            raise IndexError(f"video {index} of {len(self)}")
+        return StoredVideo(self._records, index, self._parse)
 
     def __repr__(self) -> str:
         return f"StoredVideos({self._records!r})"
+
+    def _parse(self, data: bytes) -> VideoRecord:
+        if self.text_info is None:
+            return deserialize(data, None)
+        record = deserialize(data, self.text_info.width)
+        if record.start == 0 and len(record.text_LE) != self.text_info.length:
+            raise DecodeError(f"its caption has {len(record.text_LE)} embeddings")
+        return record
 
 
 def open_videos(directory: epath.PathLike, split: str, max_damaged: float = 0.0) -> StoredVideos:
@@ -184,8 +188,8 @@ def open_videos(directory: epath.PathLike, split: str, max_damaged: float = 0.0)
     Args:
       directory: the `--output` of prepare, or where it was copied to: a folder or a gs:// path.
       split: "train" or "test".
-      max_damaged: the fraction of the records that missing shards may hold; reading those raises
-        `DamagedRecord`.
+      max_damaged: the fraction of the videos that missing shards may hold; reading those raises
+        `DamagedVideo`.
 
     Raises:
       UserError: there is no dataset or more than one, no such split, too many shards are missing,

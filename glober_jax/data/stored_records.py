@@ -1,24 +1,23 @@
-"""Random access to the serialized records of one split of a TFDS dataset, here or in a bucket.
+"""Random access to the serialized records of the videos in one split, here or in a bucket.
 
-Nothing is decoded, and no record but the one asked for is read. What is damaged or gone is named,
-record by record. `gs://` paths go through the libraries' own layers: epath (with gcsfs) for the
+Nothing is decoded, and no record but those asked for is read. What is damaged or gone is named,
+video by video. `gs://` paths go through the libraries' own layers: epath (with gcsfs) for the
 description, ArrayRecord's reader for the shards.
 """
 
-import bisect
 import contextlib
 import importlib.util
-import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 from google.protobuf.json_format import ParseError
 
 from glober_jax.data.building.output_folder import dataset_folders
-from glober_jax.data.damage import DamagedRecord, allowed_damage, remedy
-from glober_jax.data.schema import FINGERPRINT
+from glober_jax.data.damage import DamagedVideo, allowed_damage, remedy
+from glober_jax.data.schema import FINGERPRINT, FRAMES_PER_RECORD, VIDEO_LENGTHS
 from glober_jax.errors import UserError
 
 
@@ -28,50 +27,60 @@ class StoredRecords:
     Attributes:
       metadata: the dataset's.
       fingerprint: 16 hex digits of the split's content, "" where nobody wrote it.
-      shard_lengths: records of each shard.
+      lengths: int32, how many frames each video has.
+      shard_lengths: videos of each shard.
     """
 
     def __init__(self, folder: epath.Path, split: str, required: Sequence[str], max_damaged: float):
         """Reads the description of the dataset version in `folder`; see `open_records`."""
         self._folder, self._split = folder, split
         info = _read_info(folder, split, required)
-        self.metadata: Mapping = info.metadata or {}
+        self.metadata = {key: value for key, value in info.metadata.items() if key != VIDEO_LENGTHS}
         self.fingerprint: str = self.metadata.get(FINGERPRINT, {}).get(split, "")
-        self.shard_lengths = tuple(info.splits[split].shard_lengths)
-        self._ends = tuple(itertools.accumulate(self.shard_lengths))
+        self.lengths = np.array(info.metadata[VIDEO_LENGTHS][split], np.int32)
+        # Where the records of each video begin, and where those of the last one end.
+        self._starts = np.append(0, np.cumsum(-(-self.lengths // FRAMES_PER_RECORD)))
+        ends = np.cumsum(info.splits[split].shard_lengths)
+        self._ends = np.searchsorted(self._starts, ends)
+        if self._ends[-1] != len(self.lengths) or (self._starts[self._ends] != ends).any():
+            raise _unreadable_description(folder, f"its {split} videos are not of those records")
+        self.shard_lengths = tuple(np.diff(self._ends, prepend=0).tolist())
         self._shards = tuple(epath.Path(path) for path in info.splits[split].filepaths)
         self._records: Sequence[bytes] | None = None
+        self._is_remote = _is_remote(folder)
         self._missing = self._missing_shards()
         self._check_missing(max_damaged)
 
     def __len__(self) -> int:
-        return self._ends[-1]
+        return len(self.lengths)
 
-    def __getitem__(self, index: int) -> bytes:
-        """One serialized record.
+    def read(self, video: int, numbers: Sequence[int]) -> Sequence[bytes]:
+        """Serialized records of a video, which it has from number 0 on.
 
         Raises:
-          IndexError: there is no such record.
-          DamagedRecord: its shard is damaged or gone.
+          DamagedVideo: their shard is damaged or gone.
         """
-        if not 0 <= index < len(self):
-            raise IndexError(f"record {index} of {len(self)}")
-        if (shard := self._shard_of(index)) in self._missing:
-            raise self._damaged(index, f"its shard {self._shards[shard]} is missing")
+        if (shard := self._shard_of(video)) in self._missing:
+            raise self._damaged(video, f"its shard {self._shards[shard]} is missing")
         if self._records is None:
             builder = tfds.builder_from_directory(self._folder)
             raw = tfds.decode.DeserializeMethod.RAW_BYTES
             self._records = builder.as_data_source(self._split, deserialize_method=raw)
+        first = int(self._starts[video])
+        indices = [first + number for number in numbers]
         try:
-            return self._records[index]
+            if len(indices) > 1 and self._is_remote:
+                return self._records.__getitems__(indices)
+            # All at once would start threads, which from a disk takes longer than to read.
+            return [self._records[index] for index in indices]
         except RuntimeError as error:
-            raise self.unreadable(index, error) from error
+            raise self.unreadable(video, error) from error
 
-    def unreadable(self, index: int, error: Exception) -> DamagedRecord:
-        """What to raise where a record, or what was read as one, makes no sense."""
+    def unreadable(self, video: int, error: Exception) -> DamagedVideo:
+        """What to raise where a record of a video, or what was read as one, makes no sense."""
         shown = " ".join(str(error).split())[:80]
-        shard = self._shards[self._shard_of(index)]
-        return self._damaged(index, f"its shard {shard} is damaged or gone ({shown})")
+        shard = self._shards[self._shard_of(video)]
+        return self._damaged(video, f"its shard {shard} is damaged or gone ({shown})")
 
     def __getstate__(self) -> Mapping[str, object]:
         return {**self.__dict__, "_records": None}
@@ -79,11 +88,11 @@ class StoredRecords:
     def __repr__(self) -> str:
         return f"StoredRecords({str(self._folder)!r}, {self._split!r})"
 
-    def _shard_of(self, index: int) -> int:
-        return bisect.bisect_right(self._ends, index)
+    def _shard_of(self, video: int) -> int:
+        return int(np.searchsorted(self._ends, video, side="right"))
 
-    def _damaged(self, index: int, reason: str) -> DamagedRecord:
-        return DamagedRecord(f"record {index} of the {self._split} split", reason)
+    def _damaged(self, video: int, reason: str) -> DamagedVideo:
+        return DamagedVideo(f"video {video} of the {self._split} split", reason)
 
     def _missing_shards(self) -> frozenset[int]:
         # One listing: a data set may have thousands of shards, and a bucket answers slowly.
@@ -96,7 +105,7 @@ class StoredRecords:
         if lost > allowed:
             raise UserError(
                 f"{len(self._missing)} of {len(self._shards)} shards are missing, the first is "
-                f"{self._shards[min(self._missing)]}, and with them {lost} of {len(self)} records, "
+                f"{self._shards[min(self._missing)]}, and with them {lost} of {len(self)} videos, "
                 f"of which config.data.max_damaged={max_damaged} lets {allowed} go: copy the "
                 f"dataset again, or run the python -m glober_jax.prepare command that made "
                 f"{self._folder.parent.parent} once more with --overwrite"
@@ -119,7 +128,7 @@ def open_records(
       split: the split's name.
       required: features the dataset must have.
       how_to_make: what to run where there is none, with {directory} for the folder.
-      max_damaged: the fraction of the records that missing shards may hold.
+      max_damaged: the fraction of the videos that missing shards may hold.
 
     Raises:
       UserError: there is no dataset or more than one, no such split, too many shards are missing,
@@ -183,17 +192,24 @@ def _read_info(folder: epath.Path, split: str, required: Sequence[str]) -> tfds.
     # What JSON, protocol buffers and TFDS make of files that are cut or garbled.
     except (ValueError, KeyError, TypeError, ParseError, FileNotFoundError) as error:
         shown = " ".join(str(error).split())[:80]
-        raise UserError(
-            f"the description of the dataset in {folder} cannot be read ({shown}): {remedy('DIR')}"
-        ) from error
+        raise _unreadable_description(folder, shown) from error
     missing = [name for name in required if name not in info.features]
     if missing:
         raise UserError(
             f"the dataset in {folder} has no {', '.join(missing)}: it was not written by the "
-            "python -m glober_jax.prepare command that is needed here"
+            "python -m glober_jax.prepare command that is needed here, or by an earlier version "
+            "of it: run that again with --overwrite"
         )
     if split not in info.splits:
         raise UserError(
             f"the dataset in {folder} has no split {split!r}, only {', '.join(info.splits)}"
         )
+    if split not in (info.metadata or {}).get(VIDEO_LENGTHS, {}):
+        raise _unreadable_description(folder, f"metadata.json has no {VIDEO_LENGTHS} of {split}")
     return info
+
+
+def _unreadable_description(folder: epath.Path, reason: str) -> UserError:
+    return UserError(
+        f"the description of the dataset in {folder} cannot be read ({reason}): {remedy('DIR')}"
+    )

@@ -22,12 +22,12 @@ from jax.sharding import Mesh
 
 from glober_jax.data import latents
 from glober_jax.data.building.output_folder import OutputFolder, Preparation
-from glober_jax.data.building.shard_file import shard_files, write_metadata
-from glober_jax.data.damage import DamagedRecord, DamageLog
-from glober_jax.data.latents import LatentVideo
+from glober_jax.data.building.shard_file import SerializedVideo, shard_files, write_metadata
+from glober_jax.data.damage import DamagedVideo, DamageLog
+from glober_jax.data.latents import LatentRecord
 from glober_jax.data.loader import allow_unparsed_flags
-from glober_jax.data.schema import serialize_example
-from glober_jax.data.source import StoredVideos, Video
+from glober_jax.data.schema import records_of, serialize_example
+from glober_jax.data.source import StoredVideo, StoredVideos
 from glober_jax.models.frame_codec import normalise_frames
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.mesh import put_batch, replicated
@@ -35,7 +35,7 @@ from glober_jax.progress import Progress
 
 _FRAMES_PER_CALL = 64
 _THREADS = 4
-_VIDEOS_AHEAD = 8
+_PARTS_AHEAD = 8
 
 Encode = Callable[[np.ndarray], np.ndarray]
 
@@ -131,7 +131,7 @@ class LatentCache:
         with Progress("encoding", len(source), unit="video") as progress:
             for file, begin, end in zip(files, [0, *ends], ends, strict=False):
                 if not file.is_finished:
-                    file.write(self._records(begin, end, features, progress))
+                    file.write(self._videos(begin, end, features, progress))
                 progress.update(end)
         fingerprints = write_metadata(
             staging,
@@ -142,50 +142,77 @@ class LatentCache:
             latents.latent_metadata(source, self.codec_id, self.moment_shape, flip=self.flip),
         )
         return {
-            "records": sum(len(file.read().digests) for file in files),
+            "videos": sum(len(file.read().lengths) for file in files),
             "moments": list(self.moment_shape),
             "bytes": sum(file.path.stat().st_size for file in files),
             "fingerprint": fingerprints[latents.SPLIT],
         }
 
-    def _records(
+    def _videos(
         self, begin: int, end: int, features: tfds.features.FeaturesDict, progress: Progress
-    ) -> Iterator[tuple[bytes, str]]:
-        """Serialized records of videos `begin` to `end` (excluded), with their digests."""
+    ) -> Iterator[SerializedVideo]:
+        """Videos `begin` to `end` (excluded) encoded, but the damaged ones."""
         encode = self.encode if not self.flip else functools.partial(_encode_both, self.encode)
-        for number, (video, moments) in enumerate(_encode_all(self._read(begin, end), encode)):
-            mirrored = moments[:, 1] if self.flip else None
-            record = LatentVideo(
+        damaged: set[int] = set()
+        encoded = _encode_all(self._read(begin, end, damaged), encode)
+        for index, parts in itertools.groupby(encoded, key=lambda part: part[0].index):
+            videos, moments = zip(*parts, strict=True)
+            video = videos[0]
+            if index not in damaged:
+                records = self._records(video, np.concatenate(moments), features)
+                yield SerializedVideo(video.num_frames, records)
+            progress.update(index + 1)
+
+    def _records(
+        self, video: StoredVideo, moments: np.ndarray, features: tfds.features.FeaturesDict
+    ) -> Iterator[tuple[bytes, str]]:
+        for start, stop in records_of(video.num_frames):
+            text_LE = video.text_LE
+            record = LatentRecord(
                 video.video_id,
                 video.label,
                 video.fps,
-                moments[:, 0] if self.flip else moments,
-                mirrored,
-                video.caption,
-                video.text_LE,
+                video.num_frames,
+                start,
+                moments[start:stop, 0] if self.flip else moments[start:stop],
+                moments[start:stop, 1] if self.flip else None,
+                "" if start else video.caption,
+                text_LE[:0] if start and text_LE is not None else text_LE,
             )
             data = serialize_example(features, latents.latent_example(record))
             yield data, hashlib.sha256(data).hexdigest()
-            progress.update(begin + number + 1)
 
-    def _read(self, begin: int, end: int) -> Iterator[tuple[Video, np.ndarray]]:
-        """The videos that can be read with all their frames, decoded ahead by threads."""
+    def _read(
+        self, begin: int, end: int, damaged: set[int]
+    ) -> Iterator[tuple[StoredVideo, np.ndarray]]:
+        """Parts of videos, each with its frames, decoded ahead by threads.
+
+        Videos that lack a part are added to `damaged` before another one begins.
+        """
         allow_unparsed_flags()
+        parts = [
+            (index, start)
+            for index in range(begin, end)
+            for start in range(0, self.source[index].num_frames, _FRAMES_PER_CALL)
+        ]
 
-        def read(index: int) -> tuple[Video, np.ndarray] | DamagedRecord:
+        def read(part: tuple[int, int]) -> tuple[StoredVideo, np.ndarray] | DamagedVideo:
+            index, start = part
+            video = self.source[index]
             try:
-                video = self.source[index]
-                return video, video.read(range(video.num_frames))
-            except DamagedRecord as error:
+                stop = min(start + _FRAMES_PER_CALL, video.num_frames)
+                return video, video.read(range(start, stop))
+            except DamagedVideo as error:
                 return error
 
-        options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_VIDEOS_AHEAD)
-        videos = grain.MapDataset.range(begin, end).map(read).to_iter_dataset(options)
-        for index, found in enumerate(videos, start=begin):
-            if isinstance(found, DamagedRecord):
-                self.damage.add([(index, found.record, found.reason)])
+        options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_PARTS_AHEAD)
+        found = grain.MapDataset.source(parts).map(read).to_iter_dataset(options)
+        for (index, _), part in zip(parts, found, strict=True):
+            if isinstance(part, DamagedVideo):
+                damaged.add(index)
+                self.damage.add([(index, part.video, part.reason)])
             else:
-                yield found
+                yield part
 
 
 def latent_cache(
@@ -221,12 +248,12 @@ def _encode_both(encode: Encode, frames_FHWC: np.ndarray) -> np.ndarray:
 
 
 def _encode_all(
-    videos: Iterable[tuple[Video, np.ndarray]], encode: Encode
-) -> Iterator[tuple[Video, np.ndarray]]:
-    """Videos with what `encode` makes of their frames; short ones share a call."""
-    waiting: list[tuple[Video, np.ndarray]] = []
+    parts: Iterable[tuple[StoredVideo, np.ndarray]], encode: Encode
+) -> Iterator[tuple[StoredVideo, np.ndarray]]:
+    """Parts of videos with what `encode` makes of their frames; short ones share a call."""
+    waiting: list[tuple[StoredVideo, np.ndarray]] = []
     frames = 0
-    for video, frames_FHWC in videos:
+    for video, frames_FHWC in parts:
         waiting.append((video, frames_FHWC))
         frames += len(frames_FHWC)
         if frames >= _FRAMES_PER_CALL:
@@ -237,11 +264,11 @@ def _encode_all(
 
 
 def _encode_together(
-    videos: list[tuple[Video, np.ndarray]], encode: Encode
-) -> Iterator[tuple[Video, np.ndarray]]:
-    moments = encode(np.concatenate([frames_FHWC for _, frames_FHWC in videos]))
-    ends = list(itertools.accumulate(len(frames_FHWC) for _, frames_FHWC in videos))
-    for (video, _), part in zip(videos, np.split(moments, ends[:-1]), strict=True):
+    parts: list[tuple[StoredVideo, np.ndarray]], encode: Encode
+) -> Iterator[tuple[StoredVideo, np.ndarray]]:
+    moments = encode(np.concatenate([frames_FHWC for _, frames_FHWC in parts]))
+    ends = list(itertools.accumulate(len(frames_FHWC) for _, frames_FHWC in parts))
+    for (video, _), part in zip(parts, np.split(moments, ends[:-1]), strict=True):
         yield video, part
 
 
@@ -249,6 +276,6 @@ def _for_people(facts: Mapping[str, object], command: str) -> str:
     height, width, moments = facts["moments"]
     return (
         f"# Data card: latents\n\nMade by\n\n    {command}\n\n"
-        f"{facts['records']} records of {height}x{width}x{moments} moments per frame, "
+        f"{facts['videos']} videos of {height}x{width}x{moments} moments per frame, "
         f"{facts['bytes'] / 1e6:.1f} MB, fingerprint `{facts['fingerprint']}`.\n"
     )

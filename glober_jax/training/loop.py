@@ -16,10 +16,11 @@ from jax.sharding import Mesh
 
 from glober_jax.parallel.agreement import AnyProcess
 from glober_jax.parallel.compiler import compiler_options
-from glober_jax.parallel.mesh import batch_sharding, put_batch, replicated
+from glober_jax.parallel.mesh import batch_sharding, replicated
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.progress import Progress
 from glober_jax.training.checkpoint import StageCheckpoints
+from glober_jax.training.device_batch import device_batch
 from glober_jax.training.initial import start_from_files
 from glober_jax.training.metrics import MetricsWriter
 from glober_jax.training.skipped import SkippedSteps
@@ -155,7 +156,7 @@ def run_stage(
                         checkpoints.wait()
                         stop.exit(f"SIGTERM: {stage.name} saved at step {step}")
                 watchdog.doing("waiting for data")
-                batch = put_batch(next(batches), mesh)
+                batch = device_batch(next(batches), mesh)
                 watchdog.doing("compiling" if step in {start, *changes} else "dispatching")
                 with jax.transfer_guard("disallow"):
                     state, metrics = program_at(step)(state, frozen, batch)

@@ -24,7 +24,7 @@ from glober_jax.experiment import Experiment
 from glober_jax.models.frame_codec import normalise_frames, to_pixels
 from glober_jax.models.latents import ChannelScale, Gaussian
 from glober_jax.models.networks import Networks, Params
-from glober_jax.parallel.mesh import batch_share, put_batch, replicated
+from glober_jax.parallel.mesh import batch_share, replicated
 from glober_jax.sampling.conditions import (
     Conditions,
     class_conditions,
@@ -35,6 +35,7 @@ from glober_jax.sampling.decode import FrameModel, VideoSampler
 from glober_jax.sampling.generate import FeatureModel, FeatureSampler
 from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.checkpoint import newest_step
+from glober_jax.training.device_batch import device_batch
 from glober_jax.training.grades import Grade
 from glober_jax.training.grading import FvdGrader
 from glober_jax.training.latent_cache import codec_id, latent_cache
@@ -334,7 +335,8 @@ class Pipeline:
         compute = jax.jit(compute, out_shardings=replicated(self.mesh))
         values, clips = [], 0
         for batch in batches(0):
-            rows = put_batch({field: batch[field]}, self.mesh)[field]
+            needed = {name: batch[name] for name in (field, "mirrored") if name in batch}
+            rows = device_batch(needed, self.mesh)[field]
             values.append(jax.device_get(compute(model, rows)))
             clips += len(rows)
             if clips >= _MEASURED_CLIPS:

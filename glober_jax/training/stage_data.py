@@ -34,7 +34,7 @@ def reads_text(experiment: Experiment, stage: str) -> bool:
 
 
 def batch_shapes(experiment: Experiment, stage: str) -> dict[str, jax.ShapeDtypeStruct]:
-    """A stage's global batches, as `training_batches` yields them, without any data."""
+    """A stage's global batches, as `device_batch` gives them, without any data."""
     networks, clip = experiment.networks, stage_clip(experiment, stage)
     if experiment.data.cache_latents and stage != codec.NAME:
         height, width, channels = networks.latent_shape

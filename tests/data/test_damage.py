@@ -1,7 +1,8 @@
 """Damaged data: found, counted once, named, survived as far as allowed, refused beyond.
 
 The data set has 24 videos in four shards: the second shard is cut short, a frame of video 3 and
-the whole record 20 are overwritten. That makes 8 records that cannot be used.
+the last record of video 20 are overwritten. That makes 8 videos that cannot be used. Every clip
+takes all frames of its video, which are two records.
 """
 
 import itertools
@@ -22,21 +23,22 @@ from glober_jax.data.source import StoredVideo, open_videos
 from glober_jax.errors import UserError
 from tests.data.shards import reshard, without_jpeg_start
 
-SPEC = ClipSpec(num_frames=8, num_key_frames=8, num_target_frames=2)
+SPEC = ClipSpec(num_frames=12, num_key_frames=12, num_target_frames=2)
 BAD = {3, *range(6, 12), 20}
 
 
 def _plant(index: int, record: bytes) -> bytes:
-    if index == 3:
-        return without_jpeg_start(record, 5)
-    return b"\xff" * len(record) if index == 20 else record
+    video, number = divmod(index, 2)
+    if (video, number) == (3, 1):
+        return without_jpeg_start(record, 2)
+    return b"\xff" * len(record) if (video, number) == (20, 1) else record
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     make_dataset(
-        SyntheticSkyOptions(num_videos=24, num_test_videos=4, num_frames=8, size=16), folder
+        SyntheticSkyOptions(num_videos=24, num_test_videos=4, num_frames=12, size=16), folder
     )
     return folder
 
@@ -74,8 +76,8 @@ def _said(capsys: pytest.CaptureFixture) -> list[str]:
     return [line for line in capsys.readouterr().err.splitlines() if "cannot be used" in line]
 
 
-def test_each_damaged_record_is_said_once(damaged: Path, capsys: pytest.CaptureFixture) -> None:
-    """Fails when a second epoch counts a record anew, or one is passed over in silence.
+def test_each_damaged_video_is_said_once(damaged: Path, capsys: pytest.CaptureFixture) -> None:
+    """Fails when a second epoch counts a video anew, or one is passed over in silence.
 
     (broken: DamageLog.add without its look at what was met.)
     """
@@ -83,10 +85,10 @@ def test_each_damaged_record_is_said_once(damaged: Path, capsys: pytest.CaptureF
     lines = _said(capsys)
     assert len(lines) == 8
     names = {line.split(": ")[1].split(" cannot")[0] for line in lines}
-    wanted = {f"record {index} of the train split" for index in BAD - {3}}
+    wanted = {f"video {index} of the train split" for index in BAD - {3}}
     assert names == wanted | {f"video {open_videos(damaged, 'train')[3].video_id}"}
-    assert any("its frame 5 is damaged" in line for line in lines)
-    assert lines[-1].startswith("damaged record 8, of at most 9: ")
+    assert any("its frame 10 is damaged" in line for line in lines)
+    assert lines[-1].startswith("damaged video 8, of at most 9: ")
 
 
 def test_substitutes_are_the_next_of_the_epoch(whole: Path, damaged: Path) -> None:
@@ -95,7 +97,7 @@ def test_substitutes_are_the_next_of_the_epoch(whole: Path, damaged: Path) -> No
     (broken: every second of the order tried.)
     """
     videos = open_videos(whole, "train")
-    place = {videos[index].read(range(8)).tobytes(): index for index in range(24)}
+    place = {videos[index].read(range(12)).tobytes(): index for index in range(24)}
     intact, patched = (
         [place[clip.tobytes()] for batch in _take(6, folder) for clip in batch["key_frames"]]
         for folder in (whole, damaged)
@@ -148,6 +150,8 @@ def test_videos_of_a_batch_are_those_that_were_read(damaged: Path) -> None:
     class Numbered:
         """The same videos; their labels say which."""
 
+        has_mirrored = False
+
         def __init__(self) -> None:
             self._videos = open_videos(damaged, "train", 0.4)
 
@@ -155,7 +159,10 @@ def test_videos_of_a_batch_are_those_that_were_read(damaged: Path) -> None:
             return len(self._videos)
 
         def __getitem__(self, index: int) -> StoredVideo:
-            return replace(self._videos[index], label=index)
+            video = self._videos[index]
+            return StoredVideo(
+                video.stored, index, lambda data: replace(video.parse(data), label=index)
+            )
 
     videos = Numbered()
     options = {"batch_size": 12, "seed": 5, "damage": _log(damaged, 0.4)}
@@ -165,14 +172,12 @@ def test_videos_of_a_batch_are_those_that_were_read(damaged: Path) -> None:
         assert batch_videos(videos, SPEC, step=step, **options) == read
 
 
-@pytest.mark.parametrize(
-    ("fraction", "first"), [(0.0, "1 of 24 records"), (0.3, "8 of 24 records")]
-)
+@pytest.mark.parametrize(("fraction", "first"), [(0.0, "1 of 24 videos"), (0.3, "8 of 24 videos")])
 @pytest.mark.parametrize("workers", [0, 1])
 def test_too_much_damage_is_one_message(
     damaged: Path, fraction: float, first: str, workers: int
 ) -> None:
-    """Fails when training goes on, or it is not said which records, which key and which command.
+    """Fails when training goes on, or it is not said which videos, which key and which command.
 
     (broken: `>=` for `>` in DamageLog.add.)
     """
@@ -183,7 +188,7 @@ def test_too_much_damage_is_one_message(
     assert f"python -m glober_jax.prepare doctor --input={damaged}" in message
     listed = [line for line in message.splitlines() if line.startswith("  ")]
     assert len(listed) == (1 if fraction == 0 else 6)
-    assert all("damaged or gone" in line or "frame 5" in line for line in listed[:5])
+    assert all("damaged or gone" in line or "frame 10" in line for line in listed[:5])
 
 
 def _delete(shard: Path) -> None:
@@ -204,16 +209,16 @@ def test_a_lost_shard_is_survived_or_refused(
 ) -> None:
     """Fails when a lost shard ends an allowed run, or a run that allows nothing survives it.
 
-    (broken: only DecodeError, and no RuntimeError, made a DamagedRecord.)
+    (broken: only DecodeError, and no RuntimeError, made a DamagedVideo.)
     """
     shard = reshard(whole, tmp_path / "data", "train", 4)[2]
     harm(shard)
     survived = np.concatenate([b["key_frames"] for b in _take(4, tmp_path / "data", 0.25)])
     videos = open_videos(whole, "train")
-    lost = {videos[index].read(range(8)).tobytes() for index in range(12, 18)}
+    lost = {videos[index].read(range(12)).tobytes() for index in range(12, 18)}
     assert not lost & {clip.tobytes() for clip in survived}
     for fraction in (0.0, 0.2):
-        with pytest.raises(UserError, match=r"of 24 records.*lets [04] go") as caught:
+        with pytest.raises(UserError, match=r"of 24 videos.*lets [04] go") as caught:
             _take(4, tmp_path / "data", fraction)
         assert shard.name in str(caught.value)
 
@@ -225,7 +230,7 @@ def test_held_out_clips_survive(whole: Path, tmp_path: Path, capsys: pytest.Capt
     """
     reshard(
         whole, tmp_path / "data", "test", 1,
-        lambda index, record: without_jpeg_start(record, 0) if index == 1 else record,
+        lambda index, record: without_jpeg_start(record, 0) if index == 2 else record,
     )  # fmt: skip
     videos = open_videos(tmp_path / "data", "test")
     names = [videos[index].video_id for index in range(4)]
@@ -237,12 +242,12 @@ def test_held_out_clips_survive(whole: Path, tmp_path: Path, capsys: pytest.Capt
     assert (
         eval_clips(videos, SPEC, 3, damage=DamageLog(4, 0.25))["video_id"] == names[:1] + names[2:]
     )
-    with pytest.raises(UserError, match="1 of 4 records"):
+    with pytest.raises(UserError, match="1 of 4 videos"):
         eval_clips(videos, SPEC, 4)
 
 
 def test_a_data_set_that_is_gone_is_noticed_soon(whole: Path) -> None:
-    """Fails when thousands of records are tried for one row. (broken: no _MOST_ATTEMPTS.)"""
+    """Fails when thousands of videos are tried for one row. (broken: no _MOST_ATTEMPTS.)"""
     videos = open_videos(whole, "train")
     tried = []
 
@@ -254,14 +259,14 @@ def test_a_data_set_that_is_gone_is_noticed_soon(whole: Path) -> None:
             tried.append(index)
             return videos[index % 24]
 
-    too_long = replace(SPEC, num_frames=9)
+    too_long = replace(SPEC, num_frames=13)
     log = DamageLog(10_000, 0.9)
-    with pytest.raises(UserError, match=r"32 records in a row .*\n  video .* has 8 frames, a clip"):
+    with pytest.raises(UserError, match=r"32 videos in a row .*\n  video .* has 12 frames, a clip"):
         next(training_batches(Many(), too_long, batch_size=4, seed=0, threads=0, damage=log))
     assert len(tried) == 32
 
 
 def test_a_wrong_frame_size_is_no_damage(whole: Path) -> None:
-    """Fails when a mistake in the config eats the allowance for damage. (broken: DamagedRecord.)"""
+    """Fails when a mistake in the config eats the allowance for damage. (broken: DamagedVideo.)"""
     with pytest.raises(UserError, match=r"^the frames .* are 16x16, the config wants 32x32"):
         _take(1, whole, 0.9, frame_size=32)

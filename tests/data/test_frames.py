@@ -34,14 +34,6 @@ def test_pixels_are_those_of_pillow(options: dict) -> None:
     assert not out[0].any()
 
 
-@pytest.mark.parametrize("width", [8, 12, 33])
-def test_mirrored_frames_are_the_same_pixels_from_right_to_left(width: int) -> None:
-    """Fails when rows, or blocks of one word, change places (broken: without astype to the other
-    byte order; RGB for mirrored frames)."""
-    data = encode_jpeg(_picture(width))
-    np.testing.assert_array_equal(decode_jpeg(data, mirrored=True), decode_jpeg(data)[:, ::-1])
-
-
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
 def test_every_kind_of_colour_becomes_rgb(mode: str) -> None:
     """Fails when grey frames have one channel or CMYK four (broken: colorspace GRAY)."""

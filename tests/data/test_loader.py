@@ -71,6 +71,7 @@ class CountingSource:
     class_names: tuple[str, ...] = ()
     fingerprint: str = "none"
     text_info: None = None
+    has_mirrored: bool = True
     reads: list[list[int]] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -223,6 +224,20 @@ def test_flip_mirrors_whole_clips_about_half_the_time() -> None:
     left = marked[..., 0].reshape(200, -1)
     assert (left.all(axis=1) | ~left.any(axis=1)).all()
     assert 60 < left.all(axis=1).sum() < 140
+
+
+def test_pixels_are_marked_to_be_mirrored(stored: VideoSource) -> None:
+    """Fails when other clips are drawn, or flipped twice, or not those that latents flip.
+
+    (broken: a draw of its own.)
+    """
+    for plain, marked in zip(_take(6, stored), _take(6, stored, flip=True), strict=True):
+        assert marked.pop("mirrored").dtype == bool
+        _assert_same([plain], [marked])
+    latents = np.concatenate([b["key_frames"][:, 0, 0, 0, 0] % 1 == 0 for b in _take(9, flip=True)])
+    source = replace(CountingSource(10), has_mirrored=False)
+    marks = np.concatenate([batch["mirrored"] for batch in _take(9, source, flip=True)])
+    np.testing.assert_array_equal(marks, latents)
 
 
 def test_unwanted_frames_are_absent() -> None:

@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +12,18 @@ import numpy as np
 import pytest
 from etils import epath
 from PIL import Image
+from tensorflow_datasets.core.data_sources.base import BaseDataSource
 
 from glober_jax.data import source as source_module
-from glober_jax.data.damage import DamagedRecord
+from glober_jax.data import stored_records
+from glober_jax.data.damage import DamagedVideo
 from glober_jax.data.datasets.sky_render import render_video
 from glober_jax.data.frames import encode_jpeg
+from glober_jax.data.schema import VideoRecord
 from glober_jax.data.source import StoredVideo, open_videos
+from glober_jax.data.stored_records import StoredRecords
 from glober_jax.errors import UserError
+from tests.data.shards import reshard
 
 
 def _shard(folder: Path, split: str) -> Path:
@@ -57,15 +63,78 @@ def test_only_requested_frames_are_decoded(
     video = open_videos(sky_folder, "train")[3]
     assert decoded == []
     video.read([2, 11, 5])
-    assert decoded == [video.jpegs[2], video.jpegs[11], video.jpegs[5]]
+    assert decoded == video.jpegs([2, 11, 5])
 
 
-def test_mirrored_video_has_left_and_right_swapped(sky_folder: Path) -> None:
-    """Fails when mirroring is lost on the way to the decoder (broken: mirrored() returns self)."""
-    video = open_videos(sky_folder, "train")[2]
-    frames_FHWC = video.read([1, 4])
-    np.testing.assert_array_equal(video.mirrored().read([1, 4]), frames_FHWC[:, :, ::-1])
-    np.testing.assert_array_equal(video.mirrored().mirrored().read([1, 4]), frames_FHWC)
+def test_only_records_with_requested_frames_are_read(
+    sky_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a clip costs more the longer its video is, or a record is read twice.
+
+    (broken: all records of a video read; nothing kept of what was read.)
+    """
+    asked, read = [], StoredRecords.read
+
+    def note(records: StoredRecords, video: int, numbers: Sequence[int]) -> Sequence[bytes]:
+        asked.append((video, list(numbers)))
+        return read(records, video, numbers)
+
+    monkeypatch.setattr(StoredRecords, "read", note)
+    video = open_videos(sky_folder, "train")[3]
+    assert (video.num_frames, asked) == (20, [])
+    frames_FHWC = video.read([17, 8, 15, 9])
+    video.read([10])
+    assert (video.label, video.fps) == (3, 25.0)
+    assert asked == [(3, [2, 1])]
+    assert video.caption == ""
+    assert asked[1:] == [(3, [0])]
+    np.testing.assert_array_equal(frames_FHWC, video.read(range(20))[[17, 8, 15, 9]])
+    with pytest.raises(IndexError):
+        video.read([20])
+
+
+def test_from_a_bucket_records_are_read_together(
+    sky_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when every record of a clip waits for the one before, or they change places."""
+    here = open_videos(sky_folder, "train")[3].read(range(20))
+    monkeypatch.setattr(stored_records, "_is_remote", lambda folder: True)
+    monkeypatch.setattr(
+        BaseDataSource, "__getitem__", lambda self, index: pytest.fail("one by one")
+    )
+    monkeypatch.setattr(stored_records, "_readable_folder", epath.Path)
+    there = open_videos(sky_folder, "train")[3].read(range(20))
+    np.testing.assert_array_equal(here, there)
+
+
+def test_a_record_of_another_video_is_not_taken_for_its_own(
+    sky_folder: Path, tmp_path: Path
+) -> None:
+    """Fails when a video may show frames of another. (broken: no look at a record's own place.)"""
+    records: dict[int, bytes] = {}
+    reshard(sky_folder, tmp_path / "seen", "train", 1, lambda i, data: records.setdefault(i, data))
+    reshard(
+        sky_folder, tmp_path / "data", "train", 1,
+        lambda index, data: records[2] if index == 4 else data,
+    )  # fmt: skip
+    video = open_videos(tmp_path / "data", "train")[1]
+    assert video.read([0, 19]).shape == (2, 32, 32, 3)
+    with pytest.raises(DamagedVideo, match="a record of another video is in its place"):
+        video.read([0, 8, 19])
+
+
+def test_what_an_earlier_version_prepared_is_refused(broken_folder: Path, tmp_path: Path) -> None:
+    """Fails when it is read as something else, or nobody is told what to do."""
+    (metadata,) = broken_folder.glob("*/*/metadata.json")
+    without = {key: value for key, value in json.loads(metadata.read_text()).items()}
+    del without["video_lengths"]
+    metadata.write_text(json.dumps(without))
+    with pytest.raises(UserError, match="has no video_lengths of train"):
+        open_videos(broken_folder, "train")
+    (features,) = broken_folder.glob("*/*/features.json")
+    features.write_text(features.read_text().replace('"start"', '"begin"'))
+    with pytest.raises(UserError, match=r"has no start: .* earlier version .* --overwrite"):
+        open_videos(broken_folder, "train")
 
 
 def test_train_and_test_are_different_skies(sky_folder: Path) -> None:
@@ -117,7 +186,7 @@ def test_truncated_shard_is_named(broken_folder: Path) -> None:
 def test_removed_shard_is_named_at_once(broken_folder: Path) -> None:
     shard = _shard(broken_folder, "train")
     shard.unlink()
-    with pytest.raises(UserError, match=f"missing, the first is {shard}, .* 8 of 8 records"):
+    with pytest.raises(UserError, match=f"missing, the first is {shard}, .* 8 of 8 videos"):
         open_videos(broken_folder, "train")
 
 
@@ -165,15 +234,23 @@ def test_two_datasets_in_one_folder_are_refused(broken_folder: Path) -> None:
         open_videos(broken_folder, "train")
 
 
+def _with_frame_4(video: StoredVideo, jpeg: bytes) -> StoredVideo:
+    """The video with another JPEG for a frame of its first record."""
+
+    def parse(data: bytes) -> VideoRecord:
+        record = video.parse(data)
+        return replace(record, frames=[*record.frames[:4], jpeg, *record.frames[5:]])
+
+    return StoredVideo(video.stored, video.index, parse)
+
+
 @pytest.mark.parametrize("damage", [lambda jpeg: b"", lambda jpeg: jpeg[:200], lambda jpeg: b"x"])
 def test_damaged_frame_is_named(sky_folder: Path, damage) -> None:
     stored = open_videos(sky_folder, "test")[0]
-    jpegs = list(stored.jpegs)
-    jpegs[4] = damage(jpegs[4])
-    video: StoredVideo = replace(stored, jpegs=jpegs)
+    video = _with_frame_4(stored, damage(stored.jpegs([4])[0]))
     assert video.read([3, 5]).shape == (2, 32, 32, 3)
     with pytest.raises(
-        DamagedRecord, match=f"{stored.video_id} .* its frame 4 is damaged"
+        DamagedVideo, match=f"{stored.video_id} .* its frame 4 is damaged"
     ) as caught:
         video.read([3, 4, 5])
     # Worker processes send it on: fails if it cannot be made again from its arguments.
@@ -183,10 +260,9 @@ def test_damaged_frame_is_named(sky_folder: Path, damage) -> None:
 def test_frames_of_two_sizes_are_named(sky_folder: Path) -> None:
     """Fails when they end in a stack trace, or a frame fills another's place by a part."""
     stored = open_videos(sky_folder, "test")[0]
-    small = encode_jpeg(Image.new("RGB", (16, 16)))
-    video = replace(stored, jpegs=[*stored.jpegs[:4], small, *stored.jpegs[5:]])
+    video = _with_frame_4(stored, encode_jpeg(Image.new("RGB", (16, 16))))
     assert video.read([3, 5]).shape == (2, 32, 32, 3)
     with pytest.raises(
-        DamagedRecord, match=f"{stored.video_id} .*its frame 4 .*16x16 pixels where 32x32"
+        DamagedVideo, match=f"{stored.video_id} .*its frame 4 .*16x16 pixels where 32x32"
     ):
         video.read([3, 4])

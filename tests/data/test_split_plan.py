@@ -43,6 +43,11 @@ def test_cutting_keeps_every_frame_and_leaves_no_stub(length: int) -> None:
     assert all(16 <= stretch.stop - stretch.start <= 32 for stretch in plan.train)
 
 
+def test_without_a_limit_nothing_is_cut() -> None:
+    plan = _plan([1000, 20], ["train", "test"], max_frames=None)
+    assert plan.train == (Stretch(0, 0, 1000),)
+
+
 def test_few_short_videos_give_one_whole() -> None:
     """Fails when six videos that cannot be cut are refused, or a group is divided."""
     plan = _plan([20] * 6, groups=["a", "a", "b", "b", "b", "c"])

@@ -11,9 +11,10 @@ def test_lost_shard_is_survived_as_configured(commands: Any, tmp_path: Path) -> 
 
     (broken: DamageLog made anew for every stage_data.batches; no max_damaged at open_videos.)
     """
+    # Videos are two records each; frame 5 of the last one is in every clip.
     shard = reshard(
         commands.data, tmp_path / "data", "train", 4,
-        lambda index, record: without_jpeg_start(record, 3) if index == 7 else record,
+        lambda index, record: without_jpeg_start(record, 5) if index == 14 else record,
     )[0]  # fmt: skip
     shard.unlink()
     flags = [*commands.train_flags(tmp_path / "run"), f"--config.data.dir={tmp_path / 'data'}"]
@@ -21,8 +22,8 @@ def test_lost_shard_is_survived_as_configured(commands: Any, tmp_path: Path) -> 
 
     survived = commands.run("main", *flags, "--config.data.max_damaged=0.4")
     assert survived.returncode == 0, survived.stderr
-    said = [line for line in survived.stderr.splitlines() if line.startswith("damaged record")]
-    assert len(said) == 3 and said[-1].startswith("damaged record 3, of at most 3: ")
+    said = [line for line in survived.stderr.splitlines() if line.startswith("damaged video")]
+    assert len(said) == 3 and said[-1].startswith("damaged video 3, of at most 3: ")
     assert sum(f"its shard {shard} is missing" in line for line in said) == 2
     assert (tmp_path / "run" / "codec").is_dir()
 
@@ -30,4 +31,4 @@ def test_lost_shard_is_survived_as_configured(commands: Any, tmp_path: Path) -> 
     refused = commands.run("main", *flags, "--config.data.max_damaged=0.2")
     assert refused.returncode == 1
     assert "error: 1 of 4 shards are missing" in refused.stderr, refused.stderr
-    assert "2 of 8 records, of which config.data.max_damaged=0.2 lets 1 go" in refused.stderr
+    assert "2 of 8 videos, of which config.data.max_damaged=0.2 lets 1 go" in refused.stderr

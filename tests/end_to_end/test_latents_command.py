@@ -21,7 +21,7 @@ def test_training_on_prepared_latents_is_the_same_training(
     flags = (f"--input={commands.data}", f"--workdir={finished}", f"--output={latents}")
     made = commands.run("prepare", "latents", *flags)
     assert made.returncode == 0, made.stderr
-    assert "8 records" in (latents / "data_card.md").read_text()
+    assert "8 videos" in (latents / "data_card.md").read_text()
     again = commands.run("prepare", "latents", *flags)
     assert again.returncode == 0 and "already prepared" in again.stdout
 

@@ -1,7 +1,7 @@
 """From inputs to a TFDS dataset: decode all, decide on splits, write shards. Resumable throughout.
 
 Frames go through spool files on disk, because only when all inputs are decoded it is known which
-are usable and how long they are. A spool file is deleted as soon as its records are in finished
+are usable and how long they are. A spool file is deleted as soon as its frames are in finished
 shards, so the disk never holds much more than the dataset once.
 """
 
@@ -23,7 +23,7 @@ from glober_jax.data.building.extract import (
     units_of,
 )
 from glober_jax.data.building.shard_file import join_digests, write_metadata
-from glober_jax.data.building.shards import PlannedRecord, Shard, WriteShard, cut_shards
+from glober_jax.data.building.shards import PlannedVideo, Shard, WriteShard, cut_shards
 from glober_jax.data.building.split_plan import SplitPlan, Stretch, plan_splits
 from glober_jax.data.building.workers import run_tasks
 from glober_jax.data.media.captions import TextEncoder, captions_digest
@@ -35,10 +35,10 @@ from glober_jax.progress import Progress
 
 @dataclass(frozen=True)
 class SplitOptions:
-    """How records are cut and what is held out; see `MediaOptions`."""
+    """How long videos are cut and what is held out; see `MediaOptions`."""
 
     min_frames: int
-    max_frames: int
+    max_frames: int | None
     test_fraction: float
 
 
@@ -112,7 +112,7 @@ def write_dataset(recipe: Recipe, folder: Path, *, workers: int = 1) -> Card:
         folder,
         recipe.dataset,
         recipe.description,
-        record_features((text_info.length, text_info.width) if text_info else None),
+        record_features(text_info.width if text_info else None),
         {split: [shard.file for shard in some] for split, some in shards.items()},
         metadata,
     )
@@ -185,18 +185,16 @@ def _plan_shards(
 ) -> dict[str, list[Shard]]:
     labels = {name: label for label, name in enumerate(class_names)}
 
-    def record(stretch: Stretch) -> PlannedRecord:
+    def planned(stretch: Stretch) -> PlannedVideo:
         video = usable[stretch.video]
         whole = (stretch.start, stretch.stop) == (0, video.num_frames)
         name = video.item.video_id + ("" if whole else f"[{stretch.start}:{stretch.stop}]")
         label = labels.get(video.item.class_name, 0)
         size = video.num_bytes * (stretch.stop - stretch.start) // video.num_frames
-        return PlannedRecord(
-            video.unit, video.place, stretch.start, stretch.stop, name, label, size
-        )
+        return PlannedVideo(video.unit, video.place, stretch.start, stretch.stop, name, label, size)
 
     return {
-        split: cut_shards(folder, recipe.dataset, split, list(map(record, stretches)))
+        split: cut_shards(folder, recipe.dataset, split, list(map(planned, stretches)))
         for split, stretches in (("train", plan.train), ("test", plan.test))
     }
 
@@ -233,15 +231,13 @@ def _card(
 ) -> Card:
     splits = {}
     for name, stretches in (("train", plan.train), ("test", plan.test)):
-        videos = {stretch.video for stretch in stretches}
         splits[name] = SplitFacts(
-            videos=len(videos),
-            records=len(stretches),
+            videos=len(stretches),
             frames=sum(stretch.stop - stretch.start for stretch in stretches),
             shards=len(shards[name]),
             bytes=sum(shard.file.path.stat().st_size for shard in shards[name]),
             fingerprint=fingerprints[name],
-            classes=counts(usable[video].item.class_name for video in sorted(videos))
+            classes=counts(usable[stretch.video].item.class_name for stretch in stretches)
             if class_names
             else {},
         )

@@ -13,14 +13,13 @@ class SplitFacts:
     """Counts of one split.
 
     Attributes:
-      videos, records, frames, shards: numbers; a long video gives several records.
+      videos, frames, shards: numbers; an input that was cut gives several videos.
       bytes: of the shards.
       fingerprint: 16 hex digits of all that a reader sees, in order.
       classes: videos per class name.
     """
 
     videos: int
-    records: int
     frames: int
     shards: int
     bytes: int
@@ -110,10 +109,10 @@ def markdown(card: Card, dataset: str, command: str) -> str:
 
 
 def _splits_table(splits: Mapping[str, SplitFacts]) -> str:
-    head = ("split", "videos", "records", "frames", "shards", "MB", "fingerprint")
+    head = ("split", "videos", "frames", "shards", "MB", "fingerprint")
     rows = []
     for name, facts in splits.items():
-        numbers = (facts.videos, facts.records, facts.frames, facts.shards)
+        numbers = (facts.videos, facts.frames, facts.shards)
         rows.append((name, *numbers, f"{facts.bytes / 1e6:.1f}", f"`{facts.fingerprint}`"))
     return _table(head, rows)
 

@@ -22,6 +22,8 @@ CARD = "data_card.json"
 CARD_FOR_PEOPLE = "data_card.md"
 # What `prepare doctor` found.
 REPORT = "doctor.json"
+# Of the format. The first had whole videos as records.
+VERSION = "2.0.0"
 _STAGING_PREFIX = ".prepare-"
 
 Argument = bool | int | float | str | None
@@ -68,8 +70,8 @@ class OutputFolder:
     @property
     def holds_wanted(self) -> bool:
         """Whether the wanted dataset is here, finished, whatever else may be."""
-        stored = {folder.parent.name for folder in dataset_folders(self.path)}
-        return self.wanted.dataset in stored and not _differences(self._made(), self.wanted)
+        version = self.path / self.wanted.dataset / VERSION
+        return version in dataset_folders(self.path) and not _differences(self._made(), self.wanted)
 
     def is_finished(self, *, overwrite: bool) -> bool:
         """Whether the same preparation has been finished here.
@@ -97,6 +99,11 @@ class OutputFolder:
                 f"{self.path} already holds another dataset ({differences}): choose another "
                 "--output, or pass --overwrite to replace it"
             )
+        if not (self.path / name / VERSION).exists():
+            raise UserError(
+                f"{self.path} was prepared by an earlier version of this command, whose files are "
+                "not read any more: pass --overwrite to prepare it again"
+            )
         return True
 
     @contextmanager
@@ -109,7 +116,7 @@ class OutputFolder:
         Raises:
           UserError: the folder cannot be created or written.
         """
-        key = json.dumps([self.wanted.dataset, dict(self.wanted.arguments), stamp])
+        key = json.dumps([VERSION, self.wanted.dataset, dict(self.wanted.arguments), stamp])
         name = _STAGING_PREFIX + hashlib.sha256(key.encode()).hexdigest()[:16]
         folder = self.path / name
         try:

@@ -14,11 +14,19 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from glober_jax.data.schema import CHECKSUMS, FINGERPRINT
+from glober_jax.data.building.output_folder import VERSION
+from glober_jax.data.schema import CHECKSUMS, FINGERPRINT, VIDEO_LENGTHS
 
-VERSION = "1.0.0"
 # JPEG does not compress; one record per group is what random access needs.
 _WRITER_OPTIONS = "group_size:1,uncompressed"
+
+
+@dataclass(frozen=True)
+class SerializedVideo:
+    """A video for a shard: its length, and its serialized records, each with a digest of it."""
+
+    num_frames: int
+    records: Iterable[tuple[bytes, str]]
 
 
 @dataclass(frozen=True)
@@ -26,11 +34,13 @@ class ShardFacts:
     """What a shard holds.
 
     Attributes:
+      lengths: how many frames each video has.
       num_bytes: of its serialized records.
       digests: one of each record's content.
       checksum: of the file; see `file_checksum`.
     """
 
+    lengths: Sequence[int]
     num_bytes: int
     digests: Sequence[str]
     checksum: str
@@ -51,19 +61,21 @@ class ShardFile:
         """What a finished shard holds."""
         return ShardFacts(**json.loads(self.description.read_text("utf-8")))
 
-    def write(self, records: Iterable[tuple[bytes, str]]) -> None:
-        """Writes serialized records, each with the digest of its content."""
+    def write(self, videos: Iterable[SerializedVideo]) -> None:
+        """Writes the records of these videos."""
         draft = self.description.with_suffix(f".shard-{os.getpid()}")
         writer = ArrayRecordWriter(str(draft), _WRITER_OPTIONS)
-        num_bytes, digests = 0, []
-        for data, digest in records:
-            writer.write(data)
-            num_bytes += len(data)
-            digests.append(digest)
+        num_bytes, lengths, digests = 0, [], []
+        for video in videos:
+            lengths.append(video.num_frames)
+            for data, digest in video.records:
+                writer.write(data)
+                num_bytes += len(data)
+                digests.append(digest)
         writer.close()
         checksum = file_checksum(draft)
         draft.replace(self.path)
-        self.finish(ShardFacts(num_bytes, digests, checksum))
+        self.finish(ShardFacts(lengths, num_bytes, digests, checksum))
 
     def finish(self, facts: ShardFacts) -> None:
         """Declares the shard, which is in place, complete."""
@@ -110,7 +122,7 @@ def write_metadata(
 
     Returns:
       16 hex digits per split that change with any record's content or place. They are also added
-      to the metadata, and so is a checksum of every shard.
+      to the metadata, and so are a checksum of every shard and the length of every video.
     """
     facts = {split: [file.read() for file in files] for split, files in splits.items()}
     fingerprints = {
@@ -119,6 +131,10 @@ def write_metadata(
     }
     checksums = {
         split: [fact.checksum for fact in split_facts] for split, split_facts in facts.items()
+    }
+    lengths = {
+        split: [length for fact in split_facts for length in fact.lengths]
+        for split, split_facts in facts.items()
     }
     folder = data_folder(staging, dataset)
     infos = [
@@ -139,7 +155,12 @@ def write_metadata(
         check_data=False,
         description=description,
         metadata=tfds.core.MetadataDict(
-            {**metadata, FINGERPRINT: fingerprints, CHECKSUMS: checksums}
+            {
+                **metadata,
+                FINGERPRINT: fingerprints,
+                CHECKSUMS: checksums,
+                VIDEO_LENGTHS: lengths,
+            }
         ),
     )
     return fingerprints

@@ -21,7 +21,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class SplitPlan:
-    """The records of each split, and one sentence on how the test split came about."""
+    """The videos of each split, and one sentence on how the test split came about."""
 
     train: tuple[Stretch, ...]
     test: tuple[Stretch, ...]
@@ -34,10 +34,10 @@ def plan_splits(
     groups: Sequence[str],
     *,
     min_frames: int,
-    max_frames: int,
+    max_frames: int | None,
     test_fraction: float,
 ) -> SplitPlan:
-    """Assigns every frame to a split and cuts long stretches into records.
+    """Assigns every frame to a split and cuts what is too long.
 
     Where videos say their split, from the input's folders or a list, that decides. Otherwise whole
     groups of videos are held out, evenly spread over the list, where there are at least
@@ -48,8 +48,8 @@ def plan_splits(
       lengths: number of frames of each video, each at least `min_frames`.
       splits: the split each video belongs to, or None.
       groups: videos of the same group stay together; "" is a group of its own.
-      min_frames: shortest record.
-      max_frames: longest record, at least twice `min_frames`.
+      min_frames: shortest stretch.
+      max_frames: longest stretch, at least twice `min_frames`; None cuts none.
       test_fraction: part to hold out, in (0, 0.5].
 
     Raises:
@@ -115,8 +115,10 @@ def _last_parts(lengths: Sequence[int], min_frames: int, test_fraction: float) -
     )
 
 
-def _cut(stretch: Stretch, max_frames: int) -> list[Stretch]:
-    """Cuts into the fewest records of at most `max_frames`, even in length, so none is a stub."""
+def _cut(stretch: Stretch, max_frames: int | None) -> list[Stretch]:
+    """Cuts into the fewest of at most `max_frames`, even in length, so none is a stub."""
+    if max_frames is None:
+        return [stretch]
     length = stretch.stop - stretch.start
     count = math.ceil(length / max_frames)
     bounds = [stretch.start + length * i // count for i in range(count + 1)]

@@ -126,8 +126,8 @@ def _recipe(name: str, options: Options, listing: Listing, encoder: TextEncoder 
         unit = "video"
         decode = DrawSky(options.seed, options.size, options.num_frames)
         frames = FrameOptions(options.size)
-        # Records are scenes, whatever their length.
-        splits = SplitOptions(1, options.num_frames, test_fraction=0.5)
+        # Videos are scenes, whatever their length.
+        splits = SplitOptions(1, None, test_fraction=0.5)
     else:
         unit = "byte"
         decode = functools.partial(decode_media, fps=options.fps)

@@ -14,11 +14,13 @@ class VideoFolderOptions(MediaOptions):
     """Each field is the flag of the same name.
 
     Attributes:
+      max_frames: as there. Whole, a minute and a second of video would count alike.
       class_folders: whether the first folder below train and test is a video's class.
       captions: table of path,caption; with `clip` alone, the text file beside each video.
       clip: folder of the CLIP checkpoint that embeds captions; None stores them as they are.
     """
 
+    max_frames: int | None = 256
     class_folders: bool = False
     captions: str | None = None
     clip: str | None = None

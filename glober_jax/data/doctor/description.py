@@ -22,6 +22,7 @@ from glober_jax.data.schema import (
     CLASS_NAMES,
     FINGERPRINT,
     TEXT,
+    VIDEO_LENGTHS,
     TextInfo,
     record_features,
 )
@@ -39,32 +40,36 @@ class Description:
     Attributes:
       shards: those of each split, in order.
       class_names: None where unknown.
-      text_shape: of every record's embeddings; None where it has none.
+      text_shape: (L, E) of every video's embeddings, L None where unknown; None where it has none.
       fingerprints: by split, where known.
+      lengths: of the videos in every split, where known.
       command: what made it; "" where unknown.
     """
 
     shards: Mapping[str, Sequence[Shard]]
     class_names: tuple[str, ...] | None
-    text_shape: tuple[int, int] | None
+    text_shape: tuple[int | None, int] | None
     fingerprints: Mapping[str, str]
+    lengths: Mapping[str, Sequence[int]]
     command: str
 
 
 @dataclass(frozen=True)
 class _Metadata:
-    """What `metadata.json` or the card says; the latter has no checksums and knows no shape."""
+    """What `metadata.json` or the card says; the latter lacks some of it."""
 
     class_names: tuple[str, ...]
     fingerprints: Mapping[str, str]
     checksums: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    text_shape: tuple[int, int] | None = None
+    lengths: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    text_length: int | None = None
+    text_width: int | None = None
     command: str = ""
 
 
 @dataclass(frozen=True)
 class _Features:
-    text_shape: tuple[int, int] | None
+    text_width: int | None = None
 
 
 def read_description(folder: Path) -> tuple[Description, list[Finding]]:
@@ -90,7 +95,7 @@ def read_description(folder: Path) -> tuple[Description, list[Finding]]:
     card = read(folder.parent.parent / CARD, _card)
     if metadata and card and _differ(metadata, card, "class_names", "fingerprints"):
         findings.append(_changed(f"{_METADATA} and {CARD}", "class names or fingerprints"))
-    if metadata and features and _differ(metadata, features, "text_shape"):
+    if metadata and features and _differ(metadata, features, "text_width"):
         findings.append(_changed(f"{_METADATA} and {_FEATURES}", "embedded captions"))
     shards = {
         split: _shards(folder, split, lengths, metadata.checksums if metadata else {})
@@ -100,12 +105,15 @@ def read_description(folder: Path) -> tuple[Description, list[Finding]]:
         what = f"{_INFO} is damaged: TFDS does not find the shards by it"
         findings.append(Finding("description", what))
     known = metadata or card
+    text_length = metadata.text_length if metadata else None
+    text_width = (features or metadata or _Features()).text_width
     return (
         Description(
             shards,
             known.class_names if known else None,
-            (features or metadata or _Features(None)).text_shape,
+            None if text_width is None else (text_length, text_width),
             known.fingerprints if known else {},
+            known.lengths if known else {},
             card.command if card else "",
         ),
         findings,
@@ -120,10 +128,10 @@ def _shard_lengths(content: Any) -> dict[str, list[int]]:
 
 def _features(content: Any) -> _Features:
     features = tfds.features.FeaturesDict.from_json(content)
-    text_shape = features[TEXT].shape if TEXT in features else None
-    if features.to_json() != record_features(text_shape).to_json():
+    text_width = features[TEXT].shape[1] if TEXT in features else None
+    if features.to_json() != record_features(text_width).to_json():
         raise ValueError("other features")
-    return _Features(text_shape)
+    return _Features(text_width)
 
 
 def _metadata(content: Any) -> _Metadata:
@@ -131,9 +139,11 @@ def _metadata(content: Any) -> _Metadata:
     return _Metadata(
         tuple(content[CLASS_NAMES]),
         {split: content[FINGERPRINT][split] for split in SPLITS},
-        # Data sets had none at first.
+        # What was not written by prepare itself may have none.
         {split: tuple(content[CHECKSUMS][split]) for split in SPLITS if CHECKSUMS in content},
-        (text.length, text.width) if text else None,
+        {split: tuple(map(int, content[VIDEO_LENGTHS][split])) for split in SPLITS},
+        text.length if text else None,
+        text.width if text else None,
     )
 
 

@@ -1,7 +1,7 @@
 """Checks a prepared dataset: every shard, then what only all of them together show.
 
-Memory: about 500 bytes per record, 60 per frame of the smaller split, and in each process one
-record.
+Memory: about 500 bytes per video and 10 per frame, 60 per frame of the smaller split, and in each
+process one record.
 """
 
 from collections import Counter
@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from glober_jax.data.building.output_folder import dataset_folders
-from glober_jax.data.building.shard_file import VERSION, join_digests
+from glober_jax.data.building.output_folder import VERSION, dataset_folders
+from glober_jax.data.building.shard_file import join_digests
 from glober_jax.data.building.workers import OnCount, WorkerDied, run_tasks
 from glober_jax.data.datasets.make import DATASETS
-from glober_jax.data.doctor.description import read_description
+from glober_jax.data.doctor.description import Description, read_description
 from glober_jax.data.doctor.duplicates import index_frames
 from glober_jax.data.doctor.findings import DAMAGE, HEADINGS, Finding
-from glober_jax.data.doctor.shard_check import CheckShard, RecordFacts, Shard, ShardResult
+from glober_jax.data.doctor.shard_check import CheckShard, Shard, ShardResult, VideoFacts
 from glober_jax.errors import UserError
 from glober_jax.progress import Progress
 
@@ -28,7 +28,7 @@ class DoctorOptions:
 
     Attributes:
       input: the output of an earlier preparation.
-      min_frames: shorter records are findings.
+      min_frames: shorter videos are findings.
     """
 
     input: str
@@ -44,12 +44,12 @@ class Diagnosis:
     """What there is and what is wrong with it.
 
     Attributes:
-      records, frames: how many could be read.
+      videos, frames: how many could be read.
       command: what made the dataset; "" where unknown.
       findings: sorted by kind and place.
     """
 
-    records: int
+    videos: int
     frames: int
     command: str
     findings: Sequence[Finding]
@@ -67,6 +67,11 @@ def find_dataset(directory: Path) -> Path:
     found = [folder for name in DATASETS if (folder := directory / name / VERSION).is_dir()]
     if not found:
         others = ", ".join(folder.parent.name for folder in dataset_folders(directory))
+        if set(others.split(", ")) & DATASETS.keys():
+            raise UserError(
+                f"{directory} was prepared by an earlier version, whose files are not read any "
+                "more: run the command that made it again, with --overwrite"
+            )
         raise UserError(
             f"{directory} holds no data set of videos that prepare made"
             + (f", only {others}" if others else "")
@@ -92,26 +97,26 @@ def examine(directory: Path, *, min_frames: int, workers: int = 1) -> Diagnosis:
     class_names = description.class_names
     num_labels = None if class_names is None else len(class_names)
     task = CheckShard(description.text_shape, num_labels, min_frames)
-    records, found = _check_shards(task, description.shards, workers)
+    videos, found = _check_shards(task, description.shards, workers)
     findings += found
     for split, shards in description.shards.items():
         if not shards:
             findings.append(Finding("shard", "has no shards", split))
         elif not any(finding.kind in DAMAGE and finding.split == split for finding in findings):
-            findings += _content(split, records[split], description.fingerprints.get(split))
-        findings += _repeats(records[split])
-    every = [record for split in description.shards for record in records[split]]
+            findings += _content(split, videos[split], description)
+        findings += _repeats(videos[split])
+    every = [video for split in description.shards for video in videos[split]]
     findings += _frame_sizes(every)
     kinds = list(HEADINGS)
     findings.sort(key=lambda found: (kinds.index(found.kind), found.split, *_place(found)))
-    num_frames = sum(record.num_frames for record in every)
+    num_frames = sum(video.num_frames for video in every)
     return Diagnosis(len(every), num_frames, description.command, findings)
 
 
 def _check_shards(
     task: CheckShard, shards: Mapping[str, Sequence[Shard]], workers: int
-) -> tuple[dict[str, list[RecordFacts]], list[Finding]]:
-    """The readable records of each split, in order, and what is wrong in shards or across splits.
+) -> tuple[dict[str, list[VideoFacts]], list[Finding]]:
+    """The readable videos of each split, in order, and what is wrong in shards or across splits.
 
     The frames of the smaller split are kept, and those of the larger looked up as they come.
     """
@@ -121,14 +126,14 @@ def _check_shards(
         first = list(_check(task, shards[smaller], progress.advance, workers))
         index = index_frames([frames for result in first for frames in result.frames])
         findings = [finding for result in first for finding in result.findings]
-        records = {smaller: [record for result in first for record in result.records], larger: []}
+        videos = {smaller: [video for result in first for video in result.videos], larger: []}
         for result in _check(task, shards[larger], progress.advance, workers):
             findings += result.findings
-            records[larger] += result.records
-            for record, frames in zip(result.records, result.frames, strict=True):
+            videos[larger] += result.videos
+            for video, frames in zip(result.videos, result.frames, strict=True):
                 for place, shared in index.shared_with(frames):
-                    findings.append(_duplicate(records[smaller][place], record, shared))
-    return {split: sorted(found, key=_place) for split, found in records.items()}, findings
+                    findings.append(_duplicate(videos[smaller][place], video, shared))
+    return {split: sorted(found, key=_place) for split, found in videos.items()}, findings
 
 
 def _check(
@@ -148,41 +153,48 @@ def _check(
         ) from error
 
 
-def _duplicate(one: RecordFacts, other: RecordFacts, shared: int) -> Finding:
-    test, train = sorted((one, other), key=lambda record: record.split)
+def _duplicate(one: VideoFacts, other: VideoFacts, shared: int) -> Finding:
+    test, train = sorted((one, other), key=lambda video: video.split)
     what = f"shares {shared} of its {test.num_frames} frames with {_name(train)}"
     return test.finding("duplicate", what)
 
 
-def _content(split: str, records: Sequence[RecordFacts], expected: str | None) -> Iterator[Finding]:
-    found = join_digests(record.digest for record in records)
+def _content(
+    split: str, videos: Sequence[VideoFacts], description: Description
+) -> Iterator[Finding]:
+    lengths = tuple(video.num_frames for video in videos)
+    if description.lengths.get(split, lengths) != lengths:
+        what = "metadata.json says of the videos that they have other lengths than they have"
+        yield Finding("description", what, split)
+    expected = description.fingerprints.get(split)
+    found = join_digests(video.digests for video in videos)
     if expected not in (None, found):
         what = f"the fingerprint of its records is {found}, not {expected} as prepare wrote it"
         yield Finding("content", what, split)
 
 
-def _repeats(records: Sequence[RecordFacts]) -> Iterator[Finding]:
-    by_id: dict[str, RecordFacts] = {}
-    by_frames: dict[bytes, RecordFacts] = {}
-    for record in records:
-        if (other := by_id.setdefault(record.video_id, record)) is not record:
-            yield record.finding("video_id", f"{_name(other)} has the same")
-        if (other := by_frames.setdefault(record.frames_digest, record)) is not record:
-            yield record.finding("repeat", f"has the same frames as {_name(other)}")
+def _repeats(videos: Sequence[VideoFacts]) -> Iterator[Finding]:
+    by_id: dict[str, VideoFacts] = {}
+    by_frames: dict[bytes, VideoFacts] = {}
+    for video in videos:
+        if (other := by_id.setdefault(video.video_id, video)) is not video:
+            yield video.finding("video_id", f"{_name(other)} has the same")
+        if (other := by_frames.setdefault(video.frames_digest, video)) is not video:
+            yield video.finding("repeat", f"has the same frames as {_name(other)}")
 
 
-def _frame_sizes(records: Sequence[RecordFacts]) -> Iterator[Finding]:
-    sizes = Counter(record.size for record in records if record.size)
+def _frame_sizes(videos: Sequence[VideoFacts]) -> Iterator[Finding]:
+    sizes = Counter(video.size for video in videos if video.size)
     usual = max(sizes, key=sizes.__getitem__, default=None)
-    for record in records:
-        if record.size not in (None, usual):
-            what = "has frames of {}x{} pixels, most others {}x{}".format(*record.size, *usual)
-            yield record.finding("frame_size", what)
+    for video in videos:
+        if video.size not in (None, usual):
+            what = "has frames of {}x{} pixels, most others {}x{}".format(*video.size, *usual)
+            yield video.finding("frame_size", what)
 
 
-def _name(record: RecordFacts) -> str:
-    return f"{record.video_id} (record {record.record} of {record.shard})"
+def _name(video: VideoFacts) -> str:
+    return f"{video.video_id} (record {video.record} of {video.shard})"
 
 
-def _place(found: Finding | RecordFacts) -> tuple[str, int]:
+def _place(found: Finding | VideoFacts) -> tuple[str, int]:
     return found.shard, -1 if found.record is None else found.record

@@ -19,7 +19,7 @@ HEADINGS: dict[Kind, str] = {
     "description": "damaged descriptions of the data set",
     "shard": "damaged shards",
     "record": "damaged records",
-    "frames": "records with corrupt frames",
+    "frames": "corrupt frames",
     "content": "changed since it was prepared",
     "video_id": "video_ids used twice",
     "frame_size": "frames of another size",

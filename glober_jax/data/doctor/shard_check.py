@@ -44,22 +44,23 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
-class RecordFacts:
-    """What is kept of a record that could be read.
+class VideoFacts:
+    """What is kept of a video of which something could be read.
 
     Attributes:
-      split, shard, record, video_id: as in `Finding`.
-      digest: of its content, as `record_digest` has it.
+      split, shard, video_id: as in `Finding`.
+      record: the first that could be read.
+      digests: of its records' content, as `record_digest` has them, one after the other.
       frames_digest: of its frames alone.
       size: width and height of its frames; None where they differ or none decodes.
-      num_frames: how many it has.
+      num_frames: how many could be read.
     """
 
     split: str
     shard: str
     record: int
     video_id: str
-    digest: str
+    digests: str
     frames_digest: bytes
     size: tuple[int, int] | None
     num_frames: int
@@ -74,12 +75,12 @@ class ShardResult:
 
     Attributes:
       findings: what is wrong in it.
-      records: the records that could be read, in order.
+      videos: those of which something could be read, in order.
       frames: 64-bit digests of the frames of each.
     """
 
     findings: list[Finding] = field(default_factory=list)
-    records: list[RecordFacts] = field(default_factory=list)
+    videos: list[VideoFacts] = field(default_factory=list)
     frames: list[np.ndarray] = field(default_factory=list)
 
     @property
@@ -92,12 +93,12 @@ class CheckShard:
     """The task of a worker: check one shard.
 
     Attributes:
-      text_shape: of every record's embedded caption, None where there is none.
+      text_shape: (L, E) of every embedded caption, L None where unknown; None where there is none.
       num_labels: labels there may be, None where unknown.
-      min_frames: shorter records are findings.
+      min_frames: shorter videos are findings.
     """
 
-    text_shape: tuple[int, int] | None
+    text_shape: tuple[int | None, int] | None
     num_labels: int | None
     min_frames: int
 
@@ -127,13 +128,16 @@ class CheckShard:
         if shard.num_records not in (None, count):
             add("shard", f"holds {count} records, not {shard.num_records} as described")
         unreadable = []
+        videos = _Videos(shard, result, self.min_frames)
         for number in range(count):
             try:
                 (data,) = reader.read([number])
             except (RuntimeError, IndexError, ValueError):
                 unreadable.append(number)
+                videos.lose()
             else:
-                result.findings.extend(self._check_record(data, shard, number, result))
+                result.findings.extend(self._check_record(data, number, videos))
+        videos.end()
         for first, length in _runs(unreadable):
             rest = f", nor can the {length - 1} after it" if length > 1 else ""
             add("record", f"cannot be read{rest}: bytes were changed", first)
@@ -141,39 +145,22 @@ class CheckShard:
             add("content", "is not the file that prepare wrote, though every record can be read")
         return None
 
-    def _check_record(
-        self, data: bytes, shard: Shard, number: int, result: ShardResult
-    ) -> Iterator[Finding]:
+    def _check_record(self, data: bytes, number: int, videos: "_Videos") -> Iterator[Finding]:
+        place = (videos.shard.split, videos.shard.path.name, number)
         try:
-            record = deserialize(data, self.text_shape)
+            record = deserialize(data, self.text_shape and self.text_shape[1])
         except DecodeError as error:
-            yield Finding("record", str(error), shard.split, shard.path.name, number)
+            videos.lose()
+            yield Finding("record", str(error), *place)
             return
-        sizes, corrupt = _decode(record.frames)
-        digests = [hashlib.blake2b(frame, digest_size=8).digest() for frame in record.frames]
-        joined = b"".join(digests)
-        facts = RecordFacts(
-            shard.split,
-            shard.path.name,
-            number,
-            record.video_id,
-            record_digest(record),
-            hashlib.blake2b(joined, digest_size=8).digest(),
-            next(iter(sizes)) if len(sizes) == 1 else None,
-            len(record.frames),
-        )
-        result.records.append(facts)
-        result.frames.append(np.frombuffer(joined, np.uint64))
+        sizes, corrupt = _decode(record.frames, record.start)
+        place = (*place, record.video_id)
+        if what := videos.add(number, record, sizes):
+            yield Finding("record", what, *place)
         for what in self._faults(record):
-            yield facts.finding("record", what)
+            yield Finding("record", what, *place)
         if corrupt:
-            yield facts.finding("frames", corrupt)
-        if len(sizes) > 1:
-            found = " and ".join(f"{width}x{height}" for width, height in sorted(sizes))
-            yield facts.finding("frame_size", f"has frames of {found} pixels")
-        if len(record.frames) < self.min_frames:
-            what = f"has {len(record.frames)} frames, fewer than {self.min_frames}"
-            yield facts.finding("short_clip", what)
+            yield Finding("frames", corrupt, *place)
 
     def _faults(self, record: VideoRecord) -> Iterator[str]:
         # Without classes all have label 0.
@@ -181,18 +168,116 @@ class CheckShard:
             yield f"has label {record.label}, but there are {self.num_labels} classes"
         if not (math.isfinite(record.fps) and record.fps >= 0):
             yield f"has {record.fps} frames per second"
-        if not record.frames:
-            yield "has no frames"
-        if record.text_LE is not None and not np.isfinite(record.text_LE).all():
+        if record.text_LE is None:
+            return
+        length = self.text_shape[0] if record.start == 0 else 0
+        if length not in (None, len(record.text_LE)):
+            yield f"has {len(record.text_LE)} token embeddings, not {length}"
+        if not np.isfinite(record.text_LE).all():
             yield "has an embedded caption with numbers that are not finite"
-        if record.text_LE is not None and not record.caption:
+        if len(record.text_LE) and not record.caption:
             yield "has an embedded caption, but the caption is empty"
 
 
-def _decode(frames: Sequence[bytes]) -> tuple[set[tuple[int, int]], str]:
-    """The sizes of the frames that decode, and a sentence on those that do not."""
+class _Videos:
+    """Puts the records of a shard together to videos, which go to a result when they end."""
+
+    def __init__(self, shard: Shard, result: ShardResult, min_frames: int):
+        self.shard = shard
+        self._result, self._min_frames = result, min_frames
+        self._video: _Video | None = None
+        self._lost = False
+
+    def lose(self) -> None:
+        """A record could not be read: what is lacking from the videos around it is no surprise."""
+        self._lost = True
+        if self._video:
+            self._video.is_whole = False
+
+    def add(self, number: int, record: VideoRecord, sizes: set[tuple[int, int]]) -> str:
+        """Takes the next record; says what is wrong with its place, if anything."""
+        video = self._video
+        if video is None or not video.may_have(record):
+            self.end()
+            video = self._video = _Video(number, record)
+        what = ""
+        if record.start != video.next and not self._lost:
+            what = f"begins with frame {record.start} of its video, where {video.next} should be"
+            video.is_whole = False
+        video.is_whole &= record.start == video.next
+        video.add(record, sizes)
+        self._lost = False
+        return what
+
+    def end(self) -> None:
+        """The video at hand has no more records."""
+        if (video := self._video) is None:
+            return
+        self._video = None
+        facts, findings = video.facts(self.shard), self._result.findings
+        self._result.videos.append(facts)
+        self._result.frames.append(np.frombuffer(b"".join(video.frame_digests), np.uint64))
+        if video.is_whole and video.next != video.num_frames:
+            what = (
+                f"is of a video of {video.num_frames} frames, of which only {video.next} are here"
+            )
+            findings.append(facts.finding("record", what))
+        if len(video.sizes) > 1:
+            found = " and ".join(f"{width}x{height}" for width, height in sorted(video.sizes))
+            findings.append(facts.finding("frame_size", f"has frames of {found} pixels"))
+        if video.num_frames < self._min_frames:
+            what = f"has {video.num_frames} frames, fewer than {self._min_frames}"
+            findings.append(facts.finding("short_clip", what))
+
+
+class _Video:
+    """A video as far as its records have been read.
+
+    Attributes:
+      next: the frame that its next record should begin with.
+      is_whole: whether all records so far are there.
+    """
+
+    def __init__(self, number: int, record: VideoRecord):
+        self._number, self._id = number, record.video_id
+        self.num_frames, self.next, self.is_whole = record.num_frames, 0, True
+        self.frame_digests: list[bytes] = []
+        self.sizes: set[tuple[int, int]] = set()
+        self._digests: list[str] = []
+
+    def may_have(self, record: VideoRecord) -> bool:
+        """Whether that can be a later record of the same video."""
+        same = (record.video_id, record.num_frames) == (self._id, self.num_frames)
+        return same and record.start >= self.next
+
+    def add(self, record: VideoRecord, sizes: set[tuple[int, int]]) -> None:
+        self.next = record.start + len(record.frames)
+        self.sizes |= sizes
+        self._digests.append(record_digest(record))
+        self.frame_digests += [
+            hashlib.blake2b(frame, digest_size=8).digest() for frame in record.frames
+        ]
+
+    def facts(self, shard: Shard) -> VideoFacts:
+        return VideoFacts(
+            shard.split,
+            shard.path.name,
+            self._number,
+            self._id,
+            "".join(self._digests),
+            hashlib.blake2b(b"".join(self.frame_digests), digest_size=8).digest(),
+            next(iter(self.sizes)) if len(self.sizes) == 1 else None,
+            len(self.frame_digests),
+        )
+
+
+def _decode(frames: Sequence[bytes], start: int) -> tuple[set[tuple[int, int]], str]:
+    """The sizes of the frames that decode, and a sentence on those that do not.
+
+    The first one's number is `start`.
+    """
     sizes, corrupt = set(), {}
-    for number, jpeg in enumerate(frames):
+    for number, jpeg in enumerate(frames, start):
         try:
             height, width, _ = jpeg_shape(jpeg)
             if height * width > _MOST_PIXELS_PER_BYTE * len(jpeg):

@@ -20,8 +20,8 @@ class MediaOptions:
       fps: frame rate to come down to; None keeps every frame.
       quality: of the stored JPEG frames, 1 to 100.
       min_frames: shorter videos are rejected.
-      max_frames: longer videos are cut into records of at most this length. A reader fetches whole
-        records, so long ones cost time.
+      max_frames: longer videos are cut into several of at most this length, and every epoch draws
+        a clip of each; None keeps them whole.
       test_fraction: part to hold out where neither folders nor lists name a test split.
     """
 
@@ -31,7 +31,7 @@ class MediaOptions:
     fps: float | None = None
     quality: int = 95
     min_frames: int = 16
-    max_frames: int = 64
+    max_frames: int | None = None
     test_fraction: float = 0.1
 
     def __post_init__(self) -> None:
@@ -45,7 +45,7 @@ class MediaOptions:
             raise UserError(f"--quality must be in 1..100, not {self.quality}")
         if self.min_frames < 1:
             raise UserError(f"--min_frames must be at least 1, not {self.min_frames}")
-        if self.max_frames < 2 * self.min_frames:
+        if self.max_frames is not None and self.max_frames < 2 * self.min_frames:
             raise UserError(
                 f"--max_frames={self.max_frames} must be at least twice --min_frames="
                 f"{self.min_frames}, or cutting a long video would leave pieces that are too short"

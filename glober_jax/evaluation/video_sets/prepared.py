@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from etils import epath
 
-from glober_jax.data.damage import DamagedRecord
+from glober_jax.data.damage import DamagedVideo
 from glober_jax.data.source import open_videos
 from glober_jax.errors import UserError
 from glober_jax.evaluation.video_sets.video_set import VideoSet
@@ -28,11 +28,11 @@ class PreparedVideos(VideoSet):
 def prepared_videos(directory: epath.PathLike, split: str) -> PreparedVideos:
     """The videos of a split, or of several in turn, as of "train+test".
 
-    A video is a record, and so at most as long as `prepare --max_frames` let it be. All records are
-    read once, for their lengths.
+    Videos are at most as long as `prepare --max_frames` let them be. A record of each is read at
+    once, for its name.
 
     Raises:
-      UserError: there is no data set or no such split, or a record is damaged.
+      UserError: there is no data set or no such split, or a video is damaged.
     """
     parts = [open_videos(directory, name) for name in split.split("+")]
     places = [(part, number) for part in parts for number in range(len(part))]
@@ -78,7 +78,7 @@ def _damage(directory: epath.PathLike) -> Iterator[None]:
     """A score on what happens to be readable would be another score."""
     try:
         yield
-    except DamagedRecord as error:
+    except DamagedVideo as error:
         raise UserError(
             f"cannot measure the data set in {directory}: {error}; "
             f"python -m glober_jax.prepare doctor --input={directory} lists all damage"

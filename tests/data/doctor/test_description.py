@@ -18,7 +18,7 @@ def test_broken_description_is_one_finding(copy: Path, name: str, content: bytes
     (finding,) = (diagnosis := examined(copy)).findings
     assert finding.kind == "description"
     assert name in finding.what
-    assert diagnosis.records == 14
+    assert diagnosis.videos == 14
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def _run(folder: Path) -> subprocess.CompletedProcess[str]:
 def test_command_line(copy: Path) -> None:
     """Fails when a script could not tell by the status, or people by the text, what was found."""
     healthy = _run(copy)
-    assert (healthy.returncode, healthy.stdout) == (0, "healthy: 14 records, 56 frames read\n")
+    assert (healthy.returncode, healthy.stdout) == (0, "healthy: 14 videos, 56 frames read\n")
     assert json.loads((copy / "doctor.json").read_text())["healthy"]
     (copy / "doctor.json").unlink()
     (copy / "doctor.json").mkdir()

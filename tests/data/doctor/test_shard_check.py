@@ -32,7 +32,7 @@ def test_healthy_dataset_gives_no_finding(whole: Path) -> None:
     """Fails when something is found in what prepare wrote, or counted wrongly."""
     diagnosis = examined(whole)
     assert list(diagnosis.findings) == []
-    assert (diagnosis.records, diagnosis.frames) == (14, 14 * FRAMES)
+    assert (diagnosis.videos, diagnosis.frames) == (14, 14 * FRAMES)
     assert "prepare video_folder" in diagnosis.command
 
 
@@ -94,7 +94,7 @@ def test_damaged_shard_is_the_one_finding(
     (finding,) = (diagnosis := examined(copy)).findings
     assert (finding.kind, finding.split, finding.shard) == ("shard", "train", shard.name)
     assert finding.what.startswith(what)
-    assert diagnosis.records >= 12
+    assert diagnosis.videos >= 12
 
 
 def test_changed_bytes_are_found_wherever_they_are(copy: Path) -> None:
@@ -114,7 +114,10 @@ def test_changed_bytes_are_found_wherever_they_are(copy: Path) -> None:
 
 def _with_frames(frames: Callable[[Sequence[bytes]], list[bytes]]) -> Callable[[Path], None]:
     return lambda path: edit_second(
-        path, lambda record: dataclasses.replace(record, frames=frames(record.frames))
+        path,
+        lambda record: dataclasses.replace(
+            record, frames=(changed := frames(record.frames)), num_frames=len(changed)
+        ),
     )
 
 
