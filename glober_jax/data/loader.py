@@ -1,12 +1,13 @@
 """Batches of clips for training.
 
-The global batch is a pure function of (seed, step): videos are shuffled anew for every epoch, random
-numbers for the clips drawn for the whole batch, and only then does each process take its rows. So
-the position to save is the step, and any number of processes continues the same sequence. A damaged
-video has its place taken by the next one of the epoch's order, a function of the same two.
+The global batch is a pure function of (seed, step): videos are shuffled anew for every epoch,
+random numbers drawn for the clips of the whole batch, and only then does each process take its
+rows. So the position to save is the step, and any number of processes continues the same sequence.
+A damaged video has its place taken by the next one of the epoch's order, a function of those two.
 
-Dimensions: B global batch, D random numbers for an example, b = B / processes local batch, T clip frames, K key frames, n target
-frames, H rows, W columns, C channels, L tokens of a text, E their width.
+Dimensions: B global batch, b = B / processes local batch, D random numbers for an example, T clip
+frames, K key frames, n target frames, H rows, W columns, C channels, L tokens of a text, E their
+width.
 """
 
 import atexit
