@@ -5,8 +5,8 @@ that takes a good part of the time of filling it with frames.
 """
 
 import math
-import sys
-import threading
+import weakref
+from collections import defaultdict
 
 import numpy as np
 
@@ -17,27 +17,25 @@ class BatchMemory:
     """Keeps as much as was in use at once. Any thread may ask; a pickled one arrives empty."""
 
     def __init__(self) -> None:
-        self._blocks: list[np.ndarray] = []
-        self._lock = threading.Lock()
+        # By size. Lists are safe to share: arrays may end in any thread, at any moment.
+        self._free: dict[int, list[np.ndarray]] = defaultdict(list)
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """An uninitialised array, whose memory is its own as long as it or a view of it exists."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
         if size < _HUGE_PAGE:
             return np.empty(shape, dtype)
-        with self._lock:
-            block = self._free_block(size)
-            # In whole huge pages: the rest of one comes in hundreds of small ones.
-            begin = -block.ctypes.data % _HUGE_PAGE
-            return block[begin : begin + size].view(dtype).reshape(shape)
-
-    def _free_block(self, size: int) -> np.ndarray:
-        for block in self._blocks:
-            # Every array in it refers to the block; else the list does, this loop and this call.
-            if len(block) == size + 2 * _HUGE_PAGE and sys.getrefcount(block) == 3:
-                return block
-        self._blocks.append(np.empty(size + 2 * _HUGE_PAGE, np.uint8))
-        return self._blocks[-1]
+        free = self._free[size]
+        try:
+            block = free.pop()
+        except IndexError:
+            block = np.empty(size + 2 * _HUGE_PAGE, np.uint8)
+        # In whole huge pages: the rest of one comes in hundreds of small ones.
+        begin = -block.ctypes.data % _HUGE_PAGE
+        array = np.frombuffer(memoryview(block)[begin : begin + size], dtype)
+        # The memoryview that NumPy made of this one: every view of the array refers to it.
+        weakref.finalize(array.base, free.append, block).atexit = False
+        return array.reshape(shape)
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return BatchMemory, ()

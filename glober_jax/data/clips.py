@@ -4,10 +4,11 @@ A clip is T frames of one video, `stride` apart. K of them, evenly spaced, are t
 encoder sees; n others, in ascending order, are the targets a loss is taken on. A frame's index is
 its position in the clip divided by T, in [0, 1).
 
-Dimensions: T clip frames, K key frames, n target frames.
+Dimensions: T clip frames, K key frames, n target frames, D = 1 + T random numbers.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -42,6 +43,11 @@ class ClipSpec:
         return (self.num_frames - 1) * self.stride + 1
 
     @property
+    def num_draws(self) -> int:
+        """D: how many random numbers decide about a clip."""
+        return 1 + self.num_frames
+
+    @cached_property
     def key_positions(self) -> np.ndarray:
         """Positions of the key frames in the clip: int64 [K], floor(k T / K)."""
         return np.arange(self.num_key_frames) * self.num_frames // max(self.num_key_frames, 1)
@@ -62,14 +68,20 @@ class ClipFrames:
     target_index_n: np.ndarray
 
 
-def sample_clip(rng: np.random.Generator, video_length: int, spec: ClipSpec) -> ClipFrames:
+def sample_clip(draws_D: np.ndarray, video_length: int, spec: ClipSpec) -> ClipFrames:
     """Draws a clip: a uniform start, and distinct targets uniform over its positions.
+
+    Args:
+      draws_D: `spec.num_draws` independent uniform numbers in [0, 1). The first says where the clip
+        starts; the rest rank its positions, of which the first n become targets.
+      video_length: frames of the video.
+      spec: the shape of the clip.
 
     Raises:
       ValueError: the video is shorter than `spec.span`.
     """
-    start = int(rng.integers(_num_starts(video_length, spec)))
-    targets_n = np.sort(rng.choice(spec.num_frames, spec.num_target_frames, replace=False))
+    start = int(draws_D[0] * _num_starts(video_length, spec))
+    targets_n = np.sort(draws_D[1:].argsort()[: spec.num_target_frames])
     return _clip_at(start, targets_n, spec)
 
 

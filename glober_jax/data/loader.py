@@ -1,12 +1,13 @@
 """Batches of clips for training.
 
-The global batch is a pure function of (seed, step): videos are shuffled anew for every epoch, clips
-drawn and flipped by example number, and only then does each process take its rows. So the position
-to save is the step, and any number of processes continues the same sequence. A damaged video has
-its place taken by the next one of the epoch's order, which is a function of the same two.
+The global batch is a pure function of (seed, step): videos are shuffled anew for every epoch,
+random numbers drawn for the clips of the whole batch, and only then does each process take its
+rows. So the position to save is the step, and any number of processes continues the same sequence.
+A damaged video has its place taken by the next one of the epoch's order, a function of those two.
 
-Dimensions: B global batch, b = B / processes local batch, T clip frames, K key frames, n target
-frames, H rows, W columns, C channels, L tokens of a text, E their width.
+Dimensions: B global batch, b = B / processes local batch, D random numbers for an example, T clip
+frames, K key frames, n target frames, H rows, W columns, C channels, L tokens of a text, E their
+width.
 """
 
 import atexit
@@ -164,21 +165,31 @@ class _LocalBatches:
 
     def __call__(self, step: int) -> tuple[Batch, Damage]:
         """The batch; an empty one where a row of it cannot be had."""
-        first = step * self.stride + self.first_row
         rows = _Rows(self.size, self.memory)
         damage: Damage = []
-        for row in range(self.size):
-            if self._fill(rows, row, first + row, damage) is None:
+        for row, (number, draws_D) in enumerate(self._examples(step)):
+            if self._fill(rows, row, number, draws_D, damage) is None:
                 return {}, damage
         return rows.batch, damage
 
     def videos(self, step: int) -> list[str]:
         """IDs of the videos of the rows, "" where one cannot be had."""
-        first = step * self.stride + self.first_row
-        rows = (self._fill(_Rows(1, self.memory), 0, first + row, []) for row in range(self.size))
-        return ["" if video is None else video.video_id for video in rows]
+        examples = self._examples(step)
+        videos = (self._fill(_Rows(1, self.memory), 0, *example, []) for example in examples)
+        return ["" if video is None else video.video_id for video in videos]
 
-    def _fill(self, rows: "_Rows", row: int, number: int, damage: Damage) -> Video | None:
+    def _examples(self, step: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Number and random numbers of each row's example."""
+        # One generator for all: making one takes longer than drawing a clip.
+        draws_BD = _generator("clips", self.seed, step).random(
+            (self.stride, 1 + self.spec.num_draws)
+        )
+        for row in range(self.first_row, self.first_row + self.size):
+            yield step * self.stride + row, draws_BD[row]
+
+    def _fill(
+        self, rows: "_Rows", row: int, number: int, draws_D: np.ndarray, damage: Damage
+    ) -> Video | None:
         """Fills a row with the example of that number, and says of which video, if of any.
 
         It is of the first video from the number's position on that can be used.
@@ -189,7 +200,7 @@ class _LocalBatches:
             index = int(order[(position + attempt) % len(order)])
             try:
                 video = self.source[index]
-                self._draw(video, number, rows, row)
+                self._draw(video, draws_D, rows, row)
                 return video
             except DamagedVideo as error:
                 damage.append((index, error.video, error.reason))
@@ -198,13 +209,12 @@ class _LocalBatches:
                     rows.batch.clear()
         return None
 
-    def _draw(self, video: Video, number: int, rows: "_Rows", row: int) -> None:
+    def _draw(self, video: Video, draws_D: np.ndarray, rows: "_Rows", row: int) -> None:
         """Writes the fields of `training_batches`."""
-        rng = _generator("clip", self.seed, number)
         check_length(video, self.spec)
-        clip = sample_clip(rng, video.num_frames, self.spec)
+        clip = sample_clip(draws_D[1:], video.num_frames, self.spec)
         if self.flip:
-            mirrored = rng.random() < 0.5
+            mirrored = draws_D[0] < 0.5
             if not self.source.has_mirrored:
                 rows.put("mirrored", row, np.array(mirrored))
             elif mirrored:
@@ -279,9 +289,9 @@ def _local_size(num_videos: int, batch_size: int, process_count: int, seed: int)
     return batch_size // process_count
 
 
-def _generator(purpose: Literal["order", "clip"], seed: int, number: int) -> np.random.Generator:
-    """A generator of its own for every epoch's order and every example's clip."""
-    return np.random.default_rng((("order", "clip").index(purpose), seed, number))
+def _generator(purpose: Literal["order", "clips"], seed: int, number: int) -> np.random.Generator:
+    """A generator of its own for every epoch's order and every step's clips."""
+    return np.random.default_rng((("order", "clips").index(purpose), seed, number))
 
 
 @functools.lru_cache(maxsize=2)

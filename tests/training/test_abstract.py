@@ -1,6 +1,5 @@
 """What is compiled without data is what is trained with data."""
 
-import dataclasses
 from pathlib import Path
 
 import jax
@@ -21,6 +20,18 @@ from tests.tiny import tiny_config
 TEXT = np.zeros((7, 16), np.float16)
 
 
+class CaptionedVideo:
+    """A video that has a text besides."""
+
+    text_LE = TEXT
+
+    def __init__(self, video: Video) -> None:
+        self._video = video
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._video, name)
+
+
 class Captioned:
     """Videos with a text each, as a prepared data set with captions has them."""
 
@@ -30,8 +41,8 @@ class Captioned:
     def __len__(self) -> int:
         return len(self._videos)
 
-    def __getitem__(self, index: int) -> Video:
-        return dataclasses.replace(self._videos[index], text_LE=TEXT)
+    def __getitem__(self, index: int) -> "CaptionedVideo":
+        return CaptionedVideo(self._videos[index])
 
 
 @pytest.fixture(scope="module")
