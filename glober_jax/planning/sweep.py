@@ -57,12 +57,16 @@ class Case(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """A batch of so many clips per device; bytes needed, where the compiler told, and present."""
+    """A batch of so many clips per device; bytes needed, where the compiler told, and present.
+
+    `examples_per_second` are clips, None where that cannot be estimated.
+    """
 
     batch: int
     fits: bool
     needed: int | None
     available: int
+    examples_per_second: float | None = None
 
 
 def sweep(
@@ -76,9 +80,9 @@ def sweep(
 ) -> dict[str, Any]:
     """The largest batch of a stage's last program, case by case, and which case to take.
 
-    Returns {"stage", "networks", "rows", "best"}: the networks whose `remat` is set, a row for each
-    case, and the one with most clips per second or, where that cannot be estimated, with the
-    largest batch; None if nothing fits.
+    Returns {"stage", "networks", "rows", "best"}: the networks whose `remat` is set; for each case
+    all trials, the `largest` batch that fits and the `fastest`, which need not be the same; and the
+    row whose fastest is the fastest of all, None if nothing fits.
 
     Raises:
       UserError: libtpu is missing, a mesh does not cover the chips, or `output` is no plan.
@@ -90,7 +94,8 @@ def sweep(
     rows: list[dict[str, Any]] = []
     for case in cases:
         rows.append(_row(case, trials))
-        best = max(filter(lambda row: row["batch_per_device"], rows), key=_speed, default=None)
+        fitting = [row for row in rows if row["fastest"]]
+        best = max(fitting, key=lambda row: _speed(row["fastest"]), default=None)
         found = {"stage": stage, "networks": _NETWORKS[stage], "rows": rows, "best": best}
         trials.write(found)
     if best is not None:
@@ -102,29 +107,26 @@ def sweep(
 def _for_the_config(best: dict[str, Any], trials: "_Trials") -> dict[str, Any]:
     """In how many micro-batches the config's own batch fits, None where in none that divide it."""
     case = Case(best["fsdp"], best["remat"])
-    for count in trials.divisions(best["batch_per_device"])[:_MOST_DIVISIONS]:
+    for count in trials.divisions(best["fastest"]["batch"])[:_MOST_DIVISIONS]:
         if trials.run(case, trials.configured, count).fits:
             return {"micro_batches": count}
     return {"micro_batches": None}
 
 
-def _speed(row: dict[str, Any]) -> tuple[float, int]:
-    return row["examples_per_second"] or 0.0, row["batch_per_device"]
+def _speed(trial: dict[str, Any]) -> tuple[float, int]:
+    return trial["examples_per_second"] or 0.0, trial["batch"]
 
 
 def _row(case: Case, trials: "_Trials") -> dict[str, Any]:
-    """The largest batch of a case, and what the plan says of it."""
+    """What was tried of a case."""
     tried = find_largest(lambda batch: trials.run(case, batch), trials.step, trials.start)
-    largest = max((trial.batch for trial in tried if trial.fits), default=0)
-    row = {**case._asdict(), "batch_per_device": largest, "memory": None, "notes": []}
-    row |= {"examples_per_second": None, "trials": [trial._asdict() for trial in tried]}
-    if largest:
-        plan = trials.plan(case, largest)
-        (program,) = plan["programs"]
-        row["notes"] = plan["notes"]
-        row["memory"] = program["memory_per_chip"]
-        row["examples_per_second"] = (program["seconds"] or {}).get("examples_per_second")
-    return row
+    fitting = [trial._asdict() for trial in tried if trial.fits]
+    return {
+        **case._asdict(),
+        "trials": [trial._asdict() for trial in tried],
+        "largest": max(fitting, key=lambda trial: trial["batch"], default=None),
+        "fastest": max(fitting, key=_speed, default=None),
+    }
 
 
 def find_largest(run: Callable[[int], Trial], step: int, start: int) -> list[Trial]:
@@ -206,7 +208,8 @@ class _Trials:
             mean = sum(self._seconds) / len(self._seconds)
             left = (self._most - self._done) * mean / 60
             print(f"  {self._done} done, at most {left:.0f} minutes left", file=sys.stderr)
-        return Trial(batch, program["fits"], memory["needed"], memory["available"])
+        speed = (program["seconds"] or {}).get("examples_per_second")
+        return Trial(batch, program["fits"], memory["needed"], memory["available"], speed)
 
     def plan(self, case: Case, batch: int, micro_batches: int = 1) -> dict[str, Any]:
         """The stage's plan, its last program alone."""
@@ -221,6 +224,8 @@ class _Trials:
                 changed, self._stage, self._topology, mesh, self._effort, only_last=True
             )
             self.write({})
+            # Traces of programs as large as these are gigabytes together.
+            jax.clear_caches()
         return self._file["trials"][key]
 
     def write(self, found: dict[str, Any]) -> None:

@@ -79,15 +79,17 @@ def _compiled(programs: list[dict[str, Any]], row: Callable[..., str]) -> Iterat
 
 
 def sweep_table(found: dict[str, Any]) -> str:
-    """The rows of a sweep, the best one as flags."""
-    lines = [f"{found['stage']}: the largest batch that fits, in clips per device"]
-    lines.append(f"  {'fsdp':>5} {'batch':>6} {'memory':>12} {'clips/s':>10}  remat")
+    """Largest and fastest batches of a sweep, the best case as flags."""
+    lines = [f"{found['stage']}: clips per device, the last program"]
+    lines.append(f"  {'fsdp':>5} {'remat':>7} {'':>12} {'clips':>6} {'memory':>11} {'clips/s':>9}")
     for row in found["rows"]:
-        memory = _size((row["memory"] or {}).get("needed"))
-        speed = _number(row, "examples_per_second", ",.1f")
-        batch, remat = row["batch_per_device"] or "none", row["remat"]
-        lines.append(f"  {row['fsdp']:>5} {batch:>6} {memory:>12} {speed:>10}  {remat}")
-        lines += [f"        note: {note}" for note in row["notes"]]
+        for name in ("largest", "fastest"):
+            if (trial := row[name]) is None:
+                lines.append(f"  {row['fsdp']:>5} {row['remat']:>7} nothing fits")
+                break
+            memory, speed = _size(trial["needed"]), _number(trial, "examples_per_second", ",.1f")
+            title = f"  {row['fsdp']:>5} {row['remat']:>7} {name + ':':>12}"
+            lines.append(f"{title} {trial['batch']:>6} {memory:>11} {speed:>9}")
     best = found["best"]
     if best is None:
         return "\n".join([*lines, "no case fits"])

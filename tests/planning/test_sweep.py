@@ -88,7 +88,7 @@ def test_interrupted_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         run()
     found = run()
     assert len(compiled) - 1 == len(set(compiled)) == len(json.loads(output.read_text())["trials"])
-    largest = {row["remat"]: row["batch_per_device"] for row in found["rows"]}
+    largest = {row["remat"]: row["largest"]["batch"] for row in found["rows"]}
     assert largest == {"none": 3, "blocks": 7}
     assert found["best"]["remat"] == "none"
     # The config's eight clips: not in parts of three, and two with the sums are too much.
