@@ -34,8 +34,8 @@ from glober_jax.sampling.conditions import (
 from glober_jax.sampling.decode import FrameModel, VideoSampler
 from glober_jax.sampling.generate import FeatureModel, FeatureSampler
 from glober_jax.training import autoencoder, codec, generator
+from glober_jax.training.channel_scale import measured_scale
 from glober_jax.training.checkpoint import newest_step
-from glober_jax.training.device_batch import device_batch
 from glober_jax.training.grades import Grade
 from glober_jax.training.grading import FvdGrader
 from glober_jax.training.latent_cache import codec_id, latent_cache
@@ -51,8 +51,6 @@ from glober_jax.training.trained import (
 
 STAGES = (codec.NAME, autoencoder.NAME, generator.NAME)
 _PREVIEW_CLIPS = 8
-# Clips that channel scales are measured on, at least.
-_MEASURED_CLIPS = 256
 
 
 class Pipeline:
@@ -218,7 +216,8 @@ class Pipeline:
             def latents(params: Params, target_frames: jax.Array) -> jax.Array:
                 return autoencoder.codec_posterior(self.networks, params, target_frames).mean
 
-            return {"latent_scale": self._measure(latents, codec_params, batches, "target_frames")}
+            scale = measured_scale(latents, codec_params, batches(0), "target_frames", self.mesh)
+            return {"latent_scale": scale}
 
         def preview(state: TrainState) -> Preview:
             model = FrameModel(codec_params | state.ema, state.constants["latent_scale"])
@@ -250,7 +249,8 @@ class Pipeline:
 
         def measure() -> dict[str, Any]:
             features = functools.partial(generator.clip_features, self.networks)
-            return {"feature_scale": self._measure(features, frame_model, batches, "key_frames")}
+            scale = measured_scale(features, frame_model, batches(0), "key_frames", self.mesh)
+            return {"feature_scale": scale}
 
         def preview(state: TrainState) -> Preview:
             model = FeatureModel(state.ema, state.constants["feature_scale"])
@@ -326,22 +326,6 @@ class Pipeline:
         return open_latents(
             folder, source, codec_id(whole), flip=data.flip, max_damaged=data.max_damaged
         )
-
-    def _measure(self, compute: Any, model: Any, batches: Any, field: str) -> ChannelScale:
-        """Channel scale of what compute(model, rows) makes of the first training batches' field.
-
-        The model is an argument: shards on other processes cannot be closed over.
-        """
-        compute = jax.jit(compute, out_shardings=replicated(self.mesh))
-        values, clips = [], 0
-        for batch in batches(0):
-            needed = {name: batch[name] for name in (field, "mirrored") if name in batch}
-            rows = device_batch(needed, self.mesh)[field]
-            values.append(jax.device_get(compute(model, rows)))
-            clips += len(rows)
-            if clips >= _MEASURED_CLIPS:
-                break
-        return ChannelScale.measure(np.concatenate(values))
 
     def _compare(self, real_NTHWC: np.ndarray, made_NTHWC: np.ndarray) -> Preview:
         scores = self.scores(made_NTHWC, real_NTHWC)

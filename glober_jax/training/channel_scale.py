@@ -1,0 +1,47 @@
+"""The scale of what a stage diffuses, measured before its first step.
+
+Dimension key: N clips, F frames, H, W, C of frames or latents.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from glober_jax.models.latents import ChannelScale
+from glober_jax.models.networks import Params
+from glober_jax.parallel.mesh import replicated
+from glober_jax.training.device_batch import device_batch
+
+# At least.
+_CLIPS = 256
+
+
+def measured_scale(
+    compute: Callable[[Params, jax.Array], jax.Array],
+    model: Any,
+    batches: Iterator[dict[str, np.ndarray]],
+    field: str,
+    mesh: Mesh,
+) -> ChannelScale:
+    """Mean and deviation of each channel of compute(model, rows), over the first batches.
+
+    Args:
+      compute: a pure function; what it returns has channels last.
+      model: its first argument: shards on other processes cannot be closed over.
+      batches: as the loader yields them; 256 clips are taken, or the batches that hold them.
+      field: the field [N, F, H, W, C] of a batch that it gets.
+      mesh: where it runs, on the rows of all processes.
+    """
+    compute = jax.jit(compute, out_shardings=replicated(mesh))
+    values, clips = [], 0
+    for batch in batches:
+        needed = {name: batch[name] for name in (field, "mirrored") if name in batch}
+        rows_NFHWC = device_batch(needed, mesh)[field]
+        values.append(jax.device_get(compute(model, rows_NFHWC)))
+        clips += len(rows_NFHWC)
+        if clips >= _CLIPS:
+            break
+    return ChannelScale.measure(np.concatenate(values))
