@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from glober_jax.benchmarking.rounds import Contender
+from glober_jax.data.batch_rows import Batch
 from glober_jax.data.clips import ClipSpec
 from glober_jax.data.frames import decode_jpeg
-from glober_jax.data.loader import Batch, training_batches
+from glober_jax.data.loader import training_batches
 from glober_jax.data.schema import TextInfo
 from glober_jax.data.source import StoredVideo, StoredVideos, VideoSource
 from glober_jax.experiment import Experiment

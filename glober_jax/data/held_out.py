@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from glober_jax.data.batch_rows import check_length, check_size
 from glober_jax.data.clips import ClipSpec, centre_clip
 from glober_jax.data.damage import DamagedVideo, DamageLog
-from glober_jax.data.loader import check_length, check_size
 from glober_jax.data.source import Video, VideoSource
 from glober_jax.errors import UserError
 

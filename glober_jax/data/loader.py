@@ -23,13 +23,12 @@ import numpy as np
 from absl import flags
 
 from glober_jax.data.batch_memory import BatchMemory
-from glober_jax.data.clips import ClipFrames, ClipSpec, sample_clip
+from glober_jax.data.batch_rows import Batch, BatchRows, check_length
+from glober_jax.data.clips import ClipSpec, sample_clip
 from glober_jax.data.damage import Damage, DamagedVideo, DamageLog
 from glober_jax.data.source import Video, VideoSource
 from glober_jax.data.workers import start_worker
 from glober_jax.errors import UserError
-
-Batch = dict[str, np.ndarray]
 
 # Where none of so many videos in a row can be used, none can: no disk, no network, a wrong config.
 _MOST_ATTEMPTS = 32
@@ -165,7 +164,7 @@ class _LocalBatches:
 
     def __call__(self, step: int) -> tuple[Batch, Damage]:
         """The batch; an empty one where a row of it cannot be had."""
-        rows = _Rows(self.size, self.memory)
+        rows = BatchRows(self.size, self.memory)
         damage: Damage = []
         for row, (number, draws_D) in enumerate(self._examples(step)):
             if self._fill(rows, row, number, draws_D, damage) is None:
@@ -175,7 +174,7 @@ class _LocalBatches:
     def videos(self, step: int) -> list[str]:
         """IDs of the videos of the rows, "" where one cannot be had."""
         examples = self._examples(step)
-        videos = (self._fill(_Rows(1, self.memory), 0, *example, []) for example in examples)
+        videos = (self._fill(BatchRows(1, self.memory), 0, *example, []) for example in examples)
         return ["" if video is None else video.video_id for video in videos]
 
     def _examples(self, step: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -188,7 +187,7 @@ class _LocalBatches:
             yield step * self.stride + row, draws_BD[row]
 
     def _fill(
-        self, rows: "_Rows", row: int, number: int, draws_D: np.ndarray, damage: Damage
+        self, rows: BatchRows, row: int, number: int, draws_D: np.ndarray, damage: Damage
     ) -> Video | None:
         """Fills a row with the example of that number, and says of which video, if of any.
 
@@ -209,7 +208,7 @@ class _LocalBatches:
                     rows.batch.clear()
         return None
 
-    def _draw(self, video: Video, draws_D: np.ndarray, rows: "_Rows", row: int) -> None:
+    def _draw(self, video: Video, draws_D: np.ndarray, rows: BatchRows, row: int) -> None:
         """Writes the fields of `training_batches`."""
         check_length(video, self.spec)
         clip = sample_clip(draws_D[1:], video.num_frames, self.spec)
@@ -219,30 +218,12 @@ class _LocalBatches:
                 rows.put("mirrored", row, np.array(mirrored))
             elif mirrored:
                 video = video.mirrored()
-        _read_clip(video, clip, self.frame_size, rows, row)
+        rows.read_clip(row, video, clip, self.frame_size)
         if self.spec.num_target_frames:
             rows.put("target_index", row, clip.target_index_n)
         rows.put("label", row, np.array(video.label, np.int32))
         if self.text:
             rows.put("text", row, video.text_LE)
-
-
-class _Rows:
-    """A batch whose arrays are made to the measure of the first of its examples."""
-
-    def __init__(self, size: int, memory: BatchMemory):
-        self.size = size
-        self.batch: Batch = {}
-        self._memory = memory
-
-    def field(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        """The array of a field, which has that shape and type in every example."""
-        if name not in self.batch:
-            self.batch[name] = self._memory.array((self.size, *shape), dtype)
-        return self.batch[name]
-
-    def put(self, name: str, row: int, value: np.ndarray) -> None:
-        self.field(name, value.shape, value.dtype)[row] = value
 
 
 def _undamaged(
@@ -297,55 +278,6 @@ def _generator(purpose: Literal["order", "clips"], seed: int, number: int) -> np
 @functools.lru_cache(maxsize=2)
 def _epoch_order(seed: int, epoch: int, num_videos: int) -> np.ndarray:
     return _generator("order", seed, epoch).permutation(num_videos)
-
-
-def _read_clip(
-    video: Video, clip: ClipFrames, frame_size: int | None, rows: _Rows, row: int
-) -> None:
-    """Reads key and target frames, where there are any; one that is both is read once."""
-    wanted = {"key_frames": clip.key_ids_K.tolist(), "target_frames": clip.target_ids_n.tolist()}
-    every = [frame_id for ids in wanted.values() for frame_id in ids]
-    if not every:
-        return
-    sample = video.allocate(every)
-    check_size(video, sample, frame_size)
-    places: dict[int, np.ndarray] = {}
-    repeats: list[tuple[np.ndarray, int]] = []
-    for name, ids in wanted.items():
-        if not ids:
-            continue
-        shape = (len(ids), *sample.shape[1:])
-        frames_FHWC = rows.field(name, shape, sample.dtype)[row]
-        for frame_id, frame_HWC in zip(ids, frames_FHWC, strict=True):
-            if frame_id in places:
-                repeats.append((frame_HWC, frame_id))
-            else:
-                places[frame_id] = frame_HWC
-    video.read_into(list(places), list(places.values()))
-    for frame_HWC, frame_id in repeats:
-        frame_HWC[...] = places[frame_id]
-
-
-def check_size(video: Video, frames_FHWC: np.ndarray, frame_size: int | None) -> None:
-    """Raises UserError where a video's frames are not of the config's size."""
-    height, width = frames_FHWC.shape[1:3]
-    if frame_size is not None and (height, width) != (frame_size, frame_size):
-        raise UserError(
-            f"the frames of video {video.video_id} are {height}x{width}, the config wants "
-            f"{frame_size}x{frame_size}: prepare the dataset with --size={frame_size}, or set the "
-            "config's frame size"
-        )
-
-
-def check_length(video: Video, spec: ClipSpec) -> None:
-    """Raises DamagedVideo where a video is shorter than a clip."""
-    if video.num_frames < spec.span:
-        raise DamagedVideo(
-            f"video {video.video_id}",
-            f"it has {video.num_frames} frames, a clip of {spec.num_frames} frames at stride "
-            f"{spec.stride} needs {spec.span} (prepare with --min_frames={spec.span}, or shorten "
-            "the clip)",
-        )
 
 
 def allow_unparsed_flags() -> None:

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glober_jax.data.batch_rows import Batch
 from glober_jax.data.clips import ClipSpec
 from glober_jax.data.damage import DamageLog
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.data.held_out import eval_clips
-from glober_jax.data.loader import Batch, batch_videos, training_batches
+from glober_jax.data.loader import batch_videos, training_batches
 from glober_jax.data.source import StoredVideo, open_videos
 from glober_jax.errors import UserError
 from tests.data.shards import reshard, without_jpeg_start

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glober_jax.data.batch_rows import Batch
 from glober_jax.data.clips import ClipSpec
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
-from glober_jax.data.loader import Batch, training_batches
+from glober_jax.data.loader import training_batches
 from glober_jax.data.source import Video, VideoSource, open_videos
 from glober_jax.errors import UserError
 
