@@ -8,13 +8,13 @@ import pytest
 
 from glober_jax.training.metrics import read_metrics
 
-STEPS = 12
+STEPS = 16
 # Frames that AlexNet can take, and a codec with the quick start's factor.
 SIZE = ["--config.frame_size=32", "--config.model.frame_codec.multipliers=(1,2,4)"]
 LOSS = [
-    "--config.codec.perceptual_weight=1",
+    "--config.codec.perceptual_weight=10",
     f"--config.codec.steps={STEPS}",
-    "--config.codec.adversarial.start_step=10",
+    "--config.codec.adversarial.start_step=14",
 ]
 
 
