@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from glober_jax.data.recorded_video import RecordedVideo
-from glober_jax.data.schema import CLASS_NAMES, TEXT, TextInfo, text_feature
+from glober_jax.data.schema import CLASS_NAMES, TEXT, TextInfo, video_features
 from glober_jax.data.source import VideoSource
 from glober_jax.data.stored_records import StoredRecords, open_records
 from glober_jax.errors import UserError
@@ -174,19 +174,9 @@ def latent_features(
     """The features of a record whose frames are moments of that shape."""
     # Other encodings store float16 as float32.
     moments = tfds.features.Tensor(shape=(None, *shape_hwM), dtype=np.float16, encoding="bytes")
-    features = {
-        "moments": moments,
-        "start": np.int32,
-        "num_frames": np.int32,
-        "video_id": tfds.features.Text(),
-        "label": np.int64,
-        "fps": np.float32,
-        "caption": tfds.features.Text(),
-    }
+    features = {"moments": moments, **video_features(text_info.width if text_info else None)}
     if flip:
         features["mirrored"] = moments
-    if text_info is not None:
-        features[TEXT] = text_feature(text_info.width)
     return tfds.features.FeaturesDict(features)
 
 

@@ -85,8 +85,13 @@ def records_of(num_frames: int) -> Iterator[tuple[int, int]]:
 def record_features(text_width: int | None) -> tfds.features.FeaturesDict:
     """The features of a record, with embeddings of that width E or without."""
     frame = tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg")
+    frames = tfds.features.Dataset(frame)
+    return tfds.features.FeaturesDict({"frames": frames, **video_features(text_width)})
+
+
+def video_features(text_width: int | None) -> dict[str, Any]:
+    """What a record holds besides frames, with embeddings of that width E or without."""
     features = {
-        "frames": tfds.features.Dataset(frame),
         "start": np.int32,
         "num_frames": np.int32,
         "video_id": tfds.features.Text(),
@@ -95,14 +100,11 @@ def record_features(text_width: int | None) -> tfds.features.FeaturesDict:
         "caption": tfds.features.Text(),
     }
     if text_width is not None:
-        features[TEXT] = text_feature(text_width)
-    return tfds.features.FeaturesDict(features)
-
-
-def text_feature(width: int) -> tfds.features.Tensor:
-    """Token embeddings of that width E, any number of them."""
-    # Other encodings store float16 as float32.
-    return tfds.features.Tensor(shape=(None, width), dtype=np.float16, encoding="bytes")
+        # Other encodings store float16 as float32.
+        features[TEXT] = tfds.features.Tensor(
+            shape=(None, text_width), dtype=np.float16, encoding="bytes"
+        )
+    return features
 
 
 def serialize(record: VideoRecord) -> bytes:

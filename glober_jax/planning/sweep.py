@@ -59,7 +59,7 @@ class Case(NamedTuple):
 class Trial(NamedTuple):
     """A batch of so many clips per device; bytes needed, where the compiler told, and present.
 
-    `examples_per_second` are clips, None where that cannot be estimated.
+    `examples_per_second` are clips, None where that cannot be estimated; `notes` those of the plan.
     """
 
     batch: int
@@ -67,6 +67,7 @@ class Trial(NamedTuple):
     needed: int | None
     available: int
     examples_per_second: float | None = None
+    notes: Sequence[str] = ()
 
 
 def sweep(
@@ -200,7 +201,8 @@ class _Trials:
     def run(self, case: Case, batch: int, micro_batches: int = 1) -> Trial:
         begin = time.monotonic()
         known = self._key(case, batch, micro_batches) in self._file["trials"]
-        (program,) = self.plan(case, batch, micro_batches)["programs"]
+        plan = self.plan(case, batch, micro_batches)
+        (program,) = plan["programs"]
         self._done += 1
         memory = program["memory_per_chip"]
         if not known:
@@ -209,7 +211,9 @@ class _Trials:
             left = (self._most - self._done) * mean / 60
             print(f"  {self._done} done, at most {left:.0f} minutes left", file=sys.stderr)
         speed = (program["seconds"] or {}).get("examples_per_second")
-        return Trial(batch, program["fits"], memory["needed"], memory["available"], speed)
+        return Trial(
+            batch, program["fits"], memory["needed"], memory["available"], speed, plan["notes"]
+        )
 
     def plan(self, case: Case, batch: int, micro_batches: int = 1) -> dict[str, Any]:
         """The stage's plan, its last program alone."""

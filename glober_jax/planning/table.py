@@ -90,6 +90,7 @@ def sweep_table(found: dict[str, Any]) -> str:
             memory, speed = _size(trial["needed"]), _number(trial, "examples_per_second", ",.1f")
             title = f"  {row['fsdp']:>5} {row['remat']:>7} {name + ':':>12}"
             lines.append(f"{title} {trial['batch']:>6} {memory:>11} {speed:>9}")
+            lines += [f"        note: {note}" for note in trial["notes"]]
     best = found["best"]
     if best is None:
         return "\n".join([*lines, "no case fits"])

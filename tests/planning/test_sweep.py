@@ -72,7 +72,7 @@ def test_interrupted_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             "memory_per_chip": {"needed": total, "available": 7e9},
             "seconds": {"examples_per_second": batch * (3.0 if remat == "none" else 1.0)},
         }
-        return {"programs": [program], "notes": []}
+        return {"programs": [program], "notes": ["half of the chips wait"]}
 
     monkeypatch.setattr(sweep, "plan_stage", plan_stage)
     output = epath.Path(tmp_path / "sweep.json")
@@ -94,6 +94,7 @@ def test_interrupted_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     # The config's eight clips: not in parts of three, and two with the sums are too much.
     assert found["best"]["micro_batches"] == 8
     assert "--config.model.frame_codec.remat=none" in sweep_table(found)
+    assert "note: half of the chips wait" in sweep_table(found)
     before = len(compiled)
     assert run() == found and len(compiled) == before
     run(seed=1)

@@ -66,15 +66,15 @@ def find_dataset(directory: Path) -> Path:
     """
     found = [folder for name in DATASETS if (folder := directory / name / VERSION).is_dir()]
     if not found:
-        others = ", ".join(folder.parent.name for folder in dataset_folders(directory))
-        if set(others.split(", ")) & DATASETS.keys():
+        others = [folder.parent.name for folder in dataset_folders(directory)]
+        if DATASETS.keys() & others:
             raise UserError(
                 f"{directory} was prepared by an earlier version, whose files are not read any "
                 "more: run the command that made it again, with --overwrite"
             )
         raise UserError(
             f"{directory} holds no data set of videos that prepare made"
-            + (f", only {others}" if others else "")
+            + (f", only {', '.join(others)}" if others else "")
             + ": pass the --output of an earlier python -m glober_jax.prepare"
         )
     if len(found) > 1:
