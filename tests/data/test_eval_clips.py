@@ -3,7 +3,8 @@
 import numpy as np
 
 from glober_jax.data.held_out import eval_clips
-from tests.data.test_loader import SPEC, CountingSource
+from tests.data.test_loader import SPEC
+from tests.data.watched_sources import CountingSource
 
 
 def _places(num_videos: int, num_clips: int) -> np.ndarray:

@@ -6,8 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,86 +17,15 @@ from glober_jax.data.clips import ClipSpec
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.data.loader import training_batches
-from glober_jax.data.source import Video, VideoSource, open_videos
+from glober_jax.data.source import VideoSource, open_videos
 from glober_jax.errors import UserError
+from tests.data.watched_sources import CountingSource, LoggedSource
 
 SPEC = ClipSpec(num_frames=8, num_key_frames=4, num_target_frames=2)
 # Of videos of eight frames there is one clip, and its key frames tell the video.
 WHOLE = ClipSpec(num_frames=8, num_key_frames=8, num_target_frames=2)
 READING = [sys.executable, "-m", "tests.data.reading_script"]
 REPOSITORY = Path(__file__).parents[2]
-
-
-@dataclass
-class CountingVideo:
-    """Frames that spell their own address: channel 0 is the video, channel 1 the frame."""
-
-    label: int
-    num_frames: int
-    reads: list[list[int]]
-    fps: float = 0.0
-    caption: str = ""
-    text_LE: np.ndarray | None = None
-    is_mirrored: bool = False
-
-    def mirrored(self) -> "CountingVideo":
-        return replace(self, is_mirrored=not self.is_mirrored)
-
-    @property
-    def video_id(self) -> str:
-        return f"video_{self.label}"
-
-    def read(self, frame_ids: Sequence[int]) -> np.ndarray:
-        self.reads.append([int(frame_id) for frame_id in frame_ids])
-        frames = np.zeros((len(frame_ids), 2, 3, 2), np.float32)
-        frames[..., 0] = self.label
-        frames[..., 1] = np.asarray(frame_ids)[:, None, None]
-        frames[:, :, 0] += 0.5
-        return frames[:, :, ::-1] if self.is_mirrored else frames
-
-    def allocate(self, frame_ids: Sequence[int]) -> np.ndarray:
-        return np.full((len(frame_ids), 2, 3, 2), np.nan, np.float32)
-
-    def read_into(self, frame_ids: Sequence[int], out: Sequence[np.ndarray]) -> None:
-        for frame, place in zip(self.read(frame_ids), out, strict=True):
-            place[...] = frame
-
-
-@dataclass
-class CountingSource:
-    """An in-memory source of float latents that remembers what was read."""
-
-    num_videos: int
-    num_frames: int = 12
-    class_names: tuple[str, ...] = ()
-    fingerprint: str = "none"
-    text_info: None = None
-    has_mirrored: bool = True
-    reads: list[list[int]] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return self.num_videos
-
-    def __getitem__(self, index: int) -> CountingVideo:
-        if not 0 <= index < self.num_videos:
-            raise IndexError(index)
-        return CountingVideo(index, self.num_frames, self.reads)
-
-
-@dataclass
-class LoggedSource:
-    """A source that leaves a byte in a file for every record read, in whatever process."""
-
-    source: VideoSource
-    log: Path
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> Video:
-        with self.log.open("ab") as file:
-            file.write(b".")
-        return self.source[index]
 
 
 @pytest.fixture(scope="module")
