@@ -7,8 +7,8 @@ import numpy as np
 
 from glober_jax.data.batch_memory import BatchMemory
 from glober_jax.data.clips import ClipFrames, ClipSpec
-from glober_jax.data.damage import DamagedVideo
-from glober_jax.data.source import Video
+from glober_jax.data.damage import SHORTEN, DamagedVideo
+from glober_jax.data.source import Video, VideoSource
 from glober_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
@@ -79,6 +79,20 @@ def check_length(video: Video, spec: ClipSpec) -> None:
         raise DamagedVideo(
             f"video {video.video_id}",
             f"it has {video.num_frames} frames, a clip of {spec.num_frames} frames at stride "
-            f"{spec.stride} needs {spec.span} (prepare with --min_frames={spec.span}, or shorten "
-            "the clip)",
+            f"{spec.stride} needs {spec.span}: prepare with --min_frames={spec.span}, {SHORTEN}",
+        )
+
+
+def check_some_length(source: VideoSource, spec: ClipSpec, name: str) -> None:
+    """Raises UserError where there are videos, called `name`, and all are shorter than a clip."""
+    longest = 0
+    for index in range(len(source)):
+        longest = max(longest, source[index].num_frames)
+        if longest >= spec.span:
+            return
+    if longest:
+        raise UserError(
+            f"all {name} are too short: the longest of {len(source)} has {longest} frames, and a "
+            f"clip of {spec.num_frames} frames at stride {spec.stride} takes {spec.span}; set "
+            f"config.clip.num_frames={(longest - 1) // spec.stride + 1}, or prepare longer videos"
         )

@@ -1,10 +1,10 @@
 """Which frames of a video make an example. Pure: no files, no pixels.
 
-A clip is T frames of one video, `stride` apart. K of them, evenly spaced, are the key frames the
-encoder sees; n others, in ascending order, are the targets a loss is taken on. A frame's index is
-its position in the clip divided by T, in [0, 1).
+A clip is T frames of one video, `stride` apart. K of them, evenly spaced from the first to the
+last, are the key frames the encoder sees; n frames, in ascending order, are the targets a loss is
+taken on. A frame's index is its place in the clip, counted in strides, divided by T, in [0, 1).
 
-Dimensions: T clip frames, K key frames, n target frames, D = 1 + T random numbers.
+Dimensions: T clip frames, K key frames, n target frames, D random numbers.
 """
 
 from dataclasses import dataclass
@@ -17,18 +17,31 @@ from glober_jax.errors import UserError
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """The shape of a clip; zero key or target frames means that none are wanted."""
+    """The shape of a clip; zero key or target frames means that none are wanted.
+
+    With a `max_stride` above 0 the stride of a training clip is uniform over stride..max_stride,
+    as far as its video is long enough, and every frame of the video that the clip reaches over may
+    be a target, so that times between the clip's frames are trained on. `published_keys` spaces key
+    frames as the authors' release does, which leaves the clip's last frames outside of them.
+    """
 
     num_frames: int = 16
     num_key_frames: int = 8
     num_target_frames: int = 2
     stride: int = 1
+    max_stride: int = 0
+    published_keys: bool = False
 
     def __post_init__(self) -> None:
         if self.num_frames < 1 or self.stride < 1:
             raise UserError(
                 f"a clip needs at least one frame and a stride of at least 1, not num_frames="
                 f"{self.num_frames}, stride={self.stride}"
+            )
+        if self.max_stride != 0 and self.max_stride < self.stride:
+            raise UserError(
+                f"max_stride={self.max_stride} must be 0 (every clip has stride={self.stride}) or "
+                "at least stride"
             )
         for name in ("num_key_frames", "num_target_frames"):
             if not 0 <= getattr(self, name) <= self.num_frames:
@@ -39,18 +52,30 @@ class ClipSpec:
 
     @property
     def span(self) -> int:
-        """How many consecutive frames of the video a clip reaches over."""
-        return (self.num_frames - 1) * self.stride + 1
+        """How many consecutive frames of the video a clip reaches over, at its shortest stride."""
+        return self.span_at(self.stride)
+
+    def span_at(self, stride: int) -> int:
+        """How many consecutive frames of the video a clip of that stride reaches over."""
+        return (self.num_frames - 1) * stride + 1
 
     @property
     def num_draws(self) -> int:
         """D: how many random numbers decide about a clip."""
-        return 1 + self.num_frames
+        return 1 + (self.span_at(self.max_stride) if self.max_stride else self.num_frames)
 
     @cached_property
     def key_positions(self) -> np.ndarray:
-        """Positions of the key frames in the clip: int64 [K], floor(k T / K)."""
-        return np.arange(self.num_key_frames) * self.num_frames // max(self.num_key_frames, 1)
+        """Positions of the key frames in the clip: int64 [K].
+
+        k (T - 1) / (K - 1), halves rounded up, so that the first and the last frame are among them;
+        0 for K = 1. Published: floor(k T / K).
+        """
+        frames, keys = self.num_frames, self.num_key_frames
+        if self.published_keys:
+            return np.arange(keys) * frames // max(keys, 1)
+        gaps = max(keys - 1, 1)
+        return (2 * np.arange(keys) * (frames - 1) + gaps) // (2 * gaps)
 
 
 @dataclass(frozen=True)
@@ -69,20 +94,25 @@ class ClipFrames:
 
 
 def sample_clip(draws_D: np.ndarray, video_length: int, spec: ClipSpec) -> ClipFrames:
-    """Draws a clip: a uniform start, and distinct targets uniform over its positions.
+    """Draws a clip: a uniform stride and start, and distinct targets uniform over its frames.
 
     Args:
-      draws_D: `spec.num_draws` independent uniform numbers in [0, 1). The first says where the clip
-        starts; the rest rank its positions, of which the first n become targets.
+      draws_D: `spec.num_draws` independent uniform numbers in [0, 1). The first says at which
+        stride, and, by what is left of it, where the clip starts; the others rank the frames that
+        may be targets, of which the first n are.
       video_length: frames of the video.
       spec: the shape of the clip.
 
     Raises:
       ValueError: the video is shorter than `spec.span`.
     """
-    start = int(draws_D[0] * _num_starts(video_length, spec))
-    targets_n = np.sort(draws_D[1:].argsort()[: spec.num_target_frames])
-    return _clip_at(start, targets_n, spec)
+    strides = _num_strides(video_length, spec)
+    stride = spec.stride + int(draws_D[0] * strides)
+    span = spec.span_at(stride)
+    start = int(draws_D[0] * strides % 1 * (video_length - span + 1))
+    candidates, step = (span, 1) if spec.max_stride else (spec.num_frames, stride)
+    targets_n = np.sort(draws_D[1 : 1 + candidates].argsort()[: spec.num_target_frames])
+    return _clip_at(start, stride, step * targets_n, spec)
 
 
 def centre_clip(video_length: int, spec: ClipSpec) -> ClipFrames:
@@ -91,19 +121,23 @@ def centre_clip(video_length: int, spec: ClipSpec) -> ClipFrames:
     Raises:
       ValueError: the video is shorter than `spec.span`.
     """
-    start = (_num_starts(video_length, spec) - 1) // 2
-    return _clip_at(start, np.arange(spec.num_frames), spec)
+    _num_strides(video_length, spec)
+    start = (video_length - spec.span) // 2
+    return _clip_at(start, spec.stride, spec.stride * np.arange(spec.num_frames), spec)
 
 
-def _num_starts(video_length: int, spec: ClipSpec) -> int:
+def _num_strides(video_length: int, spec: ClipSpec) -> int:
+    """How many strides, from `spec.stride` on, a clip of the video may have."""
     if video_length < spec.span:
         raise ValueError(f"a clip of span {spec.span} does not fit into {video_length} frames")
-    return video_length - spec.span + 1
+    longest = (video_length - 1) // max(spec.num_frames - 1, 1)
+    return max(min(longest, spec.max_stride) - spec.stride, 0) + 1
 
 
-def _clip_at(start: int, targets_n: np.ndarray, spec: ClipSpec) -> ClipFrames:
+def _clip_at(start: int, stride: int, offsets_n: np.ndarray, spec: ClipSpec) -> ClipFrames:
+    """The clip of that stride that begins at `start`, with targets so many frames after it."""
     return ClipFrames(
-        key_ids_K=start + spec.stride * spec.key_positions,
-        target_ids_n=start + spec.stride * targets_n,
-        target_index_n=(targets_n / spec.num_frames).astype(np.float32),
+        key_ids_K=start + stride * spec.key_positions,
+        target_ids_n=start + offsets_n,
+        target_index_n=(offsets_n / (stride * spec.num_frames)).astype(np.float32),
     )

@@ -13,6 +13,8 @@ from tqdm import tqdm
 from glober_jax.errors import UserError
 
 _MOST_LISTED = 5
+# How the reason ends where nothing is damaged, but the video shorter than a clip.
+SHORTEN = "or shorten the clip"
 
 # (place in its split, name, what is wrong) of videos, in the order they were met.
 Damage = list[tuple[int, str, str]]
@@ -23,7 +25,7 @@ class DamagedVideo(UserError):
 
     Attributes:
       video: what to call it, "video ID", or its number where the ID cannot be read.
-      reason: what is wrong with it.
+      reason: what is wrong with it; `SHORTEN` at its end says that it is whole.
     """
 
     def __init__(self, video: str, reason: str):
@@ -68,20 +70,39 @@ class DamageLog:
                 continue
             self._met[index] = (video, reason)
             if len(self._met) > self.allowed:
+                fault = "cannot be used" if self._damaged else "are too short for a clip"
                 raise self.refusal(
-                    f"{len(self._met)} of {self._num_videos} videos in {self._directory} cannot "
-                    f"be used, config.data.max_damaged={self._max_fraction} lets {self.allowed} go"
+                    f"{len(self._met)} of {self._num_videos} videos in {self._directory} {fault}, "
+                    f"config.data.max_damaged={self._max_fraction} lets {self.allowed} go"
                 )
-            count = f"damaged video {len(self._met)}, of at most {self.allowed}"
+            kind = "short" if _is_short(reason) else "damaged"
+            count = f"{kind} video {len(self._met)}, of at most {self.allowed}"
             tqdm.write(f"{count}: {video} cannot be used: {reason}", file=sys.stderr)
 
     def refusal(self, what: str) -> UserError:
         """The error that says `what`, the first videos that were met, and what to do."""
+        remedies = []
+        if self._damaged < len(self._met):
+            remedies.append(
+                "set a smaller config.clip.num_frames or config.clip.stride, let short videos go "
+                "with config.data.max_damaged, or prepare the data set without them"
+            )
+        if self._damaged:
+            remedies.append(remedy(self._directory))
         listed = [f"  {video}: {reason}" for video, reason in self._met.values()]
         more = len(listed) - _MOST_LISTED
         if more > 0:
             listed[_MOST_LISTED:] = [f"  and {more} more"]
-        return UserError("\n".join([f"{what}:", *listed, remedy(self._directory)]))
+        return UserError("\n".join([f"{what}:", *listed, *remedies]))
+
+    @property
+    def _damaged(self) -> int:
+        """How many of those met are not merely too short."""
+        return sum(not _is_short(reason) for _, reason in self._met.values())
+
+
+def _is_short(reason: str) -> bool:
+    return reason.endswith(SHORTEN)
 
 
 def allowed_damage(num_videos: int, max_fraction: float) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from glober_jax.data.batch_rows import check_length, check_size
+from glober_jax.data.batch_rows import check_length, check_size, check_some_length
 from glober_jax.data.clips import ClipSpec, centre_clip
 from glober_jax.data.damage import DamagedVideo, DamageLog
 from glober_jax.data.source import Video, VideoSource
@@ -39,12 +39,13 @@ def eval_clips(
       source has texts, `text` float16 [N, L, E] and `caption`, a list of N.
 
     Raises:
-      UserError: there is no video, too many (by default, one) are damaged or too short for
-        `damage`, or one is of another size.
+      UserError: there is no video, none is as long as a clip, too many (by default, one) are
+        damaged or too short for `damage`, or one is of another size.
     """
     count = min(num_clips, len(source))
     if count < 1:
         raise UserError(f"no clips to evaluate on: {num_clips} asked for, {len(source)} videos")
+    check_some_length(source, spec, "videos")
     if damage is None:
         damage = DamageLog(len(source))
     wanted = _spread(len(source), count)

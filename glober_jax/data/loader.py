@@ -11,7 +11,9 @@ width.
 """
 
 import atexit
+import contextlib
 import functools
+import itertools
 import sys
 import weakref
 from collections.abc import Generator, Iterator
@@ -27,7 +29,7 @@ from glober_jax.data.batch_rows import Batch, BatchRows, check_length
 from glober_jax.data.clips import ClipSpec, sample_clip
 from glober_jax.data.damage import Damage, DamagedVideo, DamageLog
 from glober_jax.data.source import Video, VideoSource
-from glober_jax.data.workers import start_worker
+from glober_jax.data.workers import start_worker, without_interrupts
 from glober_jax.errors import UserError
 
 # Where none of so many videos in a row can be used, none can: no disk, no network, a wrong config.
@@ -231,7 +233,10 @@ def _undamaged(
 ) -> Generator[Batch, None, None]:
     """The batches alone, their damage counted; ends the workers when it is closed or fails."""
     try:
-        for batch, met in batches:
+        # The first batch starts the workers.
+        with without_interrupts() if workers else contextlib.nullcontext():
+            first = next(batches)
+        for batch, met in itertools.chain([first], batches):
             if workers:
                 # Out of the shared memory, which Grain frees when its arrays are forgotten: a batch
                 # that somebody holds to the end of the program would be reported as a leak.

@@ -4,10 +4,16 @@ Grain starts workers anew (spawn), so each imports the program's main file: what
 own does belongs under `if __name__ == "__main__":`.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+from collections.abc import Iterator
+from multiprocessing import resource_tracker
+
+_NO_WARNING = "ignore:resource_tracker"
 
 
 def start_worker(index: int, count: int) -> None:
@@ -18,6 +24,24 @@ def start_worker(index: int, count: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     end_with_parent()
+
+
+@contextlib.contextmanager
+def without_interrupts() -> Iterator[None]:
+    """Processes that are started inside never hear Ctrl-C; this one does afterwards.
+
+    They would be interrupted while they import, before they can say that they ignore it.
+    """
+    # Starting it, as the first process does, would undo this. It removes batches that nobody took
+    # from /dev/shm, and is told not to warn of them.
+    sys.warnoptions.append(_NO_WARNING)
+    resource_tracker.ensure_running()
+    sys.warnoptions.remove(_NO_WARNING)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end_with_parent() -> None:

@@ -108,15 +108,18 @@ def test_text_beside_a_video(options: VideoFolderOptions) -> None:
     assert not rejected
 
 
-@pytest.mark.parametrize("name", ["captions.csv", "captions.jsonl"])
+@pytest.mark.parametrize("name", ["captions.csv", "captions.tsv", "captions.jsonl", "any.json"])
 def test_table_of_captions(options: VideoFolderOptions, tmp_path: Path, name: str) -> None:
     """Fails when quotes, a byte-order mark or ./ are taken literally, or text files still count."""
     rows = {"./rain/clip": 'so-called "rain", wet', "snow/clip": "snö\nsnö", "gone": "nothing"}
-    if name.endswith("csv"):
-        quoted = [f'{path},1,"{text.replace(chr(34), chr(34) * 2)}"' for path, text in rows.items()]
-        text = "\n".join(["path,views,caption", *quoted])
-    else:
+    if name.endswith("sv"):
+        comma = "\t" if name.endswith("tsv") else ","
+        quoted = [[p, "1", f'"{text.replace(chr(34), chr(34) * 2)}"'] for p, text in rows.items()]
+        text = "\n".join(map(comma.join, [["Path", " views", "Text "], *quoted]))
+    elif name.endswith("l"):
         text = "\n".join(json.dumps({"path": p, "caption": c}) for p, c in rows.items())
+    else:
+        text = json.dumps([{"path": p, "text": c} for p, c in rows.items()], indent=1)
     (tmp_path / name).write_text(text, encoding="utf-8-sig")
     captions, rejected = _found(dataclasses.replace(options, captions=str(tmp_path / name)))
     assert captions == {"rain/clip": 'so-called "rain", wet', "snow/clip": "snö snö"}
@@ -130,6 +133,24 @@ def test_table_of_captions(options: VideoFolderOptions, tmp_path: Path, name: st
         ("a.csv", "\x80", "a.csv cannot be read: it is not UTF-8 text"),
         ("a.csv", "file,text\na,b", "a.csv, line 2, holds no path and caption: expected the col"),
         ("a.csv", "path,caption\nonly", "line 2, holds no path and caption"),
+        (
+            "a.csv",
+            "path,caption\n\ncalm/clip,a red, unquoted one",
+            "line 3, .* fields: 3, in the h",
+        ),
+        (
+            "a.csv",
+            'path,caption\nx,y\ncalm/clip,"a red\nrain/clip,wet\n',
+            "line 3, .* quote is not c",
+        ),
+        (
+            "a.csv",
+            'path,caption\ncalm/clip,"a "red" one"\n',
+            "line 2, .* quote is not closed, or not",
+        ),
+        ("a.json", '[{"path": "calm/clip"}]', "line 1, holds no path and caption"),
+        ("a.json", '["calm/clip"]', "line 1, holds no path and caption"),
+        ("a.json", '[\n{"path": 1},', "line 2, .* not a JSON list"),
         ("a.jsonl", '\n{"path": "a"}', "line 2, holds no path and caption"),
         ("a.jsonl", '{"path"', "line 1, holds no path and caption"),
         ("a.csv", "path,caption\ncalm/clip,1\n./calm/clip,2", "line 3, names calm/clip a second"),

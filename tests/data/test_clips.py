@@ -13,15 +13,34 @@ def test_key_frames_are_evenly_spaced_and_inside() -> None:
     starts = set()
     for _ in range(200):
         clip = sample_clip(rng.random(spec.num_draws), 50, spec)
-        np.testing.assert_array_equal(np.diff(clip.key_ids_K), 6)
+        key_positions = (clip.key_ids_K - clip.key_ids_K[0]) / 3
+        np.testing.assert_array_equal(key_positions, [0, 2, 4, 6, 9, 11, 13, 15])
         assert clip.key_ids_K[0] + 45 <= 49
         starts.add(int(clip.key_ids_K[0]))
     # Every start must be possible, the last one too: off-by-one errors show here.
     assert starts == set(range(50 - 45))
 
 
-def test_uneven_key_frames_round_down() -> None:
-    np.testing.assert_array_equal(ClipSpec(16, num_key_frames=5).key_positions, [0, 3, 6, 9, 12])
+def test_key_frames_reach_from_the_first_frame_to_the_last() -> None:
+    """Fails when the last frames of a clip are beyond its last key frame (as before: 14 of 15), or
+    halves are rounded to even (broken: np.round, which makes 4.5 a 4).
+    """
+    for frames in range(1, 40):
+        for keys in range(frames + 1):
+            positions = ClipSpec(frames, keys, num_target_frames=0).key_positions
+            exact = np.linspace(0, frames - 1, keys)
+            assert len(set(positions)) == keys and (np.abs(positions - exact) < 0.501).all()
+            assert positions.dtype == np.int64
+    np.testing.assert_array_equal(ClipSpec(10, num_key_frames=3).key_positions, [0, 5, 9])
+    np.testing.assert_array_equal(ClipSpec(8, num_key_frames=3).key_positions, [0, 4, 7])
+    np.testing.assert_array_equal(ClipSpec(8, num_key_frames=1).key_positions, [0])
+
+
+def test_published_key_frames_round_down() -> None:
+    """Fails when the published rule is not floor(k T / K)."""
+    for keys, positions in {5: [0, 3, 6, 9, 12], 8: list(range(0, 16, 2))}.items():
+        spec = ClipSpec(16, num_key_frames=keys, published_keys=True)
+        np.testing.assert_array_equal(spec.key_positions, positions)
 
 
 def test_targets_are_distinct_ascending_and_uniform() -> None:
@@ -41,8 +60,72 @@ def test_targets_are_distinct_ascending_and_uniform() -> None:
 def test_centre_clip_is_in_the_middle_and_complete() -> None:
     clip = centre_clip(20, ClipSpec(num_frames=4, num_key_frames=2, stride=2))
     np.testing.assert_array_equal(clip.target_ids_n, [6, 8, 10, 12])
-    np.testing.assert_array_equal(clip.key_ids_K, [6, 10])
+    np.testing.assert_array_equal(clip.key_ids_K, [6, 12])
     np.testing.assert_allclose(clip.target_index_n, [0, 0.25, 0.5, 0.75])
+
+
+def test_targets_lie_between_the_frames_of_slower_clips() -> None:
+    """Fails when no time between a clip's frames is ever a target (as before), or its index is not
+    where it lies among the key frames. Broken: index by the config's stride; start not by span.
+    """
+    spec = ClipSpec(num_frames=8, num_key_frames=4, num_target_frames=3, stride=2, max_stride=4)
+    rng = np.random.default_rng(0)
+    seen: dict[int, set[float]] = {2: set(), 3: set(), 4: set()}
+    starts: dict[int, set[int]] = {2: set(), 3: set(), 4: set()}
+    for _ in range(3000):
+        clip = sample_clip(rng.random(spec.num_draws), 32, spec)
+        first, last = clip.key_ids_K[[0, -1]]
+        stride = (last - first) // 7
+        np.testing.assert_array_equal(clip.key_ids_K - first, stride * spec.key_positions)
+        offsets = clip.target_ids_n - first
+        assert first >= 0 and last < 32
+        assert (np.diff(offsets) > 0).all() and offsets[0] >= 0 and offsets[-1] <= 7 * stride
+        np.testing.assert_array_equal(clip.target_index_n, np.float32(offsets / (8 * stride)))
+        seen[stride].update(offsets)
+        starts[stride].add(int(first))
+    for stride in seen:
+        assert seen[stride] == set(range(7 * stride + 1))
+        assert starts[stride] == set(range(32 - 7 * stride))
+
+
+def test_clips_of_short_videos_have_the_strides_that_fit() -> None:
+    """Fails when a video is refused for the longest stride, or a stride that fits is not drawn."""
+    spec = ClipSpec(num_frames=8, num_key_frames=8, num_target_frames=2, stride=1, max_stride=3)
+    draws = np.random.default_rng(0).random((300, spec.num_draws))
+    for length, longest in {8: 1, 14: 1, 15: 2, 21: 2, 22: 3, 99: 3}.items():
+        clips = [sample_clip(draws_D, length, spec) for draws_D in draws]
+        strides = [int(np.diff(clip.key_ids_K)[0]) for clip in clips]
+        drawn, counts = np.unique(strides, return_counts=True)
+        np.testing.assert_array_equal(drawn, np.arange(1, longest + 1))
+        assert (np.abs(counts - 300 / longest) < 60).all()
+        assert max(max(clip.target_ids_n) for clip in clips) < length
+    with pytest.raises(ValueError, match="span 8"):
+        sample_clip(draws[0], 7, spec)
+
+
+def test_one_stride_draws_the_clips_it_always_has() -> None:
+    """Fails when a seed's clips are others than before strides were drawn, whose rule this is."""
+    rng = np.random.default_rng(0)
+    for stride, length in ((1, 16), (1, 300), (3, 50)):
+        spec = ClipSpec(num_frames=16, num_key_frames=8, num_target_frames=2, stride=stride)
+        assert spec.num_draws == 17
+        for _ in range(200):
+            draws = rng.random(17)
+            clip = sample_clip(draws, length, spec)
+            targets = np.sort(draws[1:].argsort()[:2])
+            start = int(draws[0] * (length - 15 * stride))
+            np.testing.assert_array_equal(clip.target_ids_n, start + stride * targets)
+            np.testing.assert_array_equal(clip.target_index_n, np.float32(targets / 16))
+            np.testing.assert_array_equal(clip.key_ids_K, start + stride * spec.key_positions)
+
+
+def test_centre_clips_have_one_stride() -> None:
+    """Fails when clips that are judged have times or strides of training clips."""
+    plain = ClipSpec(num_frames=8, num_key_frames=4, stride=2)
+    jittered = ClipSpec(num_frames=8, num_key_frames=4, stride=2, max_stride=4)
+    one, other = centre_clip(40, plain), centre_clip(40, jittered)
+    for name in ("key_ids_K", "target_ids_n", "target_index_n"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
 def test_impossible_specs_are_refused() -> None:
@@ -50,5 +133,8 @@ def test_impossible_specs_are_refused() -> None:
         ClipSpec(num_frames=8, num_key_frames=9)
     with pytest.raises(UserError, match="stride=0"):
         ClipSpec(stride=0)
+    for max_stride in (-1, 3):
+        with pytest.raises(UserError, match=f"max_stride={max_stride} must be 0 .* or at least"):
+            ClipSpec(stride=4, max_stride=max_stride)
     with pytest.raises(ValueError, match="span 31"):
         sample_clip(np.zeros(17), 30, ClipSpec(num_frames=16, stride=2))

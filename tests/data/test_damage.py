@@ -271,3 +271,40 @@ def test_a_wrong_frame_size_is_no_damage(whole: Path) -> None:
     """Fails when a mistake in the config eats the allowance for damage. (broken: DamagedVideo.)"""
     with pytest.raises(UserError, match=r"^the frames .* are 16x16, the config wants 32x32"):
         _take(1, whole, 0.9, frame_size=32)
+
+
+def test_short_videos_are_not_called_damaged(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Fails when whole videos are said to be damaged, or it is not said what clip they would fit.
+
+    (broken: no check_some_length in eval_clips; `remedy` for all that a DamageLog met.)
+    """
+    videos = open_videos(whole, "test")
+    for spec, fits in ((replace(SPEC, num_frames=13), 12), (replace(SPEC, stride=2), 6)):
+        with pytest.raises(
+            UserError, match=rf"longest of 4 has 12 .*num_frames={fits}\b"
+        ) as caught:
+            eval_clips(videos, spec, 4)
+        assert "damage" not in str(caught.value)
+    # Of one longer and one shorter video only the longer one fits.
+    options = SyntheticSkyOptions(num_videos=1, num_test_videos=1, num_frames=12, size=16)
+    for name, frames in (("long", 12), ("short", 9)):
+        make_dataset(replace(options, num_frames=frames), tmp_path / name)
+
+    class Mixed:
+        text_info = None
+
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> StoredVideo:
+            return open_videos(tmp_path / ("long", "short")[index], "test")[0]
+
+    with pytest.raises(UserError, match="1 of 2 videos in DIR are too short") as caught:
+        eval_clips(Mixed(), SPEC, 2)
+    message = str(caught.value)
+    assert "it has 9 frames" in message and "config.clip.num_frames" in message
+    assert "doctor" not in message
+    assert len(eval_clips(Mixed(), SPEC, 2, damage=DamageLog(2, 0.5))["frames"]) == 1
+    assert "short video 1, of at most 1: " in capsys.readouterr().err

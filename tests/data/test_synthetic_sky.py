@@ -49,6 +49,8 @@ def test_any_window_shows_the_same_video() -> None:
     # Fails if motion accumulates from the start of the window instead of following the time.
     whole, _ = render_video(2, 1, size=32, num_frames=24)
     window, _ = render_video(2, 1, size=32, num_frames=6, start=11)
+    sparse, _ = render_video(2, 1, size=32, num_frames=8, step=3)
+    np.testing.assert_array_equal(sparse, whole[::3])
     assert np.abs(whole[11:17].astype(int) - window).max() <= 1
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from glober_jax.data.datasets.make import make_dataset
-from glober_jax.data.datasets.video_folder import VideoFolderOptions
+from glober_jax.data.datasets.video_folder import VideoFolderOptions, list_inputs
 from glober_jax.data.media.decode import resample
 from glober_jax.data.media.tree import find_media
 from glober_jax.data.source import StoredVideo, open_videos
@@ -195,7 +195,7 @@ def test_natural_order_of_videos(tmp_path: Path) -> None:
     for name in ("clip10.mp4", "clip2.mp4", "a/1.mov"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    items, _ = find_media(tmp_path)
+    items = find_media(tmp_path).items
     assert [item.video_id for item in items] == ["a/1.mov", "clip2.mp4", "clip10.mp4"]
 
 
@@ -217,3 +217,89 @@ def test_nothing_usable_lists_every_reason(tmp_path: Path) -> None:
 def test_impossible_options_are_refused(options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         VideoFolderOptions(input="videos", **options)
+
+
+def test_images_beside_a_video_are_no_frames(tmp_path: Path) -> None:
+    """Fails when thumbnails become a video, anywhere, or vanish without a word."""
+    for number in range(18):
+        _write_video(tmp_path / "in" / f"v{number:03d}.mp4", 4)
+        Image.fromarray(_grey(0)).save(tmp_path / "in" / f"v{number:03d}.jpg")
+    _write_frames(tmp_path / "in" / "frames", range(4), lambda i: f"{i}.png")
+    listing = find_media(tmp_path / "in")
+    assert len(listing.items) == 19 and listing.items[0].video_id == "frames"
+    assert [rejection.video_id for rejection in listing.rejections] == [
+        f"v{number:03d}.jpg" for number in range(18)
+    ]
+    assert "beside a video" in listing.rejections[0].reason
+
+
+def test_every_container_is_read(tmp_path: Path) -> None:
+    """Fails when videos are left out for their suffix."""
+    codecs = {
+        ".m4v": "mpeg4", ".3gp": "mpeg4", ".wmv": "wmv2", ".flv": "flv", ".f4v": "libx264",
+        ".mpg": "mpeg2video", ".mpeg": "mpeg1video", ".mts": "mpeg2video", ".TS": "mpeg2video",
+        ".m2ts": "mpeg2video", ".ogv": "libvpx", ".y4m": "wrapped_avframe",
+    }  # fmt: skip
+    for suffix, codec in codecs.items():
+        _write_video(tmp_path / "in" / f"clip{suffix}", 20, 25, codec)
+    options = VideoFolderOptions(input=str(tmp_path / "in"), size=16)
+    card = make_dataset(options, tmp_path / "out")
+    assert card.accepted == len(codecs), card.rejected
+
+
+def test_media_that_is_not_read_is_listed(tmp_path: Path) -> None:
+    """Fails when a file that looks like a picture or a video is left out without a word."""
+    names = ("IMG_1.HEIC", "shot.dng", "anim.svg", "clip.swf", "raw.braw", "icon.ico")
+    for name in (*names, "notes.txt", "data.json", ".hidden.heic"):
+        (tmp_path / name).touch()
+    assert sorted(rejection.video_id for rejection in find_media(tmp_path).rejections) == sorted(
+        names
+    )
+    with pytest.raises(
+        UserError, match=r"holds no videos.*; IMG_1.HEIC is of a format that is not"
+    ):
+        make_dataset(VideoFolderOptions(input=str(tmp_path)), tmp_path.parent / "out")
+
+
+def _splits(folder: Path, *, class_folders: bool = False) -> tuple[dict, dict]:
+    options = VideoFolderOptions(input=str(folder), class_folders=class_folders)
+    listing = list_inputs(options)
+    found = {item.video_id: (item.split, item.class_name) for item in listing.items}
+    return found, {r.video_id: r.reason for r in listing.rejections}
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "Validation", "test"])
+def test_folders_of_held_out_videos(tmp_path: Path, name: str) -> None:
+    """Fails when a usual name of the test split is not known, or loose folders beside it are
+    rejected without the way out.
+    """
+    for place in (f"{name}/a.mp4", "loose/b.mp4"):
+        (tmp_path / place).parent.mkdir()
+        (tmp_path / place).touch()
+    found, reasons = _splits(tmp_path)
+    assert found == {f"{name}/a.mp4": ("test", None)}
+    assert f"{name} is taken for the test split: put" in reasons["loose/b.mp4"]
+    assert "a folder train" in reasons["loose/b.mp4"]
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    """Fails when trains among other classes are taken for the training split, or with a test
+    split, when they are not.
+    """
+    for place in ("train/a.mp4", "train/deep/b.mp4", "bus/c.mp4"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).touch()
+    found, _ = _splits(tmp_path, class_folders=True)
+    assert found == {
+        "bus/c.mp4": (None, "bus"),
+        "train/a.mp4": (None, "train"),
+        "train/deep/b.mp4": (None, "train"),
+    }
+    (tmp_path / "test" / "bus").mkdir(parents=True)
+    (tmp_path / "test" / "bus" / "d.mp4").touch()
+    found, reasons = _splits(tmp_path, class_folders=True)
+    assert found == {
+        "test/bus/d.mp4": ("test", "bus"),
+        "train/deep/b.mp4": ("train", "deep"),
+    }
+    assert reasons.keys() == {"bus/c.mp4", "train/a.mp4"}

@@ -27,7 +27,8 @@ from glober_jax.data.building.shards import PlannedVideo, Shard, WriteShard, cut
 from glober_jax.data.building.split_plan import SplitPlan, Stretch, plan_splits
 from glober_jax.data.building.workers import run_tasks
 from glober_jax.data.media.captions import TextEncoder, captions_digest
-from glober_jax.data.media.tree import Listing, natural_key
+from glober_jax.data.media.order import natural_key
+from glober_jax.data.media.tree import Listing
 from glober_jax.data.schema import CLASS_NAMES, TEXT, TextInfo, record_features
 from glober_jax.errors import UserError
 from glober_jax.progress import Progress

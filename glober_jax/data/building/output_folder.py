@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from glober_jax.alone import alone_in
 from glober_jax.data.building.workers import WorkerDied
 from glober_jax.errors import UserError
 
@@ -114,32 +115,39 @@ class OutputFolder:
         state of the inputs that needs.
 
         Raises:
-          UserError: the folder cannot be created or written.
+          UserError: the folder cannot be created or written, or another command writes to it.
         """
         key = json.dumps([VERSION, self.wanted.dataset, dict(self.wanted.arguments), stamp])
         name = _STAGING_PREFIX + hashlib.sha256(key.encode()).hexdigest()[:16]
         folder = self.path / name
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for leftover in self.path.glob(f"{_STAGING_PREFIX}*"):
-                if leftover.name != name:
-                    shutil.rmtree(leftover)
-            folder.mkdir(exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
-            raise UserError(
-                f"cannot write to --output={self.path}: {error.strerror or error}; choose a "
-                "folder you may write to"
-            ) from error
-        try:
-            yield folder
-        except WorkerDied:
-            raise
-        except UserError:
-            # The inputs or arguments are at fault: nothing to go on from.
+            raise self._cannot_write(error) from error
+        with alone_in(self.path):
+            try:
+                for leftover in self.path.glob(f"{_STAGING_PREFIX}*"):
+                    if leftover.name != name:
+                        shutil.rmtree(leftover)
+                folder.mkdir(exist_ok=True)
+                tempfile.TemporaryFile(dir=folder).close()
+            except OSError as error:
+                raise self._cannot_write(error) from error
+            try:
+                yield folder
+            except WorkerDied:
+                raise
+            except UserError:
+                # The inputs or arguments are at fault: nothing to go on from.
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
             shutil.rmtree(folder, ignore_errors=True)
-            raise
-        shutil.rmtree(folder, ignore_errors=True)
+
+    def _cannot_write(self, error: OSError) -> UserError:
+        return UserError(
+            f"cannot write to --output={self.path}: {error.strerror or error}; choose a folder you "
+            "may write to"
+        )
 
     def publish(self, staging: Path, facts: Mapping[str, object], for_people: str) -> None:
         """Moves the finished dataset from `staging` here, in place of an earlier one.

@@ -11,7 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from glober_jax.data.workers import end_with_parent
+from glober_jax.data.workers import end_with_parent, without_interrupts
 from glober_jax.errors import UserError
 
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -56,7 +56,8 @@ def run_tasks(
     )
     seen = 0
     try:
-        running = {pool.submit(_call, function, task): task for task in tasks}
+        with without_interrupts():
+            running = {pool.submit(_call, function, task): task for task in tasks}
         while running:
             finished, _ = wait(running, _SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED)
             on_count(counter.value - seen)

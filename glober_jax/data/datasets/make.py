@@ -124,8 +124,9 @@ def _recipe(name: str, options: Options, listing: Listing, encoder: TextEncoder 
     decode: Decoder
     if isinstance(options, SyntheticSkyOptions):
         unit = "video"
-        decode = DrawSky(options.seed, options.size, options.num_frames)
-        frames = FrameOptions(options.size)
+        decode = DrawSky(options.seed, options.size, options.num_frames, options.frame_step)
+        # At 95, JPEG's noise is a quarter of what changes from one drawn frame to the next.
+        frames = FrameOptions(options.size, quality=100)
         # Videos are scenes, whatever their length.
         splits = SplitOptions(1, None, test_fraction=0.5)
     else:

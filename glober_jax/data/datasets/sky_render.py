@@ -61,20 +61,20 @@ class _View:
 
 
 def render_video(
-    seed: int, index: int, *, size: int = 64, num_frames: int = 16, start: int = 0
+    seed: int, index: int, *, size: int = 64, num_frames: int = 16, start: int = 0, step: int = 1
 ) -> tuple[np.ndarray, int]:
-    """Renders frames `start` to `start + num_frames` of scene `index` of dataset `seed`.
+    """Renders `num_frames` frames of scene `index` of dataset `seed`: `start`, `start + step`, ...
 
     Returns:
       uint8 frames [num_frames, size, size, 3] and the label, a position in `CLASS_NAMES`.
     """
     scene = draw_scene(seed, index)
-    return render_scene(scene, size=size, num_frames=num_frames, start=start), scene.label
+    frames_T = start + step * np.arange(num_frames, dtype=np.float64)
+    return render_scene(scene, size=size, frames_T=frames_T), scene.label
 
 
-def render_scene(scene: SkyScene, *, size: int, num_frames: int, start: int = 0) -> np.ndarray:
-    """Renders a window of a scene: uint8 [num_frames, size, size, 3]; see `render_video`."""
-    frames_T = np.arange(start, start + num_frames, dtype=np.float64)
+def render_scene(scene: SkyScene, *, size: int, frames_T: np.ndarray) -> np.ndarray:
+    """Renders a scene at these times, float64 in frames: uint8 [T, size, size, 3]."""
     view = _look(scene, size, frames_T - _REFERENCE_FRAME)
     light_CTHW = _sky(scene, view)
     light_CTHW = _add_high_clouds(light_CTHW, scene.high_clouds, view, frames_T)

@@ -43,15 +43,16 @@ def list_inputs(options: SkyTimelapseOptions) -> Listing:
     Raises:
       UserError: the input is missing or holds no videos.
     """
-    items, rejections = find_videos(
-        Path(options.input),
-        "the folders sky_train and sky_test, or any folders of frames or video files",
-        skip=("_broken_clips",),
-        split_at_prefixes=True,
+    listing = inside_splits(
+        find_videos(
+            Path(options.input),
+            "the folders sky_train and sky_test, or any folders of frames or video files",
+            skip=("_broken_clips",),
+            split_at_prefixes=True,
+        )
     )
-    items, outside = inside_splits(items)
-    items = _grouped(items)
-    return Listing(tuple(items), (*rejections, *outside), notices=_shared_films(items))
+    items = _grouped(listing.items)
+    return replace(listing, items=tuple(items), notices=listing.notices + _shared_films(items))
 
 
 def _grouped(items: Sequence[MediaItem]) -> list[MediaItem]:

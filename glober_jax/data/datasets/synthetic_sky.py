@@ -14,6 +14,7 @@ from glober_jax.data.datasets.sky_scene import CLASS_NAMES
 from glober_jax.data.media.decode import DecodedVideo
 from glober_jax.data.media.tree import Listing
 from glober_jax.errors import UserError
+from glober_jax.seeds import check_seed
 
 # A multiple of the number of classes, so that test labels take turns from the first class on too.
 _FIRST_TEST_SCENE = 1_000_000
@@ -22,22 +23,25 @@ _FPS = 25.0
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticSkyOptions:
-    """What to draw: how many videos per split, frames per video, frame side in pixels, seed."""
+    """What to draw: how many videos per split, frames per video, frame side in pixels, seed.
+
+    `frame_step` 2 keeps every second frame of a scene.
+    """
 
     num_videos: int = 512
     num_test_videos: int = 128
     num_frames: int = 24
     size: int = 64
     seed: int = 0
+    frame_step: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("num_videos", "num_test_videos", "num_frames", "size"):
+        for name in ("num_videos", "num_test_videos", "num_frames", "size", "frame_step"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
         if self.num_videos > _FIRST_TEST_SCENE:
             raise UserError(f"--num_videos must be at most {_FIRST_TEST_SCENE}")
-        if self.seed < 0:
-            raise UserError(f"--seed must not be negative, not {self.seed}")
+        check_seed(self.seed, "--seed")
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,16 @@ class DrawSky:
     seed: int
     size: int
     num_frames: int
+    frame_step: int
 
     def __call__(self, item: SkyItem, on_count: OnCount) -> DecodedVideo:
         del on_count  # A video is done at once.
         frames_THWC, _ = render_video(
-            self.seed, item.scene, size=self.size, num_frames=self.num_frames
+            self.seed,
+            item.scene,
+            size=self.size,
+            num_frames=self.num_frames,
+            step=self.frame_step,
         )
         return DecodedVideo(_FPS, map(Image.fromarray, frames_THWC))
 

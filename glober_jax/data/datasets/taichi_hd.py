@@ -33,13 +33,14 @@ def list_inputs(options: TaichiHdOptions) -> Listing:
     Raises:
       UserError: the input is missing or holds no videos.
     """
-    items, rejections = find_videos(
-        Path(options.input), "MP4 files or folders of frames, in folders train and test if any"
+    listing = inside_splits(
+        find_videos(
+            Path(options.input), "MP4 files or folders of frames, in folders train and test if any"
+        )
     )
-    items, outside = inside_splits(items)
-    clips = [_CLIP.fullmatch(item.name) for item in items]
+    clips = [_CLIP.fullmatch(item.name) for item in listing.items]
     grouped = [
         replace(item, group=clip["film"] if clip else "")
-        for item, clip in zip(items, clips, strict=True)
+        for item, clip in zip(listing.items, clips, strict=True)
     ]
-    return Listing(tuple(grouped), (*rejections, *outside))
+    return replace(listing, items=tuple(grouped))

@@ -61,30 +61,34 @@ def list_inputs(options: Ucf101Options) -> Listing:
     root = Path(options.input)
     if prepared := find_prepared(root, "ucf101"):
         return _list_prepared(prepared, options)
-    found, rejections = find_videos(root, "files or folders like v_Archery_g01_c01.avi")
-    items, misnamed = _classified(found)
+    found = find_videos(root, "files or folders like v_Archery_g01_c01.avi")
+    items, misnamed = _classified(found.items)
     if not items:
         raise UserError(
             f"--input={root} holds no videos of UCF-101, which are called like "
-            f"v_Archery_g01_c01.avi, unlike {found[0].video_id}"
+            f"v_Archery_g01_c01.avi, unlike {found.items[0].video_id}"
         )
     listing = _listing(items, _find_lists(root, options), options)
-    return replace(listing, rejections=(*rejections, *misnamed, *listing.rejections))
+    return replace(
+        listing,
+        rejections=(*found.rejections, *misnamed, *listing.rejections),
+        notices=found.notices + listing.notices,
+    )
 
 
 def _listing(
     items: Sequence[MediaItem], lists: OfficialLists | None, options: Ucf101Options
 ) -> Listing:
     if lists is None:
-        items, outside = inside_splits(items)
+        inside = inside_splits(Listing(tuple(items)))
         by_folder = any(item.split == "test" for item in items)
         how = "the input's folders" if by_folder else "groups, of which some are held out"
         notice = (
             f"no trainlist{options.split:02d}.txt in --input or beside it, and no --lists=DIR: "
             f"train and test are not the official split, but by {how}"
         )
-        class_names = sorted({item.class_name for item in items})
-        return Listing(tuple(items), tuple(outside), tuple(class_names), (notice,))
+        class_names = sorted({item.class_name for item in inside.items})
+        return replace(inside, class_names=tuple(class_names), notices=(notice,))
     items, unlisted = _as_listed(items, lists)
     if not items:
         raise UserError(

@@ -1,6 +1,6 @@
 """The video-folder dataset: anybody's videos, with classes by folder or captions on request."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glober_jax.data.media.captions import add_captions
@@ -33,22 +33,44 @@ def list_inputs(options: VideoFolderOptions) -> Listing:
       UserError: the input folder is missing or holds no video; the captions cannot be read, or
         name none of them.
     """
-    items, rejections = find_media(Path(options.input))
-    if not items:
+    listing = find_media(Path(options.input))
+    if not listing.items:
         raise UserError(
             f"--input={options.input} holds no videos: expected video files (mp4, avi, mov, mkv, "
-            "webm, gif) or folders of numbered images (jpg, png, webp, bmp), at any depth"
+            "webm, gif, mpg, wmv, ...) or folders of numbered images (jpg, png, tif, webp, ...), "
+            "at any depth" + _what_is_there(listing)
         )
-    items, outside = inside_splits(items)
-    rejections += outside
+    listing = inside_splits(_with_class_train(listing) if options.class_folders else listing)
     if options.class_folders:
-        homeless = [item for item in items if item.class_name is None]
-        rejections += [Rejection(item.video_id, "lies in no class folder") for item in homeless]
-        items = [item for item in items if item.class_name is not None]
-    notices: list[str] = []
+        homeless = [item for item in listing.items if item.class_name is None]
+        rejections = tuple(Rejection(item.video_id, "lies in no class folder") for item in homeless)
+        listing = replace(
+            listing,
+            items=tuple(item for item in listing.items if item.class_name is not None),
+            rejections=listing.rejections + rejections,
+            class_names=None,
+        )
     if options.captions or options.clip:
-        table = Path(options.captions) if options.captions else None
-        items, uncaptioned, notices = add_captions(items, table)
-        rejections += uncaptioned
-    class_names = None if options.class_folders else ()
-    return Listing(tuple(items), tuple(rejections), class_names, tuple(notices))
+        listing = add_captions(listing, Path(options.captions) if options.captions else None)
+    return listing
+
+
+def _what_is_there(listing: Listing) -> str:
+    if not listing.rejections:
+        return ""
+    first = listing.rejections[0]
+    return f"; {first.video_id} {first.reason}"
+
+
+def _with_class_train(listing: Listing) -> Listing:
+    """A folder train among other folders is a class of that name where there is no test split."""
+    items = listing.items
+    beside = any(item.split is None and item.folders for item in items)
+    if not beside or any(item.split == "test" for item in items):
+        return listing
+    classes = [item.folders[0] if item.folders else None for item in items]
+    unsplit = (
+        replace(item, split=None, class_name=name)
+        for item, name in zip(items, classes, strict=True)
+    )
+    return replace(listing, items=tuple(unsplit))

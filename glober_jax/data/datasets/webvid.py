@@ -40,8 +40,6 @@ def list_inputs(options: WebvidOptions) -> Listing:
       UserError: the input is missing or holds no videos; the captions cannot be read, or name none
         of them.
     """
-    items, rejections = find_videos(Path(options.input), "video files, such as 123456.mp4")
-    items, outside = inside_splits(items)
+    videos = find_videos(Path(options.input), "video files, such as 123456.mp4")
     table = Path(options.captions) if options.captions else None
-    items, uncaptioned, notices = add_captions(items, table)
-    return Listing(tuple(items), (*rejections, *outside, *uncaptioned), notices=tuple(notices))
+    return add_captions(inside_splits(videos), table)

@@ -1,4 +1,4 @@
-"""Tables of captions, read row by row: comma-separated values or JSON lines."""
+"""Tables of captions: comma- or tab-separated values, JSON lines, or one JSON list."""
 
 import csv
 import json
@@ -9,12 +9,13 @@ from typing import Any, NamedTuple, TextIO
 
 from glober_jax.errors import UserError
 
-# The column that names a video, and the one that holds its caption.
-_COLUMNS = (("path", "caption"), ("videoid", "caption"), ("videoid", "name"))
+# WebVid's captions are called names.
+_VIDEO_COLUMNS, _CAPTION_COLUMNS = ("path", "videoid"), ("caption", "text", "name")
+_NEITHER = "holds no path and caption: "
 
 
 class CaptionRow(NamedTuple):
-    """One row; `video` is what `column` says, `line` where it ends in the file."""
+    """One row; `video` is what `column` says, `line` where it begins in the file."""
 
     line: int
     column: str
@@ -22,62 +23,101 @@ class CaptionRow(NamedTuple):
     caption: str
 
 
-# Column, video and caption; None where a row lacks one.
-_Found = tuple[str, str, str] | None
+class _BadRow(ValueError):
+    """A row that is no caption of a video: where it begins, and why."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(line, reason)
+        self.line, self.reason = line, reason
 
 
 def read_rows(file: Path) -> Iterator[CaptionRow]:
-    """Reads a table with the columns path,caption or videoid,caption or videoid,name.
+    """Reads a table with a column that names the video and one with its caption.
 
-    Others are ignored.
+    Other columns are ignored. The first character says whether it is JSON; `.tsv` in the name that
+    tabs separate. All but a JSON list is read row by row.
 
     Raises:
-      UserError: it cannot be read, or a row lacks these columns.
+      UserError: it cannot be read, or a row is damaged or lacks these columns.
     """
-    read = _json_rows if file.suffix == ".jsonl" else _csv_rows
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
-            for line, found in read(text):
-                if found is None:
-                    columns = " or ".join(",".join(pair) for pair in _COLUMNS)
-                    raise UserError(
-                        f"--captions={file}, line {line}, holds no path and caption: expected the "
-                        f"columns {columns} (or JSON lines with these keys, in a file named .jsonl)"
-                    )
-                column, video, caption = found
-                video = posixpath.normpath(video.strip()) if column == "path" else video.strip()
-                yield CaptionRow(line, column, video, caption)
-    except (OSError, UnicodeError, csv.Error) as error:
+            begin = text.read(1 << 10).lstrip()[:1]
+            text.seek(0)
+            if begin == "[":
+                rows = _listed(text)
+            elif begin == "{":
+                rows = _json_lines(text)
+            else:
+                rows = _separated(text, "\t" if file.suffix.lower() == ".tsv" else ",")
+            for line, row in rows:
+                yield _caption_row(line, row)
+    except _BadRow as bad:
+        raise UserError(f"--captions={file}, line {bad.line}, {bad.reason}") from bad
+    except (OSError, UnicodeError) as error:
         undecodable = "it is not UTF-8 text" if isinstance(error, UnicodeError) else str(error)
         reason = getattr(error, "strerror", None) or undecodable
         raise UserError(f"--captions={file} cannot be read: {reason}") from error
 
 
-def _csv_rows(text: TextIO) -> Iterator[tuple[int, _Found]]:
-    reader = csv.reader(text)
-    header = next(reader, [])
-    pair = next((pair for pair in _COLUMNS if {*pair} <= {*header}), None)
-    places = [header.index(name) for name in pair or ()]
-    for row in reader:
-        if pair and len(row) > max(places):
-            yield reader.line_num, (pair[0], row[places[0]], row[places[1]])
-        elif row:
-            yield reader.line_num, None
+def _caption_row(line: int, row: Any) -> CaptionRow:
+    fields = {str(key).strip().lower(): row[key] for key in row} if isinstance(row, dict) else {}
+    column = next((name for name in _VIDEO_COLUMNS if name in fields), "")
+    text = next((name for name in _CAPTION_COLUMNS if name in fields), "")
+    video, caption = fields.get(column), fields.get(text)
+    if not isinstance(video, str | int) or not isinstance(caption, str):
+        raise _BadRow(
+            line,
+            f"{_NEITHER}expected the columns path,caption or videoid,caption or videoid,name (or "
+            "JSON with these keys)",
+        )
+    video = str(video).strip()
+    return CaptionRow(
+        line, column, posixpath.normpath(video) if column == "path" else video, caption
+    )
 
 
-def _json_rows(text: TextIO) -> Iterator[tuple[int, _Found]]:
+def _separated(text: TextIO, delimiter: str) -> Iterator[tuple[int, dict[str, str]]]:
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    header: list[str] = []
+    while True:
+        line = reader.line_num + 1
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            raise _BadRow(
+                line,
+                f"{_NEITHER}a quote is not closed, or not doubled within quotes ({error})",
+            ) from error
+        if row is None:
+            return
+        if not row:
+            continue
+        if not header:
+            header = row
+        elif len(row) != len(header):
+            raise _BadRow(
+                line,
+                f"{_NEITHER}fields: {len(row)}, in the header: {len(header)}; a text that holds "
+                "commas or line breaks must stand in double quotes",
+            )
+        else:
+            yield line, dict(zip(header, row, strict=True))
+
+
+def _json_lines(text: TextIO) -> Iterator[tuple[int, Any]]:
     for line, content in enumerate(text, start=1):
         if content.strip():
             try:
-                row = json.loads(content)
-            except json.JSONDecodeError:
-                row = None
-            yield line, _from_json(row)
+                yield line, json.loads(content)
+            except json.JSONDecodeError as error:
+                raise _BadRow(line, f"{_NEITHER}not JSON on one line ({error.msg})") from error
 
 
-def _from_json(row: Any) -> _Found:
-    for column, text in _COLUMNS:
-        video, caption = (row.get(k) if isinstance(row, dict) else None for k in (column, text))
-        if isinstance(video, str | int) and isinstance(caption, str):
-            return column, str(video), caption
-    return None
+def _listed(text: TextIO) -> Iterator[tuple[int, Any]]:
+    try:
+        rows = json.load(text)
+    except json.JSONDecodeError as error:
+        raise _BadRow(error.lineno, f"{_NEITHER}not a JSON list ({error.msg})") from error
+    # The parser does not say on which line an entry begins.
+    yield from ((1, row) for row in rows)

@@ -15,7 +15,7 @@ import numpy as np
 
 from glober_jax.data.media.archive import read_file
 from glober_jax.data.media.caption_table import CaptionRow, read_rows
-from glober_jax.data.media.tree import MediaItem, Rejection
+from glober_jax.data.media.tree import Listing, MediaItem, Rejection
 from glober_jax.errors import UserError
 
 
@@ -35,26 +35,25 @@ class TextEncoder(Protocol):
         """float16 [N, L, E]."""
 
 
-def add_captions(
-    items: Sequence[MediaItem], file: Path | None
-) -> tuple[list[MediaItem], list[Rejection], list[str]]:
+def add_captions(listing: Listing, file: Path | None) -> Listing:
     """Gives every video its caption.
 
     Args:
-      items: the videos.
-      file: a table, JSON lines where its name ends in `.jsonl`, else comma-separated values under
-        a header. Videos are named by `path`, relative to their folder and with forward slashes, or
-        as WebVid does, by `videoid`, a file's name without suffix; captions are in `caption` or
-        `name`. It is read row by row, so that it may be much longer than `items`. None takes the
-        text file beside each video.
+      listing: the videos.
+      file: a table of comma-separated values under a header (tab-separated where its name ends in
+        `.tsv`), of JSON lines, or one JSON list. Videos are named by `path`, relative to their
+        folder and with forward slashes, or as WebVid does, by `videoid`, a file's name without
+        suffix; captions are in `caption`, `text` or `name`. All but a JSON list is read row by row,
+        so that it may be much longer than `items`. None takes the text file beside each video.
 
     Returns:
-      The videos with a caption, the others rejected, and sentences on rows that were not used.
+      The videos with a caption, the others rejected, and notices of rows that were not used.
 
     Raises:
       UserError: the table cannot be read, lacks a column, names a path twice or none of the
         videos.
     """
+    items = listing.items
     if file is None:
         captions = {item.video_id: caption_beside(item) for item in items}
         missing, notices = "has no caption: no text file of that name beside it", []
@@ -68,7 +67,12 @@ def add_captions(
             captioned.append(replace(item, caption=caption))
         else:
             rejections.append(Rejection(item.video_id, twins.get(item.video_id, missing)))
-    return captioned, rejections, notices
+    return replace(
+        listing,
+        items=tuple(captioned),
+        rejections=(*listing.rejections, *rejections),
+        notices=(*listing.notices, *notices),
+    )
 
 
 def caption_beside(item: MediaItem) -> str:

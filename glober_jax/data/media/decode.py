@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import av
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from glober_jax.data.media import picture
 from glober_jax.data.media.archive import read_file
 from glober_jax.data.media.catalogue import read_frames
 from glober_jax.data.media.tree import MediaItem
@@ -106,7 +107,7 @@ def _image_frames(
         try:
             data = read()
             with Image.open(io.BytesIO(data)) as image:
-                frame = ImageOps.exif_transpose(image).convert("RGB")
+                frame = picture.of_image(image)
         # Pillow's format readers raise all of these on damaged files.
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
             warnings.append(f"frame {name} left out: {_reason(error)}")
@@ -134,7 +135,10 @@ def _open_video(
         raise UndecodableError("holds no video stream")
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
-    source_fps = float(stream.average_rate or stream.guessed_rate or 0.0)
+    # The average counts frames that a cut without encoding left in the file and no player shows.
+    is_cut = any(entry.is_discard for entry in stream.index_entries)
+    average_rate = None if is_cut else stream.average_rate
+    source_fps = float(average_rate or stream.guessed_rate or 0.0)
     warnings: list[str] = []
     timed_frames = _timed_frames(container, stream, source_fps, warnings, on_bytes)
     # Rates such as 30000/1001 must not count as different from the 29.97 somebody typed.
@@ -151,23 +155,28 @@ def _timed_frames(
     on_bytes: Callable[[int], None],
 ) -> Iterator[TimedFrame]:
     """Decodes to the end or to the first error, which becomes a warning."""
-    declared, decoded = stream.frames, 0
+    expected, decoded = _shown_frames(stream), 0
     with container:
         try:
             for packet in container.demux(stream):
                 on_bytes(packet.size)
                 for frame in packet.decode():
-                    image = frame.to_image()
-                    if frame.rotation:
-                        image = image.rotate(frame.rotation, expand=True)
                     seconds = frame.time if frame.time is not None else decoded / (fps or 1.0)
-                    yield seconds, image
+                    yield seconds, picture.of_video(frame, stream)
                     decoded += 1
         except av.FFmpegError as error:
             warnings.append(f"decoding stopped after {decoded} frames ({_reason(error)})")
             return
-    if decoded < declared:
-        warnings.append(f"only {decoded} of {declared} frames could be decoded")
+    if decoded < expected:
+        warnings.append(f"only {decoded} of {expected} frames could be decoded")
+
+
+def _shown_frames(stream: av.VideoStream) -> int:
+    """How many frames the container says a player shows; 0 where it does not say."""
+    if stream.frames and "mp4" in stream.container.format.name:
+        # Its edit list may leave out some of those stored.
+        return sum(not entry.is_discard for entry in stream.index_entries)
+    return stream.frames
 
 
 def _reason(error: Exception) -> str:

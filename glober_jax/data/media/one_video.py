@@ -9,8 +9,9 @@ import numpy as np
 
 from glober_jax.data.frames import fit_square
 from glober_jax.data.media.decode import UndecodableError, decode_media
+from glober_jax.data.media.kinds import VIDEO_SUFFIXES, kind_of
 from glober_jax.data.media.options import Fit
-from glober_jax.data.media.tree import VIDEO_SUFFIXES, MediaItem, find_media
+from glober_jax.data.media.tree import MediaItem, find_media
 from glober_jax.errors import UserError
 
 
@@ -42,8 +43,11 @@ def read_video(path: Path, size: int, fit: Fit = "crop") -> tuple[np.ndarray, fl
 
 def _item(path: Path) -> MediaItem:
     if path.is_dir():
-        items, _ = find_media(path)
-        frames = [item for item in items if item.is_images and item.files[0].parent == path]
+        frames = [
+            item
+            for item in find_media(path).items
+            if item.is_images and item.files[0].parent == path
+        ]
         if len(frames) != 1:
             raise UserError(
                 f"{path} directly holds no frames of a video: give a file or such a folder"
@@ -51,7 +55,7 @@ def _item(path: Path) -> MediaItem:
         return frames[0]
     if not path.is_file():
         raise UserError(f"there is no video {path}")
-    if path.suffix.lower() not in VIDEO_SUFFIXES:
+    if kind_of(path.name) != "video":
         known = ", ".join(sorted(VIDEO_SUFFIXES))
         raise UserError(f"{path} is not a video file: those end in {known}")
     return MediaItem(path.name, (path,), is_images=False, split=None, class_name=None)

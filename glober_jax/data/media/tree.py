@@ -5,29 +5,31 @@ Layout, every part but the media optional and any depth of folders allowed in be
     <root>/[train | test]/[class]/.../video.mp4
     <root>/[train | test]/[class]/.../frames/0001.jpg, 0002.jpg, ...
 
-`<root>` may also be a .zip archive of such a tree. Left out are files that are neither video nor
-image, and what systems leave behind: names that start with a dot, and the folders in `LITTER`.
+`<root>` may also be a .zip archive of such a tree. Images beside a video are no frames. Left out
+are files that are neither video nor image, and what systems leave behind: names that start with a
+dot, and the folders in `LITTER`.
 """
 
 import hashlib
 import os
-import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from glober_jax.data.media.archive import file_size, list_members
+from glober_jax.data.media.kinds import kind_of
+from glober_jax.data.media.order import natural_key, order_frames, video_prefixes
 from glober_jax.errors import UserError
 
-VIDEO_SUFFIXES = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif"))
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp"))
 SPLIT_FOLDERS = {
     "train": "train",
     "sky_train": "train",
     "test": "test",
     "sky_test": "test",
     "val": "test",
+    "valid": "test",
+    "validation": "test",
 }
 LITTER = frozenset(("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"))
 
@@ -77,6 +79,11 @@ class MediaItem:
         """What the video is called: the last part of its id, without a file's suffix."""
         path = PurePosixPath(self.video_id)
         return path.name if self.is_images else path.stem
+
+    @property
+    def place(self) -> str:
+        """The id without a file's suffix."""
+        return self.video_id if self.is_images else os.path.splitext(self.video_id)[0]
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -131,17 +138,18 @@ class Listing:
 
 def find_media(
     root: Path, *, skip: Collection[str] = (), split_at_prefixes: bool = False
-) -> tuple[list[MediaItem], list[Rejection]]:
-    """Lists the media below `root` in natural order, and what is rejected.
+) -> Listing:
+    """Lists the media below `root` in natural order.
 
     Args:
       root: a folder or a .zip file.
       skip: names of folders to leave out.
-      split_at_prefixes: whether frames in one folder whose names differ before the last number are
-        different videos.
+      split_at_prefixes: whether frames in one folder whose names differ before the frame's number
+        are different videos.
 
     Returns:
-      The media, no two of one id; and folders that are empty or could not be read.
+      The media without classes; rejected are empty and unreadable folders, images beside a video,
+      and media of formats that are not read.
 
     Raises:
       UserError: `root` is neither a folder nor a readable archive.
@@ -154,47 +162,62 @@ def find_media(
         places, archive = _archived_folders(root, left_out), root
     else:
         raise UserError(f"--input={root} is not a folder: give the folder that holds your videos")
-    items = []
+    items, doubts = [], []
     for place, has_folders, names in places:
         if place and not has_folders and not names:
             rejections.append(Rejection(_storable(place), "is empty: holds no frames, no video"))
-        items.extend(_media_in(root, archive, place, sorted(names), split_at_prefixes))
-    items.sort(key=lambda item: natural_key(item.video_id))
+        for video_id, files, is_images in _videos(place, names, split_at_prefixes, rejections):
+            if is_images:
+                files, doubt = order_frames(files)
+                doubts += [f"as in {video_id}, where {doubt}"] if doubt else []
+            folder = Path(place) if archive else root / place
+            paths = tuple(folder / name for name in files)
+            items.append(_item(_storable(video_id), paths, is_images, archive))
+    items.sort(key=lambda item: natural_key(item.place))
     distinct = []
     for _, (first, *others) in groupby(items, key=lambda item: item.video_id):
         distinct.append(first)
         rejections.extend(Rejection(other.video_id, "has the name of another") for other in others)
-    return distinct, rejections
+    notices = ()
+    if doubts:
+        notices = (
+            f"names of frames allow two orders (videos: {len(doubts):,}), {doubts[0]}; all numbers "
+            "of a name count, from left to right: rename the files where that is wrong",
+        )
+    return Listing(tuple(distinct), tuple(rejections), notices=notices)
 
 
 def find_videos(
     root: Path, expected: str, *, skip: Collection[str] = (), split_at_prefixes: bool = False
-) -> tuple[list[MediaItem], list[Rejection]]:
+) -> Listing:
     """`find_media` for videos without classes, whose split folders may lie at any depth.
 
     Raises:
       UserError: there are none, where the `expected` layout has some.
     """
-    items, rejections = find_media(root, skip=skip, split_at_prefixes=split_at_prefixes)
-    if not items:
+    found = find_media(root, skip=skip, split_at_prefixes=split_at_prefixes)
+    if not found.items:
         raise UserError(f"--input={root} holds no videos: expected {expected}")
-    return [replace(item, split=_split(item), class_name=None) for item in items], rejections
+    items = [replace(item, split=_split(item), class_name=None) for item in found.items]
+    return replace(found, items=tuple(items))
 
 
-def inside_splits(items: Iterable[MediaItem]) -> tuple[list[MediaItem], list[Rejection]]:
-    """All items where there is no test split, else those of a split, and the rejected rest."""
-    items = list(items)
-    if not any(item.split == "test" for item in items):
-        return items, []
+def inside_splits(listing: Listing) -> Listing:
+    """The listing where there is no test split, else with what lies in no split rejected."""
+    test = next((item for item in listing.items if item.split == "test"), None)
+    inside = tuple(item for item in listing.items if item.split is not None)
+    if test is None or len(inside) == len(listing.items):
+        return listing
     reason = "lies outside the train and test folders"
-    rejected = [Rejection(item.video_id, reason) for item in items if item.split is None]
-    return [item for item in items if item.split is not None], rejected
-
-
-def natural_key(name: str) -> tuple[list[tuple[bool, int, str]], str]:
-    """Sort key that orders numbers inside names by value: clip2 before clip10."""
-    parts = re.findall(r"\d+|\D+", name)
-    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts], name
+    if all(item.split == "test" for item in inside):
+        folders = PurePosixPath(test.video_id).parts
+        held_out = next(name for name in folders if SPLIT_FOLDERS.get(name.lower()) == "test")
+        reason += (
+            f", as {held_out} is taken for the test split: put what is to be trained on into a "
+            f"folder train beside it, or rename {held_out}"
+        )
+    outside = tuple(Rejection(i.video_id, reason) for i in listing.items if i.split is None)
+    return replace(listing, items=inside, rejections=listing.rejections + outside)
 
 
 def _split(item: MediaItem) -> str | None:
@@ -249,29 +272,34 @@ def _is_litter(name: str, left_out: Collection[str]) -> bool:
     return name.startswith(".") or name in left_out
 
 
-def _media_in(
-    root: Path, archive: Path | None, place: str, names: Sequence[str], split_at_prefixes: bool
-) -> Iterator[MediaItem]:
-    """The videos that files of one folder make."""
-    folder = Path(place) if archive else root / place
-
-    def item(video_id: str, names: Iterable[str], is_images: bool) -> MediaItem:
-        files = tuple(folder / name for name in names)
-        return _item(_storable(video_id), files, is_images, archive)
-
-    images: dict[str, list[str]] = {}
+def _videos(
+    place: str, names: Iterable[str], split_at_prefixes: bool, rejections: list[Rejection]
+) -> Iterator[tuple[str, Sequence[str], bool]]:
+    """Id, files, and whether those are images, of the videos that files of one folder make."""
+    kinds: dict[str, list[str]] = {"video": [], "image": [], "unread": [], "other": []}
     for name in names:
-        suffix = os.path.splitext(name)[1].lower()
-        if suffix in VIDEO_SUFFIXES:
-            yield item(f"{place}/{name}" if place else name, [name], is_images=False)
-        elif suffix in IMAGE_SUFFIXES:
-            prefix = _prefix(name) if split_at_prefixes else ""
-            images.setdefault(prefix, []).append(name)
-    for prefix, frames in images.items():
-        frames.sort(key=_frame_key)
-        alone = len(images) == 1 or not prefix
-        parts = [part for part in (place, "" if alone else prefix) if part]
-        yield item("/".join(parts) or ".", frames, is_images=True)
+        kinds[kind_of(name)].append(name)
+
+    def id_of(name: str) -> str:
+        return "/".join(part for part in (place, name) if part)
+
+    def reject(names: Iterable[str], reason: str) -> None:
+        rejections.extend(
+            Rejection(_storable(id_of(name)), reason) for name in sorted(names, key=natural_key)
+        )
+
+    reject(kinds["unread"], "is of a format that is not read: convert it to MP4, or PNG for frames")
+    for name in kinds["video"]:
+        yield id_of(name), [name], False
+    if kinds["video"]:
+        reject(kinds["image"], "is an image beside a video: frames need a folder of their own")
+        return
+    prefixes = video_prefixes(kinds["image"]) if split_at_prefixes else {}
+    frames: dict[str, list[str]] = {}
+    for name in kinds["image"]:
+        frames.setdefault(prefixes.get(name, ""), []).append(name)
+    for prefix, files in frames.items():
+        yield id_of("" if len(frames) == 1 else prefix) or ".", files, True
 
 
 def _item(
@@ -285,19 +313,6 @@ def _item(
     below_split = folders[1:] if split else folders
     class_name = below_split[0] if below_split else None
     return MediaItem(video_id, files, is_images, split, class_name, archive=archive)
-
-
-def _frame_key(name: str) -> tuple[int, str]:
-    """Orders frames by the last number in their names, as cameras and ffmpeg number them."""
-    numbers = re.findall(r"\d+", os.path.splitext(name)[0])
-    return (int(numbers[-1]) if numbers else -1), name
-
-
-def _prefix(name: str) -> str:
-    """What stands before the number of a frame: `sky_1` of `sky_1_frames_00000012.jpg`."""
-    stem = os.path.splitext(name)[0]
-    before = re.sub(r"\d+\D*$", "", stem)
-    return re.sub(r"[-_. ]*(frames?)?[-_. ]*$", "", before, flags=re.IGNORECASE)
 
 
 def _storable(name: str) -> str:
