@@ -1,18 +1,23 @@
 """How every command starts and how it fails: flags in, one clear sentence out."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
+from glober_jax import interruption
 from glober_jax.errors import UserError
 
+# absl ends --help as it does a mistake, with status 1.
+app._exit_before_main = lambda status: sys.exit(0)
 
-def run(main: Callable[[Sequence[str]], None]) -> None:
+
+def run(main: Callable[[Sequence[str]], None], advice: str = "") -> None:
     """Runs `main(positional_arguments)`; a `UserError` becomes one line and exit status 1.
 
-    So does Ctrl-C, with the status 130 that shells give it.
+    So does Ctrl-C, within seconds and with status 130; `advice` then says how to go on.
     """
 
     def guarded(argv: Sequence[str]) -> None:
@@ -22,17 +27,26 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
             main(argv[1:])
         except UserError as error:
             _fail(error)
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            sys.exit(130)
 
-    app.run(guarded, flags_parser=_parse_flags)
+    interruption.watch()
+    interruption.begin(advice)
+    # Daemons may have closed them, and a sign that a terminal lacks is no reason to end.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        app.run(guarded, flags_parser=_parse_flags)
+    except BaseException as error:
+        # Libraries make other exceptions of it.
+        if isinstance(error, KeyboardInterrupt) or interruption.happened():
+            interruption.leave()
+        raise
 
 
 def config_value(flag: flags.FlagHolder) -> dict[str, Any]:
     """The config of a `--config` flag. Raises `UserError` where its file cannot be loaded."""
     try:
-        return flag.value.to_dict()
+        return _with_homes(flag.value.to_dict())
     except Exception as error:
         # The file is the user's code: whatever it raises is about the file.
         raise UserError(f"cannot load --config: {_last_line(error)}") from error
@@ -41,12 +55,26 @@ def config_value(flag: flags.FlagHolder) -> dict[str, Any]:
 def _parse_flags(argv: Sequence[str]) -> list[str]:
     """Parses argv; a mistake in it, config overrides included, ends in one sentence."""
     try:
-        return flags.FLAGS(list(argv))
+        # Here for all flags of all commands: shells leave the ~ of --output=~/videos as it is.
+        words = flags.FLAGS.read_flags_from_files(list(argv))
+        return flags.FLAGS([_flag_with_home(word) for word in words])
     except (AttributeError, KeyError) as error:
         # What ml_collections raises for an override of a key that is not there.
         _fail(f"unknown config key in a --config.… flag. {_last_line(error)}")
     except (flags.Error, TypeError, ValueError, OSError) as error:
         _fail(f"{_last_line(error)} (see --help)")
+
+
+def _flag_with_home(word: str) -> str:
+    name, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    return name + equals + os.path.expanduser(value)
+
+
+def _with_homes(value: Any) -> Any:
+    """A config whose texts begin with the folders that `~` and `~user` stand for."""
+    if isinstance(value, dict):
+        return {key: _with_homes(part) for key, part in value.items()}
+    return os.path.expanduser(value) if isinstance(value, str) else value
 
 
 def _last_line(error: Exception) -> str:

@@ -22,6 +22,7 @@ from glober_jax.training.trained import (
     load_feature_model,
     load_frame_model,
 )
+from glober_jax.values import check_value
 
 
 def load(workdir: epath.PathLike, *, checkpoint: Which = "newest") -> Glober:
@@ -32,8 +33,9 @@ def load(workdir: epath.PathLike, *, checkpoint: Which = "newest") -> Glober:
       checkpoint: of the generator: the newest, or the best of those graded.
 
     Raises:
-      UserError: nothing was trained there, or a stage is missing.
+      UserError: nothing was trained there, a stage is missing, or there is no such `checkpoint`.
     """
+    check_value(checkpoint, Which, "checkpoint")
     experiment = config.parse(load_config(workdir))
     mesh = make_mesh(experiment.mesh)
     return load_model(experiment, workdir, experiment.sampling, mesh, checkpoint)
@@ -61,4 +63,5 @@ def load_model(
         load_classes(workdir),
         {autoencoder.NAME: frame_step, generator.NAME: feature_step},
         mesh,
+        config.branch_shares(experiment),
     )

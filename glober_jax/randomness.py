@@ -3,9 +3,32 @@
 import zlib
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+
+from glober_jax.seeds import check_seed
 
 
-def named_key(seed: int | jax.Array, name: str, step: int | jax.Array = 0) -> jax.Array:
-    """The typed key of `name` at `step`: fold_in(fold_in(key(seed), crc32(name)), step)."""
-    named = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
-    return jax.random.fold_in(named, step)
+def seed_words(seed: int) -> np.ndarray:
+    """High and low half of a seed, uint32 [2]: an argument of compiled functions.
+
+    They know no integers of 64 bits, and the seed need not be compiled in. Raises as `check_seed`.
+    """
+    return np.array(divmod(check_seed(seed), 2**32), np.uint32)
+
+
+def named_key(
+    seed: int | np.ndarray | jax.Array, name: str, step: int | jax.Array = 0
+) -> jax.Array:
+    """The typed key of `name` at `step`: fold_in(fold_in(key(seed), crc32(name)), step).
+
+    Args:
+      seed: an integer, or the `seed_words` of one; a traced uint32 is the low half alone.
+      name, step: what the key is for.
+    """
+    words = seed if isinstance(seed, np.ndarray | jax.Array) else seed_words(seed)
+    if words.ndim == 0:
+        words = jnp.stack([jnp.zeros_like(words), words])
+    # What jax.random.key makes of a seed where it has integers of 64 bits.
+    key = jax.random.wrap_key_data(words, impl="threefry2x32")
+    return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), step)

@@ -26,6 +26,7 @@ from glober_jax.models.frame_codec import normalise_frames, to_pixels
 from glober_jax.models.latents import ChannelScale, Gaussian
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.mesh import batch_ways, constrain_batch, replicated
+from glober_jax.randomness import seed_words
 from glober_jax.sampling.noise import frame_noise
 from glober_jax.sampling.options import SamplingOptions
 
@@ -37,13 +38,18 @@ class FrameModel(NamedTuple):
     latent_scale: ChannelScale
 
 
-def encode_clip(networks: Networks, model: FrameModel, key_frames_BKXYC: jax.Array) -> jax.Array:
-    """uint8 key frames -> mean global feature [B, H, W, G]; codec posterior means, no noise."""
-    batch = key_frames_BKXYC.shape[0]
-    frames = einops.rearrange(key_frames_BKXYC, "b k x y c -> (b k) x y c")
+def encode_frames(networks: Networks, model: FrameModel, frames_BnXYC: jax.Array) -> jax.Array:
+    """uint8 frames -> unit-variance latents [B, n, h, w, Z]; codec posterior means, no noise."""
+    batch = frames_BnXYC.shape[0]
+    frames = einops.rearrange(frames_BnXYC, "b n x y c -> (b n) x y c")
     moments = networks.apply(model.params, "frame_codec", normalise_frames(frames), method="encode")
     latents = model.latent_scale.normalise(Gaussian.from_moments(moments).mean)
-    latents = einops.rearrange(latents, "(b k) h w z -> b k h w z", b=batch)
+    return einops.rearrange(latents, "(b n) h w z -> b n h w z", b=batch)
+
+
+def encode_clip(networks: Networks, model: FrameModel, key_frames_BKXYC: jax.Array) -> jax.Array:
+    """uint8 key frames -> mean global feature [B, H, W, G]; see `encode_frames`."""
+    latents = encode_frames(networks, model, key_frames_BKXYC)
     return networks.apply(model.params, "video_encoder", latents).mean
 
 
@@ -108,7 +114,7 @@ def denoise_frames(
     guidance = options.decoder_guidance
     latents = sample(
         process,
-        options.solver,
+        options.decoder_solver,
         frame_predictor(networks, guidance, params, global_BHWG, index_Bn, constrain),
         flat(noise_BnhwZ),
         draw_noise=lambda t: flat(step_noise(t)),
@@ -187,13 +193,22 @@ class VideoSampler:
             constrain=functools.partial(constrain_batch, mesh=mesh),
         )
         self._decode = jax.jit(decode, out_shardings=replicated(mesh))
-        self._encode = jax.jit(
-            functools.partial(encode_clip, networks), out_shardings=replicated(mesh)
+        self._encode, self._encode_frames, self._decode_latents = (
+            jax.jit(functools.partial(function, networks), out_shardings=replicated(mesh))
+            for function in (encode_clip, encode_frames, decode_latents)
         )
 
     def encode(self, model: FrameModel, key_frames_BKXYC: np.ndarray) -> np.ndarray:
         """uint8 key frames -> mean global features [B, H, W, G]."""
         return jax.device_get(self._encode(model, key_frames_BKXYC))
+
+    def encode_frames(self, model: FrameModel, frames_BnXYC: np.ndarray) -> np.ndarray:
+        """uint8 frames -> the codec's unit-variance latents [B, n, h, w, Z]."""
+        return jax.device_get(self._encode_frames(model, frames_BnXYC))
+
+    def decode_latents(self, model: FrameModel, latents_BnhwZ: np.ndarray) -> np.ndarray:
+        """The codec's unit-variance latents -> uint8 frames [B, n, X, Y, 3]."""
+        return jax.device_get(self._decode_latents(model, latents_BnhwZ))
 
     def piece(self, videos: int, frames: int) -> tuple[int, int]:
         """(videos, frames of each) that are denoised at once, of so many.
@@ -215,7 +230,7 @@ class VideoSampler:
             np.zeros((step_B, *self._global_shape), np.float32),
             np.zeros(step_B, np.int32),
             np.zeros((step_B, step_n), np.float32),
-            np.uint32(0),
+            seed_words(0),
         )
 
     def chunks(
@@ -239,7 +254,7 @@ class VideoSampler:
             for left in range(0, frames, step_n):
                 columns = np.minimum(np.arange(left, left + step_n), frames - 1)
                 index = np.tile(np.float32(index_n[columns]), (step_B, 1))
-                made = self._decode(model, global_BHWG[rows], numbers, index, np.uint32(seed))
+                made = self._decode(model, global_BHWG[rows], numbers, index, seed_words(seed))
                 made = jax.device_get(made)[: videos - first, : frames - left]
                 yield Chunk(first, left, made)
 

@@ -17,7 +17,7 @@ from glober_jax.diffusion.samplers import sample
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.mesh import replicated
-from glober_jax.randomness import named_key
+from glober_jax.randomness import named_key, seed_words
 from glober_jax.sampling.options import SamplingOptions
 
 
@@ -82,7 +82,7 @@ class FeatureSampler:
     def trace(self, model: FeatureModel, condition: np.ndarray) -> jax.stages.Traced:
         """The program of so many videos; what it costs can be asked of it."""
         return self._generate.trace(
-            model, np.zeros(len(condition), np.int32), condition, np.uint32(0)
+            model, np.zeros(len(condition), np.int32), condition, seed_words(0)
         )
 
     def __call__(
@@ -90,4 +90,4 @@ class FeatureSampler:
     ) -> np.ndarray:
         """New features [B, H, W, G] of videos `first_video` ... under these conditions."""
         videos = np.arange(first_video, first_video + len(condition), dtype=np.int32)
-        return jax.device_get(self._generate(model, videos, condition, np.uint32(seed)))
+        return jax.device_get(self._generate(model, videos, condition, seed_words(seed)))

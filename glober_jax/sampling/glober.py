@@ -6,14 +6,17 @@
     again = model.decode(model.encode(video), np.arange(32) / 32)
 
 Everything here is a compiled call of a pure function: `generate.generate_features`,
-`decode.encode_clip` and `decode.decode_frames`, which may be jitted into programs of your own.
+`decode.encode_clip` and `decode.decode_frames`, which may be jitted into programs of your own. What
+is given is checked before, as the commands check it; whatever is wrong is a `UserError`.
 
 Dimension key: B videos, n frames of each, T frames of a given video, K key frames, H, W, G global
-feature, X, Y frame size, C colours, L tokens of a text, E their width.
+feature, X, Y frame size, C colours, L tokens of a text, E their width; h, w, Z
+latents of a frame.
 """
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
@@ -22,9 +25,13 @@ from glober_jax.data.clips import ClipSpec
 from glober_jax.diffusion.process import DiffusionProcess
 from glober_jax.errors import UserError
 from glober_jax.models.networks import Networks
+from glober_jax.sampling.checks import MOST_VIDEOS, check_features, check_frames
 from glober_jax.sampling.decode import Chunk, FrameModel, VideoSampler
 from glober_jax.sampling.generate import FeatureModel, FeatureSampler
-from glober_jax.sampling.options import SamplingOptions
+from glober_jax.sampling.indices import check_indices
+from glober_jax.sampling.options import SamplingOptions, changed
+from glober_jax.seeds import check_seed
+from glober_jax.values import check_whole
 
 
 class Glober:
@@ -49,27 +56,37 @@ class Glober:
         class_names: Sequence[str],
         trained_steps: Mapping[str, int],
         mesh: Mesh,
+        branch_shares: Mapping[str, float] | None = None,
     ) -> None:
-        """Nothing is compiled before it is called; the devices of `mesh` share all frames."""
+        """Nothing is compiled before it is called; the devices of `mesh` share all frames.
+
+        `branch_shares` says which guidance was trained, see `options.changed`.
+        """
         self.networks, self.clip, self.options = networks, clip, options
         self.frame_model, self.feature_model = frame_model, feature_model
         self.class_names, self.trained_steps = tuple(class_names), dict(trained_steps)
         self._processes, self._mesh = (diffusion, generator_diffusion), mesh
+        self._branch_shares = branch_shares
         self._frames = VideoSampler(networks, diffusion, options, mesh)
         self._features = FeatureSampler(networks, generator_diffusion, options, mesh)
 
     def with_options(self, **changes: object) -> "Glober":
-        """The same model, sampled in another way: any field of `SamplingOptions`."""
+        """The same model, sampled in another way: any field of `SamplingOptions`.
+
+        Raises:
+          UserError: see `options.changed`.
+        """
         return Glober(
             self.networks,
             self.clip,
             *self._processes,
-            dataclasses.replace(self.options, **changes),
+            changed(self.options, changes, self._processes, self._branch_shares),
             self.frame_model,
             self.feature_model,
             self.class_names,
             self.trained_steps,
             self._mesh,
+            self._branch_shares,
         )
 
     @property
@@ -86,9 +103,10 @@ class Glober:
         network = self.networks.condition
         if network.kind != "class":
             raise UserError(f"this model knows no classes, so {wanted!r} is none of them")
-        if wanted in self.names:
+        if isinstance(wanted, str) and wanted in self.names:
             return np.array([self.names.index(wanted)], np.int32)
-        if str(wanted).isdecimal() and int(wanted) < len(self.names):
+        numbers = [str(number) for number in range(len(self.names))]
+        if str(wanted) in numbers:
             return np.array([int(wanted)], np.int32)
         raise UserError(f"there is no class {wanted}: choose one of {', '.join(self.names)}")
 
@@ -103,15 +121,17 @@ class Glober:
         """New global features, float32 [B, H, W, G], of the videos `first_video` ... of this seed.
 
         Args:
-          count: B.
+          count: B, at most `MOST_VIDEOS`.
           condition: labels int32 [B], or text embeddings float16 [B, L, E], as the model was
             trained on; fewer are taken in turn. None for a model without condition, or for all
             classes in turn.
           seed, first_video: with its condition, decide a video.
 
         Raises:
-          UserError: the condition is not of the model's kind.
+          UserError: the condition is not of the model's kind, or a number not a possible one.
         """
+        count = check_whole(count, "count", 1, MOST_VIDEOS)
+        seed, first_video = _numbers(seed, first_video)
         return self._features(
             self.feature_model, self._conditions(count, condition, first_video), seed, first_video
         )
@@ -121,46 +141,64 @@ class Glober:
     ) -> np.ndarray:
         """Frames at any real indices, 0 the clip's first and 1 its end: uint8 [B, n, X, Y, C].
 
-        A frame does not depend on the others, but for rounding.
+        A frame does not depend on the others, but for rounding. There is nothing outside of the
+        clip: from 0 to 1 is all.
+
+        Raises:
+          UserError: no features of this model, or no such indices or numbers.
         """
-        return self._frames.decode(
-            self.frame_model, global_BHWG, np.asarray(index_n), seed, first_video
-        )
+        return self._frames.decode(*self._decoded(global_BHWG, index_n, seed, first_video))
 
     def chunks(
         self, global_BHWG: np.ndarray, index_n: np.ndarray, *, seed: int = 0, first_video: int = 0
     ) -> Iterator[Chunk]:
         """What `decode` returns, piece by piece, for videos that would not fit into memory."""
-        return self._frames.chunks(
-            self.frame_model, global_BHWG, np.asarray(index_n), seed, first_video
-        )
+        return self._frames.chunks(*self._decoded(global_BHWG, index_n, seed, first_video))
 
     def encode(self, video_TXYC: np.ndarray) -> np.ndarray:
         """The mean global feature of a whole video, float32 [1, H, W, G], from its key frames.
 
         Args:
           video_TXYC: uint8, of the model's frame size, at least K frames; K evenly spaced ones are
-            looked at, the first of them the first frame.
+            looked at, spaced as those of a training clip are.
 
         Raises:
-          UserError: too few frames, or of another size.
+          UserError: too few frames, or of another type, shape or size.
         """
+        video_TXYC = check_frames(video_TXYC, "T", self.networks.frame_size, "the video")
         frames, keys = len(video_TXYC), self.networks.num_key_frames
-        size = self.networks.frame_size
-        if video_TXYC.shape[1:3] != (size, size):
-            raise UserError(
-                f"the video's frames are {video_TXYC.shape[2]}x{video_TXYC.shape[1]} and the "
-                f"model takes {size}x{size}: crop and resize them first"
-            )
         if frames < keys:
             raise UserError(f"the video has {frames} frames, and the model looks at {keys}")
-        positions_K = np.arange(keys) * frames // keys
-        return self._frames.encode(self.frame_model, video_TXYC[positions_K][None])
+        whole = dataclasses.replace(self.clip, num_frames=frames, num_target_frames=0)
+        return self._frames.encode(self.frame_model, video_TXYC[whole.key_positions][None])
+
+    def encode_frames(self, frames_BnXYC: np.ndarray) -> np.ndarray:
+        """The frame codec alone: unit-variance latents, float32 [B, n, h, w, Z], of uint8 frames.
+
+        All at once: the memory it takes grows with B n.
+
+        Raises:
+          UserError: they are of another type, shape or size.
+        """
+        frames_BnXYC = check_frames(frames_BnXYC, "Bn", self.networks.frame_size, "the array")
+        return self._frames.encode_frames(self.frame_model, frames_BnXYC)
+
+    def decode_latents(self, latents_BnhwZ: np.ndarray) -> np.ndarray:
+        """Its way back: uint8 frames [B, n, X, Y, C]; `UserError` where these are no latents."""
+        latents = check_features(latents_BnhwZ, "Bn", self.networks.latent_shape, "the latents")
+        return self._frames.decode_latents(self.frame_model, latents)
 
     def reconstruct(self, video_TXYC: np.ndarray, *, seed: int = 0) -> np.ndarray:
         """The video encoded and decoded at its own frames: uint8 [T, X, Y, C]; see `encode`."""
-        index_T = np.arange(len(video_TXYC)) / len(video_TXYC)
-        return self.decode(self.encode(video_TXYC), index_T, seed=seed)[0]
+        feature = self.encode(video_TXYC)
+        return self.decode(feature, np.arange(len(video_TXYC)) / len(video_TXYC), seed=seed)[0]
+
+    def _decoded(self, features: Any, indices: Any, seed: Any, first_video: Any) -> tuple[Any, ...]:
+        """The arguments of `VideoSampler.decode`, checked."""
+        shape = self.networks.global_shape
+        global_BHWG = check_features(features, "B", shape, "the global feature")
+        index_n = check_indices(indices, "index_n")
+        return self.frame_model, global_BHWG, index_n, *_numbers(seed, first_video)
 
     def _conditions(self, count: int, given: np.ndarray | None, first_video: int) -> np.ndarray:
         network = self.networks.condition
@@ -170,10 +208,21 @@ class Glober:
                 raise UserError("this model was trained on texts: give their embeddings")
             classes = max(network.num_classes, 1) if network.kind == "class" else 1
             return (turn % classes).astype(np.int32)
-        given = np.asarray(given)
-        wanted = (network.length, network.width) if network.kind == "text" else ()
-        if given.shape[1:] != wanted:
+        if network.kind == "text":
+            check_features(given, "B", (network.length, network.width), "the condition")
+            return np.asarray(given)[np.arange(count) % len(given)]
+        labels = np.asarray(given)
+        if labels.ndim != 1 or labels.dtype.kind not in "iu" or not labels.size:
             raise UserError(
-                f"conditions shaped {list(given.shape)} are not what this model was trained on"
+                f"conditions of {labels.dtype} shaped {list(labels.shape)} are not what this model "
+                "was trained on: give labels int32 [B], such as model.condition(name)"
             )
-        return given[np.arange(count) % len(given)]
+        for label in np.unique(labels):
+            if label or network.kind == "class":
+                self.condition(label)
+        return labels.astype(np.int32)[np.arange(count) % len(labels)]
+
+
+def _numbers(seed: Any, first_video: Any) -> tuple[int, int]:
+    """Both checked: the numbers of all videos are int32."""
+    return check_seed(seed), check_whole(first_video, "first_video", 0, 2**31 - 1 - MOST_VIDEOS)

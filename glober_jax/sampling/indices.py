@@ -4,6 +4,7 @@ Dimension key: n frames, T frames of a training clip.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def frame_indices(
     if len(indices):
         if num_frames is not None or rate is not None or (start, end) != (0.0, 1.0):
             raise UserError("--indices says it all: leave out --start, --end, --num_frames, --rate")
-        return _checked(np.asarray(indices, np.float64))
+        return check_indices(indices, "--indices")
     if num_frames is not None and rate is not None:
         raise UserError("give --num_frames or --rate, not both: one follows from the other")
     if not 0 <= start < end <= 1:
@@ -53,24 +54,36 @@ def frame_indices(
     if not 0 < rate < np.inf:
         raise UserError(f"--rate={rate:g} must be above 0")
     # Rounding must not add a frame at `end` itself.
-    count = int(np.ceil((end - start) * clip_frames * rate - 1e-9))
+    count = np.ceil((end - start) * clip_frames * rate - 1e-9)
     _check_count(count)
     return start + np.arange(count) / (clip_frames * rate)
 
 
-def _checked(index_n: np.ndarray) -> np.ndarray:
+def check_indices(indices: Any, name: str) -> np.ndarray:
+    """Given indices, called `name`, as float64 [n]; `UserError` where they are none of a clip."""
+    try:
+        given = np.asarray(indices)
+        if given.dtype.kind in "bc":
+            raise TypeError
+        index_n = given.astype(np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"{name} is {indices!r}: give numbers from 0 to 1") from None
+    if index_n.ndim != 1:
+        raise UserError(
+            f"{name} is shaped {list(index_n.shape)}: give a list of numbers from 0 to 1, which "
+            "serves all videos"
+        )
     _check_count(len(index_n))
     wrong = index_n[~((index_n >= 0) & (index_n <= 1))]
     if wrong.size:
         raise UserError(
-            f"--indices has {wrong[0]:g}: all lie between 0, the clip's first frame, and 1, its end"
+            f"{name} has {wrong[0]:g}: all lie between 0, the clip's first frame, and 1, its end"
         )
     return index_n
 
 
-def _check_count(count: int) -> None:
+def _check_count(count: float) -> None:
     if not 1 <= count <= _MOST_FRAMES:
         raise UserError(
-            f"a video of {count:,} frames is not possible: from 1 to {_MOST_FRAMES:,} are; see "
-            "--num_frames, --rate, --start and --end"
+            f"a video of {count:,.0f} frames is not possible: from 1 to {_MOST_FRAMES:,} are"
         )

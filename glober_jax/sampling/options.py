@@ -1,18 +1,39 @@
 """How frames and global features are sampled: `config.sampling`."""
 
 import dataclasses
+import math
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 
 from glober_jax.diffusion.guidance import ConditionGuidance, DecoderGuidance
 from glober_jax.diffusion.predictor import EVERYWHERE, Interval
-from glober_jax.diffusion.samplers import Sampler, Solver
+from glober_jax.diffusion.process import DiffusionProcess
+from glober_jax.diffusion.samplers import SPACINGS, Sampler, Solver
 from glober_jax.diffusion.timesteps import Spacing
+from glober_jax.errors import UserError
+from glober_jax.values import check_keys, check_value
+
+# Branch of guidance -> the scale that uses it, the value at which it does not, and what is dropped.
+_BRANCHES = {
+    "video": ("video_scale", 0, "key frames (config.autoencoder.key_dropout)"),
+    "domain": ("domain_scale", 1, "domain tokens (config.autoencoder.domain_dropout)"),
+    "without": (
+        "condition_scale",
+        1,
+        "a condition (config.generator.condition_dropout; unconditional: never)",
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class SamplingOptions:
     """Used by the frame decoder and the global generator alike.
 
-    `sampler` makes x_0 in `steps` network calls (and as many per branch of the guidance):
+    `sampler` makes x_0 in `steps` network calls (and as many per branch of the guidance). The
+    decoder takes `decoder_steps` instead where that is not 0:
 
     - "ddim", first order, with `spacing` "trailing" or "leading" (as published). `eta` 0 is
       deterministic from the first noise, 1 adds as much as DDPM does.
@@ -32,6 +53,7 @@ class SamplingOptions:
 
     sampler: Sampler = "ddim"
     steps: int = 50
+    decoder_steps: int = 0
     spacing: Spacing = "trailing"
     eta: float = 0.0
     threshold: float = 0.0
@@ -49,9 +71,88 @@ class SamplingOptions:
         return Solver(self.sampler, self.steps, self.spacing, self.eta, self.threshold)
 
     @property
+    def decoder_solver(self) -> Solver:
+        return dataclasses.replace(self.solver, steps=self.decoder_steps or self.steps)
+
+    @property
     def decoder_guidance(self) -> DecoderGuidance:
         return DecoderGuidance(self.video_scale, self.domain_scale, self.decoder_interval)
 
     @property
     def condition_guidance(self) -> ConditionGuidance:
         return ConditionGuidance(self.condition_scale, self.condition_interval)
+
+    def check_branches(self, shares: Mapping[str, float]) -> None:
+        """Refuses guidance that uses a branch whose share of the training clips was 0.
+
+        Raises:
+          UserError: there is such a branch.
+        """
+        used = {**self.decoder_guidance.weights, **self.condition_guidance.weights}
+        for branch, (scale, off, dropped) in _BRANCHES.items():
+            if branch in used and shares[branch] == 0:
+                raise UserError(
+                    f"config.sampling.{scale} is {getattr(self, scale)}, but must be {off} for a "
+                    f"model that was not trained on clips without {dropped}"
+                )
+
+
+def changed(
+    options: SamplingOptions,
+    changes: Mapping[str, Any],
+    processes: tuple[DiffusionProcess, DiffusionProcess],
+    shares: Mapping[str, float] | None,
+) -> SamplingOptions:
+    """The options with some fields changed, all of them checked.
+
+    Another sampler brings its usual spacing along where `changes` names none.
+
+    Args:
+      options: what they are so far.
+      changes: values by field.
+      processes: of the decoder and of the generator.
+      shares: the part of training clips that each branch of guidance was seen on, see
+        `check_branches`; None where nobody knows.
+
+    Raises:
+      UserError: an unknown field, a value of another type or outside its range, settings that the
+        sampler does not have, more steps than the diffusion has, or guidance by a branch that was
+        never trained.
+    """
+    hints = typing.get_type_hints(SamplingOptions)
+    check_keys(changes, set(hints), set(), "config.sampling")
+    # A number from NumPy is one.
+    changes = {k: v.item() if isinstance(v, np.generic) else v for k, v in changes.items()}
+    for name, value in changes.items():
+        check_value(value, hints[name], f"config.sampling.{name}")
+    if changes.get("sampler", options.sampler) != options.sampler:
+        changes.setdefault("spacing", SPACINGS[changes["sampler"]][0])
+    options = dataclasses.replace(options, **changes)
+    _check_ranges(options)
+    for solver, process in zip((options.decoder_solver, options.solver), processes, strict=True):
+        solver.check(process)
+    if shares is not None:
+        options.check_branches(shares)
+    return options
+
+
+def _check_ranges(options: SamplingOptions) -> None:
+    for name, value in vars(options).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"config.sampling.{name} is {value}, but must be a finite number")
+    for name, least in (("chunk_frames", 1), ("eta", 0)):
+        if getattr(options, name) < least:
+            raise UserError(f"config.sampling.{name} must be {least} or more")
+    if options.fps <= 0:
+        raise UserError(f"config.sampling.fps is {options.fps}, but must be above 0")
+    for name in ("decoder_interval", "condition_interval"):
+        interval = getattr(options, name)
+        if not 0 <= interval.low <= interval.high <= 1:
+            raise UserError(
+                f"config.sampling.{name} is [{interval.low}, {interval.high}], but must lie in "
+                "[0, 1], low before high"
+            )
+    if not 0 <= options.shared_noise <= 1:
+        raise UserError(
+            f"config.sampling.shared_noise is {options.shared_noise}, but must lie in [0, 1]"
+        )

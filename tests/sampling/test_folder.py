@@ -169,6 +169,18 @@ def test_videos_that_do_not_fit_are_refused(model: Glober) -> None:
         model.encode(wide[:2, :, :8])
 
 
+def test_a_video_is_encoded_from_the_frames_that_training_looks_at(
+    small_glober: Glober, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when key frames of a video are spaced otherwise than a clip's (as before: 0, 3, 7)."""
+    monkeypatch.setattr(small_glober._frames, "encode", lambda model, frames: frames)
+    size = small_glober.networks.frame_size
+    for length in (4, 11, 40):
+        video = np.zeros((length, size, size, 3), np.uint8) + np.arange(length)[:, None, None, None]
+        keys = small_glober.encode(video.astype(np.uint8))[0, :, 0, 0, 0]
+        np.testing.assert_array_equal(keys, np.round(np.linspace(0, length - 1, 4)))
+
+
 def test_conditions(small_glober: Glober) -> None:
     """Fails when a class is another by name, or one that is not there is taken for another."""
     assert small_glober.condition("sunset").tolist() == [3] == small_glober.condition(3).tolist()

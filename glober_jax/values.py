@@ -1,0 +1,58 @@
+"""Whether values fit the annotated fields they are meant for, each failure one sentence."""
+
+import collections.abc
+import difflib
+import operator
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from glober_jax.errors import UserError
+
+
+def check_keys(values: Mapping[str, Any], known: set[str], required: set[str], path: str) -> None:
+    """Refuses keys that are unknown, with the nearest one, or missing."""
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = (
+                f"did you mean {path}.{near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+            )
+            raise UserError(f"unknown config key {path}.{key}; {hint}")
+    if missing := sorted(required - values.keys()):
+        raise UserError(f"{path} lacks {', '.join(missing)}")
+
+
+def check_value(value: Any, hint: Any, path: str) -> None:
+    """Refuses values of another type than the field's annotation says."""
+    origin = typing.get_origin(hint) or hint
+    if origin is Literal:
+        choices = typing.get_args(hint)
+        if value not in choices:
+            raise UserError(f"{path} is {value!r}; choose one of {', '.join(map(str, choices))}")
+        return
+    if origin is collections.abc.Sequence:
+        fits = isinstance(value, list | tuple) and all(isinstance(item, int) for item in value)
+        expected = "a sequence of integers"
+    elif origin is float:
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        expected = "a number"
+    elif origin is int:
+        fits = isinstance(value, int) and not isinstance(value, bool)
+        expected = "an integer"
+    else:
+        fits = isinstance(value, origin)
+        expected = {Mapping: "a section"}.get(origin, f"a {origin.__name__}")
+    if not fits:
+        raise UserError(f"{path} is {value!r}, but must be {expected}")
+
+
+def check_whole(value: Any, name: str, low: int, high: int) -> int:
+    """`value`, called `name`; `UserError` where it is no whole number from `low` to `high`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or not low <= number <= high:
+        raise UserError(f"{name} is {value!r}, but must be a whole number from {low} to {high}")
+    return number
