@@ -2,6 +2,7 @@ r"""Scores a trained workdir, or any videos against real ones, by a named protoc
 
     python -m glober_jax.evaluate --workdir=runs/sky --protocol=styleganv_16f --reconstruction
     python -m glober_jax.evaluate --workdir=runs/sky --steps=10,20,50 --guidance_condition=1,2,4
+    python -m glober_jax.evaluate --workdir=runs/every_second --between=data/all_frames
     python -m glober_jax.evaluate --real=real.npy --generated=samples/frames.npz --output=score.json
     python -m glober_jax.evaluate --compare=a.json --compare=b.json
     python -m glober_jax.evaluate --protocols
@@ -25,8 +26,9 @@ from etils import epath
 
 from glober_jax import cli, config, media
 from glober_jax.errors import UserError
-from glober_jax.evaluation import comparison, measuring, results
+from glober_jax.evaluation import comparison, in_between, measuring, results
 from glober_jax.evaluation.protocols import SMALL, Protocol, get_protocol, table
+from glober_jax.evaluation.telling import for_people
 from glober_jax.evaluation.two_sets import (
     evaluate_two_sets,
     for_two_sets,
@@ -34,24 +36,35 @@ from glober_jax.evaluation.two_sets import (
     open_videos_at,
 )
 from glober_jax.evaluation.video_sets.video_set import check_pair
+from glober_jax.experiment import Experiment
 from glober_jax.parallel.mesh import MeshShape, make_mesh
+from glober_jax.reporting.in_between_evaluation import evaluate_in_between
 from glober_jax.reporting.model_evaluation import ModelEvaluation
-from glober_jax.reporting.trained_clips import load_trained
+from glober_jax.reporting.trained_clips import TrainedModel, load_trained
 from glober_jax.reporting.workdir_report import write_workdir_report
+from glober_jax.seeds import check_seed
+from glober_jax.training.packaged_model import results_folder
 from glober_jax.training.trained import load_config
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir that glober_jax.main trained")
 _DATA = flags.DEFINE_string("data", None, "Prepared data set; the workdir's config's by default")
 _REAL = flags.DEFINE_string("real", None, "Real videos: a folder, a .npy or .npz, a prepared set")
 _GENERATED = flags.DEFINE_string("generated", None, "Videos to score: a folder, a .npy or .npz")
-_PROTOCOL = flags.DEFINE_string("protocol", SMALL, "Name of a protocol, NAME@CLIPS for fewer clips")
+_PROTOCOL = flags.DEFINE_string(
+    "protocol", SMALL, "A protocol; NAME@CLIPS for fewer clips, NAME-12f of 12 frames"
+)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file; WORKDIR/evaluations/... by default")
 _CACHE = flags.DEFINE_string("cache", None, "Folder of measures; beside the results by default")
-_RECONSTRUCTION = flags.DEFINE_boolean("reconstruction", False, "Also encode and decode test clips")
+_RECONSTRUCTION = flags.DEFINE_boolean(
+    "reconstruction", False, "Also measure what each part of the model loses of test clips"
+)
+_BETWEEN = flags.DEFINE_string(
+    "between", None, "Data set with the frames between those that the model was trained on"
+)
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint", "newest", ["newest", "best"], "Of the generator; the best of those graded"
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of the generated videos", lower_bound=0)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the generated videos")
 _COMPARE = flags.DEFINE_multi_string("compare", [], "Result to compare; twice or more")
 _PROTOCOLS = flags.DEFINE_boolean("protocols", False, "Print all protocols, as Markdown")
 _SHOWN_CLIPS = 8
@@ -77,6 +90,7 @@ def main(argv: Sequence[str]) -> None:
     # Read when XLA starts. On CPUs the order in which a convolution sums depends on the number of
     # threads, and that on the number of devices: of an FVD the seventh digit.
     os.environ.setdefault("NPROC", str(max(_CPU_THREADS, os.cpu_count() or 1)))
+    check_seed(_SEED.value, "--seed")
     if _PROTOCOLS.value:
         print(table())
     elif _COMPARE.value:
@@ -100,13 +114,20 @@ def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
     if _OUTPUT.value:
         _check_output(epath.Path(_OUTPUT.value))
     mesh = make_mesh(experiment.mesh)
-    folder = workdir / results.FOLDER
+    folder = results_folder(workdir) / results.FOLDER
+    if _BETWEEN.value:
+        for sampling in choices:
+            model = load_trained(experiment, workdir, sampling, mesh, _CHECKPOINT.value)
+            _evaluate_in_between(experiment, model, protocol, folder)
+        return
     data = _DATA.value or experiment.data.dir
     measures = _CACHE.value or folder / "measures"
     evaluation = ModelEvaluation(experiment, protocol, data, mesh, measures)
     for sampling in choices:
         model = load_trained(experiment, workdir, sampling, mesh, _CHECKPOINT.value)
-        again = evaluation.reconstruction(model, _SEED.value) if _RECONSTRUCTION.value else None
+        again = None
+        if _RECONSTRUCTION.value:
+            again = evaluation.reconstruction(model, _SEED.value, evaluation.test_clips())
         result = evaluation.result(model, _SEED.value, reconstruction=again, command=_command())
         output = _OUTPUT.value or folder / results.file_name(result)
         results.write(output, result)
@@ -124,6 +145,25 @@ def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
     print(f"report: {path}")
 
 
+def _evaluate_in_between(
+    experiment: Experiment, model: TrainedModel, protocol: Protocol, folder: epath.Path
+) -> None:
+    record = evaluate_in_between(
+        experiment,
+        model,
+        protocol,
+        _BETWEEN.value,
+        _CACHE.value or folder / "measures",
+        _SEED.value,
+        _command(),
+    )
+    # Not among the results, of which the report and --compare know what they hold.
+    output = _OUTPUT.value or folder / "in_between" / results.file_name(record)
+    results.write(output, record)
+    print(in_between.for_people(record["frames"]))
+    print(f"{record['num_clips']} clips; result: {output}")
+
+
 def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) -> None:
     if _OUTPUT.value is None:
         raise UserError("say where the result goes: --output=FILE.json")
@@ -131,7 +171,7 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
     _check_output(output)
     start = time.monotonic()
     real, generated = (open_videos_at(path, protocol) for path in (real_path, generated_path))
-    notes = check_pair(real, generated, protocol.min_length)
+    notes = check_pair(real, generated, protocol.min_length, protocol)
     protocol = for_two_sets(protocol, real, generated)
     mesh = make_mesh(MeshShape())
     instrument = measuring.together(
@@ -161,7 +201,11 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
 
 def _check_output(path: epath.Path | Path) -> None:
     """Before the work that fills it."""
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:
+        raise UserError(f"cannot write --output={path}: {error.strerror}") from error
+    if is_folder:
         raise UserError(
             f"--output={path} is a folder: name a file in it, such as {path / 'score.json'}"
         )
@@ -191,7 +235,7 @@ def _tell(result: Mapping[str, Any], output: Any) -> None:
     """Scores and where they are, for people."""
     for note in result["notes"]:
         print(f"note: {note}", file=sys.stderr)
-    print(results.for_people(result))
+    print(for_people(result))
     print(f"result: {output}")
 
 

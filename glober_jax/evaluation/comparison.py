@@ -7,6 +7,7 @@ from typing import Any
 
 from glober_jax.errors import UserError
 from glober_jax.evaluation.results import Result
+from glober_jax.evaluation.telling import aligned
 
 # Texts about a protocol, which decide no score.
 _NO_KNOBS = ("name", "description", "source")
@@ -17,8 +18,8 @@ def compare(results: Mapping[str, Result]) -> str:
     """A table of two or more results, by the names they are given, as text.
 
     Scores have their intervals, beside those of real clips against each other; motion shows the
-    distance to real motion. Below stands by score which result is lowest, and whose intervals
-    overlap that one's, so that they may differ by chance.
+    distance to real motion, and its mean as a share of the real one. Below stands by score which
+    result is lowest, and whose intervals overlap that one's, so that they may differ by chance.
 
     Raises:
       UserError: there is only one result; or two differ in a knob of their protocols, in their real
@@ -46,7 +47,7 @@ def compare(results: Mapping[str, Result]) -> str:
         f"protocol {first['protocol']['name']}, real data {first['data']['real']['fingerprint']}",
         f"[{_percent(first)} % intervals]; real clips are scored against other real clips",
         "",
-        *_aligned(rows),
+        *aligned(rows),
         "",
         *(_verdict(score, results) for score in scores),
     ]
@@ -90,26 +91,32 @@ def _cells(scores: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _other_cells(result: Result) -> dict[str, str]:
-    cells = {
-        f"motion: {name}": f"{entry['distance']:.4g}" for name, entry in result["motion"].items()
-    }
-    for name, entry in result.get("reconstruction", {}).items():
-        if isinstance(entry, Mapping):
-            cells[f"reconstruction: {name}"] = f"{entry['value']:.4g}"
+    cells = {f"motion: {name}": _distance(entry) for name, entry in result["motion"].items()}
+    reconstruction = result.get("reconstruction", {})
+    if "num_clips" in reconstruction:
+        # A training run's end takes fewer than the protocol does.
+        cells["reconstructed clips"] = str(reconstruction["num_clips"])
+    for kind, section in reconstruction.get("kinds", {}).items():
+        found = {
+            name: f"{entry['value']:.4g}"
+            for name, entry in section.items()
+            if isinstance(entry, Mapping) and "value" in entry
+        }
+        found |= _cells(section.get("scores", {}))
+        for name, entry in section.get("motion", {}).items():
+            found[name] = _distance(entry)
+        cells |= {f"{kind}: {name}": cell for name, cell in found.items()}
     return cells
+
+
+def _distance(motion: Mapping[str, Any]) -> str:
+    share = motion.get("share")
+    return f"{motion['distance']:.4g}" + ("" if share is None else f" ({100 * share:.0f} %)")
 
 
 def _percent(result: Result) -> str:
     confidences = {score["confidence"] for score in result["scores"].values()}
     return " and ".join(f"{100 * confidence:g}" for confidence in sorted(confidences))
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
 
 
 def _verdict(score: str, results: Mapping[str, Result]) -> str:

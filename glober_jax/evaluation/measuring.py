@@ -21,6 +21,7 @@ from glober_jax import media
 from glober_jax.evaluation import frame_quality, i3d, lpips, motion, optical_flow
 from glober_jax.evaluation.clip_sets import ClipSet
 from glober_jax.evaluation.extraction import per_clip
+from glober_jax.evaluation.frame_quality import FrameMeasure, Metric
 from glober_jax.evaluation.preprocess import Resize, preprocess
 from glober_jax.progress import Progress
 
@@ -88,24 +89,19 @@ def motions() -> Instrument:
     return Instrument({"motion": 1}, measure)
 
 
-def pairs(frame_size: int, extract_logits: Instrument) -> Instrument:
-    """Of clips beside others [B, 2, T, H, W, C]: their quality frame by frame, and logits of both.
+def pairs(quality: Mapping[Metric, FrameMeasure], of_made: Instrument) -> Instrument:
+    """Of made clips beside real ones [B, 2, T, H, W, C]: quality, and what `of_made` says.
 
-    `psnr`, `ssim` and `lpips` float64 [B, T], those for which frames are large enough; `logits` of
-    the first ones and `other_logits`.
+    The metrics of `quality`, see `frame_quality.frame_measures`, are float64 [B, T]; `of_made` sees
+    the made clips alone.
     """
-    metrics = frame_quality.metrics_of(frame_size)
-    measures = frame_quality.frame_measures(frame_size, metrics)
 
     def measure(pairs_B2THWC: np.ndarray) -> Measures:
-        ones_BTHWC, others_BTHWC = pairs_B2THWC[:, 0], pairs_B2THWC[:, 1]
-        return {
-            **frame_quality.measure_clips(measures, ones_BTHWC, others_BTHWC),
-            **extract_logits.measure(ones_BTHWC),
-            "other_logits": extract_logits.measure(others_BTHWC)["logits"],
-        }
+        made_BTHWC, real_BTHWC = pairs_B2THWC[:, 0], pairs_B2THWC[:, 1]
+        found = frame_quality.measure_clips(quality, made_BTHWC, real_BTHWC)
+        return found | of_made.measure(made_BTHWC)
 
-    return Instrument({"pairs": metrics, **extract_logits.identity}, measure)
+    return Instrument({"pairs": list(quality), **of_made.identity}, measure)
 
 
 def together(*instruments: Instrument) -> Instrument:

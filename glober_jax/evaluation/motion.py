@@ -31,11 +31,15 @@ _EQUAL_LEVELS = 1
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The mean of a measure over real and generated clips, and how far apart its values lie."""
+    """The mean of a measure over real and generated clips, and how far apart its values lie.
+
+    `share` is generated / real, the means'; None where the real one is 0.
+    """
 
     real: float
     generated: float
     distance: float
+    share: float | None
 
 
 def measure_clip(clip_THWC: np.ndarray) -> dict[str, np.ndarray]:
@@ -84,8 +88,6 @@ def compare(real_N: np.ndarray, generated_N: np.ndarray) -> Comparison:
     measure's own unit; the sets may differ in size. It is 0 only when both hold the same values,
     so two samples of real clips have a small one too: that is the least to expect of a model.
     """
-    return Comparison(
-        float(real_N.mean()),
-        float(generated_N.mean()),
-        float(wasserstein_distance(real_N, generated_N)),
-    )
+    real, generated = float(real_N.mean()), float(generated_N.mean())
+    distance = float(wasserstein_distance(real_N, generated_N))
+    return Comparison(real, generated, distance, generated / real if real else None)

@@ -8,96 +8,85 @@ the whole protocol, and its name says where the knobs come from. Dimension key: 
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 
 from glober_jax.errors import UserError
-
-Split = Literal["train", "test", "train+test"]
-Videos = Literal["first", "random", "class_balanced"]
-Start = Literal["random", "centre"]
-Resize = Literal["stretch", "crop"]
-
-# The protocol that fits itself to the data.
-SMALL = "small"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """How real clips are chosen, what is measured on both sets, and how distances are taken.
-
-    Attributes:
-      name: what a score of this protocol is called by.
-      num_frames, stride: a clip has so many frames, `stride` apart.
-      split: where real videos come from.
-      num_clips: real clips, and generated ones.
-      videos: the real videos: the "first" in sorted order, "random" ones, or "class_balanced",
-        random ones of each class in turn.
-      start: a clip starts at a "random" frame, or lies in the "centre" of its video.
-      repeat_videos: with fewer videos than `num_clips`, whether they are gone over again for more
-        clips, or there are just fewer clips.
-      resize: how frames of any shape become the square that I3D sees: "stretch", or "crop" to the
-        centre; both bilinear with pixel centres at halves, without antialiasing.
-      value_range: of the pixels that I3D sees.
-      features: of one clip; "i3d_logits" are Kinetics-400 logits before the softmax, averaged over
-        time.
-      ddof: covariances divide by N - ddof.
-      repeats: how often clips are chosen, sampled and scored anew; the mean is the score.
-      seed: of every random choice of clips.
-      description: one sentence for people.
-      source: the paper and the code the knobs were read from.
-    """
-
-    name: str
-    num_frames: int = 16
-    stride: int = 1
-    split: Split
-    num_clips: int = 2048
-    videos: Videos
-    start: Start = "random"
-    repeat_videos: bool
-    resize: Resize = "stretch"
-    value_range: tuple[float, float] = (-1.0, 1.0)
-    features: Literal["i3d_logits"] = "i3d_logits"
-    ddof: int
-    repeats: int = 1
-    seed: int = 0
-    description: str
-    source: str
-
-    @property
-    def span(self) -> int:
-        """How many consecutive frames of a video a clip reaches over."""
-        return (self.num_frames - 1) * self.stride + 1
-
-    @property
-    def min_length(self) -> int:
-        """Frames of the shortest video that is used.
-
-        `stride` after the last frame included, as StyleGAN-V counts: its strided clips come from
-        the same videos as its long ones.
-        """
-        return self.num_frames * self.stride
+from glober_jax.evaluation import i3d
+from glober_jax.evaluation.named_protocols import OF_THIS_PROJECT, PROTOCOLS, SMALL
+from glober_jax.evaluation.protocol import Protocol, Videos
 
 
 def get_protocol(name: str) -> Protocol:
-    """The protocol of that name, `NAME@CLIPS` included (see `with_clips`).
+    """The protocol of that name; `NAME-FRAMESf` and `@CLIPS` behind it change one knob each.
 
     Raises:
-      UserError: there is none; the message names the nearest, or all.
+      UserError: there is none; the message names the nearest, or all. See also `with_frames` and
+        `with_clips`.
     """
-    base, at, clips = name.partition("@")
+    base, frames = _parts(name)
+    clips = name.partition("@")[2]
     if base not in PROTOCOLS:
         near = difflib.get_close_matches(base, PROTOCOLS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PROTOCOLS)}"
         raise UserError(f"there is no evaluation protocol {base!r}; {hint}")
-    if not at:
-        return PROTOCOLS[base]
-    if not clips.isdecimal():
+    protocol = PROTOCOLS[base] if frames is None else with_frames(PROTOCOLS[base], frames)
+    if "@" not in name:
+        return protocol
+    if not re.fullmatch("[0-9]{1,9}", clips):
         raise UserError(f"{name!r} must be a protocol's name, @ and a number of clips")
-    return with_clips(PROTOCOLS[base], int(clips))
+    return with_clips(protocol, int(clips))
+
+
+def with_frames(protocol: Protocol, num_frames: int) -> Protocol:
+    """One of `PROTOCOLS` with clips of another length, which its name then says: `small-12f`.
+
+    It is another protocol, and no published one: I3D sees other things in clips of other lengths.
+
+    Raises:
+      UserError: fewer frames than I3D takes.
+    """
+    if num_frames < i3d.MIN_FRAMES:
+        raise UserError(
+            f"an evaluation needs clips of at least {i3d.MIN_FRAMES} frames, not {num_frames}: "
+            "I3D, whose logits are compared, takes no fewer"
+        )
+    if num_frames == protocol.num_frames:
+        return protocol
+    return dataclasses.replace(
+        protocol,
+        name=f"{protocol.name}-{num_frames}f",
+        num_frames=num_frames,
+        description=f"As {protocol.name}, but with clips of {num_frames} frames.",
+        source=OF_THIS_PROJECT,
+    )
+
+
+def to_fit(protocol: Protocol, num_frames: int, longer: str) -> str:
+    """What to do where clips or videos have at most so many frames; `longer` is to make more."""
+    most = num_frames // protocol.stride
+    if most < i3d.MIN_FRAMES:
+        apart = f", {protocol.stride} apart" if protocol.stride > 1 else ""
+        return f"{longer}: I3D takes clips of at least {i3d.MIN_FRAMES} frames{apart}"
+    name, _ = _parts(protocol)
+    return (
+        f"{longer}, or evaluate with --protocol={name}-{most}f, whose clips have {most} frames and "
+        "whose scores compare with no others"
+    )
+
+
+def caveat(protocol: Protocol) -> str | None:
+    """What a reader of scores must know where clips have another length than usual, or None."""
+    base, frames = _parts(protocol)
+    if frames is None:
+        return None
+    return (
+        f"Clips have {frames} frames where those of protocol {base} have "
+        f"{PROTOCOLS[base].num_frames}: scores compare neither with published ones nor with those "
+        f"of {base}."
+    )
 
 
 def with_clips(protocol: Protocol, num_clips: int) -> Protocol:
@@ -111,7 +100,8 @@ def with_clips(protocol: Protocol, num_clips: int) -> Protocol:
     if num_clips < 2:
         raise UserError(f"an evaluation needs at least 2 clips, not {num_clips}")
     base = protocol.name.partition("@")[0]
-    name = base if num_clips == PROTOCOLS[base].num_clips else f"{base}@{num_clips}"
+    usual = PROTOCOLS[_parts(base)[0]].num_clips
+    name = base if num_clips == usual else f"{base}@{num_clips}"
     return dataclasses.replace(protocol, name=name, num_clips=num_clips)
 
 
@@ -121,7 +111,10 @@ def fitted(protocol: Protocol, lengths: Sequence[int]) -> Protocol:
     Every other protocol is fixed, and itself.
     """
     usable = sum(length >= protocol.min_length for length in lengths)
-    if protocol.name != SMALL or not 2 <= usable < protocol.num_clips:
+    if (
+        protocol.name not in (SMALL, f"{SMALL}-{protocol.num_frames}f")
+        or not 2 <= usable < protocol.num_clips
+    ):
         return protocol
     return with_clips(protocol, usable)
 
@@ -152,11 +145,11 @@ def choose_clips(
     lengths_V = np.asarray(lengths, np.int64)
     usable = np.flatnonzero(lengths_V >= protocol.min_length)
     if not usable.size:
-        longest = f"the longest of {len(lengths_V)} has {lengths_V.max()}" if len(lengths_V) else ""
+        longest = int(lengths_V.max(initial=0))
+        there = f"the longest of {len(lengths_V)} has {longest}" if longest else "there are none"
         raise UserError(
             f"protocol {protocol.name} needs videos of at least {protocol.min_length} frames, but "
-            f"{longest or 'there are no videos'}; choose a protocol of shorter clips, or prepare "
-            "the data with longer videos"
+            f"{there}; {to_fit(protocol, longest, 'prepare the data with longer videos')}"
         )
     rng = np.random.default_rng((protocol.seed, repeat))
     room_V = np.maximum(lengths_V - protocol.span, 0)
@@ -196,6 +189,13 @@ def table() -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def _parts(protocol: Protocol | str) -> tuple[str, int | None]:
+    """The name in PROTOCOLS, and the number of frames where a protocol's name has one behind it."""
+    name = protocol if isinstance(protocol, str) else protocol.name
+    found = re.fullmatch(r"([^@]*?)(?:-([0-9]{1,9})f)?(?:@.*)?", name, re.DOTALL)
+    return found[1], int(found[2]) if found[2] else None
+
+
 _COLUMNS = {
     "frames": lambda p: p.num_frames,
     "stride": lambda p: p.stride,
@@ -230,105 +230,3 @@ def _order(
         of_class = labels_V[shuffled] == label
         turns[of_class] = np.arange(of_class.sum())
     return shuffled[np.argsort(turns, kind="stable")]
-
-
-_STYLEGANV = Protocol(
-    name="styleganv_16f",
-    split="train+test",
-    videos="first",
-    repeat_videos=False,
-    ddof=0,
-    description=(
-        "What GLOBER reports: 16 frames in a row from each of the first 2048 videos in sorted "
-        "order, which in UCF-101 are of about 16 of its 101 classes. StyleGAN-V itself leaves the "
-        "test split out except for UCF-101."
-    ),
-    source="StyleGAN-V (arXiv 2112.14683), fvd2048_16f; GLOBER (arXiv 2309.13274)",
-)
-_STYLEGANV_128F = dataclasses.replace(
-    _STYLEGANV,
-    name="styleganv_128f",
-    num_frames=128,
-    description="128 frames in a row, all of them through I3D; shorter videos are left out.",
-    source="StyleGAN-V (arXiv 2112.14683), fvd2048_128f",
-)
-_STYLEGANV_128F_S8 = dataclasses.replace(
-    _STYLEGANV_128F,
-    name="styleganv_128f_s8",
-    num_frames=16,
-    stride=8,
-    description="Every eighth of 128 frames: slow changes rather than motion.",
-    source="StyleGAN-V (arXiv 2112.14683), fvd2048_128f_subsample8f",
-)
-
-
-def _balanced(protocol: Protocol) -> Protocol:
-    return dataclasses.replace(
-        protocol,
-        name=f"{protocol.name}_balanced",
-        videos="class_balanced",
-        description=f"As {protocol.name}, but with as many videos of every class as there can be.",
-        source="of this project; not comparable to published scores",
-    )
-
-
-_ALL = (
-    _STYLEGANV,
-    _balanced(_STYLEGANV),
-    _STYLEGANV_128F,
-    _balanced(_STYLEGANV_128F),
-    _STYLEGANV_128F_S8,
-    _balanced(_STYLEGANV_128F_S8),
-    Protocol(
-        name="digan",
-        split="test",
-        videos="random",
-        repeat_videos=True,
-        resize="crop",
-        ddof=1,
-        repeats=10,
-        description=(
-            "Test videos against ten sets of samples; one clip of each video before a second of "
-            "any, where the original draws among all clips."
-        ),
-        source="DIGAN (arXiv 2202.10571), compute_fvd_kvd.py",
-    ),
-    Protocol(
-        name="tats",
-        split="train",
-        videos="random",
-        repeat_videos=True,
-        ddof=1,
-        description=(
-            "Training videos, one set of samples; one clip of each video before a second of any, "
-            "where the original draws among all clips."
-        ),
-        source="TATS (arXiv 2204.03638), sample_vqgan_transformer_short_videos.py; LVDM follows it",
-    ),
-    Protocol(
-        name="magvit",
-        split="train",
-        num_clips=10_000,
-        videos="random",
-        repeat_videos=True,
-        ddof=1,
-        repeats=4,
-        description="10,000 clips of training videos; UCF-101 has 9,537, so some give two.",
-        source="MAGVIT (arXiv 2212.05199), maskgvt_ucf101_config.py",
-    ),
-    Protocol(
-        name=SMALL,
-        split="test",
-        num_clips=256,
-        videos="random",
-        start="centre",
-        repeat_videos=False,
-        ddof=0,
-        description=(
-            "For small data sets and a quick look: held-out videos, a small sample, so that scores "
-            "are far above and not comparable to published ones."
-        ),
-        source="of this project",
-    ),
-)
-PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ALL}

@@ -25,9 +25,12 @@ def clip_psnr(frames_NTHWC: np.ndarray, reference_NTHWC: np.ndarray) -> np.ndarr
     return psnr(squared_error(frames_NTHWC, reference_NTHWC).mean(axis=1))
 
 
-def frame_psnr(frames_NTHWC: np.ndarray, reference_NTHWC: np.ndarray) -> np.ndarray:
-    """PSNR in dB by place in the clip, 10 log10(255² / MSE over all clips), float64 [T], capped."""
-    return psnr(squared_error(frames_NTHWC, reference_NTHWC).mean(axis=0))
+def pooled_psnr(psnr_NT: np.ndarray) -> np.ndarray:
+    """`clip_psnr` [N] from the PSNR of single frames [N, T].
+
+    A mean over frames would say little of clips with exact ones: such a frame counts as 54 dB.
+    """
+    return psnr((255.0**2 / 10 ** (psnr_NT / 10)).mean(axis=1))
 
 
 def repeat_middle(key_frames_NKHWC: np.ndarray, num_frames: int) -> np.ndarray:
@@ -36,18 +39,31 @@ def repeat_middle(key_frames_NKHWC: np.ndarray, num_frames: int) -> np.ndarray:
     return np.repeat(middle[:, None], num_frames, axis=1)
 
 
-def interpolate(
-    key_frames_NKHWC: np.ndarray, key_positions_K: np.ndarray, num_frames: int
-) -> np.ndarray:
-    """Linear interpolation between key frames, the last one held: [N, T, H, W, C]."""
+def blend(keys_NKHWC: np.ndarray, key_positions_K: np.ndarray, num_frames: int) -> np.ndarray:
+    """Linear interpolation in time between pixels or latents, the last one held: [N, T, H, W, C].
+
+    Args:
+      keys_NKHWC: of any kind of numbers.
+      key_positions_K: their places in the clip, ascending from 0.
+      num_frames: T.
+
+    Returns:
+      float32, at the K places the given numbers themselves.
+    """
     right = np.searchsorted(key_positions_K, np.arange(num_frames), side="right")
     right = np.clip(right, 1, len(key_positions_K) - 1) if len(key_positions_K) > 1 else right * 0
     left = np.maximum(right - 1, 0)
     gap = np.maximum(key_positions_K[right] - key_positions_K[left], 1)
     weight = np.clip((np.arange(num_frames) - key_positions_K[left]) / gap, 0.0, 1.0)
     weight = weight.astype(np.float32)[None, :, None, None, None]
-    blend = key_frames_NKHWC[:, left] * (1 - weight) + key_frames_NKHWC[:, right] * weight
-    return np.round(blend).astype(np.uint8)
+    return keys_NKHWC[:, left] * (1 - weight) + keys_NKHWC[:, right] * weight
+
+
+def interpolate(
+    key_frames_NKHWC: np.ndarray, key_positions_K: np.ndarray, num_frames: int
+) -> np.ndarray:
+    """`blend` of key frames, rounded: uint8 [N, T, H, W, C]."""
+    return np.round(blend(key_frames_NKHWC, key_positions_K, num_frames)).astype(np.uint8)
 
 
 def repeat_image(image_HWC: np.ndarray, like_NTHWC: np.ndarray) -> np.ndarray:

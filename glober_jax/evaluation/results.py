@@ -4,8 +4,12 @@
      "scores": {NAME: {"value", "low", "high", "confidence", "repeats": [...],
                        "num_real", "num_generated"}},
      "floor": the same for real clips against other real clips, what a perfect model would get,
-     "motion": {NAME: {"real", "generated", "distance", "floor"}},
-     "reconstruction", "coverage": only where they were measured,
+     "motion": {NAME: {"real", "generated", "distance", "share", "floor"}},
+     "reconstruction": {"num_clips", "kinds": {KIND: {
+         "psnr_db", "ssim", "lpips": {"value", "standard_error", "by_index",
+                                      "at_keys", "elsewhere", of PSNR "of_clips"},
+         "scores": as above, of fvd and kvd, "motion": as above, without the floor}}},
+     "coverage": as the section before only where it was measured,
      "model": {...}, "data": {"real": {"source", "fingerprint"}, "generated": {...}},
      "notes": [...], "versions": {...}, "devices": [...], "command": ..., "seconds": ...}
 
@@ -26,7 +30,7 @@ from etils import epath
 from glober_jax import media
 from glober_jax.errors import UserError
 from glober_jax.evaluation.distances.intervals import Interval
-from glober_jax.evaluation.protocols import Protocol
+from glober_jax.evaluation.protocols import Protocol, caveat
 from glober_jax.versions import versions
 
 Result = dict[str, Any]
@@ -108,7 +112,7 @@ def build(
         "coverage": coverage,
         "model": model,
         "data": data,
-        "notes": notes,
+        "notes": [*filter(None, [caveat(protocol)]), *notes],
         "versions": versions(),
         "devices": [str(device.device_kind) for device in jax.devices()],
         "command": command,
@@ -140,6 +144,10 @@ def read(path: epath.PathLike) -> Result:
     except ValueError as error:
         raise UserError(f"{path} is damaged, or no result: it is not JSON ({error})") from error
     _check(result, str(path))
+    section = result.get("reconstruction")
+    if section and "kinds" not in section:
+        # Written before the parts of a model were told apart.
+        result["reconstruction"] = {"kinds": {"reconstruction": section}}
     return result
 
 
@@ -148,27 +156,6 @@ def file_name(result: Result) -> str:
     model = hashlib.sha256(json.dumps(result["model"], sort_keys=True).encode()).hexdigest()
     step = result["model"]["checkpoint_steps"]["generator"]
     return f"{result['protocol']['name']}-{step}-{model[:8]}.json"
-
-
-def for_people(result: Result) -> str:
-    """Scores and their floors, in a few lines."""
-    fvd = result["scores"]["fvd"]
-    lines = [
-        f"{result['protocol']['name']}: {fvd['num_generated']} generated clips, "
-        f"{fvd['num_real']} real ones ({100 * fvd['confidence']:g} % intervals)"
-    ]
-    for name, score in result["scores"].items():
-        floor = result["floor"][name]
-        lines.append(
-            f"  {name:8}{_short(score['value']):>8}  [{_short(score['low'])}, "
-            f"{_short(score['high'])}]  real clips against real ones: {_short(floor['value'])} "
-            f"({floor['num_real']} + {floor['num_generated']} clips)"
-        )
-    return "\n".join(lines)
-
-
-def _short(number: float) -> str:
-    return f"{number:.2f}"
 
 
 def _plain(value: Any, place: str) -> Any:

@@ -14,7 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from glober_jax.evaluation import frame_quality, lpips, motion, optical_flow, results
+from glober_jax.evaluation import (
+    frame_quality,
+    lpips,
+    motion,
+    optical_flow,
+    reconstruction,
+    results,
+)
 from glober_jax.evaluation.distances.extrapolation import extrapolate
 from glober_jax.evaluation.distances.frechet import frechet_distance
 from glober_jax.evaluation.distances.intervals import jackknife_interval
@@ -33,13 +40,19 @@ def scores(repeats: Repeats, ddof: int) -> dict[str, Any]:
     Raises:
       UserError: there are too few clips for an interval, or a feature is not finite.
     """
-    logits = [tuple(measures["logits"] for measures in pair) for pair in repeats]
     looks = [tuple(_flat(measures["looks"]) for measures in pair) for pair in repeats]
+    distance = functools.partial(_frechet_of_looks, ddof=ddof)
+    return video_scores(repeats, ddof) | {"fd_alex": _record(looks, distance, least=0.0)}
+
+
+def video_scores(repeats: Repeats, ddof: int) -> dict[str, Any]:
+    """`fvd` and `kvd` of `scores` alone, which need nothing but logits."""
+    logits = [tuple(measures["logits"] for measures in pair) for pair in repeats]
     frechet = functools.partial(frechet_distance, ddof=ddof)
     records = {
-        "fvd": _record(logits, frechet),
-        "kvd": _record(logits, kernel_distance),
-        "fd_alex": _record(looks, functools.partial(_frechet_of_looks, ddof=ddof)),
+        "fvd": _record(logits, frechet, least=0.0),
+        # Without bias, and so below 0 about as often as above it where the sets are alike.
+        "kvd": _record(logits, kernel_distance, least=-np.inf),
     }
     real_ND, other_MD = logits[0]
     if len(real_ND) == len(other_MD) >= _LEAST_TO_EXTRAPOLATE:
@@ -49,23 +62,23 @@ def scores(repeats: Repeats, ddof: int) -> dict[str, Any]:
     return records
 
 
-def frechet_record(x_ND: np.ndarray, y_MD: np.ndarray, ddof: int) -> dict[str, Any]:
-    """The Frechet distance of two sets of features alone, as `results.score_record` gives it."""
-    return _record([(x_ND, y_MD)], functools.partial(frechet_distance, ddof=ddof))
-
-
 def quality(measures: Measures) -> dict[str, Any]:
-    """Value, standard error and means by index of what was measured of PSNR, SSIM and LPIPS."""
+    """Value, standard error and means by index of what was measured of PSNR, SSIM and LPIPS.
+
+    Of PSNR also `of_clips`, the mean of `reconstruction.pooled_psnr`.
+    """
     names = {"psnr": "psnr_db", "ssim": "ssim", "lpips": "lpips"}
-    return {
+    found = {
         name: dataclasses.asdict(frame_quality.summarise(measures[metric]))
         for metric, name in names.items()
         if metric in measures
     }
+    found["psnr_db"]["of_clips"] = float(reconstruction.pooled_psnr(measures["psnr"]).mean())
+    return found
 
 
 def motion_scores(real: Measures, generated: Measures) -> dict[str, Any]:
-    """{measure: {"real", "generated", "distance"}} of every measure of motion."""
+    """{measure: {"real", "generated", "distance", "share"}} of every measure of motion."""
     return {
         name: dataclasses.asdict(motion.compare(real[name], generated[name]))
         for name in (*motion.MEASURES, *optical_flow.MEASURES)
@@ -75,8 +88,9 @@ def motion_scores(real: Measures, generated: Measures) -> dict[str, Any]:
 def _record(
     repeats: Sequence[tuple[np.ndarray, np.ndarray]],
     score: Callable[[np.ndarray, np.ndarray], float],
+    least: float,
 ) -> dict[str, Any]:
-    intervals = [jackknife_interval(score, real_ND, other_MD) for real_ND, other_MD in repeats]
+    intervals = [jackknife_interval(score, *pair, least=least) for pair in repeats]
     real_ND, other_MD = repeats[0]
     return results.score_record(intervals, len(real_ND), len(other_MD))
 

@@ -6,7 +6,7 @@ Dimension key: B clips, n frames of a clip, L tokens of a text, E their width.
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from etils import epath
 from jax.sharding import Mesh
 
 from glober_jax.errors import UserError
-from glober_jax.evaluation import measuring, results, scoring
+from glober_jax.evaluation import frame_quality, i3d, measuring, parts, results
 from glober_jax.evaluation.clip_sets import ClipSet
+from glober_jax.evaluation.distances.intervals import LEAST
 from glober_jax.evaluation.evaluating import (
     Evaluation,
     Places,
@@ -35,9 +36,10 @@ from glober_jax.models.condition import ConditionTokens
 from glober_jax.reporting.report.clips import Clips
 from glober_jax.reporting.trained_clips import (
     TrainedModel,
+    first_reconstructions,
     generated_clips,
     protocol_index,
-    reconstruction_pairs,
+    reconstructed_clips,
 )
 
 # Training clips that generated ones are looked for among.
@@ -72,7 +74,7 @@ class ModelEvaluation:
         self._index_n = protocol_index(protocol, experiment.clip)
         self._opened: dict[str, PreparedVideos] = {}
         self._real = self._videos(protocol.split)
-        self._check_size()
+        check_size(self._real, experiment)
         self.protocol = fitted(protocol, self._real.lengths)
         choose(self.protocol, self._real)
         self._looks = measuring.looks(mesh)
@@ -105,12 +107,7 @@ class ModelEvaluation:
             motion=found.motion,
             reconstruction=reconstruction,
             coverage=coverage,
-            model={
-                "workdir": str(model.workdir),
-                "checkpoint_steps": model.glober.trained_steps,
-                "sampling": dataclasses.asdict(model.glober.options),
-                "seed": seed,
-            },
+            model=model_record(model, seed),
             data={
                 "real": {"source": self._real.source, "fingerprint": self._real.fingerprint},
             },
@@ -119,14 +116,49 @@ class ModelEvaluation:
             seconds=time.monotonic() - start,
         )
 
-    def reconstruction(self, model: TrainedModel, seed: int) -> dict[str, Any]:
-        """Quality of test clips of the model's own shape, encoded and decoded again, and rFVD."""
-        pairs = self._pairs(model, seed)
-        size = self._experiment.networks.frame_size
-        measured = measuring.measure(pairs, measuring.pairs(size, self._logits), self._folder)
-        ddof = self.protocol.ddof
-        rfvd = scoring.frechet_record(measured["other_logits"], measured["logits"], ddof)
-        return scoring.quality(measured) | {"rfvd": rfvd, "num_clips": pairs.num_clips}
+    def test_clips(self, most: int | None = None) -> ClipSet:
+        """Clips of the model's own shape from the test split: the protocol's number, or `most`."""
+        clip, videos = self._experiment.clip, self._videos("test")
+        protocol = dataclasses.replace(
+            self.protocol,
+            num_frames=clip.num_frames,
+            stride=clip.stride,
+            split="test",
+            num_clips=min(self.protocol.num_clips, most or self.protocol.num_clips),
+        )
+        if not videos.long_enough(protocol.min_length):
+            raise UserError(
+                f"the videos of {videos.source} have at most {max(videos.lengths)} frames, and a "
+                f"clip of this model takes {protocol.min_length}: evaluate without "
+                "--reconstruction, or on data with longer videos (--data)"
+            )
+        return real_clips(protocol, videos, choose(protocol, videos))
+
+    def reconstruction(
+        self,
+        model: TrainedModel,
+        seed: int,
+        real: ClipSet,
+        scored: Collection[str] = parts.KINDS,
+    ) -> dict[str, Any]:
+        """What each part of the model makes of `real` test clips, see `parts`.
+
+        FVD and KVD are those of the kinds in `scored`, where the clips are long and many enough.
+        """
+        clip, size = self._experiment.clip, self._experiment.networks.frame_size
+        if clip.num_frames < i3d.MIN_FRAMES or real.num_clips < LEAST:
+            scored = ()
+        moving = measuring.motions()
+        quality = frame_quality.frame_measures(size, frame_quality.metrics_of(size))
+        made = {}
+        for kind, pairs in reconstructed_clips(model, real, clip, seed).items():
+            of_made = measuring.together(self._logits, moving) if kind in scored else moving
+            instrument = measuring.pairs(quality, of_made)
+            made[kind] = measuring.measure(pairs, instrument, self._folder)
+        # Often the clips that generated ones are compared with, and then measured only once.
+        instrument = self._instrument if scored else moving
+        found = measuring.measure(real, instrument, self._folder)
+        return parts.record(found, made, clip.key_positions, self.protocol.ddof)
 
     def samples(self, model: TrainedModel, seed: int, count: int) -> dict[str, Clips]:
         """The first clips that are measured, to look at."""
@@ -139,9 +171,7 @@ class ModelEvaluation:
 
     def reconstructions(self, model: TrainedModel, seed: int, count: int) -> dict[str, np.ndarray]:
         """The first test clips and what is made of them."""
-        pairs = self._pairs(model, seed)
-        frames = pairs.read(0, min(count, pairs.num_clips))
-        return {"Real": frames[:, 1], "GLOBER": frames[:, 0]}
+        return first_reconstructions(model, self.test_clips(), self._experiment.clip, seed, count)
 
     def _evaluate(self, model: TrainedModel, seed: int) -> Evaluation:
         other_split = "train" if self.protocol.split == "test" else "test"
@@ -154,15 +184,6 @@ class ModelEvaluation:
             self._instrument,
             self._folder,
         )
-
-    def _pairs(self, model: TrainedModel, seed: int) -> ClipSet:
-        """Reconstructions of test clips of the model's own shape, beside these."""
-        clip, videos = self._experiment.clip, self._videos("test")
-        protocol = dataclasses.replace(
-            self.protocol, num_frames=clip.num_frames, stride=clip.stride, split="test"
-        )
-        real = real_clips(protocol, videos, choose(protocol, videos))
-        return reconstruction_pairs(model, real, clip, seed)
 
     def _generated(self, model: TrainedModel, seed: int, repeat: int, places: Places) -> ClipSet:
         """New clips, under the conditions of the real ones in turn."""
@@ -197,19 +218,31 @@ class ModelEvaluation:
             names[split] = [videos.names[video] for video, _ in places]
         return memorisation(found.generated, measured["test"], measured["train"], names["train"])
 
-    def _check_size(self) -> None:
-        size = self._experiment.networks.frame_size
-        if self._real.size != (size, size):
-            raise UserError(
-                f"the videos of {self._data_dir} are {pixels(self._real.size)} and the model makes "
-                f"{pixels((size, size))}: evaluate on data prepared with --size={size}"
-            )
-
     def _videos(self, split: str) -> PreparedVideos:
         """Those of a split, opened once."""
         if split not in self._opened:
             self._opened[split] = prepared_videos(self._data_dir, split)
         return self._opened[split]
+
+
+def model_record(model: TrainedModel, seed: int) -> dict[str, Any]:
+    """What a result says of the model."""
+    return {
+        "workdir": str(model.workdir),
+        "checkpoint_steps": model.glober.trained_steps,
+        "sampling": dataclasses.asdict(model.glober.options),
+        "seed": seed,
+    }
+
+
+def check_size(videos: PreparedVideos, experiment: Experiment) -> None:
+    """Raises `UserError` where these are not of the size that the experiment's models make."""
+    size = experiment.networks.frame_size
+    if videos.size != (size, size):
+        raise UserError(
+            f"the videos of {videos.source} are {pixels(videos.size)} and the model makes "
+            f"{pixels((size, size))}: evaluate on data prepared with --size={size}"
+        )
 
 
 def _conditions(

@@ -15,38 +15,53 @@ from etils import epath
 from jax.sharding import Mesh
 
 from glober_jax import media
-from glober_jax.data.clips import ClipSpec
 from glober_jax.errors import UserError
-from glober_jax.evaluation import frame_quality, reconstruction, results, scoring
+from glober_jax.evaluation import (
+    frame_quality,
+    lpips,
+    measuring,
+    reconstruction,
+    results,
+    scoring,
+)
+from glober_jax.evaluation.clip_sets import ClipSet
 from glober_jax.evaluation.protocols import get_protocol
 from glober_jax.evaluation.results import Result
+from glober_jax.evaluation.telling import for_people
 from glober_jax.reporting.curves import plot_curves
 from glober_jax.reporting.model_evaluation import ModelEvaluation
 from glober_jax.reporting.report.clips import Clips
-from glober_jax.reporting.trained_clips import TrainedModel, load_trained
+from glober_jax.reporting.trained_clips import (
+    TrainedModel,
+    first_reconstructions,
+    load_trained,
+    reconstructed_clips,
+)
 from glober_jax.reporting.workdir_report import write_workdir_report
 from glober_jax.sampling.write import sheet_scale, write_samples, write_sheet
 from glober_jax.training.metrics import METRICS_FILE
 from glober_jax.training.pipeline import STAGES, Pipeline
 from glober_jax.versions import versions
 
-_EVALUATED_CLIPS = 32
+_EVALUATED_CLIPS = 64
+_TRAINING_CLIPS = 128
 _SHOWN_CLIPS = 8
+# I3D takes most of the time.
+_SCORED = ("codec", "reconstruction")
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
     """Numbers for `summary.json`, and the clips that the folder shows, uint8 [N, T, H, W, C].
 
-    `evaluation` is the result by the config's protocol, or the reason why there is none.
+    `evaluation` is the result by the config's protocol, or the reason why there is none;
+    `reconstructed` are the same clips in several versions, the real one first.
     """
 
     numbers: dict[str, Any]
     evaluation: Result | str
     record: dict[str, Any]
-    real: np.ndarray
-    codec: np.ndarray
-    reconstructed: np.ndarray
+    reconstructed: dict[str, np.ndarray]
     generated: np.ndarray
     labels: list[str]
     fps: float
@@ -57,30 +72,25 @@ def measure(pipeline: Pipeline, mesh: Mesh) -> Summary:
     experiment, networks = pipeline.experiment, pipeline.networks
     model = load_trained(experiment, pipeline.workdir, experiment.sampling, mesh)
     frame_model, feature_model = model.glober.frame_model, model.glober.feature_model
-    steps = {"codec": experiment.codec.steps, **model.glober.trained_steps}
+    steps = {"codec": experiment.codec.total_steps, **model.glober.trained_steps}
 
-    clips = pipeline.data.clips("test", _EVALUATED_CLIPS)
-    real = clips["frames"]
-    train_frames = pipeline.data.clips("train", 4 * _EVALUATED_CLIPS)["frames"]
-    made = {
-        "reconstruction": pipeline.reconstruct(frame_model, clips),
-        "codec": pipeline.codec_reconstruct(
-            {"frame_codec": frame_model.params["frame_codec"]}, real
-        ),
-    } | _baselines(experiment.clip, clips, train_frames.mean(axis=(0, 1)))
-    scores = {name: pipeline.scores(frames, real) for name, frames in made.items()}
-    conditions = pipeline.example_conditions(clips, _SHOWN_CLIPS)
+    evaluation, held_out = _evaluate(pipeline, model, mesh)
+    quality = _qualities(pipeline, model, held_out, evaluation)
+    conditions = pipeline.example_conditions(pipeline.held_out, _SHOWN_CLIPS)
     generated = pipeline.generate(frame_model, feature_model, conditions, experiment.seed)
     numbers = {
-        "psnr_db": {name: round(score["psnr"], 3) for name, score in scores.items()},
+        "psnr_db": {
+            name: round(found["psnr_db"]["of_clips"], 3) for name, found in quality.items()
+        },
         "lpips": {
-            name: round(score["lpips"], 4) for name, score in scores.items() if "lpips" in score
+            name: round(found["lpips"]["value"], 4)
+            for name, found in quality.items()
+            if "lpips" in found
         },
         "psnr_by_index_db": [
-            round(float(value), 3)
-            for value in reconstruction.frame_psnr(made["reconstruction"], real)
+            round(value, 3) for value in quality["reconstruction"]["psnr_db"]["by_index"]
         ],
-        "held_out_clips": len(real),
+        "held_out_clips": held_out.num_clips,
         "steps": {name: steps[name] for name in STAGES},
         "parameters": networks.count_parameters(),
         "data": {"train": pipeline.data.train.fingerprint, "test": pipeline.data.test.fingerprint},
@@ -90,11 +100,11 @@ def measure(pipeline: Pipeline, mesh: Mesh) -> Summary:
     sampling = dataclasses.asdict(experiment.sampling)
     return Summary(
         numbers=numbers,
-        evaluation=_evaluate(pipeline, model, made["reconstruction"], real, mesh),
+        evaluation=evaluation,
         record={"seed": experiment.seed, **conditions.record, "steps": steps, **sampling},
-        real=real[:_SHOWN_CLIPS],
-        codec=made["codec"][:_SHOWN_CLIPS],
-        reconstructed=made["reconstruction"][:_SHOWN_CLIPS],
+        reconstructed=first_reconstructions(
+            model, held_out, experiment.clip, experiment.seed, _SHOWN_CLIPS
+        ),
         generated=generated,
         labels=conditions.names,
         fps=experiment.sampling.fps,
@@ -112,6 +122,8 @@ def publish(
         **summary.numbers,
         "evaluation": evaluation["scores"] if measured else f"not measured: {evaluation}",
     }
+    if measured:
+        numbers["reconstruction"] = evaluation["reconstruction"]
     media.write_file(workdir / "summary.json", json.dumps(numbers, indent=2).encode())
     folder = workdir / "samples"
     write_samples(
@@ -121,14 +133,14 @@ def publish(
         fps=summary.fps,
         row_labels=summary.labels or None,
     )
-    write_sheet(folder / "real.png", summary.real)
-    rows = {"Real": summary.real, "Codec": summary.codec, "GLOBER": summary.reconstructed}
-    sheet = media.comparison_sheet(rows, scale=sheet_scale(summary.real))
+    rows = summary.reconstructed
+    write_sheet(folder / "real.png", rows["Real"])
+    sheet = media.comparison_sheet(rows, scale=sheet_scale(rows["Real"]))
     media.write_png(folder / "reconstructed.png", sheet)
     plot_curves(workdir / "logs" / METRICS_FILE, folder / "curves.png")
     if measured:
         results.write(workdir / results.FOLDER / results.file_name(evaluation), evaluation)
-    clips = {"Generated": Clips(summary.generated, summary.labels), "Real": Clips(summary.real)}
+    clips = {"Generated": Clips(summary.generated, summary.labels), "Real": Clips(rows["Real"])}
     report = write_workdir_report(
         workdir, evaluation if measured else None, clips, rows, config, summary.fps
     )
@@ -139,7 +151,8 @@ def publish(
 _EXPLANATIONS = {
     "reconstruction": "GLOBER: every frame decoded from the global feature",
     "codec": "frame codec alone: what the decoder could reach",
-    "interpolated_key_frames": "key frames, linearly interpolated",
+    "interpolated": "latents of key frames, linearly interpolated",
+    "interpolated_key_frames": "pixels of key frames, linearly interpolated",
     "repeated_middle_frame": "middle key frame, repeated",
     "mean_image": "mean training image, repeated",
 }
@@ -165,44 +178,71 @@ def _text(numbers: dict[str, Any], workdir: epath.Path) -> str:
     return "\n".join(lines)
 
 
-def _evaluate(
-    pipeline: Pipeline, model: TrainedModel, made: np.ndarray, real: np.ndarray, mesh: Mesh
-) -> Result | str:
-    """The result by the config's protocol, or why there is none: the run has been trained."""
+def _evaluate(pipeline: Pipeline, model: TrainedModel, mesh: Mesh) -> tuple[Result | str, ClipSet]:
+    """The result by the config's protocol, or why there is none; and held-out clips.
+
+    A run that has been trained ends well without one.
+    """
     experiment, workdir = pipeline.experiment, pipeline.workdir
-    name = experiment.evaluation.protocol
-    if not name:
-        return "config.evaluation.protocol is empty"
-    several = jax.process_count() > 1
-    measures = None if several else workdir / results.FOLDER / "measures"
-    try:
-        evaluation = ModelEvaluation(
-            experiment, get_protocol(name), experiment.data.dir, mesh, measures
-        )
-        size = experiment.networks.frame_size
-        frames = frame_quality.frame_measures(size, frame_quality.metrics_of(size))
-        quality = scoring.quality(frame_quality.measure_clips(frames, made, real))
+    reason = "config.evaluation.protocol is empty"
+    if name := experiment.evaluation.protocol:
+        several = jax.process_count() > 1
+        measures = None if several else workdir / results.FOLDER / "measures"
         command = "python -m glober_jax.main " + shlex.join(sys.argv[1:])
-        return evaluation.result(model, experiment.seed, reconstruction=quality, command=command)
-    except UserError as error:
-        return str(error)
+        try:
+            evaluation = ModelEvaluation(
+                experiment, get_protocol(name), experiment.data.dir, mesh, measures
+            )
+            real = evaluation.test_clips(_EVALUATED_CLIPS)
+            found = evaluation.reconstruction(model, experiment.seed, real, _SCORED)
+            result = evaluation.result(
+                model, experiment.seed, reconstruction=found, command=command
+            )
+            return result, real
+        except UserError as error:
+            reason = str(error)
+    frames = pipeline.data.clips("test", _EVALUATED_CLIPS)["frames"]
+    return reason, ClipSet("real", {}, len(frames), lambda first, count: frames[first:][:count])
+
+
+def _qualities(
+    pipeline: Pipeline, model: TrainedModel, held_out: ClipSet, evaluation: Result | str
+) -> dict[str, Any]:
+    """`scoring.quality` of what the model's parts make of the clips, and of what needs no model.
+
+    Without an evaluation, of what can be measured with the packages that are there.
+    """
+    clip, size = pipeline.experiment.clip, pipeline.networks.frame_size
+    metrics = ["psnr", "lpips"] if lpips.available("alex", size) else ["psnr"]
+    measures = frame_quality.frame_measures(size, metrics)
+    if isinstance(evaluation, str):
+        instrument = measuring.pairs(measures, measuring.together())
+        pairs = reconstructed_clips(model, held_out, clip, pipeline.experiment.seed)
+        found = {
+            kind: scoring.quality(measuring.measure(made, instrument, None))
+            for kind, made in pairs.items()
+        }
+    else:
+        found = evaluation["reconstruction"]["kinds"]
+    real = held_out.read(0, held_out.num_clips)
+    keys = real[:, clip.key_positions]
+    training = pipeline.data.clips("train", _TRAINING_CLIPS)["frames"]
+    baselines = {
+        # One at a time: interpolating takes many times the memory of the pixels.
+        "interpolated_key_frames": (
+            reconstruction.interpolate(one[None], clip.key_positions, clip.num_frames)[0]
+            for one in keys
+        ),
+        "repeated_middle_frame": reconstruction.repeat_middle(keys, clip.num_frames),
+        "mean_image": reconstruction.repeat_image(training.mean(axis=(0, 1)), real),
+    }
+    return found | {
+        name: scoring.quality(frame_quality.measure_clips(measures, made, real))
+        for name, made in baselines.items()
+    }
 
 
 def _evaluation_text(evaluation: Result | str, report: epath.Path) -> str:
     if isinstance(evaluation, str):
         return f"No FVD: {evaluation}\nReport: {report}"
-    return f"{results.for_people(evaluation)}\nReport, to open in a browser: {report}"
-
-
-def _baselines(
-    clip: ClipSpec, clips: dict[str, Any], mean_image: np.ndarray
-) -> dict[str, np.ndarray]:
-    """What no model is needed for, from the same key frames."""
-    real, keys = clips["frames"], clips["key_frames"]
-    return {
-        "interpolated_key_frames": reconstruction.interpolate(
-            keys, clip.key_positions, clip.num_frames
-        ),
-        "repeated_middle_frame": reconstruction.repeat_middle(keys, clip.num_frames),
-        "mean_image": reconstruction.repeat_image(mean_image, real),
-    }
+    return f"{for_people(evaluation)}\nReport, to open in a browser: {report}"

@@ -14,13 +14,15 @@ from jax.sharding import Mesh
 
 from glober_jax.data.clips import ClipSpec
 from glober_jax.errors import UserError
+from glober_jax.evaluation import reconstruction
 from glober_jax.evaluation.clip_sets import ClipSet
-from glober_jax.evaluation.protocols import Protocol
+from glober_jax.evaluation.protocols import Protocol, to_fit
 from glober_jax.experiment import Experiment
 from glober_jax.pretrained import load_model
 from glober_jax.sampling.glober import Glober
 from glober_jax.sampling.options import SamplingOptions
 from glober_jax.training.checkpoint import Which
+from glober_jax.training.packaged_model import when_saved
 
 
 class TrainedModel(NamedTuple):
@@ -40,10 +42,7 @@ def load_trained(
 ) -> TrainedModel:
     """See `pretrained.load_model`."""
     glober = load_model(experiment, workdir, options, mesh, checkpoint)
-    saved = {
-        name: (epath.Path(workdir).resolve() / name / str(step)).stat().mtime
-        for name, step in glober.trained_steps.items()
-    }
+    saved = {name: when_saved(workdir, name, step) for name, step in glober.trained_steps.items()}
     identity = {
         "workdir": str(workdir),
         "steps": glober.trained_steps,
@@ -66,10 +65,10 @@ def protocol_index(protocol: Protocol, clip: ClipSpec) -> np.ndarray:
     """
     length = clip.num_frames * clip.stride
     if protocol.span > length:
+        longer = f"train with config.clip.num_frames={-(-protocol.min_length // clip.stride)}"
         raise UserError(
             f"protocol {protocol.name} compares clips of {protocol.num_frames} frames, {length} of "
-            f"which are a clip of this model: choose a protocol of clips within {length} frames, "
-            f"or train with config.clip.num_frames={protocol.min_length // clip.stride}"
+            f"which are a clip of this model: {to_fit(protocol, length, longer)}"
         )
     return (np.arange(protocol.num_frames) * protocol.stride / length).astype(np.float32)
 
@@ -104,18 +103,88 @@ def generated_clips(
     return ClipSet("generated", identity, num_clips, read)
 
 
-def reconstruction_pairs(model: TrainedModel, real: ClipSet, clip: ClipSpec, seed: int) -> ClipSet:
-    """Clips encoded from their key frames and decoded in full, each beside the `real` one.
+def reconstructed_clips(
+    model: TrainedModel, real: ClipSet, clip: ClipSpec, seed: int
+) -> dict[str, ClipSet]:
+    """Clips made of real ones by the parts of a model, each beside the real one, for `parts.KINDS`.
 
-    Those are of the model's own shape: `clip`.
+    Args:
+      model: only "reconstruction" depends on how it samples.
+      real: clips of the model's own shape.
+      clip: that shape.
+      seed: of the decoder's noise.
     """
-    index_n = (np.arange(clip.num_frames) / clip.num_frames).astype(np.float32)
+    glober = model.glober
+    frame_model = {
+        name: {"autoencoder": model.identity[name]["autoencoder"]} for name in ("steps", "saved")
+    }
+    of_codec = {name: model.identity[name] for name in ("workdir", "jax", "device")} | frame_model
+
+    def codec(clip_THWC: np.ndarray) -> np.ndarray:
+        return glober.decode_latents(glober.encode_frames(clip_THWC[None]))
+
+    def interpolated(clip_THWC: np.ndarray) -> np.ndarray:
+        keys = glober.encode_frames(clip_THWC[None, clip.key_positions])
+        blended = reconstruction.blend(keys, clip.key_positions, clip.num_frames)
+        return glober.decode_latents(blended)
+
+    def one_by_one(kind: str, make: Callable[[np.ndarray], np.ndarray]) -> ClipSet:
+        def read(first: int, count: int) -> np.ndarray:
+            frames = real.read(first, count)
+            made = np.concatenate([make(clip_THWC) for clip_THWC in frames])
+            return np.stack([made, frames], axis=1)
+
+        identity = {"model": of_codec, "kind": kind, "real": dict(real.identity)}
+        return ClipSet(kind, identity, real.num_clips, read)
+
+    return {
+        "codec": one_by_one("codec", codec),
+        "interpolated": one_by_one("interpolated", interpolated),
+        "reconstruction": _encoded_and_decoded("reconstruction", model, real, seed, clip),
+    }
+
+
+def first_reconstructions(
+    model: TrainedModel, real: ClipSet, clip: ClipSpec, seed: int, count: int
+) -> dict[str, np.ndarray]:
+    """At most `count` of the `real` clips and what is made of them, to look at, by their title."""
+    made = {
+        kind: pairs.read(0, min(count, real.num_clips))
+        for kind, pairs in reconstructed_clips(model, real, clip, seed).items()
+    }
+    return {
+        "Real": made["codec"][:, 1],
+        "Codec": made["codec"][:, 0],
+        "Interpolated": made["interpolated"][:, 0],
+        "GLOBER": made["reconstruction"][:, 0],
+    }
+
+
+def in_between_clips(model: TrainedModel, real: ClipSet, clip: ClipSpec, seed: int) -> ClipSet:
+    """Clips at twice the model's frame rate, decoded from every second frame of the real ones.
+
+    Args:
+      model: encodes frames 0, 2, ... 2 (T - 1), which are a clip it knows, and decodes frame k at
+        the index k / (2 T).
+      real: clips of 2 T - 1 frames.
+      clip: the model's own shape, of T frames.
+      seed: of the decoder's noise.
+    """
+    return _encoded_and_decoded("between", model, real, seed, clip, finer=2)
+
+
+def _encoded_and_decoded(
+    kind: str, model: TrainedModel, real: ClipSet, seed: int, clip: ClipSpec, finer: int = 1
+) -> ClipSet:
+    """Made clips beside real ones, whose every `finer`-th frame is one of the model's clip."""
+    length = (clip.num_frames - 1) * finer + 1
+    index_n = (np.arange(length) / (finer * clip.num_frames)).astype(np.float32)
 
     def read(first: int, count: int) -> np.ndarray:
         frames = real.read(first, count)
-        features = np.concatenate([model.glober.encode(clip_THWC) for clip_THWC in frames])
-        made = model.glober.decode(features, index_n, seed=seed, first_video=first)
+        features = [model.glober.encode(clip_THWC[::finer]) for clip_THWC in frames]
+        made = model.glober.decode(np.concatenate(features), index_n, seed=seed, first_video=first)
         return np.stack([made, frames], axis=1)
 
     identity = {"model": model.identity, "real": dict(real.identity), "seed": seed}
-    return ClipSet("reconstructed", identity, real.num_clips, read)
+    return ClipSet(kind, identity, real.num_clips, read)

@@ -14,6 +14,7 @@ from glober_jax.evaluation.results import Result
 from glober_jax.reporting.report.clips import Clips
 from glober_jax.reporting.report.page import Report, write_report
 from glober_jax.training.metrics import METRICS_FILE, read_metrics
+from glober_jax.training.packaged_model import results_folder
 
 REPORT = "report.html"
 
@@ -39,7 +40,7 @@ def write_workdir_report(
     Raises:
       UserError: a result in the workdir is damaged, or the report cannot be written.
     """
-    workdir = epath.Path(workdir)
+    workdir = results_folder(workdir)
     others = [
         result
         for path in sorted((workdir / results.FOLDER).glob("*.json"))

@@ -60,7 +60,7 @@ def test_one_value_in_a_hundred_may_move_in_a_frozen_pair() -> None:
 def test_distance_of_two_sets() -> None:
     """Fails when sets of unlike size are not compared by their distributions."""
     same = motion.compare(np.array([1.0, 3.0]), np.array([3.0, 1.0, 3.0, 1.0]))
-    assert same == motion.Comparison(2.0, 2.0, 0.0)
+    assert same == motion.Comparison(2.0, 2.0, 0.0, share=1.0)
     # One half of the real values is 1 too low, the other 1 too high: equal means hide it.
     assert motion.compare(np.array([1.0, 3.0]), np.array([2.0])).distance == pytest.approx(1.0)
 

@@ -11,7 +11,9 @@ from glober_jax.errors import UserError
 from glober_jax.evaluation.protocols import (
     PROTOCOLS,
     Protocol,
+    caveat,
     choose_clips,
+    fitted,
     get_protocol,
     shortfall,
     table,
@@ -79,6 +81,9 @@ def test_another_number_of_clips_is_another_protocol() -> None:
         ("digan@-3", "a number of clips"),
         ("digan@1", "at least 2 clips, not 1"),
         ("digam@7", "did you mean digan"),
+        ("small-8f", "at least 9 frames, not 8: I3D"),
+        ("digan-12", "no evaluation protocol 'digan-12'; did you mean digan"),
+        ("small@" + "9" * 5000, "a number of clips"),
     ],
 )
 def test_names_that_are_none(name: str, sentence: str) -> None:
@@ -160,5 +165,43 @@ def test_too_short_videos_are_refused() -> None:
         match="styleganv_128f_s8 needs videos of at least 128 frames, but the longest of 2 has 127",
     ):
         choose_clips(protocol, [127, 16], [0, 0])
-    with pytest.raises(UserError, match="but there are no videos; choose a protocol of shorter"):
+    with pytest.raises(UserError, match="but there are none; prepare the data with longer videos"):
         choose_clips(protocol, [], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "longest", "shorter"),
+    [
+        ("small", 12, "small-12f"),
+        ("styleganv_16f@256", 9, "styleganv_16f-9f"),
+        ("styleganv_128f_s8", 100, "styleganv_128f_s8-12f"),
+        ("small-14f", 12, "small-12f"),
+        ("small", 8, None),
+        ("styleganv_128f_s8", 71, None),
+    ],
+)
+def test_short_videos_get_advice_that_works(name: str, longest: int, shorter: str | None) -> None:
+    """Fails when a protocol is advised that is not there, or whose clips do not fit either."""
+    with pytest.raises(UserError) as caught:
+        choose_clips(get_protocol(name), [longest] * 5, [0] * 5)
+    message = str(caught.value)
+    if shorter is None:
+        assert message.rpartition(": ")[2].startswith("I3D takes clips of at least 9 frames")
+        return
+    assert f"--protocol={shorter}, " in message
+    found = get_protocol(shorter)
+    assert len(choose_clips(found, [longest] * 5, [0] * 5)) == 5
+    usual = get_protocol(shorter.rpartition("-")[0])
+    changed = {"name", "num_frames", "description", "source"}
+    assert changed == {
+        knob
+        for knob, value in dataclasses.asdict(usual).items()
+        if value != dataclasses.asdict(found)[knob]
+    }
+    assert "not comparable" in found.source and usual.name in caveat(found)
+    assert caveat(usual) is None and get_protocol(f"{shorter}@7").name == f"{shorter}@7"
+
+
+def test_small_fits_itself_at_any_length() -> None:
+    assert fitted(get_protocol("small-12f"), [12, 12, 12, 11]).name == "small-12f@3"
+    assert get_protocol("small-16f") == get_protocol("small")

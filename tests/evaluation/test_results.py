@@ -13,6 +13,7 @@ from glober_jax.evaluation import results
 from glober_jax.evaluation.comparison import compare
 from glober_jax.evaluation.distances.intervals import Interval
 from glober_jax.evaluation.protocols import get_protocol
+from glober_jax.evaluation.telling import reconstructions
 
 
 def score(*values: float, spread: float = 5.0, clips: int = 256) -> dict[str, Any]:
@@ -38,14 +39,38 @@ def result(fvd: float = 93.0, **changes: Any) -> results.Result:
 def test_round_trip(tmp_path: Path) -> None:
     """Fails when a value changes on disk, NumPy's included, or a knob is not written."""
     by_index = np.linspace(20, 25, 4, dtype=np.float32)
-    written = result(reconstruction={"psnr_db": {"value": 24.1, "by_index": by_index}})
+    codec = {"psnr_db": {"value": 24.1, "by_index": by_index}}
+    written = result(reconstruction={"num_clips": 9, "kinds": {"codec": codec}})
     results.write(tmp_path / "new" / "result.json", written)
     assert results.read(tmp_path / "new" / "result.json") == written
     assert written["protocol"]["num_clips"] == 256
     assert written["protocol"]["value_range"] == [-1.0, 1.0]
     assert written["model"]["checkpoint_steps"] == {"generator": 1000}
-    assert written["reconstruction"]["psnr_db"]["by_index"] == by_index.tolist()
-    assert "coverage" not in written
+    found = written["reconstruction"]["kinds"]["codec"]
+    assert found["psnr_db"]["by_index"] == by_index.tolist()
+    assert "coverage" not in written and written["notes"] == []
+
+
+def test_clips_of_another_length_are_marked_and_never_compared() -> None:
+    """Fails when a score of short clips may be taken for the published protocol's."""
+    short = result(protocol=get_protocol("styleganv_16f-12f@256"), notes=["a note"])
+    assert short["protocol"]["name"] == "styleganv_16f-12f@256"
+    assert "compare neither with published ones nor" in short["notes"][0]
+    assert short["notes"][1:] == ["a note"]
+    with pytest.raises(UserError, match="num_frames is 12 and 16"):
+        compare({"short": short, "published": result()})
+
+
+def test_reads_reconstructions_as_they_were_written_before(tmp_path: Path) -> None:
+    """Fails when a result from before the model's parts were told apart shows none, or stops."""
+    old = {"psnr_db": {"value": 24.1, "by_index": [24.1]}, "rfvd": score(61.0), "num_clips": 256}
+    results.write(tmp_path / "old.json", result(reconstruction=old))
+    read = results.read(tmp_path / "old.json")
+    assert read["reconstruction"] == {"kinds": {"reconstruction": old}}
+    table = compare({"old": read, "new": result()})
+    assert "reconstruction: psnr_db  -            24.1" in table
+    assert "reconstruction: rfvd     -            61" in table
+    assert any("24.10" in line for line in reconstructions(read["reconstruction"]))
 
 
 def test_a_score_is_the_mean_of_its_repeats() -> None:
@@ -116,10 +141,11 @@ def test_files_that_are_no_records_are_refused(tmp_path: Path) -> None:
 
 def test_comparison_is_a_table_with_a_verdict() -> None:
     """Fails when a score, the floor or the motion is left out, or chance is called a difference."""
-    psnr = {"psnr_db": {"value": 24.125, "by_index": [24.0]}}
-    text = compare(
-        {"long": result(60.0), "short": result(93.0, reconstruction=psnr), "mid": result(69.0)}
-    )
+    moved = {"real": 0.5, "generated": 0.45, "distance": 0.05, "share": 0.9}
+    codec = {"psnr_db": {"value": 24.125}, "scores": {"fvd": score(50.0)}}
+    kinds = {"codec": codec, "interpolated": {"motion": {"difference": moved}}}
+    again = result(93.0, reconstruction={"num_clips": 256, "kinds": kinds})
+    text = compare({"long": result(60.0), "short": again, "mid": result(69.0)})
     lines = [line.split("  ") for line in text.splitlines()]
     cells = {line[0]: [cell.strip() for cell in line[1:] if cell.strip()] for line in lines}
     assert text.startswith("protocol styleganv_16f@256, real data abc\n")
@@ -127,7 +153,10 @@ def test_comparison_is_a_table_with_a_verdict() -> None:
     assert cells["fvd"] == ["36 [31, 41]", "60 [55, 65]", "93 [88, 98]", "69 [64, 74]"]
     assert cells["kvd"] == ["-", *["1 [0.5, 1.5]"] * 3]
     assert cells["motion: roughness"] == ["-", "0.25", "0.25", "0.25"]
-    assert cells["reconstruction: psnr_db"] == ["-", "-", "24.12", "-"]
+    assert cells["reconstructed clips"] == ["-", "-", "256", "-"]
+    assert cells["codec: psnr_db"] == ["-", "-", "24.12", "-"]
+    assert cells["codec: fvd"] == ["-", "-", "50 [45, 55]", "-"]
+    assert cells["interpolated: difference"] == ["-", "-", "0.05 (90 %)", "-"]
     assert "fvd: long is lowest, but its interval meets that of mid" in text
     clear = compare({"a": result(93.0), "b": result(60.0, scores={"fvd": score(60.0)})})
     assert "fvd: b is lowest, its interval apart from all others" in clear

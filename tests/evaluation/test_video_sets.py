@@ -1,6 +1,6 @@
 """Every way to store a set gives its pixels back, and every wrong one a sentence that helps."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -149,8 +149,10 @@ def test_lossy_video_is_refused(tmp_path: Path, name: str) -> None:
     """Fails when a score could be had from what sampling writes for people."""
     write = media.write_mp4 if name.endswith("mp4") else media.write_gif
     write(tmp_path / name, random_videos()[0], 8)
-    with pytest.raises(UserError, match=r"(h264|gif), which .*FVD.*--save_arrays.*FFV1"):
+    with pytest.raises(UserError, match=r"(h264|gif), which .*FVD.*--save_arrays.*FFV1") as caught:
         open_video_set(tmp_path)
+    command = f"glober_jax.prepare video_folder --input={tmp_path} --output={tmp_path}_prepared "
+    assert command in str(caught.value) and f"--real={tmp_path}_prepared" in str(caught.value)
 
 
 WRONG_ARRAYS = [
@@ -177,19 +179,53 @@ def test_wrong_arrays_come_with_the_conversion(
         open_video_set(as_npy(tmp_path, array))
 
 
-def test_the_advised_conversions_work(tmp_path: Path) -> None:
-    """Fails when somebody who does as told gets other pixels."""
+STORED_OTHERWISE = {
+    "0..1": lambda x: (x / 255).astype(np.float32),
+    "0..1 of 16 bits": lambda x: (x / 255).astype(np.float16),
+    "-1..1": lambda x: x / 127.5 - 1,
+    "0..255": lambda x: x.astype(np.float32) + 0.2,
+    "whole 0..255": lambda x: x.astype(np.int32),
+    "0..65535": lambda x: x.astype(np.uint16) * 257,
+    "0..65535 of floats": lambda x: x * 257.0,
+    "0 and 1": lambda x: x > 127,
+    "colours second": lambda x: np.moveaxis(x, -1, 1),
+    "colours third": lambda x: np.moveaxis(x, -1, 2),
+}
+
+
+@pytest.mark.parametrize("store", STORED_OTHERWISE.values(), ids=STORED_OTHERWISE)
+def test_the_advised_conversions_work(tmp_path: Path, store: Callable) -> None:
+    """Fails when somebody who does as told gets other pixels.
+
+    The first video is dark: it is the range of all that counts.
+    """
     videos_NTHWC = random_videos()
-    scaled = videos_NTHWC.astype(np.float32) / 255
-    advised: Sequence[np.ndarray] = (
-        (scaled * 255).round().clip(0, 255).astype(np.uint8),
-        ((scaled * 2 - 1 + 1) * 127.5).round().clip(0, 255).astype(np.uint8),
-        np.moveaxis(np.moveaxis(videos_NTHWC, -1, 1), 1, -1),
-        np.moveaxis(np.moveaxis(videos_NTHWC, -1, 2), 2, -1),
-    )
-    for array in advised:
-        videos = open_video_set(as_npy(tmp_path, array))
-        np.testing.assert_array_equal(videos.read(1, range(5)), videos_NTHWC[1])
+    videos_NTHWC[0] //= 100
+    x = store(videos_NTHWC)
+    with pytest.raises(UserError, match="save ") as caught:
+        open_video_set(as_npy(tmp_path, x))
+    advised = eval(str(caught.value).rpartition("save ")[2], {"x": x, "np": np})
+    videos = open_video_set(as_npy(tmp_path, advised))
+    expected = 255 * x.astype(np.uint8) if x.dtype == bool else videos_NTHWC
+    np.testing.assert_array_equal(np.stack([videos.read(i, range(5)) for i in range(3)]), expected)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.linspace(-0.5, 0.5, 64),
+        np.linspace(-0.02, 0.9, 64),
+        np.linspace(0, 1.1, 64),
+        np.linspace(-128, 127, 64).astype(np.int8),
+        np.linspace(0, 4095, 64).astype(np.uint16),
+        np.linspace(0, 1, 64).astype(np.int64),
+        np.linspace(-2.1, 2.6, 64),
+    ],
+)
+def test_no_conversion_is_guessed(tmp_path: Path, x: np.ndarray) -> None:
+    """Fails when values that may mean several things are said to mean one of them."""
+    with pytest.raises(UserError, match=r"nobody knows .*save \(\(x - black\) / \(white - black\)"):
+        open_video_set(as_npy(tmp_path, np.resize(x, (2, 4, 6, 8, 3))))
 
 
 def test_damaged_and_dangerous_files_are_refused(tmp_path: Path) -> None:

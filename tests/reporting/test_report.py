@@ -117,7 +117,7 @@ def test_says_every_number_with_its_floor_and_how_it_was_made(
     assert lead in page.text
     expected = [
         *("4.80", "−0.07", "4.20 to 5.52"),  # noqa: RUF001
-        *("0.0142", "0.0131", "0.0013", "26.3", "0.842", "61.7"),
+        *("0.0142", "0.0131", "0.0013", "26.5", "0.848", "61.7", "12.3", "87 % of real"),
         *("4f1d7c20a9be6635", "b20c99e1d47a5f08", "TPU v5e (8)", "flax 0.12.8", "60,000 steps"),
         *("JPEG or WebP", "FVD by steps", "FVD by condition scale", "lower is better"),
         *(result["command"], '"covariance": "biased"', '"frame_size": 32', "pixel_loss"),

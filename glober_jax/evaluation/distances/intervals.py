@@ -45,13 +45,15 @@ def jackknife_interval(
     x_ND: np.ndarray,
     y_MD: np.ndarray,
     *,
+    least: float = -np.inf,
     confidence: float = 0.95,
     num_resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
 ) -> Interval:
     """The score of two sets of at least `LEAST` clips, ± the normal quantile of its standard error.
 
-    A hundred resamples know the standard error to 7 %.
+    A hundred resamples know the standard error to 7 %. Where no score can be below `least`, the
+    interval is cut off there: neither is their mean, which it holds as often as before.
 
     Raises:
       UserError: see `check_features`, and whatever `score` raises.
@@ -65,7 +67,7 @@ def jackknife_interval(
     error = float(np.std(scores, ddof=1) * np.sqrt(ratio))
     value = float(score(x_ND, y_MD))
     margin = statistics.NormalDist().inv_cdf(0.5 + confidence / 2) * error
-    return Interval(value, value - margin, value + margin, error, confidence)
+    return Interval(value, max(value - margin, least), value + margin, error, confidence)
 
 
 def subsample(

@@ -12,6 +12,7 @@ import numpy as np
 
 from glober_jax.errors import UserError
 from glober_jax.evaluation.video_sets.video_set import VideoSet
+from glober_jax.pixels import conversion
 
 SUFFIXES = (".npy", ".npz")
 # What `python -m glober_jax.sample --save_arrays` calls its videos.
@@ -99,7 +100,7 @@ def _as_videos(path: Path, array: np.ndarray) -> tuple[np.ndarray, tuple[str, ..
     if array.size == 0:
         raise UserError(f"{found}, so no video at all: was this file meant?")
     if array.dtype != np.uint8:
-        raise UserError(f"{found}, and uint8 in 0..255 is needed: {_conversion(array[0])}")
+        raise UserError(f"{found}, and uint8 in 0..255 is needed: {conversion(array, 'save')}")
     if array.ndim == 5 and array.shape[-1] == 3:
         return array, ()
     grey = array if array.ndim == 5 else array[..., None]
@@ -120,19 +121,3 @@ def _wrong_shape(shape: tuple[int, ...]) -> str | None:
     if shape[-1] == 4:
         return "drop the fourth channel; save x[..., :3]"
     return "no axis is of 3 colours"
-
-
-def _conversion(video: np.ndarray) -> str:
-    """What turns values as those of one video into uint8."""
-    if video.dtype == bool:
-        return "save 255 * x.astype(np.uint8)"
-    if video.dtype.kind not in "iuf":
-        return "convert the pixels first"
-    if not np.isfinite(video).all():
-        return "the first video has values that are NaN or infinite; look for what made them"
-    low, high = video.min(), video.max()
-    ranged = f"the first video's values lie in {low:g}..{high:g}; save "
-    if high > 1.5:
-        return ranged + "x.round().clip(0, 255).astype(np.uint8)"
-    scaled = "(x + 1) * 127.5" if low < 0 else "x * 255"
-    return ranged + f"({scaled}).round().clip(0, 255).astype(np.uint8)"

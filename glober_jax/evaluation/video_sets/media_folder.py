@@ -3,6 +3,7 @@
 Dimension key: F chosen frames, H, W frame size, C = 3 colours.
 """
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,9 @@ import av
 import numpy as np
 from PIL import Image
 
+from glober_jax.data.media import picture
 from glober_jax.data.media.decode import UndecodableError, decode_media
-from glober_jax.data.media.tree import MediaItem, Rejection, find_media
+from glober_jax.data.media.tree import Listing, MediaItem, find_media
 from glober_jax.errors import UserError
 from glober_jax.evaluation.video_sets.video_set import VideoSet, pixels
 
@@ -34,13 +36,16 @@ def open_folder(path: Path) -> VideoSet:
       UserError: there are no videos, a file is unreadable or compressed with loss, or the first
         frames differ in size.
     """
-    items, rejections = find_media(path)
+    listing = find_media(path)
+    items = listing.items
     if not items:
         raise UserError(
             f"{path} holds no videos: expected a folder of frames (PNG, JPEG) for each video, "
             "lossless video files, or a .npy or .npz file"
         )
-    headers = [_frames_header(item) if item.is_images else _file_header(item) for item in items]
+    headers = [
+        _frames_header(item) if item.is_images else _file_header(item, path) for item in items
+    ]
     lengths, sizes, notes_of_videos = zip(*headers, strict=True)
     for item, size in zip(items, sizes, strict=True):
         if size != sizes[0]:
@@ -63,7 +68,7 @@ def open_folder(path: Path) -> VideoSet:
         lengths=lengths,
         labels=labels,
         class_names=class_names,
-        notes=(*notes, *_folder_notes(items, rejections)),
+        notes=(*notes, *_folder_notes(listing)),
         read_frames=read,
         content=lambda index: _stored_bytes(items[index]),
     )
@@ -77,10 +82,8 @@ def _frames_header(item: MediaItem) -> _Header:
     file = item.files[0]
     try:
         with Image.open(file) as image:
-            # Loads nothing but what the camera said about the way it was held.
-            turned = image.getexif().get(0x0112, 1) >= 5
-            size = (image.width, image.height) if turned else (image.height, image.width)
-            grey = image.mode in ("L", "LA", "1")
+            width, height = picture.size_of_image(image)
+            grey = image.mode in ("L", "LA", "1") or image.mode.startswith("I;16")
     except (OSError, SyntaxError, ValueError) as error:
         raise _damaged(file, str(error)) from error
     notes = ["Some frames are grey; all three colours are given their values."] if grey else []
@@ -88,10 +91,10 @@ def _frames_header(item: MediaItem) -> _Header:
         notes.append(
             "Frames are stored as JPEG or WebP: what that compression did to them is measured too."
         )
-    return len(item.files), size, tuple(notes)
+    return len(item.files), (height, width), tuple(notes)
 
 
-def _file_header(item: MediaItem) -> _Header:
+def _file_header(item: MediaItem, folder: Path) -> _Header:
     file = item.files[0]
     try:
         with av.open(str(file)) as container:
@@ -100,8 +103,7 @@ def _file_header(item: MediaItem) -> _Header:
             stream = container.streams.video[0]
             codec = stream.codec_context
             if codec.name not in _LOSSLESS:
-                raise _lossy(file, codec.name)
-            size = (codec.height, codec.width)
+                raise _lossy(file, codec.name, folder)
             pixel_format = codec.pix_fmt or ""
             # Not every container says its number of frames; here every packet is one.
             length = sum(1 for packet in container.demux(stream) if packet.size)
@@ -109,13 +111,14 @@ def _file_header(item: MediaItem) -> _Header:
         raise _damaged(file, getattr(error, "strerror", None) or str(error)) from error
     if length == 0:
         raise _damaged(file, "it holds no frames")
+    (first_HWC,) = _read(item, [0])
     notes = []
     if pixel_format.startswith("yuv"):
         notes.append(
             f"Video files store colours as {pixel_format}; frames that were RGB before lost some "
             "colour there (FFV1 keeps it with -pix_fmt bgr0)."
         )
-    return length, size, tuple(notes)
+    return length, first_HWC.shape[:2], tuple(notes)
 
 
 def _read(item: MediaItem, frames: Sequence[int]) -> list[np.ndarray]:
@@ -152,9 +155,12 @@ def _classes(items: Sequence[MediaItem]) -> tuple[tuple[int, ...] | None, tuple[
     return tuple(class_names.index(name) for name in names), class_names
 
 
-def _folder_notes(items: Sequence[MediaItem], rejections: Sequence[Rejection]) -> list[str]:
-    notes = [f"{rejected.video_id} {rejected.reason}; it is left out." for rejected in rejections]
-    splits = sorted({item.split for item in items if item.split})
+def _folder_notes(listing: Listing) -> list[str]:
+    notes = [
+        f"{rejected.video_id} {rejected.reason}; it is left out." for rejected in listing.rejections
+    ]
+    notes += [f"{notice[0].upper()}{notice[1:]}." for notice in listing.notices]
+    splits = sorted({item.split for item in listing.items if item.split})
     if len(splits) > 1:
         notes.append(f"The folder holds the splits {' and '.join(splits)}; all videos are read.")
     return notes
@@ -175,12 +181,16 @@ def _damaged(path: Path, *reasons: str) -> UserError:
     return UserError(f"{path} cannot be read: {reason}; copy it again, or take the video out")
 
 
-def _lossy(path: Path, codec: str) -> UserError:
+def _lossy(path: Path, codec: str, folder: Path) -> UserError:
     loss = "keeps 256 colours a frame" if codec == "gif" else "compresses with loss"
+    data = shlex.quote(f"{folder}_prepared")
     return UserError(
         f"{path} is stored as {codec}, which {loss}, and that alone can cost an FVD of 80: give "
         "generated videos as the frames.npz that `python -m glober_jax.sample --save_arrays` "
-        "writes, others as folders of PNG frames or FFV1 files"
+        "writes, others as folders of PNG frames or FFV1 files; real videos come down to the size "
+        "of the generated ones, whatever they are stored as, by `python -m glober_jax.prepare "
+        f"video_folder --input={shlex.quote(str(folder))} --output={data} --size=SIZE`, and are "
+        f"then given as --real={data}"
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from glober_jax.errors import UserError
+from glober_jax.evaluation.protocols import PROTOCOLS, SMALL, Protocol, to_fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +74,15 @@ class VideoSet:
         return total.hexdigest()[:16]
 
 
-def check_pair(real: VideoSet, generated: VideoSet, num_frames: int) -> tuple[str, ...]:
+def check_pair(
+    real: VideoSet,
+    generated: VideoSet,
+    num_frames: int,
+    protocol: Protocol = PROTOCOLS[SMALL],
+) -> tuple[str, ...]:
     """Makes sure that clips of `num_frames` frames of both sets can be compared.
+
+    `protocol` is for the advice to those whose videos are too short.
 
     Returns:
       Sentences for the person who reads the numbers: what is to be known of the files, videos left
@@ -94,10 +102,11 @@ def check_pair(real: VideoSet, generated: VideoSet, num_frames: int) -> tuple[st
         notes += [f"{kind} videos: {note}" for note in videos.notes]
         count = len(videos.long_enough(num_frames))
         if count == 0:
+            longest = max(videos.lengths)
             raise UserError(
                 f"the {kind} videos in {videos.source} are too short: clips of {num_frames} frames "
-                f"are compared and the longest video has {max(videos.lengths)}; choose a protocol "
-                "of shorter clips, or give longer videos"
+                f"are compared and the longest video has {longest}; "
+                f"{to_fit(protocol, longest, 'give longer videos')}"
             )
         if short := len(videos) - count:
             notes.append(

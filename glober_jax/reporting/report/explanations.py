@@ -19,8 +19,8 @@ _MEANINGS = {
     ),
     "kvd": Meaning(
         "KVD",
-        "Kernel distance of the same I3D outputs; lower is better, the number of clips does not "
-        "shift it, and it may fall below zero by chance.",
+        "Kernel distance of the same I3D outputs; lower is better. The number of clips does not "
+        "shift it, so below zero means that it cannot be told from zero.",
     ),
     "fd_alex": Meaning(
         "FD-Alex",

@@ -135,17 +135,18 @@ def _motion(result: Mapping[str, Any]) -> Element | None:
 
 
 def _reconstruction(report: Report, result: Mapping[str, Any]) -> Element | None:
-    numbers = result.get("reconstruction") or {}
-    if not numbers and not report.reconstruction:
+    kinds = (result.get("reconstruction") or {}).get("kinds") or {}
+    if not kinds and not report.reconstruction:
         return None
-    charts = scores.charts_by_index(numbers)
+    charts = scores.charts_by_index(kinds)
     return _section(
         "Reconstruction",
-        "Real clips, encoded and decoded again: what is lost here, no generator can bring back.",
+        "Real clips through the frame codec alone, with latents interpolated between key frames, "
+        "and through encoder and decoder: what is lost here, no generator can bring back.",
         tag(
             "div",
             clips.aligned(report.reconstruction, report.fps) if report.reconstruction else None,
-            scores.value_table(numbers) if numbers else None,
+            scores.kinds_table(kinds) if kinds else None,
             class_="split",
         ),
         tag("div", *charts, class_="charts") if charts else None,

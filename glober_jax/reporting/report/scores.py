@@ -99,18 +99,42 @@ def value_table(values: Mapping[str, Any]) -> Element | None:
     return table(("", "value"), rows) if rows else None
 
 
-def charts_by_index(values: Mapping[str, Any]) -> list[Element]:
-    """A chart for each number that is known by a frame's place in the clip."""
-    charts = []
-    for name, value in values.items():
-        by_index = value.get("by_index") if isinstance(value, Mapping) else None
-        # JSON has null where a number was not finite.
-        points = [(i, y) for i, y in enumerate(by_index or ()) if y is not None]
-        if points:
-            title = meaning(name).title
-            line = Line(label=title, x=[i for i, _ in points], y=[y for _, y in points])
-            charts.append(line_chart(f"{title} by frame", [line], x_label="frame of the clip"))
-    return charts
+def kinds_table(kinds: Mapping[str, Mapping[str, Any]]) -> Element:
+    """What was measured of each kind of reconstruction, a column for each; motion as its share."""
+    columns = {}
+    for kind, section in kinds.items():
+        cells = {
+            name: entry["value"]
+            for name, entry in (section | section.get("scores", {})).items()
+            if isinstance(entry, Mapping) and "value" in entry
+        }
+        columns[kind] = {name: written(value) for name, value in cells.items()}
+        for name, entry in section.get("motion", {}).items():
+            if (share := entry.get("share")) is not None:
+                columns[kind][name] = f"{written(100 * share, 0)} % of real"
+    names = dict.fromkeys(name for cells in columns.values() for name in cells)
+    rows = [
+        (explained(name), *(cells.get(name, NOTHING) for cells in columns.values()))
+        for name in names
+    ]
+    return table(("", *columns), rows, stacks=True)
+
+
+def charts_by_index(kinds: Mapping[str, Mapping[str, Any]]) -> list[Element]:
+    """A chart for each number known by a frame's place in the clip, with a line for each kind."""
+    lines: dict[str, list[Line]] = {}
+    for kind, section in kinds.items():
+        for name, value in section.items():
+            by_index = value.get("by_index") if isinstance(value, Mapping) else None
+            # JSON has null where a number was not finite.
+            points = [(i, y) for i, y in enumerate(by_index or ()) if y is not None]
+            if points:
+                line = Line(label=kind, x=[i for i, _ in points], y=[y for _, y in points])
+                lines.setdefault(name, []).append(line)
+    return [
+        line_chart(f"{meaning(name).title} by frame", found, x_label="frame of the clip")
+        for name, found in lines.items()
+    ]
 
 
 def explained(name: str) -> Element:

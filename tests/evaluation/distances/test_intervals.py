@@ -9,6 +9,7 @@ from glober_jax.errors import UserError
 from glober_jax.evaluation.distances.frechet import frechet_distance
 from glober_jax.evaluation.distances.intervals import Score, jackknife_interval
 from glober_jax.evaluation.distances.kernel import kernel_distance
+from glober_jax.evaluation.scoring import scores
 from tests.evaluation.distances.gaussians import Gaussians
 
 fvd = functools.partial(frechet_distance, ddof=0)
@@ -55,3 +56,23 @@ def test_are_repeatable_and_grow_with_the_confidence() -> None:
     assert half.standard_error == ninety_five.standard_error
     with pytest.raises(UserError, match="the first set has 3 clips, but this needs at least 4"):
         jackknife_interval(fvd, x[:3], y)
+
+
+def test_an_interval_of_what_is_never_negative_ends_at_zero() -> None:
+    """Fails when a Frechet distance is said to lie perhaps below 0, or KVD's interval is cut too.
+
+    The two sets are alike and few, so that the standard error is as large as the score.
+    """
+    rng = np.random.default_rng(0)
+    logits = Gaussians(2).draw(rng, 4)
+    looks = rng.standard_normal((2, 4, 1, 896))
+    pair = tuple(
+        {"logits": a, "looks": b.astype(np.float32)} for a, b in zip(logits, looks, strict=True)
+    )
+    found = scores([pair, pair], ddof=0)
+    plain = jackknife_interval(fvd, *logits)
+    assert plain.low < 0 < plain.value
+    assert found["fvd"]["low"] == 0.0 and found["fvd"]["high"] == plain.high
+    assert found["fd_alex"]["low"] >= 0
+    kvd = found["kvd"]
+    assert kvd["low"] < 0 and kvd["value"] - kvd["low"] == pytest.approx(kvd["high"] - kvd["value"])

@@ -1,0 +1,41 @@
+"""Interpolation between key frames, of pixels and of latents."""
+
+import numpy as np
+import pytest
+
+from glober_jax.data.clips import ClipSpec
+from glober_jax.evaluation.reconstruction import (
+    blend,
+    clip_psnr,
+    interpolate,
+    pooled_psnr,
+    psnr,
+    squared_error,
+)
+
+
+@pytest.mark.parametrize("keys", [1, 2, 3, 8, 16])
+def test_blend_is_linear_in_time_and_holds_the_last(keys: int) -> None:
+    """Fails when a key is moved, clips or channels are mixed, or values are rounded or clipped."""
+    positions = ClipSpec(num_frames=16, num_key_frames=keys).key_positions
+    latents = np.random.default_rng(0).normal(size=(2, keys, 2, 3, 4)).astype(np.float32)
+    blended = blend(latents, positions, 16)
+    assert blended.shape == (2, 16, 2, 3, 4) and blended.dtype == np.float32
+    np.testing.assert_array_equal(blended[:, positions], latents)
+    for place in np.ndindex(2, 2, 3, 4):
+        clip, *pixel = place
+        # Beyond the last key NumPy holds it too.
+        expected = np.interp(np.arange(16), positions, latents[(clip, slice(None), *pixel)])
+        np.testing.assert_allclose(blended[(clip, slice(None), *pixel)], expected, atol=1e-6)
+
+
+def test_psnr_of_clips_from_that_of_frames() -> None:
+    made, real = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 5, 5, 3), np.uint8)
+    of_frames = psnr(squared_error(made, real))
+    np.testing.assert_allclose(pooled_psnr(of_frames), clip_psnr(made, real), rtol=1e-6)
+
+
+def test_interpolated_frames_are_pixels() -> None:
+    keys = np.array([0, 255, 9], np.uint8).reshape(1, 3, 1, 1, 1)
+    frames = interpolate(keys, np.array([0, 2, 5]), 7)
+    assert frames.dtype == np.uint8 and frames.ravel().tolist() == [0, 128, 255, 173, 91, 9, 9]
