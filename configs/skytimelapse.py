@@ -38,7 +38,14 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "threads": 8,
         "prefetch": 8,
     }
-    config.clip = {"num_frames": 16, "num_key_frames": 8, "num_target_frames": 2, "stride": 1}
+    config.clip = {
+        "num_frames": 16,
+        "num_key_frames": 8,
+        "num_target_frames": 2,
+        "stride": 1,
+        # The autoencoder also learns frames half way between a clip's.
+        "max_stride": 2,
+    }
 
     # Memory limits the batch of the autoencoder: what its gradient needs is computed again, block
     # by block. "dots" and "none" are faster and keep more.
@@ -149,7 +156,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "steps": 300_000,
         "batch_size": 192,
         "micro_batches": 1,
-        "condition_dropout": 0.1,
+        "condition_dropout": 0.0,
         "ema_decay": 0.9999,
         "optimizer": _adamw(learning_rate=1e-4, warmup_steps=1000),
     }

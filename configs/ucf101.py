@@ -4,7 +4,7 @@ r"""GLOBER on UCF-101 at the published size: 256x256, 16 frames, conditioned on 
     python -m glober_jax.main --config=configs/ucf101.py --workdir=gs://BUCKET/ucf101
 
 `--input` is the folder that the archive unpacks to, with the official lists, ucfTrainTestlist, in
-it or beside it; docs/datasets.md has the rest. Without classes:
+it or beside it; docs/data.md has the rest. Without classes:
 
     python -m glober_jax.main --config=configs/ucf101.py:unconditional --workdir=gs://BUCKET/ucf101
 
@@ -30,6 +30,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     if arg != "unconditional":
         num_classes = 4 if arg == "runlocal" else 101
         config.model.condition.update({"kind": "class", "num_classes": num_classes})
+        config.generator.condition_dropout = 0.1
     if arg != "runlocal":
         config.data.dir = "data/ucf101"
     return config

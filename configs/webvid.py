@@ -34,6 +34,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.data.dir = "data/webvid_64" if arg == "runlocal" else "data/webvid"
     config.model.condition.update({"kind": "text", "length": _LENGTH})
     config.model.generator.context_width = _WIDTH
+    config.generator.condition_dropout = 0.1
     # Mirroring would make "to the left" a lie.
     config.data.flip = False
     # Samples follow their prompts more closely.

@@ -6,9 +6,7 @@ refused with the nearest match, impossible sizes with one sentence; what follows
 in configs.
 """
 
-import collections.abc
 import dataclasses
-import difflib
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -19,8 +17,6 @@ import ml_collections
 
 from glober_jax.data.clips import ClipSpec
 from glober_jax.diffusion.process import DiffusionProcess
-from glober_jax.diffusion.samplers import SPACINGS
-from glober_jax.errors import UserError
 from glober_jax.evaluation import i3d, lpips
 from glober_jax.evaluation.protocols import get_protocol
 from glober_jax.experiment import DataOptions, EvaluationOptions, Experiment
@@ -35,11 +31,13 @@ from glober_jax.models.patch_discriminator import PatchDiscriminator
 from glober_jax.models.video_decoder import FrameFeatures, GlobalTokens, UNet
 from glober_jax.models.video_encoder import VideoEncoder
 from glober_jax.parallel.mesh import MeshShape
-from glober_jax.sampling.options import SamplingOptions
+from glober_jax.sampling.options import SamplingOptions, changed
+from glober_jax.seeds import check_seed
 from glober_jax.training.autoencoder import AutoencoderTraining
 from glober_jax.training.codec import PERCEPTUAL_BACKBONE, CodecTraining
 from glober_jax.training.generator import GeneratorTraining
 from glober_jax.training.loop import LoopOptions
+from glober_jax.values import check_keys, check_value
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 _SECTIONS = {
@@ -66,11 +64,20 @@ _NETWORKS = {
     "condition": ConditionTokens,
     "generator": GlobalGenerator,
 }
-# Fields of networks that follow from other sections and are therefore no config keys.
+# Fields of sections and networks that follow from others and are therefore no config keys.
 _DERIVED = {
+    "clip": {"published_keys"},
     "video_encoder": {"dtype", "compat"},
-    "frame_features": {"dtype", "compat", "channels", "widths", "global_downsamples"},
-    "unet": {"dtype", "latent_channels"},
+    "frame_features": {
+        "dtype",
+        "compat",
+        "channels",
+        "widths",
+        "global_downsamples",
+        "estimate_channels",
+        "key_index",
+    },
+    "unet": {"dtype", "latent_channels", "clip_frames"},
     "condition": {"dtype", "width"},
     "generator": {"dtype", "global_channels"},
 }
@@ -85,14 +92,18 @@ def parse(config: Mapping[str, Any] | ml_collections.ConfigDict) -> Experiment:
     """
     plain = config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config)
     top_level = {"seed", "dtype", "frame_size", "model", *_SECTIONS}
-    _check_keys(plain, top_level, top_level, "config")
-    _check_value(plain["seed"], int, "config.seed")
-    _check_value(plain["frame_size"], int, "config.frame_size")
-    _check_value(plain["dtype"], Literal[tuple(_DTYPES)], "config.dtype")
+    check_keys(plain, top_level, top_level, "config")
+    check_value(plain["seed"], int, "config.seed")
+    check_value(plain["frame_size"], int, "config.frame_size")
+    check_value(plain["dtype"], Literal[tuple(_DTYPES)], "config.dtype")
     sections = {
-        name: _build(kind, plain[name], f"config.{name}") for name, kind in _SECTIONS.items()
+        name: _build(kind, plain[name], f"config.{name}", _DERIVED.get(name, ()))
+        for name, kind in _SECTIONS.items()
     }
     networks = _networks(plain, sections["clip"])
+    if networks.compat == "reference":
+        published = {"published_keys": True, "max_stride": 0}
+        sections["clip"] = dataclasses.replace(sections["clip"], **published)
     experiment = Experiment(seed=plain["seed"], networks=networks, source=plain, **sections)
     checks.check_networks(networks)
     _check_experiment(experiment)
@@ -100,44 +111,31 @@ def parse(config: Mapping[str, Any] | ml_collections.ConfigDict) -> Experiment:
 
 
 def sampling_options(experiment: Experiment, changes: Mapping[str, Any]) -> SamplingOptions:
-    """The config's sampling with some fields changed, checked as a config's is.
+    """The config's sampling with some fields changed; see `options.changed`."""
+    processes = (experiment.diffusion, experiment.generator_diffusion)
+    return changed(experiment.sampling, changes, processes, branch_shares(experiment))
 
-    Another sampler brings its usual spacing along where `changes` names none.
 
-    Raises:
-      UserError: a value of another type, settings that the sampler does not have, more steps than
-        the diffusion has, or fractions that are none.
-    """
-    hints = typing.get_type_hints(SamplingOptions)
-    for name, value in changes.items():
-        _check_value(value, hints[name], f"config.sampling.{name}")
-    changes = dict(changes)
-    if changes.get("sampler", experiment.sampling.sampler) != experiment.sampling.sampler:
-        changes.setdefault("spacing", SPACINGS[changes["sampler"]][0])
-    options = dataclasses.replace(experiment.sampling, **changes)
-    for process in (experiment.diffusion, experiment.generator_diffusion):
-        options.solver.check(process)
-    for name in ("decoder_interval", "condition_interval"):
-        interval = getattr(options, name)
-        checks.require(
-            0 <= interval.low <= interval.high <= 1,
-            f"config.sampling.{name} is [{interval.low}, {interval.high}], but must lie in [0, 1], "
-            "low before high",
-        )
-    checks.require(
-        0 <= options.shared_noise <= 1,
-        f"config.sampling.shared_noise is {options.shared_noise}, but must lie in [0, 1]",
-    )
-    return options
+def branch_shares(experiment: Experiment) -> dict[str, float]:
+    """The part of training clips that each branch of guidance was seen on."""
+    networks, training = experiment.networks, experiment.autoencoder
+    # As published, key frames are dropped independently, and this branch is without both.
+    published = networks.compat == "reference"
+    without_both = training.domain_dropout * (training.key_dropout if published else 1)
+    conditional = networks.condition.kind != "unconditional"
+    without_condition = experiment.generator.condition_dropout if conditional else 0.0
+    shares = (training.key_dropout, without_both, without_condition)
+    return dict(zip(("video", "domain", "without"), shares, strict=True))
 
 
 def _networks(plain: Mapping[str, Any], clip: ClipSpec) -> Networks:
     model = plain["model"]
-    _check_value(model, Mapping, "config.model")
-    _check_keys(model, {"compat", *_NETWORKS}, {"compat", *_NETWORKS}, "config.model")
+    check_value(model, Mapping, "config.model")
+    check_keys(model, {"compat", *_NETWORKS}, {"compat", *_NETWORKS}, "config.model")
     compat = model["compat"]
-    _check_value(compat, Compat, "config.model.compat")
+    check_value(compat, Compat, "config.model.compat")
     dtype = _DTYPES[plain["dtype"]]
+    estimates = compat == "none" and plain["diffusion"]["prediction"] == "x0"
 
     def network(name: str, **derived: Any) -> Any:
         kind, path = _NETWORKS[name], f"config.model.{name}"
@@ -157,6 +155,8 @@ def _networks(plain: Mapping[str, Any], clip: ClipSpec) -> Networks:
             channels=encoder.channels,
             widths=unet.feature_widths,
             global_downsamples=len(encoder.multipliers) - 1,
+            estimate_channels=codec.latent_channels if estimates else 0,
+            key_index=tuple((clip.key_positions / clip.num_frames).tolist()),
             compat=compat,
         ),
         global_tokens=network("global_tokens"),
@@ -171,7 +171,7 @@ def _networks(plain: Mapping[str, Any], clip: ClipSpec) -> Networks:
 
 def _build(kind: type, values: Any, path: str, hidden: Sequence[str] | set[str] = ()) -> Any:
     """`kind(**values)` after checking keys and types; for networks a constructor of the rest."""
-    _check_value(values, Mapping, path)
+    check_value(values, Mapping, path)
     fields = {
         field.name: field
         for field in dataclasses.fields(kind)
@@ -182,7 +182,7 @@ def _build(kind: type, values: Any, path: str, hidden: Sequence[str] | set[str] 
         for name, field in fields.items()
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     }
-    _check_keys(values, set(fields), required, path)
+    check_keys(values, set(fields), required, path)
     hints = typing.get_type_hints(kind)
     arguments = {}
     for name, value in values.items():
@@ -190,53 +190,17 @@ def _build(kind: type, values: Any, path: str, hidden: Sequence[str] | set[str] 
         if dataclasses.is_dataclass(hint):
             arguments[name] = _build(hint, value, f"{path}.{name}")
             continue
-        _check_value(value, hint, f"{path}.{name}")
+        check_value(value, hint, f"{path}.{name}")
         arguments[name] = tuple(value) if isinstance(value, list) else value
     if issubclass(kind, nn.Module):
         return lambda **derived: kind(**arguments, **derived)
     return kind(**arguments)
 
 
-def _check_keys(values: Mapping[str, Any], known: set[str], required: set[str], path: str) -> None:
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = (
-                f"did you mean {path}.{near[0]}?" if near else f"known: {', '.join(sorted(known))}"
-            )
-            raise UserError(f"unknown config key {path}.{key}; {hint}")
-    if missing := sorted(required - values.keys()):
-        raise UserError(f"{path} lacks {', '.join(missing)}")
-
-
-def _check_value(value: Any, hint: Any, path: str) -> None:
-    """Refuses values of another type than the field's annotation says."""
-    origin = typing.get_origin(hint) or hint
-    if origin is Literal:
-        choices = typing.get_args(hint)
-        if value not in choices:
-            raise UserError(f"{path} is {value!r}; choose one of {', '.join(map(str, choices))}")
-        return
-    if origin is collections.abc.Sequence:
-        fits = isinstance(value, list | tuple) and all(isinstance(item, int) for item in value)
-        expected = "a sequence of integers"
-    elif origin is float:
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
-        expected = "a number"
-    elif origin is int:
-        fits = isinstance(value, int) and not isinstance(value, bool)
-        expected = "an integer"
-    else:
-        fits = isinstance(value, origin)
-        expected = {Mapping: "a section"}.get(origin, f"a {origin.__name__}")
-    if not fits:
-        raise UserError(f"{path} is {value!r}, but must be {expected}")
-
-
 def _check_experiment(experiment: Experiment) -> None:
     """What sections ask of each other."""
     clip, data = experiment.clip, experiment.data
-    checks.require(experiment.seed >= 0, f"config.seed is {experiment.seed}, but must be 0 or more")
+    check_seed(experiment.seed, "config.seed")
     checks.require(
         clip.num_key_frames >= 1,
         "config.clip.num_key_frames must be 1 or more: the encoder's input",
@@ -246,8 +210,15 @@ def _check_experiment(experiment: Experiment) -> None:
         "config.clip.num_target_frames must be 2 or more: the discriminator judges pairs",
     )
     checks.require(
-        experiment.autoencoder.latent_scale >= 0 and experiment.sampling.eta >= 0,
-        "config.autoencoder.latent_scale and config.sampling.eta must be 0 or more",
+        experiment.autoencoder.latent_scale >= 0,
+        "config.autoencoder.latent_scale must be 0 or more",
+    )
+    dropouts = (experiment.autoencoder.key_dropout, experiment.autoencoder.domain_dropout)
+    together = max if experiment.networks.compat == "reference" else sum
+    checks.require(
+        min(dropouts) >= 0 and together(dropouts) <= 1,
+        f"config.autoencoder.key_dropout={dropouts[0]} and domain_dropout={dropouts[1]} must lie "
+        "in [0, 1], and add up to at most 1 unless config.model.compat is 'reference'",
     )
     checks.require(
         data.cache_latents or not data.latents_dir,
@@ -265,6 +236,12 @@ def _check_experiment(experiment: Experiment) -> None:
     checks.require(
         experiment.codec.frames_per_clip in range(1, clip.num_frames + 1),
         f"config.codec.frames_per_clip must lie in 1..{clip.num_frames}, the frames of a clip",
+    )
+    slots = experiment.networks.frame_features.index_slots
+    checks.require(
+        experiment.networks.compat == "reference" or slots <= clip.num_frames,
+        f"config.model.frame_features.index_slots={slots} exceeds config.clip.num_frames="
+        f"{clip.num_frames}: frames further apart than slots do not determine what is between",
     )
     smallest = lpips.min_size(PERCEPTUAL_BACKBONE)
     checks.require(
@@ -284,9 +261,6 @@ def _check_experiment(experiment: Experiment) -> None:
     checks.require(
         min(experiment.loop.max_skipped, experiment.loop.slow_step) >= 0,
         "config.loop.max_skipped and config.loop.slow_step must be 0 or more",
-    )
-    checks.require(
-        experiment.sampling.chunk_frames >= 1, "config.sampling.chunk_frames must be 1 or more"
     )
     sampling_options(experiment, {})
     _check_evaluation(experiment)

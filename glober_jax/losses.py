@@ -6,12 +6,15 @@ time, and six kinds are judged, always in the order of `PAIR_KINDS`:
     discriminator: (r_a, r_b) is real; the five others, mixed, fake or in the wrong order, are not
     decoder:       (r_a, f_b), (f_a, r_b), (f_a, f_b) should be judged real
 
-Hinge max(0, 1 - y D) with y = ±1 (the generator uses the hinge, too). Dimension key: B clips,
-H, W frame size; frames in [-1, 1]; every loss is float32 [B].
+The discriminator's loss is the hinge max(0, 1 - y D) with y = ±1. The decoder's is -D, whose
+gradient does not end where D > 1; as published (`models.compat`) it is the hinge, too.
+Dimension key: B clips, H, W frame size; frames in [-1, 1]; every loss is float32 [B].
 """
 
 import jax
 import jax.numpy as jnp
+
+from glober_jax.models.compat import Compat
 
 PAIR_KINDS = ("real", "real_fake", "fake_real", "fake", "real_swapped", "fake_swapped")
 _DISCRIMINATOR_SIGNS = (1.0, -1.0, -1.0, -1.0, -1.0, -1.0)
@@ -44,6 +47,7 @@ def discriminator_loss(logits_6B: jax.Array) -> jax.Array:
     return hinge(logits_6B, signs).mean(axis=0)
 
 
-def decoder_adversarial_loss(logits_6B: jax.Array) -> jax.Array:
-    """Hinge of the decoder over the three kinds with a decoded frame in place: [B]."""
-    return hinge(logits_6B[_DECODER_KINDS], 1.0).mean(axis=0)
+def decoder_adversarial_loss(logits_6B: jax.Array, compat: Compat = "reference") -> jax.Array:
+    """The decoder's loss, mean over the three kinds with a decoded frame in place: [B]."""
+    fake_3B = logits_6B[_DECODER_KINDS]
+    return (hinge(fake_3B, 1.0) if compat == "reference" else -fake_3B).mean(axis=0)

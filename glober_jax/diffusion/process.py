@@ -94,6 +94,16 @@ class DiffusionProcess:
             return prediction, (x_t - signal * prediction) / noise
         return signal * x_t - noise * prediction, noise * x_t + signal * prediction
 
+    def damp_gradient(self, x0: jax.Array, t_B: jax.Array) -> jax.Array:
+        """x_0 as it is, with its gradient multiplied by the signal √ᾱ_t.
+
+        Read off a prediction of ε, x_0 multiplies gradients by √(1-ᾱ_t) / √ᾱ_t, most where next to
+        nothing of it can be known. Behind this no prediction's gradient is enlarged.
+        """
+        signal, _ = self._signal_noise(t_B, x0.ndim)
+        fixed = jax.lax.stop_gradient(x0)
+        return fixed + signal * (x0 - fixed)
+
     def prediction_of(self, x0: jax.Array, x_t: jax.Array, t_B: jax.Array) -> jax.Array:
         """The network's output that would mean x_0 at x_t: the inverse of `to_x0_eps`."""
         signal, noise = self._signal_noise(t_B, x_t.ndim)

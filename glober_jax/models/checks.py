@@ -32,7 +32,11 @@ def _check_positive(networks: Networks) -> None:
         )
         for key in ("groups", "blocks_per_level", "latent_channels", "global_channels", "heads"):
             value = getattr(network, key, 1)
+            if (name, key, value) == ("frame_codec", "groups", 0):
+                continue  # A codec without norms.
             require(value > 0, f"config.model.{name}.{key} is {value}, but must be positive")
+    patch = networks.frame_codec.patch_size
+    require(patch > 0, f"config.model.frame_codec.patch_size is {patch}, but must be positive")
     generator = networks.generator
     for key in ("width", "depth", "heads", "patch_size", "context_width"):
         value = getattr(generator, key)
@@ -54,10 +58,11 @@ def _check_positive(networks: Networks) -> None:
 
 def _check_resolutions(networks: Networks) -> None:
     size, factor = networks.frame_size, networks.frame_codec.factor
+    levels = len(networks.frame_codec.multipliers)
     require(
         size > 0 and size % factor == 0,
-        f"config.frame_size={size} is not a multiple of {factor}, the codec's factor "
-        f"2^({len(networks.frame_codec.multipliers)} levels - 1)",
+        f"config.frame_size={size} is not a multiple of {factor}, the codec's factor: patch_size="
+        f"{networks.frame_codec.patch_size} times 2^({levels} levels - 1)",
     )
     latent = networks.latent_shape[0]
     for name in ("video_encoder", "unet"):
@@ -145,7 +150,7 @@ def _check_groups(networks: Networks) -> None:
     for name, (groups, widths) in normalised.items():
         for width in sorted(widths):
             require(
-                width % min(groups, width) == 0,
+                groups == 0 or width % min(groups, width) == 0,
                 f"config.model.{name}.groups={groups} does not divide a layer of {width} channels",
             )
 

@@ -3,11 +3,16 @@
 Dimension key: B frames, H height, W width, C colour or feature channels, h = H / factor and
 w = W / factor latent size, Z latent channels. Pixels are in [-1, 1]. Published size: channels
 128, multipliers (1, 2, 4, 4), two blocks per level, Z = 4: factor 8.
+
+A codec for small machines takes patches of pixels instead of pixels, so that no convolution runs
+at full resolution, and has neither norms nor attention: what it makes of a place depends on what
+is near it alone, and it works for frames of any size. See `glober_jax/builtin`.
 """
 
 import functools
 from collections.abc import Callable, Sequence
 
+import einops
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -45,6 +50,10 @@ class FrameCodec(nn.Module):
     `initial_log_variance` is about that of the posterior before training. Both maps are
     differentiable; the latents are the posterior's own scale (see `ChannelScale`).
 
+    `patch_size` p > 1 folds p x p pixels into channels in front of the first level and unfolds
+    them behind the last. `groups` 0 leaves out every norm, `attention` False the attention in the
+    middle.
+
     Two options trade time for memory and change no number. `chunk_frames` > 0 maps that many
     frames at once, and where it is differentiated recomputes a chunk before going back through
     it. `remat` is what is kept of every residual block and of the attention.
@@ -55,6 +64,8 @@ class FrameCodec(nn.Module):
     blocks_per_level: int = 2
     latent_channels: int = 4
     initial_log_variance: float = 0.0
+    patch_size: int = 1
+    attention: bool = True
     groups: int = 32
     remat: Remat = "none"
     chunk_frames: int = 0
@@ -63,7 +74,7 @@ class FrameCodec(nn.Module):
     @property
     def factor(self) -> int:
         """Pixels per latent along each side."""
-        return 2 ** (len(self.multipliers) - 1)
+        return self.patch_size * 2 ** (len(self.multipliers) - 1)
 
     def chunk_size(self, frames: int) -> int:
         """How many of so many frames are mapped at once."""
@@ -75,6 +86,7 @@ class FrameCodec(nn.Module):
         options = {
             "channels": self.channels,
             "multipliers": tuple(self.multipliers),
+            "attention": self.attention,
             "groups": self.groups,
             "remat": self.remat,
             "dtype": self.dtype,
@@ -82,7 +94,11 @@ class FrameCodec(nn.Module):
         self.encoder = _Encoder(
             blocks_per_level=self.blocks_per_level, out_channels=2 * self.latent_channels, **options
         )
-        self.decoder = _Decoder(blocks_per_level=self.blocks_per_level + 1, **options)
+        self.decoder = _Decoder(
+            blocks_per_level=self.blocks_per_level + 1,
+            out_channels=3 * self.patch_size**2,
+            **options,
+        )
         halves = jnp.array([0.0, self.initial_log_variance])
         self.to_moments = Dense(
             2 * self.latent_channels,
@@ -106,10 +122,12 @@ class FrameCodec(nn.Module):
         return self.decode(posterior.at(noise_BhwZ)), posterior
 
     def _encode(self, frames_BHWC: jax.Array) -> jax.Array:
-        return self.to_moments(self.encoder(frames_BHWC)).astype(jnp.float32)
+        patches = fold_patches(frames_BHWC, self.patch_size)
+        return self.to_moments(self.encoder(patches)).astype(jnp.float32)
 
     def _decode(self, latents_BhwZ: jax.Array) -> jax.Array:
-        return self.decoder(self.from_latents(latents_BhwZ)).astype(jnp.float32)
+        patches = self.decoder(self.from_latents(latents_BhwZ)).astype(jnp.float32)
+        return unfold_patches(patches, self.patch_size)
 
     def _in_chunks(
         self, function: Callable[["FrameCodec", jax.Array], jax.Array], x_B: jax.Array
@@ -139,6 +157,7 @@ class _Encoder(nn.Module):
     multipliers: Sequence[int]
     blocks_per_level: int
     out_channels: int
+    attention: bool
     groups: int
     remat: Remat
     dtype: DTypeLike
@@ -168,6 +187,8 @@ class _Decoder(nn.Module):
     channels: int
     multipliers: Sequence[int]
     blocks_per_level: int
+    out_channels: int
+    attention: bool
     groups: int
     remat: Remat
     dtype: DTypeLike
@@ -182,7 +203,7 @@ class _Decoder(nn.Module):
             if level > 0:
                 h = Conv(h.shape[-1], dtype=self.dtype, name=f"level{level}_up")(upsample(h))
         h = nn.silu(GroupNorm(self.groups, eps=1e-6, dtype=self.dtype, name="norm_out")(h))
-        return Conv(3, dtype=self.dtype, name="conv_out")(h)
+        return Conv(self.out_channels, dtype=self.dtype, name="conv_out")(h)
 
 
 def _block(parent: _Encoder | _Decoder, channels: int, name: str) -> ResBlock:
@@ -191,10 +212,21 @@ def _block(parent: _Encoder | _Decoder, channels: int, name: str) -> ResBlock:
 
 
 def _middle(parent: _Encoder | _Decoder, h: jax.Array) -> jax.Array:
-    kind = rematerialised(PixelAttention, parent.remat)
     h = _block(parent, h.shape[-1], "middle_block0")(h)
-    h = kind(parent.groups, parent.dtype, name="middle_attention")(h)
+    if parent.attention:
+        kind = rematerialised(PixelAttention, parent.remat)
+        h = kind(parent.groups, parent.dtype, name="middle_attention")(h)
     return _block(parent, h.shape[-1], "middle_block1")(h)
+
+
+def fold_patches(x_BHWC: jax.Array, size: int) -> jax.Array:
+    """[B, H, W, C] -> [B, H / size, W / size, size * size * C]."""
+    return einops.rearrange(x_BHWC, "b (h p) (w q) c -> b h w (p q c)", p=size, q=size)
+
+
+def unfold_patches(x_BHWC: jax.Array, size: int) -> jax.Array:
+    """The inverse of `fold_patches`."""
+    return einops.rearrange(x_BHWC, "b h w (p q c) -> b (h p) (w q) c", p=size, q=size)
 
 
 def normalise_frames(frames: jax.Array) -> jax.Array:

@@ -59,7 +59,8 @@ class GroupNorm(nn.Module):
     axis keeps its own. min(groups, C) groups, so that narrow maps never ask for more groups than
     channels. Computed from per-channel sums folded into groups and applied as one multiply-add:
     on a CPU ten times faster than the library's, which reshapes the full map. The variance is that
-    of what remains without the mean: E[x²] - E[x]² loses digits where the mean is large.
+    of what remains without the mean: E[x²] - E[x]² loses digits where the mean is large. With 0
+    groups nothing is normalised, and there are no parameters.
     """
 
     groups: int = 32
@@ -70,6 +71,8 @@ class GroupNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *others: jax.Array) -> jax.Array | tuple[jax.Array, ...]:
         """Normalises `x`, and each of `others` with the statistics of `x`."""
+        if self.groups == 0:
+            return (x, *others) if others else x
         channels = x.shape[-1]
         groups = min(self.groups, channels)
         scale_C = self.param("scale", nn.initializers.ones_init(), (channels,), jnp.float32)
@@ -141,6 +144,7 @@ class Dense(nn.Module):
     channels: int
     zero_init: bool = False
     use_bias: bool = True
+    kernel_init: nn.initializers.Initializer = lecun_normal
     bias_init: nn.initializers.Initializer = zeros
     dtype: DTypeLike = jnp.float32
 
@@ -150,7 +154,7 @@ class Dense(nn.Module):
             self.channels,
             use_bias=self.use_bias,
             bias_init=self.bias_init,
-            kernel_init=zeros if self.zero_init else lecun_normal,
+            kernel_init=zeros if self.zero_init else self.kernel_init,
             dtype=self.dtype,
             name="dense",
         )(x)

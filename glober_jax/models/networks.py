@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from glober_jax.models.compat import Compat
 from glober_jax.models.condition import ConditionTokens
 from glober_jax.models.discriminator import PairDiscriminator
 from glober_jax.models.frame_codec import FrameCodec
@@ -38,6 +39,11 @@ class Networks:
     generator: GlobalGenerator
     frame_size: int
     num_key_frames: int
+
+    @property
+    def compat(self) -> Compat:
+        """Which rules hold, of the networks and of their training: ours or the published ones."""
+        return self.frame_features.compat
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -119,4 +125,6 @@ class Networks:
             zeros(1, latents[0] >> level, latents[1] >> level, width)
             for level, width in enumerate(self.unet.feature_widths)
         )
+        if self.frame_features.estimate_channels:
+            features = (*features, zeros(1, *latents))
         return zeros(1, *latents), zeros(1), tokens, features

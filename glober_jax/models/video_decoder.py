@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
 from glober_jax.models.compat import Compat, reference_slot
@@ -29,6 +30,7 @@ from glober_jax.models.layers import (
     upsample,
 )
 from glober_jax.models.remat import Remat, rematerialised
+from glober_jax.models.video_encoder import cosine_transform
 
 # Sines and cosines that the time course of a feature channel is made of.
 _COURSE_WAVES = 32
@@ -41,20 +43,36 @@ def _embedding_mlp(waves: jax.Array, dtype: DTypeLike, name: str) -> jax.Array:
     return Dense(width, dtype=dtype, name=f"{name}_out")(h)
 
 
+def index_waves(index: jax.Array, slots: int, count: int) -> jax.Array:
+    """Sines and cosines of indices [...]: [..., count], half-periods from two slots to the clip.
+
+    Faster ones would not be determined by frames one slot apart: a sine with a half-period of one
+    slot is zero at all of them, and changes its sign from one place in between to the next.
+    """
+    return sinusoidal_embedding(jnp.pi * slots / 2 * index, count, max_period=slots / 2)
+
+
 class FrameFeatures(nn.Module):
     """Global feature [B, H, W, G] and indices [B, n] -> one map [B, n, h, w, C] per UNet level.
 
     `widths` are the maps' channels (`UNet.feature_widths`), `channels` is the width of the embedded
     index.
 
-    Frames exchange information through attention over the index grid {0, 1/F, ..., (F-1)/F}:
-    queries are the target frames only, keys and values the grid. For a target on the grid that is
-    the same number as computing the whole grid and picking the frame, and it is defined for any
-    real index in between.
+    Frames exchange information through attention over an index grid, every second of the F slots
+    {0, 1/F, ..., (F-1)/F}: queries are the target frames only, keys and values the grid. For a
+    target on the grid that is the same number as computing the whole grid and picking the frame,
+    and it is defined for any real index in between.
 
-    The index is embedded as waves with half-periods from one slot to the whole clip: the fastest
-    tells neighbouring slots apart, and none is nearly constant. `compat` "reference" rounds the
-    index to the published slot, embeds it unscaled and has no time courses.
+    Without `reads_global` the maps are those of a zero feature, and tell of the index alone.
+
+    The index is embedded as waves with half-periods from two slots to the whole clip: the fastest
+    tells neighbouring slots apart, none is nearly constant, and indices one slot apart determine
+    all of them in between; half of the slots are as many as the fastest wave needs. `compat`
+    "reference" takes all slots for its grid, rounds the index to the published one, embeds it
+    unscaled and has no time courses.
+
+    `estimate_channels` Z > 0 adds one more map, [B, n, h, w, Z]: a first estimate of the latents,
+    to which the UNet adds; see `LinearEstimate`. It is for networks that predict x_0.
     """
 
     channels: int = 320
@@ -63,22 +81,28 @@ class FrameFeatures(nn.Module):
     index_slots: int = 16
     head_dim: int = 64
     groups: int = 32
+    estimate_channels: int = 0
+    key_index: Sequence[float] = ()
+    reads_global: bool = True
     compat: Compat = "none"
     remat: Remat = "none"
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, global_BHWG: jax.Array, index_Bn: jax.Array) -> tuple[jax.Array, ...]:
+        if not self.reads_global:
+            global_BHWG = jnp.zeros_like(global_BHWG)
         slots = self.index_slots
-        grid_BF = jnp.broadcast_to(jnp.arange(slots) / slots, (index_Bn.shape[0], slots))
+        grid_F = jnp.arange(0, slots, 1 if self.compat == "reference" else 2) / slots
+        grid_BF = jnp.broadcast_to(grid_F, (index_Bn.shape[0], *grid_F.shape))
         if self.compat == "reference":
             index_Bn = reference_slot(index_Bn, slots) / slots
             waves = sinusoidal_embedding(jnp.concatenate([grid_BF, index_Bn], 1), self.channels)
             courses = None
         else:
-            phase_BF = jnp.pi * slots * jnp.concatenate([grid_BF, index_Bn], axis=1)
-            waves = sinusoidal_embedding(phase_BF, self.channels, max_period=slots)
-            courses = sinusoidal_embedding(phase_BF, _COURSE_WAVES, max_period=slots)
+            all_BF = jnp.concatenate([grid_BF, index_Bn], axis=1)
+            waves = index_waves(all_BF, slots, self.channels)
+            courses = index_waves(all_BF, slots, _COURSE_WAVES)
         embedding = _embedding_mlp(waves, self.dtype, "index")
 
         features, previous = [], None
@@ -93,8 +117,62 @@ class FrameFeatures(nn.Module):
             exchange = rematerialised(TemporalAttention, self.remat)(
                 self.head_dim, self.groups, self.dtype, name=f"level{level}_exchange"
             )
-            features.append(exchange(previous[:, :slots], previous[:, slots:]))
+            grid = len(grid_F)
+            features.append(exchange(previous[:, :grid], previous[:, grid:]))
+        if self.estimate_channels > 0:
+            estimate = LinearEstimate(
+                self.estimate_channels,
+                self.global_downsamples,
+                slots,
+                tuple(self.key_index),
+                name="estimate",
+            )
+            features.append(estimate(global_BHWG, index_Bn))
         return tuple(features)
+
+
+class LinearEstimate(nn.Module):
+    """Global feature [B, H, W, G] and indices [B, n] -> latents [B, n, h, w, Z], float32.
+
+    At every place z = Σ_g W(index)_gz g_g + b, where each of the G Z weights follows the waves of
+    the index. It begins as linear interpolation of the key frames: W takes back the cosine
+    transform that the encoder's shortcut begins with (`video_encoder.temporal_cosines`), and
+    weighs the two key frames next to the index. So training starts from what needs no network,
+    and the UNet learns what is missing. `key_index` [K] are the indices of the key frames.
+    """
+
+    channels: int
+    upsamples: int
+    index_slots: int
+    key_index: tuple[float, ...]
+
+    @nn.compact
+    def __call__(self, global_BHWG: jax.Array, index_Bn: jax.Array) -> jax.Array:
+        shape = (_COURSE_WAVES, global_BHWG.shape[-1], self.channels)
+        kernel_MGZ = self.param("kernel", self._interpolation, shape, jnp.float32)
+        bias_Z = self.param("bias", nn.initializers.zeros_init(), (self.channels,), jnp.float32)
+        waves_BnM = index_waves(index_Bn, self.index_slots, _COURSE_WAVES)
+        weights_BnGZ = jnp.einsum("bnm,mgz->bngz", waves_BnM, kernel_MGZ)
+        feature_BHWG = global_BHWG.astype(jnp.float32)
+        estimate = jnp.einsum("bhwg,bngz->bnhwz", feature_BHWG, weights_BnGZ) + bias_Z
+        return upsample(estimate, self.upsamples)
+
+    def _interpolation(
+        self, key: jax.Array, shape: tuple[int, int, int], dtype: DTypeLike
+    ) -> jax.Array:
+        """Kernel [M, G, Z] whose weights at the slots are nearest to those of interpolation."""
+        del key
+        waves, columns, channels = shape
+        keys, index_F = len(self.key_index), np.arange(self.index_slots) / self.index_slots
+        near_FK = np.stack([np.interp(index_F, self.key_index, k) for k in np.eye(keys)], axis=1)
+        waves_FM = index_waves(jnp.asarray(index_F), self.index_slots, waves)
+        # A little ridge: there are more waves than slots.
+        normal_MM = waves_FM.T @ waves_FM + 1e-4 * self.index_slots * jnp.eye(waves)
+        course_MK = jnp.linalg.solve(normal_MM, waves_FM.T @ (near_FK @ cosine_transform(keys)))
+        kernel = jnp.einsum("mk,yz->mkyz", course_MK, jnp.eye(channels))
+        kernel = kernel.reshape(waves, -1, channels)[:, :columns]
+        padding = [(0, 0), (0, columns - kernel.shape[1]), (0, 0)]
+        return jnp.pad(kernel, padding).astype(dtype)
 
 
 class FrameBlock(nn.Module):
@@ -150,14 +228,18 @@ class GlobalTokens(nn.Module):
     """Global feature [B, H, W, G] -> tokens [B, L, E], L = H W / 4, added to domain tokens.
 
     The domain tokens are learned and the same for every clip; where `with_domain` [B] is False
-    they are left out, which is one of the two directions of classifier-free guidance.
+    they are left out, which is one of the two directions of classifier-free guidance. Without
+    `reads_global` the tokens are those of a zero feature, the same for every clip.
     """
 
     width: int = 768
+    reads_global: bool = True
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, global_BHWG: jax.Array, with_domain_B: jax.Array) -> jax.Array:
+        if not self.reads_global:
+            global_BHWG = jnp.zeros_like(global_BHWG)
         h = Conv(self.width, kernel=7, stride=2, dtype=self.dtype, name="conv_in")(global_BHWG)
         h = Conv(self.width, dtype=self.dtype, name="conv_out")(nn.silu(h))
         tokens = h.reshape(h.shape[0], -1, self.width)
@@ -171,8 +253,14 @@ class UNet(nn.Module):
     """Noisy latents [N, h, w, Z] at steps t [N] -> prediction [N, h, w, Z], float32.
 
     Stable Diffusion v1 layout. `features` (one [N, h, w, C] per level) are added after the first
-    layer of each level, before the map is kept for the skip connection, so they reach both paths.
+    layer of each level, before the map is kept for the skip connection, so they reach both paths;
+    one more, [N, h, w, Z], is added to the output.
     `tokens` [N, L, E] are the keys and values of all cross-attentions.
+
+    With `clip_frames` T the rows are the frames of whole clips, (b t): each frame's place t / T is
+    added to the embedded step, and after every residual block the frames of a clip attend to each
+    other, pixel by pixel. There are then no `features`. GLOBER does not use this; the video
+    diffusion model it is compared with does.
     """
 
     channels: int = 320
@@ -182,6 +270,7 @@ class UNet(nn.Module):
     heads: int = 8
     latent_channels: int = 4
     groups: int = 32
+    clip_frames: int = 0
     remat: Remat = "none"
     dtype: DTypeLike = jnp.float32
 
@@ -199,15 +288,26 @@ class UNet(nn.Module):
         latents_NhwZ: jax.Array,
         timesteps_N: jax.Array,
         tokens_NLE: jax.Array,
-        features: Sequence[jax.Array],
+        features: Sequence[jax.Array] = (),
     ) -> jax.Array:
         waves = sinusoidal_embedding(timesteps_N, self.channels)
         embedding = _embedding_mlp(waves, self.dtype, "time")
+        frames = self.clip_frames
+        if frames:
+            index_N = jnp.arange(len(latents_NhwZ)) % frames / frames
+            places = index_waves(index_N, frames, self.channels)
+            embedding = embedding + _embedding_mlp(places, self.dtype, "place")
 
         def residual(h: jax.Array, level: int, name: str) -> jax.Array:
             channels = self.multipliers[level] * self.channels
             block = rematerialised(ResBlock, self.remat)
-            return block(channels, self.groups, dtype=self.dtype, name=name)(h, embedding)
+            h = block(channels, self.groups, dtype=self.dtype, name=name)(h, embedding)
+            return exchange(h, f"{name}_exchange") if frames else h
+
+        def exchange(h: jax.Array, name: str) -> jax.Array:
+            block = rematerialised(TemporalAttention, self.remat)
+            block = block(h.shape[-1] // self.heads, self.groups, self.dtype, name=name)
+            return block(h.reshape(-1, frames, *h.shape[1:])).reshape(h.shape)
 
         def transformer(h: jax.Array, name: str) -> jax.Array:
             block = rematerialised(SpatialTransformer, self.remat)
@@ -218,7 +318,8 @@ class UNet(nn.Module):
         for level in range(len(self.multipliers)):
             if level > 0:
                 h = Conv(h.shape[-1], stride=2, dtype=self.dtype, name=f"down{level}_sample")(h)
-            h = h + features[level].astype(h.dtype)
+            if not frames:
+                h = h + features[level].astype(h.dtype)
             skips.append(h)
             for block in range(self.blocks_per_level):
                 h = residual(h, level, f"down{level}_block{block}")
@@ -242,4 +343,5 @@ class UNet(nn.Module):
 
         h = nn.silu(GroupNorm(self.groups, dtype=self.dtype, name="norm_out")(h))
         out = Conv(self.latent_channels, zero_init=True, dtype=self.dtype, name="conv_out")(h)
-        return out.astype(jnp.float32)
+        out = out.astype(jnp.float32)
+        return out + features[-1] if len(features) > len(self.multipliers) else out

@@ -6,6 +6,7 @@ Published size (3.3 of the reference): channels 320, multipliers (1, 2), two blo
 G = 16: latents [B, 8, 32, 32, 4] -> global feature [B, 16, 16, 16].
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import einops
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
 from glober_jax.models.compat import Compat
@@ -24,6 +26,7 @@ from glober_jax.models.layers import (
     ResBlock,
     SelfAttention,
     TemporalAttention,
+    lecun_normal,
 )
 from glober_jax.models.remat import Remat, rematerialised
 
@@ -34,8 +37,12 @@ class VideoEncoder(nn.Module):
     mean = linear(latents under the cell, of all key frames) + what the network adds to it. The
     published encoder is the second term alone. Attention over time starts as an average of the
     key frames and the head's norm divides by what stands still, so almost nothing of the motion
-    is left in its feature; with the linear term motion is there from the first step. `compat`
-    "reference" leaves it out.
+    is left in its feature; with the linear term motion is there from the first step. It starts
+    with the key frames' cosine transform over time (see `temporal_cosines`), so that what stands
+    still and what moves, slowly or fast, have channels of their own, and the generator, for which
+    every channel has unit variance, takes motion as seriously as the picture. The heads compute the
+    learned frame alone, where the published ones compute all frames and use one. `compat`
+    "reference" is the published encoder.
 
     `initial_log_variance` is that of the posterior before training: 0, as published, starts with
     noise as large as the prior, which short runs spend most of their steps unlearning.
@@ -94,11 +101,43 @@ class VideoEncoder(nn.Module):
         cells = einops.rearrange(
             latents_BKhwZ, "b k (h p) (w q) z -> b h w (k p q z)", p=cell, q=cell
         )
-        return Dense(self.global_channels, dtype=self.dtype, name="shortcut")(cells)
+        keys, latent_channels = latents_BKhwZ.shape[1], latents_BKhwZ.shape[-1]
+        init = functools.partial(temporal_cosines, keys=keys, latent_channels=latent_channels)
+        return Dense(self.global_channels, kernel_init=init, dtype=self.dtype, name="shortcut")(
+            cells
+        )
 
     def _head(self, h_BTHWC: jax.Array, name: str, **init: Any) -> jax.Array:
-        """Moments are read off the learned frame; the norm still sees every frame."""
+        """Moments are read off the learned frame; the published norm sees every frame."""
+        if self.compat == "none":
+            # All that its convolution reaches.
+            h_BTHWC = h_BTHWC[:, :2]
         h = Conv3D(self.global_channels, dtype=self.dtype, name=f"{name}_conv")(h_BTHWC)
+        if self.compat == "none":
+            h = h[:, :1]
         h = GroupNorm(self.groups, axes=(1, 2, 3), dtype=self.dtype, name=f"{name}_norm")(h)
         out = Dense(self.global_channels, dtype=self.dtype, name=f"{name}_out", **init)
         return out(nn.silu(h[:, 0]))
+
+
+def temporal_cosines(
+    key: jax.Array, shape: tuple[int, int], dtype: DTypeLike, *, keys: int, latent_channels: int
+) -> jax.Array:
+    """Initial kernel [K P Z, G] of the shortcut: row (k, p, z), place p of P in the cell.
+
+    Column m Z + z, for frequencies m = 0, 1, ... < K, is the m-th coefficient of the orthonormal
+    cosine transform (DCT-II) over the K key frames of latent channel z, averaged over the cell.
+    Columns beyond K Z are drawn.
+    """
+    rows, columns = shape
+    places, eye = rows // (keys * latent_channels), np.eye(latent_channels)
+    kernel = np.einsum("km,p,yz->kpymz", cosine_transform(keys), np.full(places, 1 / places), eye)
+    kernel = jnp.asarray(kernel.reshape(rows, -1)[:, :columns], dtype)
+    drawn = (rows, columns - kernel.shape[1])
+    return jnp.concatenate([kernel, lecun_normal(key, drawn, dtype)], 1) if drawn[1] else kernel
+
+
+def cosine_transform(size: int) -> np.ndarray:
+    """The orthonormal DCT-II as a matrix [size, size]: time step k, frequency m."""
+    k, m = np.arange(size)[:, None], np.arange(size)
+    return np.cos(np.pi / size * (k + 0.5) * m) * np.where(m == 0, 1.0, 2**0.5) / size**0.5

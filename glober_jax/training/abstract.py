@@ -54,7 +54,7 @@ def abstract_stage(experiment: Experiment, name: str, mesh: Mesh | AbstractMesh)
     create: Callable[[dict[str, Any]], TrainState] = stage.create
     return AbstractStage(
         name=name,
-        total_steps=options.steps,
+        total_steps=options.total_steps if name == codec.NAME else options.steps,
         batch_size=options.batch_size,
         programs=programs,
         state=jax.eval_shape(create, constant_shapes(networks, name)),

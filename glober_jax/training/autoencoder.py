@@ -5,7 +5,7 @@ decode of the first and last target -> discriminator once over all real and fake
 forward gives
 
     d_loss = mean hinge of the discriminator
-    g_loss = mean |prediction - target|² + kl_weight KL + w(step) mean hinge of the decoder
+    g_loss = mean |prediction - target|² + kl_weight KL + w(step) mean adversarial loss
 
 and one `jax.vjp` is pulled back twice: (1, 0) for the discriminator's parameters, (0, 1) for all
 others. The discriminator's gradient stops at the fakes; the decoder's passes through the frozen
@@ -50,16 +50,21 @@ class PairAdversaryOptions(AdversarialOptions):
     """The adversary judges every `clip_stride`-th clip of a batch.
 
     The codec decoder and the discriminator work on pixels and need far more memory per clip than
-    all the rest.
+    all the rest. Unless it `reaches_decoder`, the discriminator learns and the decoder gets no
+    gradient of it, as published.
     """
 
     clip_stride: int = 1
+    reaches_decoder: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
 class AutoencoderTraining:
-    """Options of the stage; dropout probabilities are per clip and independent.
+    """Options of the stage; dropout probabilities are per clip.
 
+    With probability `key_dropout` a clip trains the branch "video" of guidance, without key frames,
+    with `domain_dropout` the branch "domain", without domain tokens, too. As published
+    (`models.compat`) the one drops key frames and the other domain tokens, independently.
     A step computes its batch in `micro_batches` parts, one after the other: less memory, the same
     gradients.
     `latent_scale` multiplies the codec's latents, as 0.18215 does Stable Diffusion's, whose UNet
@@ -188,13 +193,21 @@ def draw_inputs(
         posterior = codec_posterior(networks, model.params, batch[name])
         return jax.lax.stop_gradient(model.latent_scale.normalise(posterior.sample(k)))
 
-    keep_key = jax.random.bernoulli(keys[2], 1.0 - options.key_dropout, (batch_size, 1, 1, 1, 1))
+    if networks.compat == "reference":
+        with_keys_B = jax.random.bernoulli(keys[2], 1.0 - options.key_dropout, (batch_size,))
+        with_domain_B = jax.random.bernoulli(keys[3], 1.0 - options.domain_dropout, (batch_size,))
+    else:
+        # From 0: "video", "domain", all of it.
+        branch_B = jax.random.uniform(keys[2], (batch_size,))
+        with_keys_B = branch_B >= options.key_dropout + options.domain_dropout
+        with_domain_B = with_keys_B | (branch_B < options.key_dropout)
     z0 = latents_of("target_frames", keys[1])
     return DenoisingInputs(
-        key_latents_BKhwZ=latents_of("key_frames", keys[0]) * keep_key,
+        key_latents_BKhwZ=latents_of("key_frames", keys[0])
+        * with_keys_B[:, None, None, None, None],
         z0_BnhwZ=z0,
         index_Bn=batch["target_index"],
-        with_domain_B=jax.random.bernoulli(keys[3], 1.0 - options.domain_dropout, (batch_size,)),
+        with_domain_B=with_domain_B,
         feature_noise_BHWG=jax.random.normal(keys[4], (batch_size, *networks.global_shape)),
         t_Bn=jax.random.randint(keys[5], (batch_size, targets), 0, process.num_timesteps),
         eps_BnhwZ=jax.random.normal(keys[6], z0.shape),
@@ -234,6 +247,10 @@ def autoencoder_losses(
     metrics = {"diffusion_loss": diffusion, "kl": kl, "feature_std": posterior.mean.std()}
     if adversarial_weight is not None:
         x0, _ = process.to_x0_eps(prediction, z_t, t_Bn)
+        if networks.compat == "none":
+            x0 = process.damp_gradient(x0, t_Bn)
+        if not options.adversarial.reaches_decoder:
+            x0 = jax.lax.stop_gradient(x0)
         # First and last target of every judged clip.
         judged = np.s_[:: options.adversarial.clip_stride, :: t_Bn.shape[1] - 1]
         d_loss, adversarial = adversarial_losses(networks, model, z0[judged], x0[judged], constrain)
@@ -277,7 +294,7 @@ def adversarial_losses(
     fake_B2hwZ: jax.Array,
     constrain: Callable[[jax.Array], jax.Array] = lambda x: x,
 ) -> tuple[jax.Array, jax.Array]:
-    """(discriminator, decoder) hinge losses of the first and last target frame, in pixels.
+    """(discriminator, decoder) losses of the first and last target frame, in pixels.
 
     Real frames pass through the codec as well, so that the discriminator cannot tell by the
     codec's own traces. `constrain` may shard the leading axis of an array.
@@ -294,5 +311,5 @@ def adversarial_losses(
     logits = einops.rearrange(logits, "(b k) -> k b", k=len(losses.PAIR_KINDS))
     return (
         losses.discriminator_loss(logits).mean(),
-        losses.decoder_adversarial_loss(logits).mean(),
+        losses.decoder_adversarial_loss(logits, networks.compat).mean(),
     )

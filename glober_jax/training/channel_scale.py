@@ -20,16 +20,17 @@ _CLIPS = 256
 
 
 def measured_scale(
-    compute: Callable[[Params, jax.Array], jax.Array],
+    compute: Callable[[Params, jax.Array, jax.Array], jax.Array],
     model: Any,
     batches: Iterator[dict[str, np.ndarray]],
     field: str,
     mesh: Mesh,
 ) -> ChannelScale:
-    """Mean and deviation of each channel of compute(model, rows), over the first batches.
+    """Mean and deviation of each channel of compute(model, rows, number), over the first batches.
 
     Args:
-      compute: a pure function; what it returns has channels last.
+      compute: a pure function; what it returns has channels last. It is told the number of the
+        batch, which keys what it draws.
       model: its first argument: shards on other processes cannot be closed over.
       batches: as the loader yields them; 256 clips are taken, or the batches that hold them.
       field: the field [N, F, H, W, C] of a batch that it gets.
@@ -37,10 +38,10 @@ def measured_scale(
     """
     compute = jax.jit(compute, out_shardings=replicated(mesh))
     values, clips = [], 0
-    for batch in batches:
+    for number, batch in enumerate(batches):
         needed = {name: batch[name] for name in (field, "mirrored") if name in batch}
         rows_NFHWC = device_batch(needed, mesh)[field]
-        values.append(jax.device_get(compute(model, rows_NFHWC)))
+        values.append(jax.device_get(compute(model, rows_NFHWC, number)))
         clips += len(rows_NFHWC)
         if clips >= _CLIPS:
             break

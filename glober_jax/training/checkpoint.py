@@ -19,6 +19,7 @@ from glober_jax.parallel.agreement import first_message
 from glober_jax.progress import warn
 from glober_jax.training import orbax_noise
 from glober_jax.training.grades import Grade, Grades, NewestAndBest
+from glober_jax.training.packaged_model import is_packaged, read_packaged
 from glober_jax.training.stored import (
     DamagedError,
     describe,
@@ -28,9 +29,22 @@ from glober_jax.training.stored import (
     stored_steps,
 )
 
-# Parts of a config that fix the shapes of what a checkpoint holds; of these, options that only
-# trade time for memory may differ.
-ARCHITECTURE = ("model", "frame_size")
+# Parts of a config that a stage's checkpoints depend on, by their arrays' shapes or by what these
+# mean; of these, options that only trade time for memory may differ.
+_CODEC = ("model.frame_codec", "codec.pretrained")
+_AUTOENCODER = (
+    "frame_size",
+    "model.compat",
+    *_CODEC,
+    *(f"model.{name}" for name in ("video_encoder", "frame_features", "global_tokens", "unet")),
+)
+ARCHITECTURE = {
+    "codec": (*_CODEC, "model.patch_discriminator"),
+    "autoencoder": (*_AUTOENCODER, "model.discriminator"),
+    "generator": (*_AUTOENCODER, "model.condition", "model.generator"),
+}
+# Of a stage that is not listed.
+_EVERYTHING = ("frame_size", "clip", "model")
 _MEMORY_OPTIONS = ("remat", "chunk_frames")
 
 
@@ -242,7 +256,7 @@ class StageCheckpoints:
             return self._compare(saved)
 
     def _compare(self, saved: dict[str, Any]) -> None:
-        there, here = (_flatten({k: c[k] for k in ARCHITECTURE}) for c in (saved, self._config))
+        there, here = (self._architecture(config) for config in (saved, self._config))
         # An option that one of the two configs does not know yet had its default.
         differing = [
             key
@@ -255,6 +269,14 @@ class StageCheckpoints:
                 f"{self._folder} holds a checkpoint of another architecture ({listed}); "
                 "use the config it was made with or another --workdir"
             )
+
+    def _architecture(self, config: dict[str, Any]) -> dict[str, Any]:
+        parts = ARCHITECTURE.get(self._stage, _EVERYTHING)
+        return {
+            key: value
+            for key, value in _flatten(config).items()
+            if key in parts or key.startswith(tuple(f"{part}." for part in parts))
+        }
 
 
 def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -281,6 +303,8 @@ def load_averaged(
 ) -> tuple[int, dict[str, Any]]:
     """(step, values) of a stage's newest or best checkpoint: only the parts named in `abstract`.
 
+    Of a packaged model there is one.
+
     `abstract` is {"ema": ..., "constants": ...} of shapes; values lie on `mesh`. Changes nothing in
     the workdir.
 
@@ -288,6 +312,8 @@ def load_averaged(
       UserError: the stage has no checkpoint yet, or none that was graded; or that checkpoint is
         damaged, for which no other one is taken: it would give other results without a word.
     """
+    if is_packaged(workdir):
+        return read_packaged(workdir, stage, abstract, mesh)
     folder = epath.Path(workdir).resolve() / stage
     if not (steps := stored_steps(folder)):
         raise UserError(

@@ -1,14 +1,15 @@
 """Stage 0: the frame codec, trained from scratch where no pretrained one is given.
 
-    g_loss = mean |x - x̂| + perceptual_weight LPIPS(x, x̂) + kl_weight KL - w(step) mean D(x̂)
+    g_loss = mean |x - x̂| + perceptual_weight LPIPS(x, x̂) + kl_weight KL / P - w(step) mean D(x̂)
     d_loss = ½ mean max(0, 1 - D(x)) + ½ mean max(0, 1 + D(x̂))
 
-x̂ is decoded from a posterior sample, KL is the mean per frame, D a patch discriminator: the
-recipe of latent diffusion (arXiv 2112.10752), with one difference. There w is rescaled at every
-step by the ratio of two gradients at the decoder's last layer; here it is a constant after its
-warm-up, which is one backward pass less and no division by a gradient that may vanish. All terms
-are means over pixels or patches, so it does not depend on the frame size; on synthetic
-skies 0.02 lowered LPIPS at little cost in PSNR, and 0.5 drowned the other terms.
+x̂ is decoded from a posterior sample, KL is summed over a frame's latents, P = X Y C is the number
+of the frame's values, D a patch discriminator: the recipe of latent diffusion (arXiv 2112.10752),
+which sums the first three terms over a frame where this divides them by P, with one difference.
+There w is rescaled at every step by the ratio of two gradients at the decoder's last layer; here it
+is a constant after its warm-up, which is one backward pass less and no division by a gradient that
+may vanish. No weight depends on the frame size: every term is a mean over pixels or patches. Of w,
+0.02 lowered LPIPS on synthetic skies at little cost in PSNR, and 0.5 drowned the other terms.
 
 Both players learn from one forward pass (`joint_gradients`). The LPIPS weights are frozen: they
 are read from an installed package, handed to every step, and no part of the state or of its
@@ -51,11 +52,13 @@ class CodecTraining:
 
     It computes them in `micro_batches` parts, one after the other: less memory, the same gradients.
     Without the adversary and with `perceptual_weight` 0 the loss is L1 + KL, which needs no
-    weights of anyone else's.
+    weights of anyone else's. With `pretrained` nothing is trained: the codec is that one (see
+    `pretrained_codec`).
     """
 
     steps: int
     batch_size: int
+    pretrained: str = ""
     micro_batches: int = 1
     frames_per_clip: int = 2
     kl_weight: float = 1e-6
@@ -65,6 +68,11 @@ class CodecTraining:
     adversarial: AdversarialOptions = dataclasses.field(
         default_factory=lambda: AdversarialOptions(weight=0.0)
     )
+
+    @property
+    def total_steps(self) -> int:
+        """Steps that are trained: none where the codec is a pretrained one."""
+        return 0 if self.pretrained else self.steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +95,7 @@ class CodecStage:
         Raises:
           UserError: LPIPS has a weight, but its own weights are not installed.
         """
-        if self.options.perceptual_weight == 0:
+        if self.options.perceptual_weight == 0 or self.options.total_steps == 0:
             return None
         try:
             return lpips.load(PERCEPTUAL_BACKBONE)
@@ -156,13 +164,13 @@ def codec_losses(
 
     The noise, standard normal, says which sample of each frame's posterior is decoded.
     Without an adversarial weight d_loss is zero and no discriminator is run; without LPIPS
-    weights there is no perceptual loss.
+    weights there is no perceptual loss. The metric `kl` is the sum over a frame's latents.
     """
     pixels = normalise_frames(frames_NXYC)
     reconstruction, posterior = networks.apply(params, "frame_codec", pixels, noise_NhwZ)
     l1 = jnp.abs(reconstruction - pixels).mean()
     kl = posterior.kl().mean()
-    g_loss = l1 + options.kl_weight * kl
+    g_loss = l1 + options.kl_weight * kl / pixels[0].size
     d_loss = jnp.zeros_like(g_loss)
     # Pixels span 2, so the peak of the signal is 2.
     psnr = 10.0 * jnp.log10(4.0 / jnp.square(reconstruction - pixels).mean())

@@ -29,6 +29,8 @@ NETWORKS = ("condition", "generator")
 class GeneratorTraining:
     """Options of the stage; `condition_dropout` is how often a clip's condition is dropped.
 
+    Of an unconditional generator nothing is: it has no other branch to be guided away from.
+
     A step computes its batch in `micro_batches` parts, one after the other: less memory, the same
     gradients.
     """
@@ -121,12 +123,12 @@ def draw_noise(
 ) -> GeneratorNoise:
     """Draws everything random of a step on so many clips."""
     key_t, key_eps, key_drop = jax.random.split(key, 3)
+    unconditional = networks.condition.kind == "unconditional"
+    dropout = 0.0 if unconditional else options.condition_dropout
     return GeneratorNoise(
         t_B=jax.random.randint(key_t, (batch_size,), 0, process.num_timesteps),
         eps_BHWG=jax.random.normal(key_eps, (batch_size, *networks.global_shape)),
-        with_condition_B=jax.random.bernoulli(
-            key_drop, 1.0 - options.condition_dropout, (batch_size,)
-        ),
+        with_condition_B=jax.random.bernoulli(key_drop, 1.0 - dropout, (batch_size,)),
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
+from glober_jax.models.networks import Params
 from glober_jax.parallel.agreement import AnyProcess
 from glober_jax.parallel.compiler import compiler_options
 from glober_jax.parallel.mesh import batch_sharding, replicated
@@ -57,8 +58,9 @@ class LoopOptions:
 class Stage:
     """What the loop needs to know of a stage.
 
-    `create(constants)` is pure and makes a fresh state; `measure()` computes those constants from
-    data, once per run; `constant_shapes` are their abstract values. `programs` are pure functions
+    `create(constants, given)` is pure and makes a fresh state, with the networks in `given()` as
+    they are and the others drawn; `measure()` computes the constants from data, once per run;
+    `constant_shapes` are their abstract values. `programs` are pure functions
     (state, frozen, batch) -> (state, metrics), each in force from its step on, ascending from 0;
     `frozen` are parameters that the stage reads and never changes. `batches(start)` yields this
     process's rows of the global batches from number `start` on, `videos(number)` the IDs of the
@@ -68,7 +70,7 @@ class Stage:
 
     name: str
     total_steps: int
-    create: Callable[[dict[str, Any]], TrainState]
+    create: Callable[..., TrainState]
     measure: Callable[[], dict[str, Any]]
     constant_shapes: dict[str, Any]
     programs: tuple[tuple[int, StepFunction], ...]
@@ -76,6 +78,7 @@ class Stage:
     batches: Callable[[int], Iterator[dict[str, np.ndarray]]]
     preview: Callable[[TrainState], Preview]
     grading: Grading | None = None
+    given: Callable[[], Params] = dict
     videos: Callable[[int], Sequence[str]] = lambda number: ()
 
 
@@ -122,6 +125,8 @@ def run_stage(
     with StageCheckpoints(workdir, stage.name, config, options.keep_checkpoints) as checkpoints:
         state, start = _restore_or_create(stage, workdir, checkpoints, mesh)
         if start >= stage.total_steps:
+            if checkpoints.latest_step is None:
+                checkpoints.save(start, state)
             return state
         program_at = compile_programs(stage, mesh)
         # The steps at which another program is in force.
@@ -196,4 +201,5 @@ def _restore_or_create(
     quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
     shardings = tree_shardings(abstract, mesh)
     create = jax.jit(stage.create, out_shardings=shardings, compiler_options=quick)
-    return start_from_files(create(stage.measure()), stage.name, workdir, mesh), 0
+    state = create(stage.measure(), stage.given())
+    return start_from_files(state, stage.name, workdir, mesh), 0

@@ -25,6 +25,7 @@ from glober_jax.models.frame_codec import normalise_frames, to_pixels
 from glober_jax.models.latents import ChannelScale, Gaussian
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.mesh import batch_share, replicated
+from glober_jax.randomness import named_key
 from glober_jax.sampling.conditions import (
     Conditions,
     class_conditions,
@@ -40,6 +41,7 @@ from glober_jax.training.grades import Grade
 from glober_jax.training.grading import FvdGrader
 from glober_jax.training.latent_cache import codec_id, latent_cache
 from glober_jax.training.loop import Grading, Preview, Stage
+from glober_jax.training.pretrained_codec import load_pretrained_codec
 from glober_jax.training.stage_data import StageData, check_stage_batch, reads_text, stage_clip
 from glober_jax.training.state import TrainState
 from glober_jax.training.trained import (
@@ -80,6 +82,8 @@ class Pipeline:
         if experiment.evaluation.grade_every:
             # Hours before the generator begins.
             i3d.load()
+        # Where there is one it fits, which is better known before anything is compiled.
+        _ = self._pretrained_codec
         # The clips that previews reconstruct, read now: frames of a wrong size, and videos that
         # are damaged or too short, are better found before anything is compiled.
         self.held_out = self.data.clips("test", _PREVIEW_CLIPS)
@@ -157,6 +161,14 @@ class Pipeline:
         captions, texts = self.held_out["caption"], self.held_out["text"]
         return ExampleTexts(tuple(captions), texts, self.data.train.text_info.encoder)
 
+    def frozen_codec(self) -> tuple[Params, VideoSource]:
+        """The trained codec, and the training videos as pixels or as its cached moments."""
+        _, params = load_codec(self.networks, self.workdir, self.mesh)
+        if not self.experiment.data.cache_latents:
+            return params, self.data.train
+
+        return params, self._latents(params)
+
     def _drawn(self, name: str, source: VideoSource) -> tuple[Any, Any]:
         """A stage's (batches, videos), as its `Stage` wants them."""
         clip = stage_clip(self.experiment, name)
@@ -177,7 +189,7 @@ class Pipeline:
             frozen = stage.frozen()
         except UserError:
             # Where the codec is finished, or was converted, nobody has to have LPIPS.
-            if newest_step(self.workdir, codec.NAME) != options.steps:
+            if newest_step(self.workdir, codec.NAME) != options.total_steps:
                 raise
             frozen = None
         batches, videos = self._drawn(codec.NAME, self.data.train)
@@ -188,7 +200,7 @@ class Pipeline:
 
         return Stage(
             name=codec.NAME,
-            total_steps=options.steps,
+            total_steps=options.total_steps,
             create=stage.create,
             measure=dict,
             constant_shapes={},
@@ -197,12 +209,21 @@ class Pipeline:
             batches=batches,
             videos=videos,
             preview=preview,
+            given=lambda: self._pretrained_codec,
         )
+
+    @functools.cached_property
+    def _pretrained_codec(self) -> Params:
+        """What the codec stage begins and ends with; {} where it is trained, or there already."""
+        name = self.experiment.codec.pretrained
+        if not name or newest_step(self.workdir, codec.NAME) is not None:
+            return {}
+        return load_pretrained_codec(self.networks, name, self.mesh)
 
     def _autoencoder_stage(self) -> Stage:
         experiment = self.experiment
         options = experiment.autoencoder
-        codec_params, source = self._frozen_codec()
+        codec_params, source = self.frozen_codec()
         stage = autoencoder.AutoencoderStage(
             self.networks, experiment.diffusion, options, experiment.seed, self.mesh
         )
@@ -213,8 +234,10 @@ class Pipeline:
                 channels = self.networks.latent_shape[-1]
                 return {"latent_scale": ChannelScale.constant(options.latent_scale, channels)}
 
-            def latents(params: Params, target_frames: jax.Array) -> jax.Array:
-                return autoencoder.codec_posterior(self.networks, params, target_frames).mean
+            def latents(params: Params, target_frames: jax.Array, number: jax.Array) -> jax.Array:
+                """Samples, as they are diffused."""
+                posterior = autoencoder.codec_posterior(self.networks, params, target_frames)
+                return posterior.sample(named_key(experiment.seed, "latent_scale", number))
 
             scale = measured_scale(latents, codec_params, batches(0), "target_frames", self.mesh)
             return {"latent_scale": scale}
@@ -240,7 +263,7 @@ class Pipeline:
     def _generator_stage(self) -> Stage:
         experiment = self.experiment
         options = experiment.generator
-        _, source = self._frozen_codec()
+        _, source = self.frozen_codec()
         _, frame_model = load_frame_model(self.networks, self.workdir, self.mesh)
         stage = generator.GeneratorStage(
             self.networks, experiment.generator_diffusion, options, experiment.seed, self.mesh
@@ -248,7 +271,9 @@ class Pipeline:
         batches, videos = self._drawn(generator.NAME, source)
 
         def measure() -> dict[str, Any]:
-            features = functools.partial(generator.clip_features, self.networks)
+            def features(model: FrameModel, key_frames: jax.Array, _number: jax.Array) -> jax.Array:
+                return generator.clip_features(self.networks, model, key_frames)
+
             scale = measured_scale(features, frame_model, batches(0), "key_frames", self.mesh)
             return {"feature_scale": scale}
 
@@ -293,14 +318,6 @@ class Pipeline:
             return grader(generated(FeatureModel(state.ema, state.constants["feature_scale"])))
 
         return Grading(evaluation.grade_every, grade)
-
-    def _frozen_codec(self) -> tuple[Params, VideoSource]:
-        """The trained codec, and the training videos as pixels or as its cached moments."""
-        _, params = load_codec(self.networks, self.workdir, self.mesh)
-        if not self.experiment.data.cache_latents:
-            return params, self.data.train
-
-        return params, self._latents(params)
 
     def _latents(self, params: Params) -> LatentVideos:
         """The cache that the config names, or the workdir's own, made where it is missing."""

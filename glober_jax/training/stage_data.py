@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import AbstractMesh, Mesh
 
+from glober_jax.data.batch_rows import check_some_length
 from glober_jax.data.clips import ClipSpec
 from glober_jax.data.damage import DamageLog
 from glober_jax.data.held_out import eval_clips
@@ -20,12 +21,17 @@ from glober_jax.training.micro_batches import check_micro_batches
 
 
 def stage_clip(experiment: Experiment, stage: str) -> ClipSpec:
-    """What a stage reads of a clip: the codec only targets, the generator only key frames."""
-    clip = experiment.clip
+    """What a stage reads of a clip: the codec only targets, the generator only key frames.
+
+    Both read clips of one stride: the generator's are to move as those it is judged by do.
+    """
+    if stage == autoencoder.NAME:
+        return experiment.clip
+    clip = dataclasses.replace(experiment.clip, max_stride=0)
     if stage == codec.NAME:
         frames = experiment.codec.frames_per_clip
         return dataclasses.replace(clip, num_key_frames=0, num_target_frames=frames)
-    return dataclasses.replace(clip, num_target_frames=0) if stage == generator.NAME else clip
+    return dataclasses.replace(clip, num_target_frames=0)
 
 
 def reads_text(experiment: Experiment, stage: str) -> bool:
@@ -67,8 +73,8 @@ class StageData:
         """Opens the splits.
 
         Raises:
-          UserError: no data set, too many shards missing, or not the classes or texts that the
-            config's condition needs.
+          UserError: no data set, too many shards missing, no video of a split as long as a clip, or
+            not the classes or texts that the config's condition needs.
         """
         data = experiment.data
         self._experiment = experiment
@@ -78,6 +84,9 @@ class StageData:
             split: DamageLog(len(getattr(self, split)), data.max_damaged, data.dir)
             for split in ("train", "test")
         }
+        for split in ("train", "test"):
+            name = f"{split} videos in {data.dir}"
+            check_some_length(getattr(self, split), experiment.clip, name)
         self._check_condition()
 
     def clips(self, split: Literal["train", "test"], count: int) -> dict[str, Any]:

@@ -24,7 +24,8 @@ _GRADIENT = "grad_norm_"
 class OptimizerOptions:
     """AdamW with linear warm-up, then a constant rate or a cosine to zero; gradient clipping.
 
-    `clip_norm` bounds the global norm of one group's gradient; 0 switches clipping off.
+    Weight decay is for kernels alone: of norms, biases and learned tokens it would only move the
+    scale. `clip_norm` bounds the global norm of one group's gradient; 0 switches clipping off.
     """
 
     learning_rate: float = 1e-4
@@ -36,24 +37,36 @@ class OptimizerOptions:
     clip_norm: float = 1.0
 
     def schedule(self, total_steps: int) -> optax.Schedule:
-        """Learning rate by step."""
-        if self.decay == "cosine":
-            return optax.warmup_cosine_decay_schedule(
-                0.0, self.learning_rate, self.warmup_steps, max(total_steps, self.warmup_steps + 1)
-            )
-        return optax.linear_schedule(
-            self.learning_rate if self.warmup_steps == 0 else 0.0,
-            self.learning_rate,
-            max(self.warmup_steps, 1),
-        )
+        """Learning rate by step: (step + 1) / warmup_steps of it at first, all of it after."""
+
+        def rate(step: jax.Array) -> jax.Array:
+            warmed_up = jnp.minimum((step + 1) / max(self.warmup_steps, 1), 1.0)
+            if self.decay == "constant":
+                return self.learning_rate * warmed_up
+            decaying = max(total_steps - self.warmup_steps, 1)
+            progress = jnp.clip((step - self.warmup_steps) / decaying, 0.0, 1.0)
+            return self.learning_rate * warmed_up * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+
+        return rate
 
     def build(self, total_steps: int) -> optax.GradientTransformation:
         adamw = optax.adamw(
-            self.schedule(total_steps), self.beta1, self.beta2, weight_decay=self.weight_decay
+            self.schedule(total_steps),
+            self.beta1,
+            self.beta2,
+            weight_decay=self.weight_decay,
+            mask=_kernels,
         )
         if self.clip_norm == 0:
             return adamw
         return optax.chain(optax.clip_by_global_norm(self.clip_norm), adamw)
+
+
+def _kernels(params: Params) -> Any:
+    """True for the leaves that weight decay is for."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: path[-1].key == "kernel" and leaf.ndim >= 2, params
+    )
 
 
 def by_network(

@@ -18,6 +18,7 @@ from glober_jax.sampling.decode import FrameModel
 from glober_jax.sampling.generate import FeatureModel
 from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.checkpoint import Which, load_averaged
+from glober_jax.training.packaged_model import is_packaged, read_metadata
 
 CONFIG_FILE = "config.json"
 CLASSES_FILE = "classes.json"
@@ -43,6 +44,8 @@ def load_config(workdir: epath.PathLike) -> dict[str, Any]:
     Raises:
       UserError: nothing was trained there.
     """
+    if is_packaged(workdir):
+        return read_metadata(workdir)["config"]
     file = epath.Path(workdir) / CONFIG_FILE
     if not file.exists():
         raise UserError(
@@ -54,6 +57,8 @@ def load_config(workdir: epath.PathLike) -> dict[str, Any]:
 
 def load_classes(workdir: epath.PathLike) -> tuple[str, ...]:
     """Class names of the data set a workdir was trained on; () where it has none."""
+    if is_packaged(workdir):
+        return tuple(read_metadata(workdir)["classes"])
     file = epath.Path(workdir) / CLASSES_FILE
     return tuple(json.loads(file.read_text())) if file.exists() else ()
 

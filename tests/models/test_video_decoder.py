@@ -4,11 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from glober_jax.experiment import Experiment
 from glober_jax.models.layers import TemporalAttention
-from glober_jax.models.networks import Networks, Params
+from glober_jax.models.networks import AUTOENCODER, Networks, Params
+from glober_jax.models.video_decoder import index_waves
+from glober_jax.training.autoencoder import predict_frames
 
 Features = Callable[[np.ndarray, np.ndarray], tuple[tuple[np.ndarray, ...], dict[str, Any]]]
 
@@ -47,21 +51,22 @@ def test_queries_at_targets_equal_the_full_computation(
     The full computation runs the exchange attention as plain self-attention over all frames of
     the grid and picks the targets afterwards.
     """
-    slots = networks.frame_features.index_slots
-    picked = np.array([[0, 5, 15], [3, 7, 8]])
-    maps, captured = frame_features(feature, np.float32(picked / slots))
-    assert len(maps) == len(networks.unet.multipliers)
-    for level, target_map in enumerate(maps):
+    grid = networks.frame_features.index_slots // 2
+    picked = np.array([[0, 3, 7], [2, 5, 6]])
+    maps, captured = frame_features(feature, np.float32(picked / grid))
+    # The estimate comes last.
+    assert len(maps) == len(networks.unet.multipliers) + 1
+    for level, target_map in enumerate(maps[:-1]):
         (blocks,) = captured[f"level{level}"]["__call__"]
         exchange = TemporalAttention(
             networks.frame_features.head_dim, networks.frame_features.groups
         )
         weights = {"params": params["frame_features"][f"level{level}_exchange"]}
-        full = np.asarray(exchange.apply(weights, blocks[:, :slots]))
+        full = np.asarray(exchange.apply(weights, blocks[:, :grid]))
         expected = np.take_along_axis(full, picked[:, :, None, None, None], axis=1)
         np.testing.assert_allclose(target_map, expected, rtol=1e-5, atol=1e-5)
         # Not because the exchange does nothing.
-        assert distance(full, blocks[:, :slots]) > 0.1
+        assert distance(full, blocks[:, :grid]) > 0.1
 
 
 def test_neighbouring_frames_differ_and_indices_are_continuous(
@@ -79,6 +84,23 @@ def test_neighbouring_frames_differ_and_indices_are_continuous(
         # One frame on, and half a frame on: both are frames of their own.
         assert distance(far[0], here[0]) > 0.1
         assert distance(far[1], here[1]) > 0.02
+
+
+@pytest.mark.parametrize("slots", [2, 4, 16])
+@pytest.mark.parametrize("count", [32, 320])
+def test_training_frames_determine_every_wave_between_them(slots: int, count: int) -> None:
+    """Fails when a wave is all but zero on the frames of a clip and not between them.
+
+    Broken: a half-period of one slot (as before: a ratio of 1e-7), whose weights no clip trains.
+    """
+    frames = np.asarray(index_waves(np.arange(slots) / slots, slots, count))
+    between = np.asarray(index_waves(np.arange(4 * slots) / (4 * slots), slots, count))
+    assert frames.shape == (slots, count)
+    on_frames, everywhere = (np.sqrt(np.square(x).mean(axis=0)) for x in (frames, between))
+    assert (on_frames > 0.5 * everywhere).all()
+    # The waves do tell neighbouring frames apart.
+    steps = np.linalg.norm(np.diff(frames, axis=0), axis=1) / np.linalg.norm(frames[0])
+    assert (steps > 0.3).all()
 
 
 def test_fresh_features_move_differently_for_every_clip(
@@ -119,3 +141,39 @@ def test_domain_tokens_are_left_out_where_they_are_switched_off(
     domain = params["global_tokens"]["domain"]
     np.testing.assert_allclose(both[1] - one[1], domain, rtol=1e-4, atol=1e-5)
     assert distance(one[0], one[1]) > 0.1
+
+
+def test_a_fresh_network_predicts_the_estimate(experiment: Experiment) -> None:
+    """Fails when the estimate does not reach the prediction, or is no function of the feature.
+
+    The UNet's last layer is zero to begin with, so that the estimate is all there is.
+    """
+    networks = experiment.networks
+    assert experiment.diffusion.prediction == "x0"
+    params = networks.init_all(AUTOENCODER, jax.random.key(0))
+    feature = jax.random.normal(jax.random.key(1), (2, *networks.global_shape))
+    index, shape = jnp.array([[0.1, 0.6], [0.2, 0.9]]), (2, 2, *networks.latent_shape)
+    *_, estimate = networks.apply(params, "frame_features", feature, index)
+    z_t, t = jax.random.normal(jax.random.key(2), shape), jnp.full((2, 2), 500)
+    prediction = predict_frames(networks, params, z_t, t, feature, index, jnp.ones(2))
+    np.testing.assert_allclose(prediction, estimate, atol=1e-5)
+    assert float(jnp.abs(estimate[0] - estimate[1]).mean()) > 1e-2
+    assert float(jnp.abs(estimate[0, 0] - estimate[0, 1]).mean()) > 1e-2
+
+
+def test_the_estimate_begins_as_interpolation(small_experiment: Experiment) -> None:
+    """Fails when the fresh encoder and estimate do not give key frames back, or what lies between.
+
+    Broken: frequencies in another order than the encoder's; weights of the wrong key frames.
+    """
+    networks, clip = small_experiment.networks, small_experiment.clip
+    params = networks.init_all(AUTOENCODER, jax.random.key(0))
+    shape = (2, clip.num_key_frames, *networks.latent_shape)
+    keys = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    feature = networks.apply(params, "video_encoder", keys).mean
+    frames = np.arange(clip.num_frames)
+    weights = np.stack([np.interp(frames, clip.key_positions, k) for k in np.eye(shape[1])], -1)
+    index = np.tile(np.float32(frames / clip.num_frames), (2, 1))
+    *_, estimate = networks.apply(params, "frame_features", feature, index)
+    wanted = np.einsum("fk,bkhwz->bfhwz", weights, keys)
+    assert np.sqrt(np.square(estimate - wanted).mean()) < 0.1 * wanted.std()

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import einops
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ import optax
 import pytest
 
 from glober_jax.experiment import Experiment
+from glober_jax.models.latents import Gaussian
 from glober_jax.models.networks import Params
 from glober_jax.training.adversarial import joint_gradients
 from glober_jax.training.codec import (
@@ -141,6 +143,36 @@ def test_without_weights_nothing_is_asked_for(experiment: Experiment, params: Pa
     )
     assert d_loss == 0.0
     assert metrics.keys() == {"loss", "l1_loss", "kl", "psnr"}
-    expected = metrics["l1_loss"] + experiment.codec.kl_weight * metrics["kl"]
+    kl_weight = experiment.codec.kl_weight / frames[0].size
+    expected = metrics["l1_loss"] + kl_weight * metrics["kl"]
     np.testing.assert_allclose(g_loss, expected, rtol=1e-6)
     assert CodecStage(networks, experiment.codec, 0, mesh_of()).frozen() is None
+
+
+class LocalCodec:
+    """Stands for the networks, with a codec that sees 2x2 pixels at a time and no border."""
+
+    def apply(
+        self, params: Params, name: str, pixels: jax.Array, noise: jax.Array
+    ) -> tuple[jax.Array, Gaussian]:
+        mean = einops.reduce(pixels, "n (x a) (y b) c -> n x y c", "mean", a=2, b=2)
+        return 0.5 * pixels, Gaussian(mean, jnp.full_like(mean, -1.0))
+
+
+def test_the_weight_of_kl_means_the_same_at_every_frame_size(experiment: Experiment) -> None:
+    """Fails when the KL grows with the frame and L1 does not (as before: fourfold here), or the
+    metric is no longer the sum over a frame.
+    """
+    frames = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
+    options = dataclasses.replace(experiment.codec, kl_weight=1.0)
+
+    def parts(frames: np.ndarray) -> tuple[float, float, float]:
+        noise = np.zeros(1, np.float32)
+        (_, loss), metrics = codec_losses(LocalCodec(), options, {}, None, frames, noise, None)
+        return float(metrics["l1_loss"]), float(loss - metrics["l1_loss"]), float(metrics["kl"])
+
+    l1, kl_term, kl = parts(frames)
+    tiled_l1, tiled_kl_term, tiled_kl = parts(np.tile(frames, (1, 2, 2, 1)))
+    assert tiled_kl_term / tiled_l1 == pytest.approx(kl_term / l1, rel=1e-4)
+    assert kl_term == pytest.approx(kl / (8 * 8 * 3), rel=1e-4)
+    assert tiled_kl == pytest.approx(4 * kl, rel=1e-4)

@@ -31,7 +31,7 @@ class Killed(BaseException):
     """Ends a run as SIGKILL would: nothing is saved on the way out."""
 
 
-def create(constants: dict[str, Any]) -> TrainState:
+def create(constants: dict[str, Any], given: Any = None) -> TrainState:
     return new_state({"unet": {"w": jnp.arange(4.0)}}, OPTIMIZER, ("unet",), constants)
 
 
@@ -73,7 +73,7 @@ def train(tmp_path: Path) -> Iterator[Callable[..., TrainState]]:
                 yield batch_of(number, poisoned)
 
         stage = Stage(
-            name="toy",
+            name="autoencoder",
             total_steps=STEPS,
             create=create,
             measure=dict,
@@ -138,12 +138,12 @@ def test_a_poisoned_step_is_as_if_absent(
     assert "skipped_steps" not in by_step[3] and by_step[4]["loss"] is None
     assert [by_step[step]["skipped_steps"] for step in (4, 5, 6, 7, STEPS)] == [1, 1, 2, 3, 3]
     first, *others = reported(tmp_path)
-    assert (first["stage"], first["step"], first["batch"]) == ("toy", 4, 3)
+    assert (first["stage"], first["step"], first["batch"]) == ("autoencoder", 4, 3)
     assert first["not_finite"] == {"loss": "inf", "grad_norm_unet": "inf"}
     assert first["videos"] == ["3a", "3b"] and first["values"]["loss"] is None
     assert [record["videos"] for record in others] == [["5a", "5b"], ["6a", "6b"]]
     said = capsys.readouterr().err
-    assert "toy step 4 skipped: grad_norm_unet inf, loss inf; videos 3a, 3b, see" in said
+    assert "autoencoder step 4 skipped: grad_norm_unet inf, loss inf; videos 3a, 3b, see" in said
 
 
 @pytest.mark.parametrize("killed_at", [None, 7, 10, 14])
@@ -188,7 +188,7 @@ def test_stopped_while_steps_are_skipped(train: Callable[..., TrainState], tmp_p
 
     with pytest.raises(SystemExit):
         train(range(5, 9), terminate)
-    assert max(int(path.name) for path in (tmp_path / "toy").iterdir()) == 8
+    assert max(int(path.name) for path in (tmp_path / "autoencoder").iterdir()) == 8
     # Eight steps are done, three of which were skipped; the fourth is one too many.
     absent = [*range(5), None, None, None, *range(9, 9 + STEPS - 8)]
     assert_same_bits(train(range(5, 9)), expected(absent))
@@ -200,10 +200,10 @@ def test_the_second_time_it_stops(train: Callable[..., TrainState], tmp_path: Pa
         with pytest.raises(UserError) as error:
             train(range(5, 1000))
         assert (
-            f"toy diverged twice from its checkpoint of step 4 ({tmp_path}/toy/4 is intact), on "
-            "other batches the second time: 4 steps in a row up to step 8 were skipped, "
-            "grad_norm_unet inf, loss inf; lower config.toy.optimizer.learning_rate"
-            in str(error.value)
+            f"autoencoder diverged twice from its checkpoint of step 4 ({tmp_path}/autoencoder/4 "
+            "is intact), on other batches the second time: 4 steps in a row up to step 8 were "
+            "skipped, grad_norm_unet inf, loss inf; lower "
+            "config.autoencoder.optimizer.learning_rate" in str(error.value)
         )
         assert [record["batch"] for record in reported(tmp_path)] == [*range(5, 13)]
     # What it says is so: with better data it goes on.
@@ -221,7 +221,7 @@ def test_a_step_that_hangs_is_told(
 
     train(before=hang_once)
     said = capsys.readouterr().err
-    step = "toy step 15 on process 0 of 1"
+    step = "autoencoder step 15 on process 0 of 1"
     still = re.search(
         rf"{step} has taken 1\.\d s and is not done.*; now waiting for data, at$", said, re.M
     )

@@ -3,12 +3,18 @@
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from glober_jax.config import parse
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.errors import UserError
+from glober_jax.models.latents import Gaussian
+from glober_jax.models.networks import Networks, Params
+from glober_jax.training import autoencoder
 from glober_jax.training.pipeline import Pipeline
 from tests.texts import CLIP_LENGTH, CLIP_WIDTH, write_captioned
 from tests.tiny import mesh_of, tiny_config
@@ -23,7 +29,7 @@ def pipeline(folder: Path, workdir: Path, width: int = CLIP_WIDTH, **condition: 
     """The tiny experiment on clips of 8 frames, under this condition."""
     config = tiny_config()
     config.data.dir = str(folder)
-    config.clip.num_frames = 8
+    config.clip.num_frames = config.model.frame_features.index_slots = 8
     config.model.condition.update({"num_classes": 0, **condition})
     config.model.generator.context_width = width
     return Pipeline(parse(config), workdir, mesh_of())
@@ -58,3 +64,27 @@ def test_previews_are_made_under_what_there_is(folder: Path, tmp_path: Path) -> 
     of_classes = pipeline(folder, tmp_path, kind="class", num_classes=3)
     assert of_classes.example_conditions(of_classes.held_out, 4).record == {"labels": [0, 1, 2, 0]}
     assert of_classes.example_texts() is None
+
+
+def test_latents_are_scaled_as_they_are_diffused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when the scale is that of posterior means (as before: here 3 instead of 1), or every
+    batch is measured with the same noise.
+    """
+    made = pipeline(folder, tmp_path, kind="class", num_classes=3)
+    mean = 0.5
+
+    def posterior(networks: Networks, params: Params, clips: jax.Array) -> Gaussian:
+        pixels = clips.astype(jnp.float32) / 255
+        return Gaussian(mean + 0.5 * pixels, jnp.full(clips.shape, 0.6))
+
+    monkeypatch.setattr(autoencoder, "codec_posterior", posterior)
+    monkeypatch.setattr(made, "frozen_codec", lambda: ({}, made.data.train))
+    stage = made.stage("autoencoder")
+    scale = stage.measure()["latent_scale"]
+    batch = next(stage.batches(100))
+    samples = posterior(made.networks, {}, batch["target_frames"]).sample(jax.random.key(0))
+    normalised = scale.normalise(samples)
+    np.testing.assert_allclose(normalised.std(axis=(0, 1, 2, 3)), 1.0, atol=0.03)
+    np.testing.assert_allclose(normalised.mean(axis=(0, 1, 2, 3)), 0.0, atol=0.1)

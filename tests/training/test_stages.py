@@ -82,7 +82,6 @@ def test_a_skipped_update_moves_nothing(
     step = jax.jit(functools.partial(stage.step, **kwargs))
     ones = dict.fromkeys(networks, np.float32(1.0))
     before = stage.create(constants, given={network: {"w": jnp.ones(())} for network in networks})
-    # Of the first the learning rate is zero.
     for _ in range(2):
         before, metrics = step(before, {}, ones)
         assert metrics[SKIPPED] == 0

@@ -86,17 +86,40 @@ def test_groups_are_clipped_by_their_own_norm() -> None:
     ("options", "rates"),
     [
         (OptimizerOptions(1.0), {0: 1.0, 5: 1.0, 100: 1.0}),
-        (OptimizerOptions(1.0, warmup_steps=10), {0: 0.0, 5: 0.5, 10: 1.0, 100: 1.0}),
-        (OptimizerOptions(1.0, 10, "cosine"), {0: 0.0, 5: 0.5, 10: 1.0, 55: 0.5, 100: 0.0}),
+        (OptimizerOptions(1.0, warmup_steps=10), {0: 0.1, 4: 0.5, 9: 1.0, 10: 1.0, 100: 1.0}),
+        (OptimizerOptions(1.0, 10, "cosine"), {0: 0.1, 4: 0.5, 9: 1.0, 10: 1.0, 55: 0.5, 100: 0.0}),
+        (OptimizerOptions(1.0, 200, "cosine"), {0: 0.005, 99: 0.5}),
         (OptimizerOptions(1.0, 0, "cosine"), {0: 1.0, 50: 0.5, 100: 0.0}),
     ],
 )
 def test_learning_rate_warms_up_and_decays(
     options: OptimizerOptions, rates: dict[int, float]
 ) -> None:
-    """Fails when the warm-up does not end at the full rate, or the cosine does not reach zero."""
+    """Fails when the warm-up begins at zero (as before: the first step was none), does not end at
+    the full rate, or the cosine does not reach zero.
+    """
     schedule = options.schedule(total_steps=100)
     assert {step: float(schedule(step)) for step in rates} == pytest.approx(rates, abs=1e-6)
+
+
+def test_only_kernels_decay() -> None:
+    """Fails when norms, biases or learned tokens decay (as before), or a kernel does not.
+
+    Also behind the split by network, where another group's leaves are masked.
+    """
+    net = {
+        "conv": {"kernel": jnp.ones((3, 3, 2, 4)), "bias": jnp.ones(4)},
+        "norm": {"scale": jnp.ones(4), "kernel": jnp.ones(4)},
+        "tokens": jnp.ones((4, 5)),
+    }
+    params = {"unet": net, "discriminator": net}
+    adamw = OptimizerOptions(0.1, weight_decay=0.5).build(10)
+    optimizer = by_network({"a": adamw, "b": adamw}, {"unet": "a", "discriminator": "b"})
+    gradients = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = jax.jit(optimizer.update)(gradients, optimizer.init(params), params)
+    for update in updates.values():
+        np.testing.assert_allclose(update["conv"].pop("kernel"), -0.05, rtol=1e-6)
+        assert not any(leaf.any() for leaf in jax.tree.leaves(update))
 
 
 def test_clip_norm_zero_does_not_clip() -> None:

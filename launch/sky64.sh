@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Makes glober_jax/builtin/sky64.safetensors: draws skies at 64x64, trains both stages on the
+# packaged codec, and packages and measures the model. Hours on two cores; run it again to go on.
+#
+#   launch/sky64.sh [WORKDIR]    (default runs/sky64 in the repository)
+set -euo pipefail
+
+workdir=${1:-runs/sky64}
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+prepare_environment requirements.txt requirements-eval.txt
+
+run .venv/bin/python -m glober_jax.prepare synthetic_sky --output=data/synthetic_sky_64 --size=64 \
+  --num_videos=3072 --num_test_videos=512 --num_frames=16
+run .venv/bin/python -m glober_jax.main --config=configs/sky64.py --workdir="$workdir"
+PYTHONPATH=. run .venv/bin/python launch/ship_model.py --workdir="$workdir" --name=sky64
+run .venv/bin/python -m glober_jax.evaluate --workdir=builtin:sky64 --protocol=small@512 \
+  --reconstruction --output="$workdir/packaged.json"
+PYTHONPATH=. run .venv/bin/python launch/ship_model.py --workdir="$workdir" --name=sky64 \
+  --result="$workdir/packaged.json"

@@ -1,0 +1,92 @@
+"""A model of the package is used by its name, as if it had been trained here."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import quickstart
+from glober_jax import builtin, config, pretrained
+from glober_jax.errors import UserError
+from glober_jax.models.latents import ChannelScale
+from glober_jax.models.networks import AUTOENCODER
+from glober_jax.parallel.mesh import make_mesh
+from glober_jax.sampling.decode import FrameModel, VideoSampler
+from glober_jax.training import autoencoder, codec, generator
+from glober_jax.training.packaged_model import (
+    refuse_packaged,
+    results_folder,
+    when_saved,
+    write_packaged,
+)
+from glober_jax.training.pretrained_codec import load_pretrained_codec
+from glober_jax.training.trained import load_network
+from tests.tiny import drawn_params, single_level_config
+
+NAME = "builtin:tiny"
+
+
+def test_it_is_a_workdir_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when parameters, scales, steps or classes are lost or mixed up on the way."""
+    monkeypatch.setattr(builtin, "MODELS", ("tiny",))
+    monkeypatch.setattr(builtin, "model_file", lambda name: tmp_path / f"{name}.safetensors")
+    stored = single_level_config()
+    stored.model.frame_codec = quickstart.get_config().model.frame_codec
+    stored.codec.pretrained = "builtin:f4"
+    experiment = config.parse(stored)
+    networks, mesh = experiment.networks, make_mesh(experiment.mesh)
+    params = jax.tree.map(
+        lambda leaf: leaf.astype(jnp.float16).astype(jnp.float32),
+        drawn_params(networks, (*AUTOENCODER, *generator.NETWORKS)),
+    )
+
+    def scale(channels: int) -> ChannelScale:
+        return ChannelScale(jnp.arange(channels) / 7.0, jnp.arange(1.0, channels + 1) / 9)
+
+    latent_scale, feature_scale = scale(8), scale(networks.global_shape[-1])
+    write_packaged(
+        tmp_path / "tiny.safetensors",
+        experiment.source,
+        ("clear", "broken", "overcast", "sunset"),
+        {
+            autoencoder.NAME: (
+                3,
+                {
+                    "ema": {name: params[name] for name in AUTOENCODER},
+                    "constants": {"latent_scale": latent_scale},
+                },
+            ),
+            generator.NAME: (
+                5,
+                {
+                    "ema": {name: params[name] for name in generator.NETWORKS},
+                    "constants": {"feature_scale": feature_scale},
+                },
+            ),
+        },
+    )
+    model = pretrained.load(NAME)
+    assert model.trained_steps == {autoencoder.NAME: 3, generator.NAME: 5}
+    assert model.condition("sunset") is not None
+    whole = params | load_pretrained_codec(networks, "builtin:f4", mesh)
+    jax.tree.map(np.testing.assert_array_equal, model.feature_model.params, {
+        name: params[name] for name in generator.NETWORKS
+    })  # fmt: skip
+    np.testing.assert_array_equal(model.feature_model.feature_scale.std, feature_scale.std)
+    features = np.ones((1, *networks.global_shape), np.float32)
+    sampler = VideoSampler(networks, experiment.diffusion, experiment.sampling, mesh)
+    expected = sampler.decode(FrameModel(whole, latent_scale), features, np.zeros(1), 0)
+    np.testing.assert_array_equal(model.decode(features, [0.0]), expected)
+
+    assert results_folder(NAME).as_posix() == "runs/tiny"
+    assert len(str(when_saved(NAME, "generator", 5))) == 64
+    with pytest.raises(UserError, match="builtin:tiny is read-only"):
+        refuse_packaged(NAME)
+    with pytest.raises(UserError, match="builtin:tiny holds only what makes videos"):
+        load_network(networks, NAME, codec.NAME, "patch_discriminator", mesh)
+    with pytest.raises(
+        UserError, match=r"builtin:sky6 does not come .*: choose one of builtin:tiny"
+    ):
+        pretrained.load("builtin:sky6")
