@@ -1,0 +1,90 @@
+r"""Compares GLOBER with its parts changed or left out, at equal training operations.
+
+    python -m glober_jax.ablate --output=runs/ablations
+    python -m glober_jax.ablate --output=runs/ablations --rows=ours,plain_video --seeds=1
+
+Every row of configs/ablations.py is trained with every seed into OUTPUT/ROW/SEED and evaluated;
+finished ones are kept, an interrupted one goes on, and the table is written anew after each: as
+Markdown to --results, as JSON beside it, with all rows that OUTPUT holds. launch/ablations.sh also
+makes the data and the environment. Needs the packages of requirements-eval.txt.
+"""
+
+import json
+import runpy
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from absl import flags
+
+from glober_jax import cli, media
+from glober_jax.ablations import runs, table
+from glober_jax.errors import UserError
+
+# Of one run: minutes of one CPU core, and of one GPU.
+_FLOPS = {32: 1e13, 64: 2e15}
+
+_OUTPUT = flags.DEFINE_string("output", "runs/ablations", "Where the runs go")
+_ROWS = flags.DEFINE_list("rows", [], "Names of rows; all by default")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "How many seeds of each row", lower_bound=1)
+_SIZE = flags.DEFINE_integer("size", 32, "Of frames, in pixels; 32 or 64")
+_BUDGET = flags.DEFINE_float(
+    "flops", None, "Training operations of each run; by --size if left out"
+)
+_RESULTS = flags.DEFINE_string("results", "docs/results.md", "The table; its JSON lies beside it")
+_CONFIG = flags.DEFINE_string("config", "configs/ablations.py", "File with the rows")
+_DATA = flags.DEFINE_string("data", "", "Prepared data set; the config's by default")
+_CLIPS = flags.DEFINE_integer("clips", 64, "Clips to generate and compare", lower_bound=8)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the command; `argv` is what follows its name."""
+    if argv:
+        raise UserError(f"unexpected argument {argv[0]}; flags begin with --")
+    # The accelerator is for the commands that this one starts.
+    jax.config.update("jax_platforms", "cpu")
+    ablation = runs.Ablation(
+        config_file=_CONFIG.value,
+        module=_module(_CONFIG.value),
+        output=Path(_OUTPUT.value),
+        size=_SIZE.value,
+        flops=_BUDGET.value or _flops(_SIZE.value),
+        clips=_CLIPS.value,
+        data=_DATA.value,
+    )
+    rows = _ROWS.value or list(ablation.module["ROWS"])
+    if unknown := [row for row in rows if row not in ablation.module["ROWS"]]:
+        known = ", ".join(ablation.module["ROWS"])
+        raise UserError(f"--rows={unknown[0]}: there are {known}")
+    runs.use_compilation_cache(ablation.output)
+    seeds, results = range(_SEEDS.value), Path(_RESULTS.value)
+
+    def write() -> None:
+        found = table.summary(ablation, seeds)
+        found["command"] = f"python -m glober_jax.ablate {shlex.join(sys.argv[1:])}".strip()
+        beside = results.with_suffix(".json")
+        media.write_file(beside, f"{json.dumps(found, indent=2, ensure_ascii=False)}\n".encode())
+        text = table.markdown(found, beside.name)
+        media.write_file(results, text.encode())
+
+    runs.run_all(ablation, rows, seeds, write, runs.execute)
+    print(f"results: {results}")
+
+
+def _module(file: str) -> dict[str, object]:
+    try:
+        return runpy.run_path(file)
+    except OSError as error:
+        raise UserError(f"cannot load --config={file}: {error.strerror or error}") from error
+
+
+def _flops(size: int) -> float:
+    if size not in _FLOPS:
+        raise UserError(f"--size={size}: frames have 32 or 64 pixels")
+    return _FLOPS[size]
+
+
+if __name__ == "__main__":
+    cli.run(main, "run the same command again to go on")

@@ -1,0 +1,84 @@
+"""How many steps of each stage a budget of training operations pays for.
+
+Counted are the multiplications and additions of a stage's traced training step
+(`planning.flops`), its gradients and frozen networks included. Of every row's budget
+`AUTOENCODER_SHARE` goes to the autoencoder and the rest to the generator: more than the quick
+start's autoencoder gets, for the published one begins from nothing. The plain video model, which
+has one stage, spends all on it. The codec is the same for all rows and not counted.
+"""
+
+from typing import Any
+
+from jax.sharding import AbstractMesh, AxisType
+
+from glober_jax.ablations import plain_video
+from glober_jax.errors import UserError
+from glober_jax.experiment import Experiment
+from glober_jax.parallel.mesh import AXES
+from glober_jax.planning.compiling import trace_program
+from glober_jax.planning.flops import count_flops
+from glober_jax.training import autoencoder, generator
+from glober_jax.training.abstract import AbstractStage, abstract_stage
+
+AUTOENCODER_SHARE = 1 / 3
+_SHARES = {
+    autoencoder.NAME: AUTOENCODER_SHARE,
+    generator.NAME: 1.0 - AUTOENCODER_SHARE,
+    plain_video.NAME: 1.0,
+}
+
+
+def flops_per_step(experiment: Experiment, plain: bool) -> dict[str, float]:
+    """By stage, the mean over the config's steps: with an adversary the last ones cost more."""
+    mesh = AbstractMesh((1, 1, 1), AXES, axis_types=(AxisType.Auto,) * 3)
+    if plain:
+        stages = [plain_video.abstract_plain_video(experiment, mesh)]
+    else:
+        names = (autoencoder.NAME, generator.NAME)
+        stages = [abstract_stage(experiment, name, mesh) for name in names]
+    return {stage.name: mean_flops(stage, mesh) for stage in stages}
+
+
+def steps_for(flops_by_stage: dict[str, float], flops: float) -> dict[str, int]:
+    """Steps of each stage that spend `flops` together, by the shares above.
+
+    Raises:
+      UserError: it does not pay for one step of each.
+    """
+    steps = {
+        name: round(_SHARES[name] * flops / of_one_step)
+        for name, of_one_step in flops_by_stage.items()
+    }
+    if min(steps.values()) < 1:
+        least = max(one / _SHARES[name] for name, one in flops_by_stage.items())
+        raise UserError(
+            f"--flops={flops:g} does not pay for a step of every stage: give {least:g} or more"
+        )
+    return steps
+
+
+def with_steps(config: dict[str, Any], steps: dict[str, int]) -> dict[str, int]:
+    """Values of the config's keys that a row is trained with; the plain video model's steps are
+    the autoencoder's.
+
+    The adversary joins after the same part of the steps, and warms up over the same part.
+    """
+    changes = {}
+    for name, count in steps.items():
+        section = autoencoder.NAME if name == plain_video.NAME else name
+        changes[f"{section}.steps"] = count
+        if section == autoencoder.NAME:
+            before, adversarial = config[section]["steps"], config[section]["adversarial"]
+            for key in ("start_step", "warmup_steps"):
+                scaled = round(adversarial[key] * count / before)
+                changes[f"{section}.adversarial.{key}"] = scaled
+    return changes
+
+
+def mean_flops(stage: AbstractStage, mesh: AbstractMesh) -> float:
+    ends = [first for first, _ in stage.programs[1:]] + [stage.total_steps]
+    total = 0
+    for (first, program), end in zip(stage.programs, ends, strict=True):
+        flops, _ = count_flops(trace_program(stage, program, mesh))
+        total += (min(end, stage.total_steps) - first) * flops
+    return total / stage.total_steps
