@@ -1,1 +1,9 @@
 """GLOBER in JAX: coherent video without autoregression (arXiv 2309.13274)."""
+
+import sys
+
+if sys.argv[:1] == ["-m"] and any(word.startswith("glober_jax.") for word in sys.orig_argv):
+    # A command: what it imports from here on takes seconds, in which Ctrl-C counts as well.
+    from glober_jax import interruption
+
+    interruption.watch()

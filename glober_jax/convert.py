@@ -43,6 +43,7 @@ from glober_jax import cli, config
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.interop import exported_sampler, reference_checkpoints, stable_diffusion
+from glober_jax.training.packaged_model import refuse_packaged
 from glober_jax.training.trained import load_config
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
@@ -105,6 +106,7 @@ def main(argv: Sequence[str]) -> None:
         print(_EXPORTS[command](config.parse(load_config(workdir)), workdir))
         return
     _require(command, "config", "input", "workdir")
+    refuse_packaged(_WORKDIR.value)
     experiment: Experiment = config.parse(cli.config_value(_CONFIG))
     print(_IMPORTS[command](experiment, Path(_INPUT.value), epath.Path(_WORKDIR.value)))
 

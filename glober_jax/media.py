@@ -30,7 +30,8 @@ def write_file(path: epath.PathLike, data: bytes) -> None:
       UserError: the path cannot be written.
     """
     target = epath.Path(path)
-    temporary = target.with_name(f".{target.name}.tmp")
+    # A name may have 255 bytes, and 60 characters have at most 240.
+    temporary = target.with_name(f".{target.name[-60:]}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)

@@ -6,7 +6,7 @@ python -m glober_jax.prepare synthetic_sky --output=DIR [flags]
 python -m glober_jax.prepare doctor --input=DIR [--min_frames --workers]
 python -m glober_jax.prepare latents --input=DIR --workdir=DIR --output=DIR [--overwrite]
 
-The first four take those datasets in all layouts that go around (docs/datasets.md).
+The first four take those datasets in all layouts that go around (docs/data.md).
 `video_folder` takes any tree of video files (mp4, avi, mov, mkv, webm, gif) and of folders that
 directly hold image frames (jpg, png, webp, bmp). Folders named train or sky_train and test,
 sky_test or val at the top of it make the splits; without a test folder some of the videos, or the
@@ -77,6 +77,7 @@ _HELP = {
     "num_videos": "Number of training videos.",
     "num_test_videos": "Number of test videos.",
     "num_frames": "Frames per video.",
+    "frame_step": "Draws every n-th frame of a sky: 2 every second one.",
     "seed": "Another seed, other skies.",
 }
 

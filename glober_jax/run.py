@@ -10,6 +10,7 @@ from clu import parameter_overview
 from etils import epath
 
 from glober_jax import media
+from glober_jax.alone import alone_in
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.parallel.mesh import make_mesh
@@ -20,6 +21,7 @@ from glober_jax.training.checkpoint import StageCheckpoints
 from glober_jax.training.initial import check_initial
 from glober_jax.training.loop import run_stage
 from glober_jax.training.metrics import MetricsWriter
+from glober_jax.training.packaged_model import refuse_packaged
 from glober_jax.training.pipeline import STAGES, Pipeline
 from glober_jax.training.stopping import StopRequest
 from glober_jax.training.trained import CLASSES_FILE, write_config, write_texts
@@ -31,6 +33,7 @@ def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
     Raises:
       UserError: nothing was touched, or the last checkpoint is intact.
     """
+    refuse_packaged(workdir)
     stop = StopRequest()
     mesh = make_mesh(experiment.mesh)
     pipeline = Pipeline(experiment, workdir, mesh)
@@ -40,28 +43,31 @@ def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
             if checkpoints.latest_step is None:
                 check_initial(workdir, experiment.networks, part.NETWORKS)
     first = jax.process_index() == 0
-    if first:
-        write_config(workdir, experiment.source)
-        classes = json.dumps(pipeline.data.train.class_names)
-        media.write_file(workdir / CLASSES_FILE, classes.encode())
-        if (examples := pipeline.example_texts()) is not None:
-            write_texts(workdir, examples)
-    clock = Clock(workdir / "logs" / "seconds.json")
-    with MetricsWriter(workdir / "logs", enabled=first) as writer:
-        for name in STAGES if only is None else (only,):
-            with clock.phase(name):
-                stage = pipeline.stage(name)
-                state = run_stage(
-                    stage, workdir, experiment.source, experiment.loop, mesh, writer, stop
-                )
-            if first:
-                table = parameter_overview.get_parameter_overview(state.params, include_stats=False)
-                media.write_file(workdir / "logs" / f"parameters_{name}.txt", table.encode())
-    if only is None:
-        with clock.phase("summary"):
-            found = summary.measure(pipeline, mesh)
+    with alone_in(workdir) if first else contextlib.nullcontext():
         if first:
-            summary.publish(found, workdir, experiment.source, clock.seconds)
+            write_config(workdir, experiment.source)
+            classes = json.dumps(pipeline.data.train.class_names)
+            media.write_file(workdir / CLASSES_FILE, classes.encode())
+            if (examples := pipeline.example_texts()) is not None:
+                write_texts(workdir, examples)
+        clock = Clock(workdir / "logs" / "seconds.json")
+        with MetricsWriter(workdir / "logs", enabled=first) as writer:
+            for name in STAGES if only is None else (only,):
+                with clock.phase(name):
+                    stage = pipeline.stage(name)
+                    state = run_stage(
+                        stage, workdir, experiment.source, experiment.loop, mesh, writer, stop
+                    )
+                if first:
+                    table = parameter_overview.get_parameter_overview(
+                        state.params, include_stats=False
+                    )
+                    media.write_file(workdir / "logs" / f"parameters_{name}.txt", table.encode())
+        if only is None:
+            with clock.phase("summary"):
+                found = summary.measure(pipeline, mesh)
+            if first:
+                summary.publish(found, workdir, experiment.source, clock.seconds)
 
 
 class Clock:

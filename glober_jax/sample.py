@@ -37,6 +37,7 @@ from glober_jax.interop.clip_text import ClipTextEncoder
 from glober_jax.models.condition import ConditionTokens
 from glober_jax.parallel.mesh import make_mesh
 from glober_jax.pretrained import load_model
+from glober_jax.sampling.checks import MOST_VIDEOS
 from glober_jax.sampling.conditions import (
     Conditions,
     class_conditions,
@@ -54,7 +55,10 @@ from glober_jax.sampling.folder import (
 from glober_jax.sampling.from_videos import between, retime
 from glober_jax.sampling.glober import Glober
 from glober_jax.sampling.indices import frame_indices
+from glober_jax.seeds import check_seed
+from glober_jax.training.packaged_model import results_folder
 from glober_jax.training.trained import ExampleTexts, load_config, load_texts
+from glober_jax.values import check_whole
 from glober_jax.versions import versions
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir that glober_jax.main trained")
@@ -65,8 +69,8 @@ _OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; WORKDIR/sampl
 _RESUME = flags.DEFINE_boolean("resume", False, "Keep the videos that an interrupted run left")
 _SAVE_ARRAYS = flags.DEFINE_boolean("save_arrays", False, "Also write the exact pixels, frames.npz")
 
-_NUM_VIDEOS = flags.DEFINE_integer("num_videos", 8, "Videos to make", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "Same seed, same videos", lower_bound=0)
+_NUM_VIDEOS = flags.DEFINE_integer("num_videos", 8, "Videos to make")
+_SEED = flags.DEFINE_integer("seed", 0, "Same seed, same videos")
 _CLASS = flags.DEFINE_string("class_label", None, "Class name or number; all in turn by default")
 _PROMPT = flags.DEFINE_multi_string(
     "prompt", None, "A text, may be given again; captions of held-out clips by default"
@@ -111,9 +115,11 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
     workdir = epath.Path(_WORKDIR.value)
     experiment = config.parse(load_config(workdir))
-    output = epath.Path(_OUTPUT.value) if _OUTPUT.value else workdir / "samples"
+    output = epath.Path(_OUTPUT.value or results_folder(workdir) / "samples")
     size = experiment.networks.frame_size
     # What the flags say is checked before anything is loaded.
+    check_whole(_NUM_VIDEOS.value, "--num_videos", 1, MOST_VIDEOS)
+    check_seed(_SEED.value, "--seed")
     index = _indices(experiment)
     choices = list(_choices(experiment))
     inputs = [read_video(Path(path), size) for path in _INPUT.value]
@@ -133,12 +139,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _indices(experiment: Experiment) -> np.ndarray:
-    try:
-        given = [float(index) for index in _INDICES.value]
-    except ValueError:
-        raise UserError(f"--indices={','.join(_INDICES.value)}: give numbers from 0 to 1") from None
     if len(_INPUT.value) == 1 and (
-        given or _NUM_FRAMES.value or (_START.value, _END.value) != (0, 1)
+        _INDICES.value or _NUM_FRAMES.value or (_START.value, _END.value) != (0, 1)
     ):
         raise UserError("a single --input is reconstructed as a whole: of these flags only --rate")
     return frame_indices(
@@ -147,7 +149,7 @@ def _indices(experiment: Experiment) -> np.ndarray:
         end=_END.value,
         num_frames=_NUM_FRAMES.value,
         rate=_RATE.value,
-        indices=given,
+        indices=_INDICES.value,
     )
 
 
@@ -296,4 +298,4 @@ def _texts(
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, "the same command with --resume goes on")

@@ -1,5 +1,6 @@
 """The tiny experiment and its parameters, made once for all tests; and the suite's options."""
 
+import os
 from pathlib import Path
 
 import jax
@@ -16,6 +17,7 @@ from glober_jax.sampling.glober import Glober
 from tests.tiny import (
     ALL_NETWORKS,
     FIXTURES,
+    QUICK_TO_COMPILE,
     drawn_params,
     mesh_of,
     single_level_config,
@@ -23,8 +25,9 @@ from tests.tiny import (
     tiny_latent_scale,
 )
 
-# Tests compile much and run little: half the compile time for twice the (tiny) run time.
+# Half the compile time for twice the (tiny) run time. The flags are read at the first computation.
 jax.config.update("jax_disable_most_optimizations", True)
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_TO_COMPILE}"
 
 
 _RECORDED = Path(__file__).parents[2] / "shared" / "fixtures"

@@ -10,6 +10,8 @@ import pytest
 from glober_jax.config import parse, sampling_options
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
+from glober_jax.training.pipeline import STAGES
+from glober_jax.training.stage_data import stage_clip
 from tests.tiny import tiny_config
 
 # (path of the key, its new value, what the message must say)
@@ -28,7 +30,7 @@ MISTAKES = [
         "config.autoencoder.adversarial.optimizer.beta1?",
     ),
     ("model.frame_features.channels", 16, "config.model.frame_features.channels"),
-    ("clip.xyz", 1, "config.clip.xyz; known: num_frames"),
+    ("clip.xyz", 1, "config.clip.xyz; known: max_stride, num_frames"),
     ("seed", -1, "config.seed is -1"),
     ("seed", "0", "config.seed is '0', but must be an integer"),
     ("dtype", "float64", "config.dtype is 'float64'; choose one of float32, bfloat16"),
@@ -42,6 +44,7 @@ MISTAKES = [
     ("codec.optimizer.learning_rate", True, "config.codec.optimizer.learning_rate is True"),
     ("codec.optimizer.decay", "linear", "config.codec.optimizer.decay is 'linear'; choose one of"),
     ("diffusion.prediction", "noise", "config.diffusion.prediction is 'noise'; choose one of eps"),
+    ("sampling.decoder_steps", -1, "sampling steps must lie in 1..1000, got -1"),
     ("sampling.spacing", "even", "config.sampling.spacing is 'even'; choose one of trailing"),
     ("frame_size", 17, "config.frame_size=17 is not a multiple of 2"),
     ("frame_size", 0, "config.frame_size=0"),
@@ -54,6 +57,11 @@ MISTAKES = [
     ("model.video_encoder.global_channels", 18, "config.model.video_encoder.groups=4"),
     ("model.frame_features.head_dim", 0, "config.model.frame_features.head_dim=0"),
     ("model.frame_features.index_slots", 0, "config.model.frame_features.index_slots is 0"),
+    (
+        "model.frame_features.index_slots",
+        17,
+        "config.model.frame_features.index_slots=17 exceeds config.clip.num_frames=16",
+    ),
     (
         "model.discriminator.multipliers",
         (1,) * 6,
@@ -75,6 +83,8 @@ MISTAKES = [
     ("clip.num_target_frames", 1, "config.clip.num_target_frames must be 2 or more"),
     ("clip.num_key_frames", 0, "config.clip.num_key_frames must be 1 or more"),
     ("clip.num_key_frames", 17, "num_key_frames=17 must lie between 0 and num_frames=16"),
+    ("clip.max_stride", -1, "max_stride=-1 must be 0 (every clip has stride=1) or at least stride"),
+    ("clip.published_keys", True, "unknown config key config.clip.published_keys"),
     ("codec.frames_per_clip", 17, "config.codec.frames_per_clip must lie in 1..16"),
     ("autoencoder.steps", 0, "config.autoencoder.steps must be 1 or more"),
     ("generator.batch_size", 0, "config.generator.batch_size must be 1 or more"),
@@ -83,6 +93,12 @@ MISTAKES = [
         3,
         "config.codec.micro_batches is 3, but must be 1 or more and divide config.codec.batch_size",
     ),
+    (
+        "autoencoder.key_dropout",
+        0.99,
+        "key_dropout=0.99 and domain_dropout=0.02 must lie in [0, 1]",
+    ),
+    ("autoencoder.domain_dropout", -0.1, "domain_dropout=-0.1 must lie in [0, 1], and add up to"),
     ("autoencoder.micro_batches", 0, "config.autoencoder.micro_batches is 0, but must be 1 or"),
     ("loop.max_skipped", -1, "config.loop.max_skipped and config.loop.slow_step must be 0 or more"),
     ("sampling.chunk_frames", 0, "config.sampling.chunk_frames must be 1 or more"),
@@ -184,6 +200,44 @@ def test_another_sampler_brings_its_spacing_and_keeps_the_rest() -> None:
         sampling_options(parse(plain_config()), {"sampler": "dpm++"})
 
 
+def test_guidance_by_what_was_never_trained_is_refused() -> None:
+    """Fails when sampling subtracts the prediction of a branch that no clip of training was of.
+
+    Broken: no check (as before); a check that refuses a scale at which the branch has no weight.
+    """
+    scales = {"video_scale": 1.5, "domain_scale": 1.5, "condition_scale": 2.0}
+    trained = plain_config()
+    trained["sampling"].update(scales)
+    sampling_options(parse(trained), {})
+    for dropped, scale, off in (
+        ("autoencoder.key_dropout", "video_scale", 0.0),
+        ("autoencoder.domain_dropout", "domain_scale", 1.0),
+        ("generator.condition_dropout", "condition_scale", 1.0),
+    ):
+        config = copy.deepcopy(trained)
+        section, key = dropped.split(".")
+        config[section][key] = 0.0
+        message = rf"config.sampling.{scale} is {scales[scale]}, but must be .* \(config.{dropped}"
+        with pytest.raises(UserError, match=message):
+            parse(config)
+        config["sampling"][scale] = off
+        experiment = parse(config)
+        with pytest.raises(UserError, match=message):
+            sampling_options(experiment, {scale: scales[scale]})
+    unconditional = copy.deepcopy(trained)
+    unconditional["model"]["condition"].update({"kind": "unconditional", "num_classes": 0})
+    with pytest.raises(UserError, match=r"condition_scale is 2.0, but must be 1 .* unconditional"):
+        parse(unconditional)
+    # As published, the branch "domain" is without key frames, too, by a draw of its own.
+    published = copy.deepcopy(trained)
+    published["model"]["compat"] = "reference"
+    published["autoencoder"]["key_dropout"] = published["sampling"]["video_scale"] = 0.0
+    with pytest.raises(UserError, match=r"config.sampling.domain_scale is 1.5"):
+        parse(published)
+    published["autoencoder"].update({"key_dropout": 0.9, "domain_dropout": 0.9})
+    parse(published)
+
+
 def test_config_without_newer_keys_samples_as_before() -> None:
     """Fails when a workdir from before a key was known cannot be sampled from."""
     config = plain_config()
@@ -192,6 +246,28 @@ def test_config_without_newer_keys_samples_as_before() -> None:
     options = parse(config).sampling
     assert dataclasses.asdict(options).items() >= kept.items()
     assert (options.sampler, options.shared_noise, options.decoder_interval.high) == ("ddim", 0, 1)
+
+
+def test_clips_follow_the_rules_of_the_networks() -> None:
+    """Fails when the published networks get key frames or times that they were not made for."""
+    for compat, published, max_stride in (("none", False, 2), ("reference", True, 0)):
+        config = changed("clip.max_stride", 2)
+        config["model"]["compat"] = compat
+        experiment = parse(config)
+        assert experiment.networks.compat == compat
+        clip = experiment.clip
+        assert (clip.published_keys, clip.max_stride) == (published, max_stride)
+
+
+def test_only_the_autoencoder_reads_times_between_frames() -> None:
+    """Fails when the generator's clips are slower than those it is judged by, or nobody reads
+    slower ones.
+    """
+    experiment = parse(changed("clip.max_stride", 2))
+    strides = [stage_clip(experiment, stage).max_stride for stage in STAGES]
+    assert dict(zip(STAGES, strides, strict=True)) == {
+        "codec": 0, "autoencoder": 2, "generator": 0,
+    }  # fmt: skip
 
 
 def test_derived_values_follow_from_other_sections(experiment: Experiment) -> None:

@@ -134,6 +134,14 @@ def test_unwritable_path_is_one_sentence(tmp_path: Path, name: str) -> None:
         write(tmp_path / "file" / name, moving_clip(2, 16, 16), 8)
 
 
+def test_the_longest_names_can_be_written(tmp_path: Path) -> None:
+    """Fails when the temporary file's name is too long where the file's own is not."""
+    for name in ("n" * 255, "雲" * 85):
+        media.write_file(tmp_path / name, b"written")
+        assert (tmp_path / name).read_bytes() == b"written"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_floats_are_refused() -> None:
     with pytest.raises(ValueError, match="float64"):
         media.tile_videos(np.zeros((1, 2, 4, 4, 3)))

@@ -20,6 +20,9 @@ from glober_jax.experiment import Experiment
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import Networks, Params
 
+# For XLA_FLAGS. Tests compile much and run little, and fused loops take longest to compile.
+QUICK_TO_COMPILE = "--xla_cpu_use_fusion_emitters=false"
+
 FIXTURES = Path(__file__).parent / "fixtures"
 ALL_NETWORKS = (
     "frame_codec",
@@ -40,11 +43,22 @@ def tiny_config() -> ml_collections.ConfigDict:
     config.frame_size = 16
     config.clip.update({"num_frames": 16, "num_key_frames": 4, "num_target_frames": 3})
     model = config.model
-    model.frame_codec.update({"channels": 8, "multipliers": (1, 2), "groups": 4})
+    config.codec.pretrained = ""
+    model.frame_codec.update(
+        {
+            "channels": 8,
+            "multipliers": (1, 2),
+            "latent_channels": 4,
+            "patch_size": 1,
+            "attention": True,
+            "groups": 4,
+        }
+    )
     model.patch_discriminator.update({"channels": 8, "multipliers": (1, 2)})
     model.video_encoder.update(
-        {"channels": 16, "multipliers": (1, 2), "blocks_per_level": 1, "head_dim": 8, "groups": 4}
+        {"channels": 16, "multipliers": (1, 2), "blocks_per_level": 1, "global_channels": 16}
     )
+    model.video_encoder.update({"head_dim": 8, "groups": 4})
     model.frame_features.update({"index_slots": 16, "head_dim": 8, "groups": 4})
     model.global_tokens.width = 16
     model.unet.update({"channels": 16, "heads": 2, "groups": 4})
@@ -64,7 +78,18 @@ def tiny_config() -> ml_collections.ConfigDict:
         config[stage].optimizer.update({"warmup_steps": 1})
     config.autoencoder.adversarial.update({"weight": 0.1, "start_step": 1, "warmup_steps": 2})
     config.loop.update({"log_every": 1, "preview_every": 0, "checkpoint_every": 2})
-    config.sampling.update({"steps": 2, "eta": 0.5, "shared_noise": 0.0, "chunk_frames": 16})
+    config.sampling.update(
+        {
+            "sampler": "ddim",
+            "spacing": "trailing",
+            "steps": 2,
+            "decoder_steps": 0,
+            "eta": 0.5,
+            "condition_scale": 2.0,
+            "shared_noise": 0.0,
+            "chunk_frames": 16,
+        }
+    )
     config.evaluation.protocol = ""
     return config
 

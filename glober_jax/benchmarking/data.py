@@ -17,7 +17,7 @@ Dimensions: T clip frames.
 import contextlib
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -71,6 +71,8 @@ def benchmark_data(
     Raises:
       UserError: the data set is missing or damaged, or its videos do not fit the config.
     """
+    # Clips of one stride: tf.data makes no others.
+    experiment = replace(experiment, clip=replace(experiment.clip, max_stride=0))
     videos = FirstVideos(open_videos(experiment.data.dir, "train"), max_videos)
     setup = Setup(experiment, videos, batch_size)
     batches = _batches_per_round(setup, seconds / _ROUNDS)

@@ -104,7 +104,7 @@ def fewest_for_frames(
 
     (tokens, maps), _ = jax.eval_shape(conditions, *given(1, 1))
     of_frame = tokens, [_floats(1, *of_level.shape[2:]) for of_level in maps]
-    calls = network_calls(process, options.solver, options.decoder_guidance)
+    calls = network_calls(process, options.decoder_solver, options.decoder_guidance)
     of_unet = operations(unet, model.params, _floats(1, *networks.latent_shape), of_frame)
     of_codec = operations(codec, model, _floats(1, 1, *networks.latent_shape))
     of_conditions = operations(conditions, *given(videos, frames))

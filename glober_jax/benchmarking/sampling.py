@@ -33,6 +33,7 @@ from glober_jax.models.networks import AUTOENCODER, Networks
 from glober_jax.parallel.mesh import make_mesh
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.progress import Progress
+from glober_jax.randomness import seed_words
 from glober_jax.sampling.decode import FrameModel, VideoSampler, decode_frames
 from glober_jax.sampling.generate import FeatureModel, FeatureSampler, generate_features
 from glober_jax.training.generator import NETWORKS as GENERATOR
@@ -125,7 +126,9 @@ def benchmark_sampling(
             "generator": network_calls(
                 experiment.generator_diffusion, options.solver, options.condition_guidance
             ),
-            "unet": network_calls(experiment.diffusion, options.solver, options.decoder_guidance),
+            "unet": network_calls(
+                experiment.diffusion, options.decoder_solver, options.decoder_guidance
+            ),
         },
         "counting": _COUNTING,
         "rounds": len(costs["decoder"]),
@@ -216,7 +219,7 @@ def _count(
     generating = networks, experiment.generator_diffusion, options
     decoding = networks, experiment.diffusion, options
     frame_model, feature_model = models
-    videos, seed = wanted[0], np.uint32(0)
+    videos, seed = wanted[0], seed_words(0)
     of_piece = (
         np.zeros((piece[0], *networks.global_shape), np.float32),
         np.zeros(piece[0], np.int32),

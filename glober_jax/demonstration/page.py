@@ -5,6 +5,7 @@ Nothing on it comes from another host, fonts included, so it works offline.
 
 import contextlib
 import html
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,10 @@ def serve(studio: Studio, host: str, port: int) -> None:
             f"cannot listen on {host}:{port}, which may be in use: choose another --port or --host"
         ) from error
     print(f"The demo is at http://{host}:{port} (Ctrl-C ends it)", flush=True)
-    page.block_thread()
+    try:
+        threading.Event().wait()
+    finally:
+        page.close(verbose=False)
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -103,7 +107,8 @@ def _new_video(studio: Studio) -> None:
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
             with gr.Row():
-                seed = gr.Number(0, label="Seed", precision=0, min_width=120)
+                # As text: a browser rounds numbers to 53 bits.
+                seed = gr.Textbox("0", label="Seed", max_lines=1, min_width=120, elem_id="seed")
                 condition = condition_field(studio)
             parts = part_fields()
             length_line(tell_length, parts)

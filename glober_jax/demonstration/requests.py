@@ -9,6 +9,7 @@ Dimension key: n frames.
 import dataclasses
 import math
 import shlex
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ import numpy as np
 from glober_jax.diffusion.samplers import SPACINGS
 from glober_jax.errors import UserError
 from glober_jax.sampling.indices import frame_indices
+from glober_jax.seeds import MAX_SEED
 from glober_jax.training.checkpoint import Which
 
-MAX_FRAMES, MAX_STEPS, MAX_SCALE, MAX_SEED = 512, 250, 20.0, 2**32 - 1
+MAX_FRAMES, MAX_STEPS, MAX_SCALE = 512, 250, 20.0
 # Of an uploaded video; what lies before the part that is used has to be decoded too.
 MAX_BEGIN, MAX_SECONDS = 600.0, 60.0
 _COMMAND_WIDTH = 76
@@ -115,7 +117,7 @@ def sampling_changes(
 
 
 def seed_of(value: Any) -> int:
-    """A seed; `UserError` where it is none."""
+    """A seed, exact also where it has 64 bits; `UserError` where it is none."""
     return _whole(value, "The seed", 0, MAX_SEED)
 
 
@@ -196,9 +198,11 @@ def _number(value: Any, name: str, low: float, high: float) -> float:
 
 def _whole(value: Any, name: str, low: int, high: int) -> int:
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        # Exact, as a float is not.
+        number = Decimal(str(value).strip())
+        fits = low <= number <= high and number == int(number)
+    except ArithmeticError:
         raise UserError(f"{name} is missing: type a whole number") from None
-    if not low <= number <= high or number != int(number):
+    if not fits:
         raise UserError(f"{name} is {number:.12g}, but must be a whole number from {low} to {high}")
     return int(number)

@@ -240,7 +240,7 @@ def _meanings(network: ConditionTokens) -> dict[str, str]:
         "unconditional": "not looked at",
     }[network.kind]
     return {
-        "seed": "same seed, same videos",
+        "seed": "same seed, same videos; up to 2**32 - 1",
         "condition": condition,
         "index": "where in its clip each frame lies: 0 is the first frame, 1 the end",
     }

@@ -136,7 +136,7 @@ def global_generator(generator: GlobalGenerator) -> Naming:
             (r"^block(\d+)/modulation/", r"blocks/\1/adaLN_modulation/1/"),
             (r"^block(\d+)/qkv/", r"blocks/\1/attn/qkv/"),
             (r"^block(\d+)/attention_out/", r"blocks/\1/attn/proj/"),
-            (r"^block(\d+)/mlp_in/", r"blocks/\1/mlp/fc1/"),
+            (r"^block(\d+)/mlp_(in|conv)/", r"blocks/\1/mlp/fc1/"),
             (r"^block(\d+)/mlp_out/", r"blocks/\1/mlp/fc2/"),
         ),
         windows=((r"x_embedder\.proj\.weight$", (patch, patch)),),

@@ -29,6 +29,7 @@ TENSOR_RULES: tuple[tuple[str, int], ...] = (
     (r"attention_out/kernel", -2),
     # Networks of two layers: the channels between them.
     (r"(time|index|mlp)_in(/dense)?/kernel", -1),
+    (r"mlp_conv/conv/kernel", -1),
     (r"(time|index|mlp|ff)_out(/dense)?/kernel", -2),
     # Residual blocks: the channels between the convolutions, and what is added to them.
     (r"(block\d+|residual|level\d+|global_tokens)/conv_in/conv/kernel", -1),

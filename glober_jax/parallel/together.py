@@ -21,6 +21,7 @@ import jax
 # JAX has no public way to its coordinator's store.
 from jax._src import distributed
 
+from glober_jax import interruption
 from glober_jax.errors import UserError
 
 _END, _FINISHED, _LEAVING = "glober_jax/end", "glober_jax/finished", "glober_jax/leaving"
@@ -84,6 +85,7 @@ class _Others:
         self._process = distributed.global_state.process_id
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
+        interruption.before_leaving(self._tell_interruption)
 
     def finish(self) -> None:
         """Returns when all processes are here."""
@@ -106,7 +108,7 @@ class _Others:
         elif isinstance(error, EndAll):
             sentence, status, is_echo = error.sentence, 0, False
         elif isinstance(error, KeyboardInterrupt):
-            sentence, status, is_echo = "interrupted", 130, False
+            sentence, status, is_echo = "interrupted", interruption.STATUS, False
         # Runs before JAX waits for processes that have gone.
         atexit.register(_leave, status)
         try:
@@ -119,6 +121,14 @@ class _Others:
                 f"another process of this run is gone ({sentence.splitlines()[0]}); if it was not "
                 "killed, its own output says why; run the same command again to go on"
             ) from error
+
+    def _tell_interruption(self) -> None:
+        """For where the main thread had no time to do it."""
+        end = _End(self._process, "interrupted", interruption.STATUS)
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            self._client.key_value_set(_END, json.dumps(end))
+            # Process 0 takes the store with it.
+            time.sleep(0.5)
 
     def _listen(self) -> None:
         """Ends this process when another does: the main thread may be in a collective for ever."""

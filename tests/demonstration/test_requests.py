@@ -76,7 +76,9 @@ def test_sampling_is_limited() -> None:
             sampling_changes(**SAMPLING | {field: value})
     with pytest.raises(UserError, match="from 1 to 100"):
         sampling_changes(**SAMPLING | {"steps": 101}, max_steps=100)
-    for seed in (-1, 2**32, 0.5, None, "a"):
+    for seed in ("18446744073709551615", 2**64 - 1, 2**53 + 1, 2**32, 7.0, " 0 "):
+        assert seed_of(seed) == int(seed)
+    for seed in (-1, 2**64, "18446744073709551616", 0.5, None, "", "a", math.nan, -math.inf):
         with pytest.raises(UserError, match="The seed"):
             seed_of(seed)
     for begin, seconds in ((-1, 2), (0, 0), (1e6, 2), (0, 1e6), (None, 2)):

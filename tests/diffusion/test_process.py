@@ -31,6 +31,16 @@ def test_targets_are_read_back_as_x0_and_noise(prediction: Prediction) -> None:
     np.testing.assert_allclose(read_eps, eps, atol=2e-5 if prediction != "x0" else 2e-4)
 
 
+def test_damped_gradient_is_the_signal_and_the_value_is_the_same() -> None:
+    """Fails when x_0 is changed, or its gradient is not multiplied by each frame's own √ᾱ_t."""
+    process = DiffusionProcess()
+    x0, _, _ = noisy_example(process)
+    value, pull_back = jax.vjp(lambda x: process.damp_gradient(x, T_B), x0)
+    np.testing.assert_array_equal(value, x0)
+    signal = np.sqrt(process.alphas_cumprod[T_B])[:, None, None]
+    np.testing.assert_allclose(pull_back(jnp.ones_like(x0))[0], signal + 0 * x0, rtol=1e-6)
+
+
 def test_min_snr_weighs_the_same_x0_error_alike_in_every_parametrisation() -> None:
     """Fails when a parametrisation is weighted by another's factor (broken: v by SNR)."""
     losses = []

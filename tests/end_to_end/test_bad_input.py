@@ -41,6 +41,11 @@ def _refuse(commands: Any, name: str, *flags: str, says: list[str], devices: int
             ["--config.frame_size=64"], ["16x16", "64x64", "--size=64"], id="other-frame-size"
         ),
         pytest.param(
+            ["--config.clip.num_frames=64"],
+            ["longest of", "set config.clip.num_frames=12"],
+            id="clips-longer-than-videos",
+        ),
+        pytest.param(
             ["--stage=generator"], ["no codec checkpoint", "--stage=codec"], id="stage-too-early"
         ),
     ],

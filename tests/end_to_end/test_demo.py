@@ -68,7 +68,7 @@ def test_makes_and_plays_videos(demo: Demo, commands: Any, finished: Path, tmp_p
     page.fill("[aria-label$='for End']", "0.75")
     page.click("Number of frames")
     page.fill("[aria-label='Frames']", "4")
-    page.fill("[aria-label='Seed']", "3")
+    page.fill("#seed input, #seed textarea", "3")
     page.wait("document.querySelector('.length-line').innerText.startsWith('4 frames, 0.5 s')")
     page.click("Generate")
     page.wait(f"{COMMAND}.includes('--num_frames=4') && {DONE}")

@@ -78,6 +78,10 @@ def test_scores_are_the_same_after_an_interruption_and_on_more_devices(
     assert len(result["devices"]) == devices
     for section in ("scores", "floor", "motion", "coverage"):
         expected, found = _numbers(interrupted[section]), _numbers(result[section])
+        # A share of nothing is none.
+        absent = {place for place, number in expected.items() if number is None}
+        assert absent == {place for place, number in found.items() if number is None}, section
+        expected, found = ({k: v for k, v in n.items() if v is not None} for n in (expected, found))
         assert found == pytest.approx(expected, rel=1e-9, abs=1e-9), section
     # 4 clips of each set, and 4 other real ones.
     assert result["protocol"]["name"] == "small@4"
@@ -94,6 +98,7 @@ def test_scores_are_the_same_after_an_interruption_and_on_more_devices(
         (["--protocol=small@3"], ["generated clips are too few", "at least 4"]),
         (["--output={folder}"], ["{folder} is a folder", "score.json"]),
         (["--output={folder}/file/score.json"], ["cannot write", "{folder}/file"]),
+        (["--output={folder}/" + "n" * 256], ["cannot write", "File name too long"]),
     ],
 )
 def test_mistakes_are_told_before_anything_is_measured(
@@ -110,8 +115,8 @@ def test_mistakes_are_told_before_anything_is_measured(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def _numbers(value: Any, place: str = "") -> dict[str, float]:
-    """Every number of a JSON value by where it stands."""
+def _numbers(value: Any, place: str = "") -> dict[str, float | None]:
+    """Every number of a JSON value, or null, by where it stands."""
     if isinstance(value, dict):
         value = value.items()
     elif isinstance(value, list):

@@ -1,6 +1,7 @@
 """A run that is graded while it trains, ends with FVD and a report, and is evaluated again."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tests.end_to_end.conftest import TINY_CONFIG, Commands
 
+KINDS = ("codec", "interpolated", "reconstruction")
 SCORES = {"fvd", "kvd", "fd_alex"}
 
 
@@ -51,18 +53,42 @@ def results_of(workdir: Path) -> dict[str, Mapping[str, Any]]:
 def test_training_ends_with_fvd_beside_its_floor(trained: tuple[Path, str]) -> None:
     """Fails when the summary lacks the scores, the floor, their numbers or the report."""
     workdir, said = trained
-    end = said.splitlines()[-5:]
-    assert end[0] == "small@4: 4 generated clips, 4 real ones (95 % intervals)"
+    lines = said.splitlines()
+    end = lines[lines.index("small@4: 4 generated clips, 4 real ones (95 % intervals)") :]
     assert [line.split()[0] for line in end[1:4]] == ["fvd", "kvd", "fd_alex"]
     assert all("real clips against real ones" in line for line in end[1:4])
-    report = Path(end[4].split()[-1])
+    assert re.match(
+        r"  motion \(and its share of real\): frame difference .* \(\d+ %\), op", end[4]
+    )
+    assert end[5].split() == ["reconstructions", "real", *KINDS]
+    first = [line.split("  ")[1].strip() or line.strip().split("  ")[0] for line in end[6:-1]]
+    assert first == [
+        *(
+            "PSNR of frames in dB",
+            "at key / other frames",
+            "SSIM",
+            "at key / other frames",
+            "FVD",
+            "KVD",
+        ),
+        *(f"{name} (share of real)" for name in ("frame difference", "optical flow", "roughness")),
+    ]
+    report = Path(end[-1].split()[-1])
     assert report == workdir / "report.html" and "FVD" in report.read_text(encoding="utf-8")
     (result,) = results_of(workdir).values()
     summary = json.loads((workdir / "summary.json").read_text())
     assert summary["evaluation"] == result["scores"] and result["scores"].keys() == SCORES
     assert result["floor"].keys() == SCORES
     assert result["model"]["checkpoint_steps"] == {"autoencoder": 6, "generator": 6}
-    assert result["reconstruction"].keys() == {"psnr_db", "ssim"}
+    kinds = result["reconstruction"]["kinds"]
+    assert tuple(kinds) == KINDS and summary["reconstruction"] == result["reconstruction"]
+    assert [kind for kind in KINDS if "scores" in kinds[kind]] == ["codec", "reconstruction"]
+    for name, kind in kinds.items():
+        assert kind.keys() - {"scores"} == {"psnr_db", "ssim", "motion"}
+        assert summary["psnr_db"][name] == round(kind["psnr_db"]["of_clips"], 3)
+    # Real clips are the same in all parts of the record: measured once.
+    names = [path.name.split("-")[0] for path in (workdir / "evaluations/measures").iterdir()]
+    assert sorted(names) == [*sorted((*KINDS, "generated", "other_real", "real")), "test", "train"]
     # Untrained pictures are far from real ones, and real ones near each other.
     assert result["scores"]["fvd"]["value"] > 2 * result["floor"]["fvd"]["value"]
 
@@ -100,14 +126,44 @@ def test_evaluating_again_measures_only_what_is_new(commands: Commands, workdir:
     assert run.returncode == 0, run.stderr
     after = {path.name for path in (workdir / "evaluations" / "measures").iterdir()}
     new = sorted(name.split("-")[0] for name in after - before)
-    assert new == ["generated", "generated", "reconstructed", "reconstructed"]
+    # A copy's model is another one, but codec and interpolated clips are those of both samplings.
+    assert new == ["codec", *["generated"] * 2, "interpolated", *["reconstruction"] * 2]
     assert len(results_of(workdir)) == 3
     written = [Path(line.split()[-1]) for line in run.stdout.splitlines() if "result: " in line]
     sampling = [json.loads(path.read_text())["model"]["sampling"] for path in written]
     assert [choice["steps"] for choice in sampling] == [1, 2]
-    assert "rfvd" in json.loads(written[0].read_text())["reconstruction"]
+    kinds = json.loads(written[0].read_text())["reconstruction"]["kinds"]
+    assert tuple(kinds) == KINDS and all(
+        kind["scores"].keys() == {"fvd", "kvd"} for kind in kinds.values()
+    )
     compared = commands.run("evaluate", *(f"--compare={path}" for path in written))
-    assert compared.returncode == 0 and "fvd" in compared.stdout, compared.stderr
+    assert compared.returncode == 0 and "codec: fvd" in compared.stdout, compared.stderr
+    assert "interpolated: flow_magnitude" in compared.stdout
+
+
+def test_frames_between_those_of_training(
+    commands: Commands, data: Path, workdir: Path, tmp_path: Path
+) -> None:
+    """Fails when the finer data set is not found, or too short a one is not refused."""
+    finer = tmp_path / "finer"
+    prepared = commands.run(
+        "prepare", "synthetic_sky", f"--output={finer}", "--num_videos=1", "--num_test_videos=3",
+        "--num_frames=31", "--size=16",
+    )  # fmt: skip
+    assert prepared.returncode == 0, prepared.stderr
+    run = commands.run("evaluate", f"--workdir={workdir}", f"--between={finer}", "--steps=1")
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert lines[0].split("  ")[0] == "frames" and len(lines) == 5
+    record = json.loads(Path(lines[-1].split()[-1]).read_text())
+    assert record["num_clips"] == 3 and record["protocol"]["num_frames"] == 31
+    sizes = {name: len(group["psnr_db"]["by_index"]) for name, group in record["frames"].items()}
+    assert sizes == {"grid": 16, "between": 15, "interpolated": 15}
+    short = commands.run("evaluate", f"--workdir={workdir}", f"--between={data}")
+    assert (
+        short.returncode == 1 and "have at most 16 frames, and a clip of this model" in short.stderr
+    )
+    assert "Traceback" not in short.stderr
 
 
 @pytest.mark.parametrize(

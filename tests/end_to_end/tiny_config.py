@@ -12,9 +12,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.frame_size = 16
     config.clip.update({"num_frames": 8, "num_key_frames": 2, "num_target_frames": 2})
     model = config.model
+    config.codec.pretrained = ""
     model.frame_codec.update(
-        {"channels": 8, "multipliers": (1, 2), "blocks_per_level": 1, "groups": 4}
+        {"channels": 8, "multipliers": (1, 2), "latent_channels": 4, "patch_size": 1}
     )
+    model.frame_codec.update({"blocks_per_level": 1, "attention": True, "groups": 4})
     model.patch_discriminator.update({"channels": 8, "multipliers": (1, 2)})
     model.video_encoder.update(
         {"channels": 8, "multipliers": (1,), "blocks_per_level": 1, "global_channels": 4}
@@ -37,9 +39,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         config[stage].update({"steps": 6, "batch_size": 4})
         config[stage].optimizer.update({"learning_rate": 1e-2, "warmup_steps": 1})
     config.codec.adversarial.update({"weight": 0.1, "start_step": 3, "warmup_steps": 2})
-    config.autoencoder.adversarial.update({"start_step": 3, "warmup_steps": 2, "clip_stride": 2})
+    config.autoencoder.adversarial.update({"weight": 0.01, "start_step": 3, "warmup_steps": 2})
     config.loop.update({"log_every": 1, "preview_every": 3, "checkpoint_every": 2})
-    config.sampling.steps = 2
+    config.sampling.update({"steps": 2, "decoder_steps": 0})
     config.evaluation.protocol = ""
     if arg == "evaluated":
         config.clip.num_frames = 16

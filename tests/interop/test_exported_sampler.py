@@ -152,6 +152,7 @@ def test_other_conditions(
     config: Any = single_level_config()
     config.model.condition.update({"kind": kind, "num_classes": 0, "length": 3})
     config.sampling.steps = 1
+    config.sampling.condition_scale = 1.0
     experiment = parse(config)
     tokens = {"tokens": np.zeros((3, 16), np.float32)} if kind == "unconditional" else {}
     model = feature_model._replace(params=feature_model.params | {"condition": tokens})

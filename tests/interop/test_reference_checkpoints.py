@@ -31,6 +31,7 @@ def experiment_of(compat: str) -> Experiment:
     config = tiny_config()
     config.model.compat = compat
     config.model.condition.update({"kind": "unconditional", "num_classes": 0, "length": 6})
+    config.sampling.condition_scale = 1.0
     return parse(config)
 
 

@@ -87,8 +87,11 @@ def test_a_stage_that_has_begun_is_left_alone(tensors: Tensors, tmp_path: Path) 
     experiment = _experiment()
     with StageCheckpoints(tmp_path / "run", "codec", experiment.source) as checkpoints:
         checkpoints.save(4, {"step": jax.numpy.zeros(())})
-    message = _refusal(_experiment(channels=64), tensors, tmp_path)
-    assert "another architecture (model.unet.channels is 32 there, 64 here)" in message
+    config = _experiment().source
+    codec = config["model"]["frame_codec"] | {"channels": 16}
+    other = parse(config | {"model": config["model"] | {"frame_codec": codec}})
+    message = _refusal(other, tensors, tmp_path)
+    assert "another architecture (model.frame_codec.channels is 8 there, 16 here)" in message
     with StageCheckpoints(tmp_path / "run", "autoencoder", experiment.source) as checkpoints:
         checkpoints.save(2, {"step": jax.numpy.zeros(())})
     message = _refusal(experiment, tensors, tmp_path)

@@ -203,6 +203,24 @@ def test_training_here_takes_the_place_of_the_script(machine: Machine) -> None:
     ]
 
 
+def test_ablations_need_nothing_but_their_flags(machine: Machine) -> None:
+    """Fails when the data are of another size than the rows, or flags are lost or empty."""
+    flags = ("--accelerator=gpu", "--size=64", "--rows=ours,v", "--", "--seeds=1")
+    data, compared = machine.dry_run("ablations.sh", *flags).splitlines()[2:]
+    assert data == (
+        ".venv/bin/python -m glober_jax.prepare synthetic_sky --output=data/synthetic_sky_64 "
+        "--size=64 --num_videos=768 --num_test_videos=64 --num_frames=16"
+    )
+    assert compared == (
+        "env CUDA_VISIBLE_DEVICES=0 .venv/bin/python -m glober_jax.ablate --size=64 "
+        "--output=runs/ablations_64 --results=docs/results_64.md --rows=ours,v --seeds=1"
+    )
+    assert machine.dry_run("ablations.sh", "--accelerator=cpu").splitlines()[-1] == (
+        ".venv/bin/python -m glober_jax.ablate --size=32 --output=runs/ablations_32 "
+        "--results=docs/results.md"
+    )
+
+
 def test_slurm_starts_a_process_for_each_gpu(machine: Machine) -> None:
     """Fails when processes and GPUs differ, or the flags need quoting twice and get it once."""
     flags = ("--nodes=2", "--gpus=8", *TRAINING)
@@ -246,6 +264,7 @@ def test_slurm_starts_a_process_for_each_gpu(machine: Machine) -> None:
         ("gke.sh", ("list", "--zone", "a"), "'--zone' is not understood: write --flag=VALUE"),
         ("train.sh", ("--accelerator=abacus", *TRAINING), "accelerator 'abacus' is unknown"),
         ("slurm.sh", ("--name=a", "--nodes=x", "--gpus=8", *TRAINING), "--nodes=x and --gpus=8"),
+        ("ablations.sh", ("--size=48",), "--size=48 is not possible; it is 32 or 64"),
     ],
 )
 def test_mistakes_end_in_one_sentence(

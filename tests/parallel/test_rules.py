@@ -1,5 +1,6 @@
 """The table of sharding rules, on the shapes of the published sizes; nothing is compiled."""
 
+import dataclasses
 import math
 import re
 
@@ -31,10 +32,16 @@ def published() -> Experiment:
 def shapes(published: Experiment) -> Shapes:
     """Every parameter of every network by path; configs/webvid.py has the same, and no condition's.
 
-    The condition is that of configs/ucf101.py, which has the largest.
+    The condition is that of configs/ucf101.py, which has the largest. "convolutional" is the
+    generator with the other kind of feed-forward layer.
     """
-    trees = published.networks.shapes(ALL_NETWORKS)
+    networks = published.networks
+    convolutional = networks.generator.clone(feed_forward="conv")
+    trees = networks.shapes(ALL_NETWORKS)
     trees |= parse(ucf101.get_config()).networks.shapes(("condition",))
+    trees["convolutional"] = dataclasses.replace(networks, generator=convolutional).shapes(
+        ("generator",)
+    )
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape
         for path, leaf in jax.tree_util.tree_leaves_with_path(trees)

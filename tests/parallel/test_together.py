@@ -3,10 +3,12 @@
 Run as a program, this file is one process of such a run; its last argument says how that ends.
 """
 
+import hashlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,6 +44,7 @@ class Ended(NamedTuple):
         ("kill 0", GONE, 1),
         ("kill 1", GONE, 1),
         ("stop 1", "process 1: SIGTERM: nothing to save; run the same command again", 0),
+        ("interrupt 1", "error: process 1: interrupted\n", 130),
     ],
 )
 def test_the_end_of_one_is_the_end_of_all(how: str, said: str, status: int) -> None:
@@ -52,6 +55,7 @@ def test_the_end_of_one_is_the_end_of_all(how: str, said: str, status: int) -> N
     ended = _run_two(how)
     first, other = (ended[i] for i in ((0, 1) if how.endswith("0") else (1, 0)))
     assert first.status == (-signal.SIGKILL if how.startswith("kill") else status), first
+    assert "Traceback" not in first.stderr
     assert other.seconds < SECONDS
     if how == "kill 0" and other.status == -signal.SIGABRT:
         # JAX is faster: it ends the others at once when process 0 is gone.
@@ -96,6 +100,10 @@ def main(argv: Sequence[str]) -> None:
         time.sleep(0.5)
         if how.startswith("error"):
             raise UserError("too many clouds")
+        if how.startswith("interrupt"):
+            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+            # As a compiler does, this hears nothing for minutes.
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
         os.kill(os.getpid(), signal.SIGKILL if how.startswith("kill") else signal.SIGTERM)
         time.sleep(60)
 
@@ -104,4 +112,6 @@ if __name__ == "__main__":
     for name in ("port", "process"):
         flags.DEFINE_integer(name, 0, "")
     flags.DEFINE_string("how", "", "")
+    # Ignored where the tests run in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     cli.run(main)
