@@ -35,14 +35,17 @@ def sinusoidal_embedding(positions: jax.Array, dim: int, max_period: float = 10_
 def attention(q_BQND: jax.Array, k_BLND: jax.Array, v_BLND: jax.Array) -> jax.Array:
     """softmax(q kᵀ / √D) v over the token axis; any number of leading batch dimensions.
 
-    The softmax is float32. XLA's CPU backend runs the written-out einsum several times faster
-    than the library call, which is the right one on GPU and TPU; both give the same numbers.
+    The softmax is float32. On a CPU it is written out, heads first and divided by its sums after
+    the product with v: two to four times faster than the library call, which is the right one on
+    GPU and TPU; both give the same numbers.
     """
 
     def einsum_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-        logits = jnp.einsum("bqnd,blnd->bnql", q, k).astype(jnp.float32)
-        weights = jax.nn.softmax(logits * q.shape[-1] ** -0.5, axis=-1).astype(v.dtype)
-        return jnp.einsum("bnql,blnd->bqnd", weights, v)
+        q, k, v = (x.swapaxes(1, 2) for x in (q * q.shape[-1] ** -0.5, k, v))
+        logits = jnp.einsum("bnqd,bnld->bnql", q, k).astype(jnp.float32)
+        weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(-1, keepdims=True)))
+        out = jnp.einsum("bnql,bnld->bnqd", weights.astype(v.dtype), v)
+        return (out / weights.sum(-1, keepdims=True)).astype(v.dtype).swapaxes(1, 2)
 
     batch = q_BQND.shape[:-3]
     flat = [x.reshape(-1, *x.shape[-3:]) for x in (q_BQND, k_BLND, v_BLND)]
