@@ -32,16 +32,20 @@ def without_interrupts() -> Iterator[None]:
 
     They would be interrupted while they import, before they can say that they ignore it.
     """
-    # Starting it, as the first process does, would undo this. It removes batches that nobody took
-    # from /dev/shm, and is told not to warn of them.
-    sys.warnoptions.append(_NO_WARNING)
-    resource_tracker.ensure_running()
-    sys.warnoptions.remove(_NO_WARNING)
+    # Starting it, as the first process does, would undo this.
+    start_resource_tracker()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def start_resource_tracker() -> None:
+    """Starts, without its warnings, the process that frees shared memory which nobody took."""
+    sys.warnoptions.append(_NO_WARNING)
+    resource_tracker.ensure_running()
+    sys.warnoptions.remove(_NO_WARNING)
 
 
 def end_with_parent() -> None:

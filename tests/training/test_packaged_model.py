@@ -74,7 +74,7 @@ def test_it_is_a_workdir_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     jax.tree.map(np.testing.assert_array_equal, model.feature_model.params, {
         name: params[name] for name in generator.NETWORKS
     })  # fmt: skip
-    np.testing.assert_array_equal(model.feature_model.feature_scale.std, feature_scale.std)
+    np.testing.assert_array_equal(model.feature_model.feature_scale.deviation, feature_scale.deviation)
     features = np.ones((1, *networks.global_shape), np.float32)
     sampler = VideoSampler(networks, experiment.diffusion, experiment.sampling, mesh)
     expected = sampler.decode(FrameModel(whole, latent_scale), features, np.zeros(1), 0)

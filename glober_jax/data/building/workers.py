@@ -11,7 +11,11 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from glober_jax.data.workers import end_with_parent, without_interrupts
+from glober_jax.data.workers import (
+    end_with_parent,
+    start_resource_tracker,
+    without_interrupts,
+)
 from glober_jax.errors import UserError
 
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -48,6 +52,7 @@ def run_tasks(
         for task in tasks:
             yield task, function(task, on_count)
         return
+    start_resource_tracker()
     context = multiprocessing.get_context("spawn")
     counter = context.Value("q", 0)
     others = multiprocessing.active_children()
