@@ -1,0 +1,91 @@
+"""Videos that play in a notebook, and maps of many channels as pictures.
+
+Dimension key: T frames, X, Y frame size, H, W size of a map, C its channels; pixels are uint8 RGB.
+"""
+
+import base64
+import html
+from collections.abc import Mapping
+
+import numpy as np
+from IPython.display import HTML, Image
+from PIL import Image as PillowImage
+
+from glober_jax import media
+
+# Pixels that a video and a channel are enlarged to, about.
+_VIDEO_SIZE, _CHANNEL_SIZE = 192, 32
+# Values beyond this many standard deviations get the strongest colour.
+_DEVIATIONS = 2.5
+_NEAREST = PillowImage.Resampling.NEAREST
+
+
+def play(videos: Mapping[str, np.ndarray], fps: float) -> HTML:
+    """Videos [T, X, Y, 3] side by side, each under its title, playing over and over."""
+    figures = [_figure(title, video, fps) for title, video in videos.items()]
+    return HTML(f'<div style="display:flex;flex-wrap:wrap;gap:8px">{"".join(figures)}</div>')
+
+
+def show(picture_XYC: np.ndarray) -> Image:
+    """One picture [X, Y, 3], as PNG."""
+    return Image(data=media.encode_png(picture_XYC))
+
+
+def colours(maps: np.ndarray) -> np.ndarray:
+    """Maps [..., C] as pixels [..., 3]: red, green and blue are their three main directions.
+
+    These are the principal components over all positions given, so that equal colours mean equal
+    features in all of them.
+    """
+    x = maps.reshape(-1, maps.shape[-1]).astype(np.float64)
+    x -= x.mean(0)
+    _, directions = np.linalg.eigh(x.T @ x)
+    main = directions[:, ::-1][:, :3]
+    # An eigenvector has no sign of its own; with this one the colours stay from run to run.
+    main = main * np.sign(main[np.abs(main).argmax(0), np.arange(main.shape[1])])
+    found = np.zeros((len(x), 3))
+    found[:, : main.shape[1]] = x @ main
+    scale = _DEVIATIONS * found.std(0) + 1e-12
+    return _pixels(0.5 + 0.5 * found / scale).reshape(*maps.shape[:-1], 3)
+
+
+def channels(map_HWC: np.ndarray, columns: int = 16) -> np.ndarray:
+    """Every channel of a map as a small picture, in a grid: blue below 0, white 0, red above."""
+    x = np.moveaxis(map_HWC, -1, 0)[:, None] / (_DEVIATIONS * map_HWC.std() + 1e-12)
+    strength = np.clip(np.abs(x), 0, 1)
+    red, blue = 1 - strength * (x < 0), 1 - strength * (x > 0)
+    pixels = _pixels(np.stack([red, 1 - strength, blue], axis=-1))
+    return media.tile_videos(pixelated(pixels, _CHANNEL_SIZE), columns)[0]
+
+
+def pixelated(maps: np.ndarray, size: int) -> np.ndarray:
+    """Pixels [..., H, W, 3] as squares, so many that the height comes near `size`."""
+    times = max(1, size // maps.shape[-3])
+    return maps.repeat(times, axis=-3).repeat(times, axis=-2)
+
+
+def sheet(rows: Mapping[str, np.ndarray], size: int = 96) -> np.ndarray:
+    """Labelled rows of pictures [n, H, W, 3], as many in each and all enlarged to `size`."""
+    labels = list(rows)
+    same = np.stack([_resized(row, size) for row in rows.values()])
+    return media.contact_sheet(same, columns=same.shape[1], gap=2, row_labels=labels)
+
+
+def _figure(title: str, video_TXYC: np.ndarray, fps: float) -> str:
+    frames = media.enlarge(video_TXYC, max(1, _VIDEO_SIZE // video_TXYC.shape[1]))
+    data = base64.b64encode(media.encode_mp4(frames, fps)).decode()
+    return (
+        '<figure style="margin:0;text-align:center"><video autoplay loop muted playsinline '
+        f'controls width="{frames.shape[2]}" src="data:video/mp4;base64,{data}"></video>'
+        f"<figcaption>{html.escape(title)}</figcaption></figure>"
+    )
+
+
+def _pixels(values: np.ndarray) -> np.ndarray:
+    return np.round(255 * np.clip(values, 0, 1)).astype(np.uint8)
+
+
+def _resized(row_nHWC: np.ndarray, size: int) -> np.ndarray:
+    """Whole pixels as squares first, so that coarse maps stay what they are."""
+    pictures = [PillowImage.fromarray(picture) for picture in pixelated(row_nHWC, size)]
+    return np.stack([np.asarray(picture.resize((size, size), _NEAREST)) for picture in pictures])
