@@ -15,9 +15,11 @@ latents of a frame.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -29,6 +31,7 @@ from glober_jax.sampling.checks import MOST_VIDEOS, check_features, check_frames
 from glober_jax.sampling.decode import Chunk, FrameModel, VideoSampler
 from glober_jax.sampling.generate import FeatureModel, FeatureSampler
 from glober_jax.sampling.indices import check_indices
+from glober_jax.sampling.inside import Denoising, denoising, frame_maps
 from glober_jax.sampling.options import SamplingOptions, changed
 from glober_jax.seeds import check_seed
 from glober_jax.values import check_whole
@@ -69,6 +72,7 @@ class Glober:
         self._branch_shares = branch_shares
         self._frames = VideoSampler(networks, diffusion, options, mesh)
         self._features = FeatureSampler(networks, generator_diffusion, options, mesh)
+        self._frame_maps = jax.jit(functools.partial(frame_maps, networks))
 
     def with_options(self, **changes: object) -> "Glober":
         """The same model, sampled in another way: any field of `SamplingOptions`.
@@ -192,6 +196,18 @@ class Glober:
         """The video encoded and decoded at its own frames: uint8 [T, X, Y, C]; see `encode`."""
         feature = self.encode(video_TXYC)
         return self.decode(feature, np.arange(len(video_TXYC)) / len(video_TXYC), seed=seed)[0]
+
+    def frame_features(self, global_BHWG: np.ndarray, index_n: np.ndarray) -> tuple[Any, ...]:
+        """What the decoder is told of frames, before any noise: see `inside.frame_maps`."""
+        model, features, index_n, *_ = self._decoded(global_BHWG, index_n, 0, 0)
+        return jax.device_get(self._frame_maps(model, features, np.float32(index_n)))
+
+    def denoising(
+        self, global_BHWG: np.ndarray, index_n: np.ndarray, *, seed: int = 0, first_video: int = 0
+    ) -> Denoising:
+        """The steps in which `decode` makes a few frames: see `inside.denoising`."""
+        given = self._decoded(global_BHWG, index_n, seed, first_video)
+        return denoising(self.networks, self._processes[0], self.options, *given)
 
     def _decoded(self, features: Any, indices: Any, seed: Any, first_video: Any) -> tuple[Any, ...]:
         """The arguments of `VideoSampler.decode`, checked."""
