@@ -84,10 +84,12 @@ def _start_kernel(python: str) -> Callable[[str], None]:
     from jupyter_client.manager import KernelManager
 
     manager = KernelManager()
-    manager.kernel_spec.argv = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    launcher = [python, "-m", "ipykernel_launcher", "--log-level=ERROR"]
+    manager.kernel_spec.argv = [*launcher, "-f", "{connection_file}"]
     inherited = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED}
     manager.start_kernel(cwd=str(_ROOT), env=inherited)
-    atexit.register(manager.shutdown_kernel, now=True)
+    # Not `manager.shutdown_kernel`: the event loop that it needs may have ended before.
+    atexit.register(manager.provisioner.process.kill)
     client = manager.client()
     client.start_channels()
     client.wait_for_ready(timeout=120)
