@@ -13,21 +13,27 @@ from collections.abc import Sequence
 from absl import flags
 from etils import epath
 
-from glober_jax import cli
+from glober_jax import builtin, cli
 from glober_jax.errors import UserError
+from glober_jax.training.packaged_model import PREFIX
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "A workdir that glober_jax.main trained")
+_WORKDIR = flags.DEFINE_string(
+    "workdir",
+    f"{PREFIX}{builtin.MODELS[0]}" if builtin.MODELS else None,
+    "A workdir that glober_jax.main trained, or a model that comes with the package",
+)
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; this machine's own")
 _PORT = flags.DEFINE_integer("port", 7860, "Port to listen on", lower_bound=1, upper_bound=65535)
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint", "newest", ["newest", "best"], "Of the generator; the best of those graded"
 )
-flags.mark_flag_as_required("workdir")
 
 
 def main(argv: Sequence[str]) -> None:
     if argv:
         raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
+    if _WORKDIR.value is None:
+        raise UserError("--workdir is missing: give a folder that glober_jax.main trained")
     if importlib.util.find_spec("gradio") is None:
         raise UserError(
             "the demo needs the package gradio; install it with "

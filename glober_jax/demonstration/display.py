@@ -13,84 +13,109 @@ import gradio as gr
 import numpy as np
 
 from glober_jax import media
-from glober_jax.demonstration.studio import Stage
+from glober_jax.demonstration.studio import NOT_YET, Stage
 
-# Small frames are enlarged to about these many pixels: the video, a frame of the sheet.
-_VIDEO_SIZE, _SHEET_FRAME_SIZE = 320, 128
+# Small frames are enlarged to about these many pixels: height and most width of the video, a frame
+# of the sheet.
+_VIDEO_SIZE, _VIDEO_WIDTH, _SHEET_FRAME_SIZE = 320, 960, 128
 _SHEET_COLUMNS, _SHEET_FRAMES = 8, 16
-_NOT_YET = 128
+NOTHING_YET = "<div class='stage'></div>"
+
+
+class Shown(NamedTuple):
+    """What a `Display` is filled with."""
+
+    note: str = NOTHING_YET
+    video: Any = None
+    sheet: Any = None
 
 
 class Display(NamedTuple):
-    """What `show` fills."""
+    """Components for a `Shown`."""
 
     note: gr.HTML
     video: gr.Video
     sheet: gr.Image
 
     @classmethod
-    def make(cls, label: str) -> "Display":
-        return cls(
-            gr.HTML(note_html("Nothing was made yet", done=True)),
-            # Gradio's buttons to share would upload to another host.
-            gr.Video(
-                label=label,
-                autoplay=True,
-                loop=True,
-                interactive=False,
-                height=400,
-                buttons=["download"],
-            ),
-            gr.Image(
-                label="Its frames",
-                show_label=False,
-                interactive=False,
-                format="png",
-                buttons=["download", "fullscreen"],
-            ),
-        )
+    def make(cls, label: str, shown: Shown | None = None, height: int = 340) -> "Display":
+        """A display, with nothing or something on it."""
+        note, video, sheet = shown or Shown()
+        return cls(gr.HTML(note), player(label, video, height), sheet_below(sheet))
+
+
+def player(label: str, video: str | None = None, height: int = 340) -> gr.Video:
+    """A video that plays over and over."""
+    return gr.Video(
+        video,
+        label=label,
+        autoplay=True,
+        loop=True,
+        interactive=False,
+        height=height,
+        min_width=280,
+        # Gradio's buttons to share would upload to another host.
+        buttons=["download"],
+    )
+
+
+def sheet_below(sheet: np.ndarray | None = None) -> gr.Image:
+    """The frames of a video as one picture, where there is one yet."""
+    return gr.Image(
+        sheet,
+        label="Its frames",
+        show_label=False,
+        interactive=False,
+        format="png",
+        buttons=["download", "fullscreen"],
+    )
 
 
 def show(
     stages: Iterator[Stage], fps: float, original_nHWC: np.ndarray | None = None
-) -> Iterator[tuple[Any, Any, Any]]:
+) -> Iterator[Shown]:
     """Values for a `Display` at each stage; `original_nHWC` is shown to the left of the frames.
 
-    The video so far is played again whenever it became twice as long: at every chunk it would be
-    restless, and cost more than decoding does.
+    The video so far is played again whenever twice as much of it is done: at every chunk it would
+    be restless, and cost more than decoding does.
     """
-    played = 0
+    played = 0.0
     with tempfile.TemporaryDirectory() as folder:
-        for note, frames_nHWC, total in stages:
+        for note, frames_nHWC, total, fraction in stages:
             ready = len(frames_nHWC)
             if not ready:
-                yield note_html(note, done=False), None, None
+                yield Shown(note_html(note, done=False))
                 continue
             if original_nHWC is not None:
                 frames_nHWC = np.concatenate([original_nHWC[:ready], frames_nHWC], axis=2)
             video = gr.skip()
-            if ready >= 2 * played or ready == total:
-                video, played = _write(Path(folder) / f"{ready}.mp4", frames_nHWC, fps), ready
-            yield note_html(note, ready == total, ready / total), video, sheet(frames_nHWC, total)
+            if fraction >= 2 * played or fraction == 1:
+                path = Path(folder) / f"{fraction:.4f}.mp4"
+                video, played = write_video(path, frames_nHWC, fps), fraction
+            done = fraction == 1
+            yield Shown(note_html(note, done, fraction), video, sheet(frames_nHWC, total))
 
 
 def sheet(frames_nHWC: np.ndarray, total: int) -> np.ndarray:
     """One picture of `total` frames, or of some of them, in their order: uint8 [H', W', C].
 
-    Those that are still to come, after the n given ones, are grey.
+    Those that are still to come, after the n given ones, are grey. Of wide frames there are fewer.
     """
-    count = min(total, _SHEET_COLUMNS if total < _SHEET_FRAMES else _SHEET_FRAMES)
+    height, width = frames_nHWC.shape[1:3]
+    columns, most = (max(1, number * height // width) for number in (_SHEET_COLUMNS, _SHEET_FRAMES))
+    count = min(total, columns if total < most else most)
     chosen = np.linspace(0, total - 1, count).round().astype(int)
     ready = chosen[chosen < len(frames_nHWC)]
-    cells = np.full((count, *frames_nHWC.shape[1:]), _NOT_YET, np.uint8)
+    cells = np.full((count, *frames_nHWC.shape[1:]), NOT_YET, np.uint8)
     cells[: len(ready)] = frames_nHWC[ready]
-    cells = media.enlarge(cells, max(1, _SHEET_FRAME_SIZE // frames_nHWC.shape[1]))
-    columns = _SHEET_COLUMNS * frames_nHWC.shape[1] // frames_nHWC.shape[2]
+    cells = media.enlarge(cells, max(1, _SHEET_FRAME_SIZE // height))
     return media.tile_videos(cells[:, None], columns=columns)[0]
 
 
-def _write(path: Path, frames_nHWC: np.ndarray, fps: float) -> str:
-    scale = max(1, _VIDEO_SIZE // frames_nHWC.shape[1])
+def write_video(path: Path, frames_nHWC: np.ndarray, fps: float) -> str:
+    """Writes frames, enlarged where they are small, and returns where."""
+    height, width = frames_nHWC.shape[1:3]
+    scale = max(1, min(_VIDEO_SIZE // height, _VIDEO_WIDTH // width))
     media.write_mp4(path, media.enlarge(frames_nHWC, scale), fps)
     return str(path)
 

@@ -1,4 +1,4 @@
-"""The fields of the page that both of its tabs have, and reading them."""
+"""The fields that several tabs of the page have, and reading them."""
 
 import html
 from collections.abc import Callable, Sequence
@@ -22,30 +22,48 @@ Field = gr.components.Component
 _RATE, _COUNT = "Slow motion", "Number of frames"
 
 
-def condition_field(studio: Studio) -> gr.Dropdown:
-    """Classes or captions to choose from; hidden for a model without either."""
-    choices = {"class": studio.model.names, "text": studio.captions}.get(studio.kind, ())
-    # What is typed and is none of them comes back as a sentence; Gradio's own check prints a trace.
-    return gr.Dropdown(
-        list(choices),
-        value=choices[0] if choices else None,
-        label=studio.kind.capitalize(),
-        allow_custom_value=True,
-        visible=bool(choices),
-        min_width=120,
-    )
+def who_fields(studio: Studio, seed: int = 0, of: str = "", choice: int = 0) -> list[Field]:
+    """Seed and condition, which decide a new video; `of` is what sets their labels apart.
+
+    They are set to `seed` and to the condition at position `choice`.
+    """
+    choices = studio.conditions
+    with gr.Row():
+        # What is typed and is none of them comes back as a sentence; Gradio's own check prints a
+        # trace.
+        condition = gr.Dropdown(
+            list(choices),
+            value=choices[choice] if choices else None,
+            label=f"{studio.kind.capitalize()}{of}",
+            allow_custom_value=True,
+            visible=bool(choices),
+            min_width=120,
+        )
+        # As text: a browser rounds numbers to 53 bits.
+        number = gr.Textbox(
+            str(seed), label=f"Seed{of}", max_lines=1, min_width=120, elem_classes="seed"
+        )
+    return [number, condition]
 
 
-def part_fields() -> list[Field]:
+def follow(followers: Sequence[Field], leaders: Sequence[Field]) -> None:
+    """Lets fields take what others are set to."""
+    for follower, leader in zip(followers, leaders, strict=True):
+        leader.change(
+            None, leader, follower, js="(value) => value", queue=False, api_visibility="private"
+        )
+
+
+def part_fields(start: float = 0.0, end: float = 1.0, rate: float = 1.0) -> list[Field]:
     """Fields in the order that `read_part` takes."""
     with gr.Row():
-        start = gr.Slider(0, 1, 0, step=0.01, label="Start", buttons=[], min_width=120)
-        end = gr.Slider(0, 1, 1, step=0.01, label="End", buttons=[], min_width=120)
+        start = gr.Slider(0, 1, start, step=0.01, label="Start", buttons=[], min_width=120)
+        end = gr.Slider(0, 1, end, step=0.01, label="End", buttons=[], min_width=120)
     by = gr.Radio([_RATE, _COUNT], value=_RATE, label="How long")
     rate = gr.Slider(
         0.25,
         16,
-        1,
+        rate,
         step=0.25,
         label="Frames for each frame of the clip",
         info="2 is slow motion at half the speed",
@@ -70,13 +88,13 @@ def read_part(values: Sequence[Any], clip_frames: int) -> Part:
     return part_of_clip(start, end, clip_frames=clip_frames, **length)
 
 
-def sampling_fields(studio: Studio, *, generates: bool) -> dict[str, Field]:
+def sampling_fields(studio: Studio) -> dict[str, Field]:
     """Fields of `SamplingOptions` by name, set as the config says."""
     options = studio.experiment.sampling
     scales = {"video_scale": "Guidance to the video", "domain_scale": "Guidance to the domain"}
-    if generates and studio.kind != "unconditional":
+    if studio.kind != "unconditional":
         scales = {"condition_scale": f"Guidance to the {studio.kind}", **scales}
-    with gr.Accordion("Sampling", open=False):
+    with gr.Accordion("Sampling, on all tabs", open=False):
         steps = min(options.steps, studio.max_steps)
         fields: dict[str, Field] = {
             "sampler": gr.Radio(list(SPACINGS), value=options.sampler, label="Sampler"),

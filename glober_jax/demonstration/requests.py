@@ -20,7 +20,7 @@ from glober_jax.sampling.indices import frame_indices
 from glober_jax.seeds import MAX_SEED
 from glober_jax.training.checkpoint import Which
 
-MAX_FRAMES, MAX_STEPS, MAX_SCALE = 512, 250, 20.0
+MAX_FRAMES, MAX_STEPS, MAX_SCALE, MAX_BETWEEN = 512, 250, 20.0, 8
 # Of an uploaded video; what lies before the part that is used has to be decoded too.
 MAX_BEGIN, MAX_SECONDS = 600.0, 60.0
 _COMMAND_WIDTH = 76
@@ -119,6 +119,11 @@ def sampling_changes(
 def seed_of(value: Any) -> int:
     """A seed, exact also where it has 64 bits; `UserError` where it is none."""
     return _whole(value, "The seed", 0, MAX_SEED)
+
+
+def videos_of_way(value: Any) -> int:
+    """How many videos there are from one to another, both included; `UserError` for no such."""
+    return _whole(value, "The number of videos", 2, MAX_BETWEEN)
 
 
 def seconds_of_upload(begin: Any, seconds: Any) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """The work behind the page: a request -> frames as they are made, with few compiled programs.
 
-Dimension key: n frames, T frames of a given video, X, Y frame size, C = 3 colours.
+Dimension key: N videos, n frames, T frames of a given video, H, W, G global feature, X, Y frame
+size, C = 3 colours.
 """
 
 import time
@@ -10,12 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
-from glober_jax import config
+from glober_jax import config, media
 from glober_jax.demonstration.requests import MAX_STEPS, Part, VideoRequest
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.parallel.mesh import make_mesh
 from glober_jax.pretrained import load_model
+from glober_jax.sampling.from_videos import on_the_way
 from glober_jax.sampling.glober import Glober
 from glober_jax.sampling.options import SamplingOptions
 from glober_jax.training.checkpoint import Which
@@ -25,14 +27,24 @@ from glober_jax.training.trained import ExampleTexts, load_config, load_texts
 _CHUNK_FRAMES = 16
 # A choice of sampler, steps and scales is a compiled program; the oldest makes room for a new one.
 _KEPT_PROGRAMS = 8
+# What is still to come is grey.
+NOT_YET = 128
 
 
 class Stage(NamedTuple):
-    """How far a request is: a sentence, the frames so far uint8 [n, X, Y, C], and how many come."""
+    """How far a request is.
+
+    Attributes:
+      note: in a sentence.
+      frames: those so far, uint8 [n, X, Y, C].
+      total: how many there will be.
+      fraction: of the work that is done; 1 at the last stage.
+    """
 
     note: str
     frames: np.ndarray
     total: int
+    fraction: float
 
 
 def open_studio(workdir: epath.Path, checkpoint: Which) -> "Studio":
@@ -87,6 +99,11 @@ class Studio:
         return self.model.networks.condition.kind
 
     @property
+    def conditions(self) -> tuple[str, ...]:
+        """Classes or captions to choose from; () for a model without either."""
+        return {"class": self.model.names, "text": self.captions}.get(self.kind, ())
+
+    @property
     def max_steps(self) -> int:
         processes = (self.experiment.diffusion, self.experiment.generator_diffusion)
         return min(MAX_STEPS, *(process.num_timesteps for process in processes))
@@ -97,8 +114,29 @@ class Studio:
         model, is_new = self._program(request.sampling)
         yield self._begin(is_new, request.part)
         start = time.monotonic()
-        features = model.generate_globals(1, condition, seed=request.seed)
-        yield from self._decode(model, features, request.part, request.seed, start)
+        feature = model.generate_globals(1, condition, seed=request.seed)
+        yield from self._decode(model, feature, request.part, request.seed, start)
+
+    def between(self, first: VideoRequest, second: VideoRequest, count: int) -> Iterator[Stage]:
+        """`count` videos side by side, on the way from the first one's global feature to the
+        second's; frames, noise and sampling are the first one's.
+
+        Raises `UserError` where the model does not have what is asked for.
+        """
+        ends = [(request.seed, self._condition(request.condition)) for request in (first, second)]
+        model, is_new = self._program(first.sampling)
+        yield self._begin(is_new, first.part)
+        start = time.monotonic()
+        a, b = (model.generate_globals(1, condition, seed=seed) for seed, condition in ends)
+        size = self.model.networks.frame_size
+        videos_NnXYC = np.full((count, first.part.frames, size, size, 3), NOT_YET, np.uint8)
+        # One by one, so that the program of a single video serves here too.
+        for number, feature in enumerate(on_the_way(a, b, count), 1):
+            *_, whole = self._decode(model, feature[None], first.part, first.seed, start)
+            videos_NnXYC[number - 1] = whole.frames
+            note = whole.note if number == count else f"Decoding: {number} of {count} videos"
+            frames = media.tile_videos(videos_NnXYC, columns=count, gap=1)
+            yield Stage(note, frames, first.part.frames, number / count)
 
     def redraw(
         self, clip_TXYC: np.ndarray, part: Part, sampling: dict[str, Any], seed: int
@@ -110,25 +148,25 @@ class Studio:
         yield from self._decode(model, self.model.encode(clip_TXYC), part, seed, start)
 
     def _decode(
-        self, model: Glober, features: np.ndarray, part: Part, seed: int, start: float
+        self, model: Glober, feature_1HWG: np.ndarray, part: Part, seed: int, start: float
     ) -> Iterator[Stage]:
         # A short video is filled up to a whole chunk, so that one program serves all lengths.
         missing = max(self._chunk_frames - part.frames, 0)
         index = np.pad(part.index_n, (0, missing), mode="edge")
         made: list[np.ndarray] = []
-        for chunk in model.chunks(features, index, seed=seed):
+        for chunk in model.chunks(feature_1HWG, index, seed=seed):
             made.append(chunk.frames[0])
             frames = np.concatenate(made)[: part.frames]
             note = f"Decoding: {len(frames)} of {part.frames} frames"
             if len(frames) == part.frames:
                 note = f"Done in {time.monotonic() - start:.1f} s"
-            yield Stage(note, frames, part.frames)
+            yield Stage(note, frames, part.frames, len(frames) / part.frames)
 
     def _begin(self, is_new: bool, part: Part) -> Stage:
         note = "Compiling for this sampler, steps and guidance; the next time is fast"
         size = self.model.networks.frame_size
         nothing = np.zeros((0, size, size, 3), np.uint8)
-        return Stage(note if is_new else "Sampling the global feature", nothing, part.frames)
+        return Stage(note if is_new else "Sampling the global feature", nothing, part.frames, 0.0)
 
     def _program(self, changes: dict[str, Any]) -> tuple[Glober, bool]:
         """The model sampled with these changes, and whether it still has to be compiled."""

@@ -66,6 +66,10 @@ def between(
     if count < 2:
         raise UserError(f"--num_videos={count}: from one video to another there are at least 2")
     length = model.clip.num_frames
-    a, b = (model.encode(video[:length]) for video in (first_THWC, second_THWC))
-    weight = np.linspace(0, 1, count, dtype=np.float32)[:, None, None, None]
-    return a + (b - a) * weight
+    return on_the_way(*(model.encode(video[:length]) for video in (first_THWC, second_THWC)), count)
+
+
+def on_the_way(a_1HWG: np.ndarray, b_1HWG: np.ndarray, count: int) -> np.ndarray:
+    """Global features spread evenly over the line from a to b, ends included: [N, H, W, G]."""
+    weight_N111 = np.linspace(0, 1, count, dtype=np.float32)[:, None, None, None]
+    return a_1HWG + (b_1HWG - a_1HWG) * weight_N111

@@ -17,6 +17,7 @@ from glober_jax.demonstration.requests import (
     sampling_changes,
     seconds_of_upload,
     seed_of,
+    videos_of_way,
 )
 from glober_jax.errors import UserError
 
@@ -81,6 +82,10 @@ def test_sampling_is_limited() -> None:
     for seed in (-1, 2**64, "18446744073709551616", 0.5, None, "", "a", math.nan, -math.inf):
         with pytest.raises(UserError, match="The seed"):
             seed_of(seed)
+    assert videos_of_way(2.0) == 2
+    for count in (1, 9, 2.5, None):
+        with pytest.raises(UserError, match="The number of videos"):
+            videos_of_way(count)
     for begin, seconds in ((-1, 2), (0, 0), (1e6, 2), (0, 1e6), (None, 2)):
         with pytest.raises(UserError):
             seconds_of_upload(begin, seconds)

@@ -53,6 +53,7 @@ def test_video_grows_to_what_the_library_makes(studio: Studio) -> None:
     stages = list(studio.generate(VideoRequest(3, "storm", part, SAMPLING)))
     assert [len(stage.frames) for stage in stages] == [0, 16, 20]
     assert [stage.total for stage in stages] == [20] * 3
+    assert [stage.fraction for stage in stages] == [0, 0.8, 1]
     assert "Compiling" in stages[0].note and "Done" in stages[-1].note
 
     model = studio.model.with_options(**SAMPLING, chunk_frames=16)
@@ -61,6 +62,27 @@ def test_video_grows_to_what_the_library_makes(studio: Studio) -> None:
     np.testing.assert_array_equal(stages[-1].frames, expected)
     with pytest.raises(UserError, match="not one of the examples"):
         next(studio.generate(VideoRequest(3, "desert", part, SAMPLING)))
+
+
+def test_between_two_videos(studio: Studio) -> None:
+    """Fails when an end is not the video asked for, or the middle not that of half the way."""
+    part = Part(16, 0, 1, num_frames=3)
+    ends = [
+        VideoRequest(seed, text, part, SAMPLING) for seed, text in ((3, "storm"), (5, "calm sea"))
+    ]
+    stages = list(studio.between(*ends, 3))
+    assert [stage.fraction for stage in stages] == [0, 1 / 3, 2 / 3, 1]
+    size = studio.model.networks.frame_size
+    width = size + 1
+    assert [(stage.frames[:, :, 2 * width :] == 128).all() for stage in stages[1:]] == [1, 1, 0]
+
+    model = studio.model.with_options(**SAMPLING, chunk_frames=16)
+    texts = studio._examples.texts
+    a, b = (model.generate_globals(1, texts[n : n + 1], seed=s) for n, s in ((1, 3), (0, 5)))
+    for number, feature in enumerate((a, (a + b) / 2, b)):
+        expected = model.decode(feature, np.pad(part.index_n, (0, 13), mode="edge"), seed=3)[0, :3]
+        shown = stages[-1].frames[:, :, number * width : number * width + size]
+        assert np.abs(shown.astype(int) - expected).max() <= 1
 
 
 def test_all_lengths_share_a_program(studio: Studio) -> None:

@@ -19,10 +19,16 @@ from glober_jax import media
 from glober_jax.demonstration.display import sheet
 from tests.end_to_end.browser import Page, chromium, find_chromium
 
-DONE = "[...document.querySelectorAll('.stage')].some(e => e.innerText.includes('Done in'))"
-COMMAND = "document.querySelector('.cm-content').innerText"
-PLAYING = """[...document.querySelectorAll('video')].some(
-    video => video.autoplay && video.readyState >= 3 && video.currentTime > 0.1 && !video.paused)"""
+# Of the tab that is open.
+_SEEN = "[...document.querySelectorAll({!r})].filter(found => found.offsetParent)"
+DONE = _SEEN.format(".stage") + ".some(note => note.innerText.includes('Done in'))"
+COMMAND = _SEEN.format(".cm-content") + "[0].innerText"
+SHEET = _SEEN.format("img[src*='/file=']") + "[0]?.src"
+PLAYING = (
+    _SEEN.format("video")
+    + """.filter(video => video.autoplay && video.readyState >= 3 && video.currentTime > 0.1
+    && !video.paused).map(video => video.videoWidth + 'x' + video.videoHeight).join()"""
+)
 
 
 class Demo(NamedTuple):
@@ -55,53 +61,75 @@ def demo(commands: Any, finished: Path, tmp_path_factory: pytest.TempPathFactory
         server.wait(30)
 
 
-def test_makes_and_plays_videos(demo: Demo, commands: Any, finished: Path, tmp_path: Path) -> None:
-    """Fails when no video plays, a change of range is ignored, or the command makes another one."""
+def test_opens_with_a_video(demo: Demo) -> None:
+    """Fails when the page opens with an empty box, or another seed makes no other video."""
     page = demo.page
     page.open(demo.url)
-    page.click("Generate")
-    page.wait(DONE)
-    page.wait(PLAYING)
-    assert "--rate=1" in page.evaluate(COMMAND)
+    page.wait(f"{PLAYING} === '320x320'")
+    assert "--seed=0" in page.evaluate(COMMAND)
+    first = page.wait(SHEET)
 
-    page.fill("[aria-label$='for Start']", "0.25")
-    page.fill("[aria-label$='for End']", "0.75")
+    page.click("With another seed")
+    page.wait(f"{DONE} && {SHEET} && {SHEET} !== {first!r} && !{COMMAND}.includes('--seed=0 ')")
+    page.wait(f"{PLAYING} === '320x320'")
+
+
+def test_time(demo: Demo, commands: Any, tmp_path: Path) -> None:
+    """Fails when the two videos do not play, a range is ignored, or the command makes another."""
+    page = demo.page
+    page.open(demo.url)
+    page.fill(".seed input, .seed textarea", "3")
+    page.click("Time")
+    # The tab begins by itself, with what was chosen before.
+    page.wait(DONE)
+    page.wait(f"{PLAYING} === '320x320,320x320'")
+    assert {"--seed=3", "--start=0.25", "--rate=4.0"} <= set(page.evaluate(COMMAND).split())
+
+    page.fill("[aria-label$='for Start']", "0.5")
     page.click("Number of frames")
     page.fill("[aria-label='Frames']", "4")
-    page.fill("#seed input, #seed textarea", "3")
-    page.wait("document.querySelector('.length-line').innerText.startsWith('4 frames, 0.5 s')")
-    page.click("Generate")
+    page.wait(f"{_SEEN.format('.length-line')}[0].innerText.startsWith('4 frames, 0.5 s')")
+    page.click("Make both videos")
     page.wait(f"{COMMAND}.includes('--num_frames=4') && {DONE}")
-    page.wait(PLAYING)
+    page.wait(f"{PLAYING} === '320x320,320x320'")
 
     command = shlex.split(page.evaluate(COMMAND).replace("\\\n", ""))
     sampled = commands.run("sample", *command[3:], f"--output={tmp_path}", "--save_arrays")
     assert sampled.returncode == 0, sampled.stderr
     with np.load(tmp_path / "frames.npz") as arrays:
         expected = sheet(arrays["frames"][0], total=4).astype(int)
-    address = page.wait("document.querySelector('img[src*=\"/file=\"]')?.src")
-    with urllib.request.urlopen(address) as answer:
+    with urllib.request.urlopen(page.wait(SHEET)) as answer:
         shown = np.asarray(Image.open(io.BytesIO(answer.read())).convert("RGB"))
     # Another batch size may sum in another order: about the last bit of a pixel.
     assert shown.shape == expected.shape and np.abs(shown - expected).mean() < 0.1
+
+
+def test_between_two(demo: Demo) -> None:
+    """Fails when the way between two seeds does not play as a row of videos."""
+    page = demo.page
+    page.open(demo.url)
+    page.click("Between two")
+    page.wait(DONE)
+    # Five videos of 16 pixels with 1 between them, enlarged.
+    page.wait(f"{PLAYING} === '924x176'")
 
 
 def test_bad_input_is_answered_in_a_sentence(demo: Demo) -> None:
     """Fails when nonsense is accepted, or leaves a stack trace on the page or in the log."""
     page = demo.page
     page.open(demo.url)
+    page.fill("[aria-label='Class']", "<b>fog")
+    page.click("Make the video")
+    _is_told(page, "There is no class <b>fog: choose one of clear, broken, overcast, sunset")
+    page.click("Time")
     page.click("Number of frames")
     page.fill("[aria-label='Frames']", "0")
-    page.click("Generate")
+    page.click("Make both videos")
     _is_told(page, "The number of frames is 0, but must be a whole number from 1 to 512")
     page.fill("[aria-label='Frames']", "4")
     page.fill("[aria-label$='for End']", "0")
-    page.click("Generate")
-    _is_told(page, "The end (0) must lie after the start (0)")
-    page.fill("[aria-label$='for End']", "1")
-    page.fill("[aria-label='Class']", "<b>fog")
-    page.click("Generate")
-    _is_told(page, "There is no class <b>fog: choose one of clear, broken, overcast, sunset")
+    page.click("Make both videos")
+    _is_told(page, "The end (0) must lie after the start (0.25)")
     assert "Traceback" not in demo.log.read_text()
 
 
@@ -110,6 +138,11 @@ def test_redraws_an_upload(demo: Demo, tmp_path: Path) -> None:
     page = demo.page
     page.open(demo.url)
     page.click("Your video")
+    # The first video is there to be redrawn. Two squares of 16 pixels, enlarged.
+    page.wait(DONE)
+    page.wait(f"{PLAYING}.includes('640x320')")
+    redrawn = page.wait(SHEET)
+    page.evaluate("document.querySelector('button[aria-label=Clear]').click()")
     page.click("Encode and redraw")
     _is_told(page, "There is no video yet: upload one")
     frames = np.random.default_rng(0).integers(0, 256, (20, 24, 40, 3), np.uint8)
@@ -118,17 +151,15 @@ def test_redraws_an_upload(demo: Demo, tmp_path: Path) -> None:
     page.choose_file("input[type=file]", tmp_path / "mine.mp4")
     page.wait("[...document.querySelectorAll('video')].some(video => video.videoWidth === 40)")
     page.click("Encode and redraw")
-    page.wait(DONE)
-    page.wait(PLAYING)
-    # Two squares of 16 pixels, enlarged.
-    page.wait("[...document.querySelectorAll('video')].some(video => video.videoWidth === 640)")
+    page.wait(f"{DONE} && {SHEET} && {SHEET} !== {redrawn!r}")
+    page.wait(f"{PLAYING}.includes('640x320')")
     assert "Traceback" not in demo.log.read_text()
 
 
 def test_nothing_comes_from_elsewhere(demo: Demo) -> None:
     """Fails when the page needs fonts, scripts or anything else from the internet."""
     demo.page.open(demo.url)
-    demo.page.wait("document.body.innerText.includes('Generate')")
+    demo.page.wait(PLAYING)
     web = [url for url in demo.page.requested if url.startswith(("http", "ws"))]
     assert len(web) > 10
     assert [url for url in web if not url.startswith(demo.url)] == []
@@ -158,11 +189,11 @@ def _is_told(page: Page, sentence: str) -> None:
 
 
 def _wait_for(url: str, server: subprocess.Popen[str], log: Path) -> None:
-    for _ in range(600):
+    for _ in range(1800):
         assert server.poll() is None, log.read_text()
         try:
             urllib.request.urlopen(url).close()
             return
         except OSError:
             time.sleep(0.1)
-    raise AssertionError(f"no server within a minute:\n{log.read_text()}")
+    raise AssertionError(f"no server within three minutes:\n{log.read_text()}")
