@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from IPython.display import HTML, Image
-from PIL import Image as PillowImage
 
 from glober_jax import media
 
@@ -17,7 +16,6 @@ from glober_jax import media
 _VIDEO_SIZE, _CHANNEL_SIZE = 192, 32
 # Values beyond this many standard deviations get the strongest colour.
 _DEVIATIONS = 2.5
-_NEAREST = PillowImage.Resampling.NEAREST
 
 
 def play(videos: Mapping[str, np.ndarray], fps: float) -> HTML:
@@ -59,16 +57,15 @@ def channels(map_HWC: np.ndarray, columns: int = 16) -> np.ndarray:
 
 
 def pixelated(maps: np.ndarray, size: int) -> np.ndarray:
-    """Pixels [..., H, W, 3] as squares, so many that the height comes near `size`."""
-    times = max(1, size // maps.shape[-3])
-    return maps.repeat(times, axis=-3).repeat(times, axis=-2)
+    """Pixels [..., H, W, 3] as squares: [..., size, size, 3]."""
+    rows, columns = (np.arange(size) * side // size for side in maps.shape[-3:-1])
+    return maps[..., rows[:, None], columns, :]
 
 
-def sheet(rows: Mapping[str, np.ndarray], size: int = 96) -> np.ndarray:
+def sheet(rows: Mapping[str, np.ndarray], size: int = 128) -> np.ndarray:
     """Labelled rows of pictures [n, H, W, 3], as many in each and all enlarged to `size`."""
-    labels = list(rows)
-    same = np.stack([_resized(row, size) for row in rows.values()])
-    return media.contact_sheet(same, columns=same.shape[1], gap=2, row_labels=labels)
+    same = np.stack([pixelated(row, size) for row in rows.values()])
+    return media.contact_sheet(same, columns=same.shape[1], gap=2, row_labels=list(rows))
 
 
 def _figure(title: str, video_TXYC: np.ndarray, fps: float) -> str:
@@ -83,9 +80,3 @@ def _figure(title: str, video_TXYC: np.ndarray, fps: float) -> str:
 
 def _pixels(values: np.ndarray) -> np.ndarray:
     return np.round(255 * np.clip(values, 0, 1)).astype(np.uint8)
-
-
-def _resized(row_nHWC: np.ndarray, size: int) -> np.ndarray:
-    """Whole pixels as squares first, so that coarse maps stay what they are."""
-    pictures = [PillowImage.fromarray(picture) for picture in pixelated(row_nHWC, size)]
-    return np.stack([np.asarray(picture.resize((size, size), _NEAREST)) for picture in pictures])
