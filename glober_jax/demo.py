@@ -3,8 +3,9 @@ r"""A local web page to play with a trained model.
     python -m pip install -r requirements-demo.txt
     python -m glober_jax.demo --workdir=runs/quickstart
 
-It makes new videos (any part of the clip, at any rate) and redraws those you upload. It is served
-to this machine only; --host=0.0.0.0 serves it to the network, without a password.
+It makes new videos, other parts, rates and lengths of them and the way from one to another, and
+redraws those you upload. It is served to this machine only; --host=0.0.0.0 serves it to the
+network, without a password.
 """
 
 import importlib.util

@@ -124,7 +124,7 @@ def between_two(studio: Studio) -> Panel:
             left = who_fields(studio, 0, " at the left")
             right = who_fields(studio, 1, " at the right", choice=-1)
             count = gr.Slider(2, MAX_BETWEEN, 5, step=1, label="Videos", buttons=[])
-            start, stop = _buttons("Go from one to the other")
+            start, stop = _buttons("Make the videos")
         with gr.Column(scale=3, min_width=320):
             display = Display.make("From the left to the right, in equal steps", height=200)
     return Panel(go, [*left, *right, count], list(display), [start.click], stop)
