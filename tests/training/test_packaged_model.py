@@ -71,10 +71,9 @@ def test_it_is_a_workdir_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert model.trained_steps == {autoencoder.NAME: 3, generator.NAME: 5}
     assert model.condition("sunset") is not None
     whole = params | load_pretrained_codec(networks, "builtin:f4", mesh)
-    jax.tree.map(np.testing.assert_array_equal, model.feature_model.params, {
-        name: params[name] for name in generator.NETWORKS
-    })  # fmt: skip
-    np.testing.assert_array_equal(model.feature_model.feature_scale.deviation, feature_scale.deviation)
+    loaded, drawn = model.feature_model, {name: params[name] for name in generator.NETWORKS}
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, drawn)
+    np.testing.assert_array_equal(loaded.feature_scale.deviation, feature_scale.deviation)
     features = np.ones((1, *networks.global_shape), np.float32)
     sampler = VideoSampler(networks, experiment.diffusion, experiment.sampling, mesh)
     expected = sampler.decode(FrameModel(whole, latent_scale), features, np.zeros(1), 0)
