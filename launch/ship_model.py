@@ -1,9 +1,10 @@
 """Writes a trained model as `glober_jax/builtin/NAME.safetensors`, and its model card beside it.
 
-    python launch/ship_model.py --workdir=runs/sky64 --name=sky64
+    python launch/ship_model.py --workdir=runs/train_sky64 --name=sky64
     python -m glober_jax.evaluate --workdir=builtin:sky64 --protocol=small@512 --reconstruction \\
-        --output=runs/sky64/packaged.json
-    python launch/ship_model.py --workdir=runs/sky64 --name=sky64 --result=runs/sky64/packaged.json
+        --output=runs/train_sky64/packaged.json
+    python launch/ship_model.py --workdir=runs/train_sky64 --name=sky64 \\
+        --result=runs/train_sky64/packaged.json
 
 The first call packages, the last writes the card with what was measured of the package.
 """
@@ -11,6 +12,7 @@ The first call packages, the last writes the card with what was measured of the 
 import argparse
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,7 @@ def score_rows(result: dict[str, Any]) -> str:
         [
             name,
             *(
-                f"{s[key]['value']:.0f} [{s[key]['low']:.0f}, {s[key]['high']:.0f}]"
+                f"{s[key]['value']:.1f} [{s[key]['low']:.1f}, {s[key]['high']:.1f}]"
                 for s in columns
             ),
         ]
@@ -129,9 +131,10 @@ def main() -> None:
         parameters=sum(counts[name] for name in (*AUTOENCODER, *generator.NETWORKS)),
         hours=sum(seconds[stage] for stage in (autoencoder.NAME, generator.NAME)) / 3600,
         device=arguments.device,
-        protocol=f"{result['protocol']['name']}@{result['protocol']['num_clips']}",
+        protocol=result["protocol"]["name"],
         rows=score_rows(result),
-        command=result["command"],
+        # Where the result went is of no interest.
+        command=re.sub(r" --output=\S+", "", result["command"]),
         bytes=file.stat().st_size,
         sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
         **result["model"]["checkpoint_steps"],

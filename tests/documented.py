@@ -148,7 +148,8 @@ def _script_flags(script: str) -> set[str]:
     text = (ROOT / script).read_text()
     texts = [(ROOT / "launch/tpu.sh").read_text()] if "source launch/tpu.sh" in text else []
     lists = re.findall(r"^flags='(.*)'", "\n".join([*texts, text]), re.M)
-    return {"dry-run", *lists[-1].split()} if lists else set()
+    compared = re.findall(r"== --([\w-]+)", text)
+    return {"dry-run", *lists[-1].split()} if lists else set(compared)
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 CODECS = ("f4",)
-MODELS: tuple[str, ...] = ()
+MODELS = ("sky64",)
 _FOLDER = Path(__file__).parent
 
 

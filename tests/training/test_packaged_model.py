@@ -1,5 +1,7 @@
 """A model of the package is used by its name, as if it had been trained here."""
 
+import hashlib
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -26,6 +28,27 @@ from glober_jax.training.trained import load_network
 from tests.tiny import drawn_params, single_level_config
 
 NAME = "builtin:tiny"
+
+
+@pytest.mark.parametrize("name", builtin.MODELS)
+def test_what_is_shipped_loads_and_is_what_its_card_says(name: str) -> None:
+    """Fails when the weights do not fit their own config, are too large, or are not the card's."""
+    file = builtin.model_file(name)
+    assert file.stat().st_size <= 16e6
+    assert hashlib.sha256(file.read_bytes()).hexdigest() in file.with_suffix(".md").read_text()
+    model = pretrained.load(f"builtin:{name}")
+    init = partial(model.networks.init_all, generator.NETWORKS)
+    shapes = jax.tree.map(lambda leaf: leaf.shape, jax.eval_shape(init, jax.random.key(0)))
+    loaded = model.feature_model.params
+    assert jax.tree.map(jnp.shape, loaded) == shapes
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(loaded))
+    assert len(model.names) == model.networks.condition.num_classes
+
+
+def test_the_package_is_small() -> None:
+    """Fails when the package with its models is more than people want to download: 25 MB."""
+    files = (file for file in Path(builtin.__file__).parents[1].rglob("*") if file.is_file())
+    assert sum(file.stat().st_size for file in files if file.suffix != ".pyc") < 25e6
 
 
 def test_it_is_a_workdir_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
