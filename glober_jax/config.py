@@ -32,12 +32,11 @@ from glober_jax.models.video_decoder import FrameFeatures, GlobalTokens, UNet
 from glober_jax.models.video_encoder import VideoEncoder
 from glober_jax.parallel.mesh import MeshShape
 from glober_jax.sampling.options import SamplingOptions, changed
-from glober_jax.seeds import check_seed
 from glober_jax.training.autoencoder import AutoencoderTraining
 from glober_jax.training.codec import PERCEPTUAL_BACKBONE, CodecTraining
 from glober_jax.training.generator import GeneratorTraining
 from glober_jax.training.loop import LoopOptions
-from glober_jax.values import check_keys, check_value
+from glober_jax.values import check_keys, check_seed, check_value
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 _SECTIONS = {

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from glober_jax.seeds import check_seed
+from glober_jax.values import check_seed
 
 
 def seed_words(seed: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Whether values fit the annotated fields they are meant for, each failure one sentence."""
+"""Whether values fit the fields and arguments they are meant for, each failure one sentence."""
 
 import collections.abc
 import difflib
@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from glober_jax.errors import UserError
+
+MAX_SEED = 2**64 - 1
 
 
 def check_keys(values: Mapping[str, Any], known: set[str], required: set[str], path: str) -> None:
@@ -45,6 +47,11 @@ def check_value(value: Any, hint: Any, path: str) -> None:
         expected = {Mapping: "a section"}.get(origin, f"a {origin.__name__}")
     if not fits:
         raise UserError(f"{path} is {value!r}, but must be {expected}")
+
+
+def check_seed(value: Any, name: str = "seed") -> int:
+    """`value`, called `name`, as a seed of 64 bits; `UserError` where it is none."""
+    return check_whole(value, name, 0, MAX_SEED)
 
 
 def check_whole(value: Any, name: str, low: int, high: int) -> int:

@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--result", type=Path)
     parser.add_argument("--device", default="two CPU cores")
     arguments = parser.parse_args()
-    file = builtin.model_file(arguments.name)
+    file = builtin.weights_file(arguments.name)
     if arguments.result is None:
         package(arguments.workdir, file)
         return

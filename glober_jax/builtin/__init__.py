@@ -2,16 +2,15 @@
 
 from pathlib import Path
 
+PREFIX = "builtin:"
 CODECS = ("f4",)
 MODELS = ("sky64",)
 _FOLDER = Path(__file__).parent
 
 
-def codec_file(name: str) -> Path:
-    """The safetensors file of a frame codec: float16, under our parameter paths."""
-    return _FOLDER / f"{name}.safetensors"
+def weights_file(name: str) -> Path:
+    """The safetensors file of a codec, float16 under our parameter paths, or of a whole model.
 
-
-def model_file(name: str) -> Path:
-    """The safetensors file of a whole model; see `training/packaged_model.py`."""
+    See `training/pretrained_codec.py` and `training/packaged_model.py`.
+    """
     return _FOLDER / f"{name}.safetensors"

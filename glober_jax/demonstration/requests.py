@@ -17,8 +17,8 @@ import numpy as np
 from glober_jax.diffusion.samplers import SPACINGS
 from glober_jax.errors import UserError
 from glober_jax.sampling.indices import frame_indices
-from glober_jax.seeds import MAX_SEED
 from glober_jax.training.checkpoint import Which
+from glober_jax.values import MAX_SEED
 
 MAX_FRAMES, MAX_STEPS, MAX_SCALE, MAX_BETWEEN = 512, 250, 20.0, 8
 # Of an uploaded video; what lies before the part that is used has to be decoded too.

@@ -33,8 +33,7 @@ from glober_jax.sampling.generate import FeatureModel, FeatureSampler
 from glober_jax.sampling.indices import check_indices
 from glober_jax.sampling.inside import Denoising, denoising, frame_maps
 from glober_jax.sampling.options import SamplingOptions, changed
-from glober_jax.seeds import check_seed
-from glober_jax.values import check_whole
+from glober_jax.values import check_seed, check_whole
 
 
 class Glober:

@@ -18,10 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from glober_jax import builtin
+from glober_jax.builtin import PREFIX
 from glober_jax.errors import UserError
 from glober_jax.parallel.rules import tree_shardings
 
-PREFIX = "builtin:"
 # Where a codec lies in a checkpoint of its stage; its own file leaves that out.
 _CODEC = "ema/frame_codec/"
 
@@ -71,7 +71,7 @@ def read_packaged(
     metadata = read_metadata(workdir)
     step, file = metadata["steps"].get(stage, 0), _file(workdir)
     if stage == "codec":
-        file = builtin.codec_file(metadata["config"]["codec"]["pretrained"].removeprefix(PREFIX))
+        file = builtin.weights_file(metadata["config"]["codec"]["pretrained"].removeprefix(PREFIX))
     with safe_open(file, framework="np") as stored:
 
         def read(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct, sharding: Any) -> jax.Array:
@@ -109,4 +109,4 @@ def _file(workdir: epath.PathLike) -> Path:
     if name not in builtin.MODELS:
         known = ", ".join(PREFIX + model for model in builtin.MODELS)
         raise UserError(f"{workdir} does not come with the package: choose one of {known}")
-    return builtin.model_file(name)
+    return builtin.weights_file(name)

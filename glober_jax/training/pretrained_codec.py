@@ -14,11 +14,11 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from glober_jax import builtin
+from glober_jax.builtin import PREFIX
 from glober_jax.errors import UserError
 from glober_jax.models.networks import Networks, Params
 from glober_jax.training.trained import load_codec
 
-_PREFIX = "builtin:"
 _KEY = "config.codec.pretrained"
 
 
@@ -28,18 +28,18 @@ def load_pretrained_codec(networks: Networks, name: str, mesh: Mesh) -> Params:
     Raises:
       UserError: no such codec, or one of other sizes.
     """
-    if not name.startswith(_PREFIX):
+    if not name.startswith(PREFIX):
         if not epath.Path(name).exists():
             raise UserError(
                 f"{_KEY}={name!r} is no folder; give a workdir in which a codec was trained, or "
-                f"{_PREFIX}{builtin.CODECS[0]}"
+                f"{PREFIX}{builtin.CODECS[0]}"
             )
         return load_codec(networks, name, mesh)[1]
-    known = name.removeprefix(_PREFIX)
+    known = name.removeprefix(PREFIX)
     if known not in builtin.CODECS:
-        choices = ", ".join(_PREFIX + codec for codec in builtin.CODECS)
+        choices = ", ".join(PREFIX + codec for codec in builtin.CODECS)
         raise UserError(f"{_KEY} is {name!r}; choose one of {choices}, or give a workdir")
-    with safe_open(builtin.codec_file(known), framework="np") as stored:
+    with safe_open(builtin.weights_file(known), framework="np") as stored:
         made_with = (stored.metadata() or {}).get("frame_codec", "")
         arrays = {path: stored.get_tensor(path) for path in stored.keys()}  # noqa: SIM118
     wanted = flax.traverse_util.flatten_dict(networks.shapes(("frame_codec",)), sep="/")

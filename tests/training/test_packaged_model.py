@@ -33,7 +33,7 @@ NAME = "builtin:tiny"
 @pytest.mark.parametrize("name", builtin.MODELS)
 def test_what_is_shipped_loads_and_is_what_its_card_says(name: str) -> None:
     """Fails when the weights do not fit their own config, are too large, or are not the card's."""
-    file = builtin.model_file(name)
+    file = builtin.weights_file(name)
     assert file.stat().st_size <= 16e6
     assert hashlib.sha256(file.read_bytes()).hexdigest() in file.with_suffix(".md").read_text()
     model = pretrained.load(f"builtin:{name}")
@@ -54,7 +54,8 @@ def test_the_package_is_small() -> None:
 def test_it_is_a_workdir_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when parameters, scales, steps or classes are lost or mixed up on the way."""
     monkeypatch.setattr(builtin, "MODELS", ("tiny",))
-    monkeypatch.setattr(builtin, "model_file", lambda name: tmp_path / f"{name}.safetensors")
+    files = {"tiny": tmp_path / "tiny.safetensors", "f4": builtin.weights_file("f4")}
+    monkeypatch.setattr(builtin, "weights_file", files.__getitem__)
     stored = single_level_config()
     stored.model.frame_codec = quickstart.get_config().model.frame_codec
     stored.codec.pretrained = "builtin:f4"

@@ -14,7 +14,7 @@ from glober_jax.data.datasets.sky_scene import CLASS_NAMES
 from glober_jax.data.media.decode import DecodedVideo
 from glober_jax.data.media.tree import Listing
 from glober_jax.errors import UserError
-from glober_jax.seeds import check_seed
+from glober_jax.values import check_seed
 
 # A multiple of the number of classes, so that test labels take turns from the first class on too.
 _FIRST_TEST_SCENE = 1_000_000
