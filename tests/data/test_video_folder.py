@@ -206,6 +206,16 @@ def test_nothing_usable_lists_every_reason(tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_too_few_to_hold_some_out(tmp_path: Path) -> None:
+    """Fails when one is left of two videos, and nobody says why the other is not used."""
+    _write_video(tmp_path / "in" / "good.mp4", 20)
+    (tmp_path / "in" / "bad.mp4").write_bytes(b"")
+    with pytest.raises(
+        UserError, match=r"(?s)nothing can be held out.*bad\.mp4: the file is empty"
+    ):
+        make_dataset(VideoFolderOptions(input=str(tmp_path / "in"), size=16), tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

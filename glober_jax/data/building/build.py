@@ -94,14 +94,19 @@ def write_dataset(recipe: Recipe, folder: Path, *, workers: int = 1) -> Card:
     """
     units = _extract(recipe, folder / "spool", workers)
     usable, rejected = _sort_out(recipe, units)
-    plan = plan_splits(
-        [video.num_frames for video in usable],
-        [video.item.split for video in usable],
-        [video.item.group for video in usable],
-        min_frames=recipe.splits.min_frames,
-        max_frames=recipe.splits.max_frames,
-        test_fraction=recipe.splits.test_fraction,
-    )
+    try:
+        plan = plan_splits(
+            [video.num_frames for video in usable],
+            [video.item.split for video in usable],
+            [video.item.group for video in usable],
+            min_frames=recipe.splits.min_frames,
+            max_frames=recipe.splits.max_frames,
+            test_fraction=recipe.splits.test_fraction,
+        )
+    except UserError as error:
+        # There might have been enough of them.
+        unused = f"; these cannot be used:\n{_reasons(rejected)}" if rejected else ""
+        raise UserError(f"{error}{unused}") from error
     class_names = _class_names(recipe.listing, usable)
     text_info = _embed_captions(units, usable, recipe.encoder)
     shards = _plan_shards(recipe, plan, usable, class_names, folder)
@@ -147,9 +152,12 @@ def _sort_out(recipe: Recipe, units: Sequence[Unit]) -> tuple[list[_Usable], dic
                 slim = replace(facts, ends=())
                 usable.append(_Usable(item, unit, place, slim, len(facts.ends), size))
     if not usable:
-        reasons = "\n".join(f"  {name}: {reason}" for name, reason in rejected.items())
-        raise UserError(f"none of the videos can be used:\n{reasons}")
+        raise UserError(f"none of the videos can be used:\n{_reasons(rejected)}")
     return usable, rejected
+
+
+def _reasons(rejected: dict[str, str]) -> str:
+    return "\n".join(f"  {name}: {reason}" for name, reason in rejected.items())
 
 
 def _class_names(listing: Listing, usable: Sequence[_Usable]) -> tuple[str, ...]:
