@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from glober_jax import media
 from glober_jax.data.building.output_folder import local_folder
+from glober_jax.data.clips import ClipSpec
 from glober_jax.data.latents import LatentVideos, open_latents
 from glober_jax.data.source import VideoSource
 from glober_jax.errors import UserError
@@ -37,6 +38,8 @@ from glober_jax.sampling.generate import FeatureModel, FeatureSampler
 from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.channel_scale import measured_scale
 from glober_jax.training.checkpoint import newest_step
+from glober_jax.training.device_batch import device_batch
+from glober_jax.training.feature_cache import FEATURE_CLIP, FeatureVideos, fits
 from glober_jax.training.grades import Grade
 from glober_jax.training.grading import FvdGrader
 from glober_jax.training.latent_cache import codec_id, latent_cache
@@ -169,9 +172,11 @@ class Pipeline:
 
         return params, self._latents(params)
 
-    def _drawn(self, name: str, source: VideoSource) -> tuple[Any, Any]:
+    def _drawn(
+        self, name: str, source: VideoSource, clip: ClipSpec | None = None
+    ) -> tuple[Any, Any]:
         """A stage's (batches, videos), as its `Stage` wants them."""
-        clip = stage_clip(self.experiment, name)
+        clip = clip or stage_clip(self.experiment, name)
         size = getattr(self.experiment, name).batch_size
         # Every stage draws its own sequence of clips.
         seed = len(STAGES) * self.experiment.seed + STAGES.index(name)
@@ -265,16 +270,28 @@ class Pipeline:
         options = experiment.generator
         _, source = self.frozen_codec()
         _, frame_model = load_frame_model(self.networks, self.workdir, self.mesh)
+        encoded = self._features_fit(source)
         stage = generator.GeneratorStage(
-            self.networks, experiment.generator_diffusion, options, experiment.seed, self.mesh
+            self.networks,
+            experiment.generator_diffusion,
+            options,
+            experiment.seed,
+            self.mesh,
+            encoded,
         )
-        batches, videos = self._drawn(generator.NAME, source)
+
+        @functools.cache
+        def drawn() -> tuple[Any, Any]:
+            if not encoded:
+                return self._drawn(generator.NAME, source)
+            features = self._feature_videos(source, frame_model)
+            return self._drawn(generator.NAME, features, FEATURE_CLIP)
 
         def measure() -> dict[str, Any]:
             def features(model: FrameModel, key_frames: jax.Array, _number: jax.Array) -> jax.Array:
-                return generator.clip_features(self.networks, model, key_frames)
+                return stage.features(model, key_frames)
 
-            scale = measured_scale(features, frame_model, batches(0), "key_frames", self.mesh)
+            scale = measured_scale(features, frame_model, drawn()[0](0), "key_frames", self.mesh)
             return {"feature_scale": scale}
 
         def preview(state: TrainState) -> Preview:
@@ -291,11 +308,31 @@ class Pipeline:
             constant_shapes=constant_shapes(self.networks, generator.NAME),
             programs=((0, stage.step),),
             frozen=frame_model,
-            batches=batches,
-            videos=videos,
+            batches=lambda start: drawn()[0](start),
+            videos=lambda number: drawn()[1](number),
             preview=preview,
             grading=self._grading(frame_model),
         )
+
+    def _features_fit(self, source: VideoSource) -> bool:
+        """Whether the generator reads features that are computed once, see `feature_cache`."""
+        data, clip = self.experiment.data, stage_clip(self.experiment, generator.NAME)
+        in_memory = data.cache_latents and not data.workers and jax.process_count() == 1
+        return in_memory and not data.flip and fits(source, clip, self.networks.global_shape)
+
+    def _feature_videos(self, source: VideoSource, model: FrameModel) -> FeatureVideos:
+        compute = jax.jit(
+            functools.partial(generator.clip_features, self.networks),
+            out_shardings=replicated(self.mesh),
+        )
+
+        def encode(key_frames: np.ndarray) -> np.ndarray:
+            rows = device_batch({"key_frames": key_frames}, self.mesh)["key_frames"]
+            return jax.device_get(compute(model, rows))
+
+        clip = stage_clip(self.experiment, generator.NAME)
+        size = self.experiment.generator.batch_size
+        return FeatureVideos(source, clip, encode, size, self.networks.global_shape)
 
     def _grading(self, frame_model: FrameModel) -> Grading | None:
         """How checkpoints of the generator are graded; None where the config asks for none."""
