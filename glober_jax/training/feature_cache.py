@@ -6,15 +6,22 @@ video and not once per step. Dimension key: N videos, B clips, n readable ones o
 K key frames, H, W, G global feature.
 """
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from glober_jax.data.clips import ClipSpec, centre_clip
 from glober_jax.data.damage import DamagedVideo
 from glober_jax.data.source import Video, VideoSource
+from glober_jax.models.networks import Networks
+from glober_jax.parallel.mesh import put_batch, replicated
 from glober_jax.progress import Progress
+from glober_jax.sampling.decode import FrameModel
+from glober_jax.training.generator import clip_features
 
 # In host memory.
 _MOST_BYTES = 2**30
@@ -75,24 +82,26 @@ class FeatureVideos:
         self,
         source: VideoSource,
         clip: ClipSpec,
-        encode: Callable[[np.ndarray], np.ndarray],
+        networks: Networks,
+        model: FrameModel,
         batch_size: int,
-        global_shape: Sequence[int],
+        mesh: Mesh,
     ) -> None:
         """Encodes every video that is not damaged.
 
         Args:
           source: videos of which `fits` holds.
           clip: what is read of each.
-          encode: key frames [B, K, ...] to features float32 [B, H, W, G].
-          batch_size: B.
-          global_shape: (H, W, G).
+          networks, model: the frozen encoder.
+          batch_size: B, which divides over `mesh`.
+          mesh: the devices that encode.
         """
         self._source = source
         self.class_names, self.text_info = source.class_names, source.text_info
         self.fingerprint = source.fingerprint
         self._damage: dict[int, DamagedVideo] = {}
-        self._features_NHWG = np.zeros((len(source), *global_shape), np.float32)
+        self._features_NHWG = np.zeros((len(source), *networks.global_shape), np.float32)
+        encode = jax.jit(functools.partial(clip_features, networks), out_shardings=replicated(mesh))
         key_ids = centre_clip(clip.span, clip).key_ids_K.tolist()
         with Progress("global features", len(source), unit="video") as progress:
             for first in range(0, len(source), batch_size):
@@ -102,7 +111,9 @@ class FeatureVideos:
                 if readable:
                     rows_nK = np.stack(list(readable.values()))
                     rows_BK = np.resize(rows_nK, (batch_size, *rows_nK.shape[1:]))
-                    self._features_NHWG[list(readable)] = encode(rows_BK)[: len(readable)]
+                    rows = put_batch({"key_frames": rows_BK}, mesh)["key_frames"]
+                    made_BHWG = jax.device_get(encode(model, rows))
+                    self._features_NHWG[list(readable)] = made_BHWG[: len(readable)]
                 progress.update(indices[-1] + 1)
 
     def __len__(self) -> int:

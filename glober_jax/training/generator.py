@@ -17,7 +17,7 @@ from glober_jax.parallel.rules import gather_parameters
 from glober_jax.randomness import named_key
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training.autoencoder import codec_posterior
-from glober_jax.training.loop import Batch
+from glober_jax.training.loop import Batch, StepFunction
 from glober_jax.training.micro_batches import mean_over_micro_batches
 from glober_jax.training.state import OptimizerOptions, TrainState, new_state
 
@@ -64,6 +64,10 @@ class GeneratorStage:
         """
         params = self.networks.init_all(NETWORKS, named_key(self.seed, "generator_init"), given)
         return new_state(params, self._optimizer(), NETWORKS, constants)
+
+    def programs(self) -> tuple[tuple[int, StepFunction], ...]:
+        """One, from the first step on."""
+        return ((0, self.step),)
 
     def step(
         self, state: TrainState, frozen: FrameModel, batch: Batch

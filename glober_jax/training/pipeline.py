@@ -3,6 +3,7 @@
 Dimension key: N clips, T frames, K key frames, H, W frame size.
 """
 
+import dataclasses
 import functools
 import os
 from collections.abc import Iterator
@@ -38,7 +39,6 @@ from glober_jax.sampling.generate import FeatureModel, FeatureSampler
 from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.channel_scale import measured_scale
 from glober_jax.training.checkpoint import newest_step
-from glober_jax.training.device_batch import device_batch
 from glober_jax.training.feature_cache import FEATURE_CLIP, FeatureVideos, fits
 from glober_jax.training.grades import Grade
 from glober_jax.training.grading import FvdGrader
@@ -46,6 +46,7 @@ from glober_jax.training.latent_cache import codec_id, latent_cache
 from glober_jax.training.loop import Grading, Preview, Stage
 from glober_jax.training.pretrained_codec import load_pretrained_codec
 from glober_jax.training.stage_data import StageData, check_stage_batch, reads_text, stage_clip
+from glober_jax.training.stages import STAGES, build_stage
 from glober_jax.training.state import TrainState
 from glober_jax.training.trained import (
     ExampleTexts,
@@ -54,7 +55,6 @@ from glober_jax.training.trained import (
     load_frame_model,
 )
 
-STAGES = (codec.NAME, autoencoder.NAME, generator.NAME)
 _PREVIEW_CLIPS = 8
 
 
@@ -189,7 +189,7 @@ class Pipeline:
     def _codec_stage(self) -> Stage:
         experiment = self.experiment
         options = experiment.codec
-        stage = codec.CodecStage(self.networks, options, experiment.seed, self.mesh)
+        stage = build_stage(experiment, codec.NAME, self.mesh)
         try:
             frozen = stage.frozen()
         except UserError:
@@ -229,9 +229,7 @@ class Pipeline:
         experiment = self.experiment
         options = experiment.autoencoder
         codec_params, source = self.frozen_codec()
-        stage = autoencoder.AutoencoderStage(
-            self.networks, experiment.diffusion, options, experiment.seed, self.mesh
-        )
+        stage = build_stage(experiment, autoencoder.NAME, self.mesh)
         batches, videos = self._drawn(autoencoder.NAME, source)
 
         def measure() -> dict[str, Any]:
@@ -271,20 +269,18 @@ class Pipeline:
         _, source = self.frozen_codec()
         _, frame_model = load_frame_model(self.networks, self.workdir, self.mesh)
         encoded = self._features_fit(source)
-        stage = generator.GeneratorStage(
-            self.networks,
-            experiment.generator_diffusion,
-            options,
-            experiment.seed,
-            self.mesh,
-            encoded,
+        stage = dataclasses.replace(
+            build_stage(experiment, generator.NAME, self.mesh), encoded=encoded
         )
 
         @functools.cache
         def drawn() -> tuple[Any, Any]:
             if not encoded:
                 return self._drawn(generator.NAME, source)
-            features = self._feature_videos(source, frame_model)
+            clip = stage_clip(experiment, generator.NAME)
+            features = FeatureVideos(
+                source, clip, self.networks, frame_model, options.batch_size, self.mesh
+            )
             return self._drawn(generator.NAME, features, FEATURE_CLIP)
 
         def measure() -> dict[str, Any]:
@@ -306,7 +302,7 @@ class Pipeline:
             create=stage.create,
             measure=measure,
             constant_shapes=constant_shapes(self.networks, generator.NAME),
-            programs=((0, stage.step),),
+            programs=stage.programs(),
             frozen=frame_model,
             batches=lambda start: drawn()[0](start),
             videos=lambda number: drawn()[1](number),
@@ -319,20 +315,6 @@ class Pipeline:
         data, clip = self.experiment.data, stage_clip(self.experiment, generator.NAME)
         in_memory = data.cache_latents and not data.workers and jax.process_count() == 1
         return in_memory and not data.flip and fits(source, clip, self.networks.global_shape)
-
-    def _feature_videos(self, source: VideoSource, model: FrameModel) -> FeatureVideos:
-        compute = jax.jit(
-            functools.partial(generator.clip_features, self.networks),
-            out_shardings=replicated(self.mesh),
-        )
-
-        def encode(key_frames: np.ndarray) -> np.ndarray:
-            rows = device_batch({"key_frames": key_frames}, self.mesh)["key_frames"]
-            return jax.device_get(compute(model, rows))
-
-        clip = stage_clip(self.experiment, generator.NAME)
-        size = self.experiment.generator.batch_size
-        return FeatureVideos(source, clip, encode, size, self.networks.global_shape)
 
     def _grading(self, frame_model: FrameModel) -> Grading | None:
         """How checkpoints of the generator are graded; None where the config asks for none."""

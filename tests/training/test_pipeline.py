@@ -123,9 +123,8 @@ def test_features_computed_once_are_those_of_each_step(
         if number == 2:
             break
     broken = _Broken(made.data.train, 1)
-    features = FeatureVideos(
-        broken, stage_clip(made.experiment, "generator"), lambda rows: np.ones((len(rows), 4, 4, 16)), 4, (4, 4, 16)
-    )
+    clip = stage_clip(made.experiment, "generator")
+    features = FeatureVideos(broken, clip, made.networks, model, 4, made.mesh)
     with pytest.raises(DamagedVideo, match="frame 3"):
         features[1].allocate([0])
     assert features[0].allocate([0]).shape == (1, 4, 4, 16)
