@@ -35,9 +35,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.autoencoder.steps = 250
     config.autoencoder.ema_decay = 0.995
     config.autoencoder.optimizer.warmup_steps = 50
-    # 16x16 cells say together what one does not: their mean stands out of the noise of step 1000
-    # unless there is more of it.
-    config.generator_diffusion.beta_end = 0.025
     config.generator.steps = 14000
     config.generator.ema_decay = 0.999
     config.generator.optimizer.warmup_steps = 200

@@ -29,7 +29,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.data.dir = "data/video_folder"
     # 64x64x3 pixels -> 16x16x8 latents -> a 16x16x64 global feature.
     config.frame_size = 64
-    config.model.generator.patch_size = 2
+    config.model.generator.update({"patch_size": 2, "input_skip": True})
     config.model.discriminator.update(
         {"multipliers": (1, 2, 4, 4), "temporal_levels": (1, 2, 3), "spatial_levels": (3,)}
     )

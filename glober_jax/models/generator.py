@@ -14,14 +14,16 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from glober_jax.models.attention import (
+    attention,
+    merge_heads,
+    split_heads,
+)
 from glober_jax.models.layers import (
     Conv,
     Dense,
     FusedDense,
-    attention,
-    merge_heads,
     sinusoidal_embedding,
-    split_heads,
     zeros,
 )
 from glober_jax.models.remat import Remat, rematerialised
