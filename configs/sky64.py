@@ -35,7 +35,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.autoencoder.steps = 250
     config.autoencoder.ema_decay = 0.995
     config.autoencoder.optimizer.warmup_steps = 50
-    config.generator.steps = 14000
+    config.generator.steps = 11000
     config.generator.ema_decay = 0.999
     config.generator.optimizer.warmup_steps = 200
     config.loop.update({"log_every": 50, "preview_every": 0, "checkpoint_every": 500})
