@@ -38,7 +38,6 @@ _PUBLISHED = {
     "model.frame_features.index_slots": 16,
     "model.generator.feed_forward": "dense",
     "model.generator.depth": 6,
-    "generator_diffusion.beta_end": 0.012,
     "autoencoder.kl_weight": 1e-7,
     "autoencoder.domain_dropout": 0.1,
     "autoencoder.key_dropout": 0.1,

@@ -103,9 +103,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "min_snr_gamma": 0.0,
     }
     config.diffusion = dict(process)
-    # Cells together say what one does not: with 0.012 the mean of a map shows through the noise of
-    # the last step, while sampling begins with noise alone.
-    config.generator_diffusion = process | {"beta_end": 0.025}
+    config.generator_diffusion = dict(process)
 
     config.codec = {
         # config.codec.pretrained= (nothing) trains one here, by the steps that follow.
