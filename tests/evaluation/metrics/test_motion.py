@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from glober_jax.errors import UserError
-from glober_jax.evaluation import motion
+from glober_jax.evaluation.metrics import motion
 from tests.data.miniatures import write_video
 from tests.evaluation import corruptions
 
@@ -60,9 +60,10 @@ def test_one_value_in_a_hundred_may_move_in_a_frozen_pair() -> None:
 def test_distance_of_two_sets() -> None:
     """Fails when sets of unlike size are not compared by their distributions."""
     same = motion.compare(np.array([1.0, 3.0]), np.array([3.0, 1.0, 3.0, 1.0]))
-    assert same == motion.Comparison(2.0, 2.0, 0.0, share=1.0)
+    assert same == {"real": 2.0, "generated": 2.0, "distance": 0.0, "share": 1.0}
     # One half of the real values is 1 too low, the other 1 too high: equal means hide it.
-    assert motion.compare(np.array([1.0, 3.0]), np.array([2.0])).distance == pytest.approx(1.0)
+    found = motion.compare(np.array([1.0, 3.0]), np.array([2.0]))
+    assert found["distance"] == pytest.approx(1.0)
 
 
 def test_damaged_skies_are_further_from_real_ones_than_other_skies() -> None:
@@ -85,15 +86,16 @@ def test_damaged_skies_are_further_from_real_ones_than_other_skies() -> None:
     cases = {name: (real[1], clips, made) for name, made in damaged.items()}
     cases["half speed"] = (real[2], other[2], other[1])
     for name, sets in cases.items():
-        expected, again, made = map(motion.measure_clips, sets)
+        expected, again, made = (corruptions.measure(motion.measure_clip, clips) for clips in sets)
         for measure in CAUGHT_BY[name]:
-            floor = motion.compare(expected[measure], again[measure]).distance
-            distance = motion.compare(expected[measure], made[measure]).distance
+            floor = motion.compare(expected[measure], again[measure])["distance"]
+            distance = motion.compare(expected[measure], made[measure])["distance"]
             assert distance > max(2.5 * floor, 1e-4), (
                 f"{measure}: {name} clips are {distance:.5f} from real ones, "
                 f"other real ones {floor:.5f}"
             )
-    cut = motion.measure_clips(damaged["replaced"])["difference_by_index"].mean(axis=0)
+    replaced = corruptions.measure(motion.measure_clip, damaged["replaced"])
+    cut = replaced["difference_by_index"].mean(axis=0)
     assert cut.argmax() == 7 and cut[7] > 5 * np.delete(cut, 7).max(), cut
 
 
@@ -102,7 +104,7 @@ def test_real_video_is_measured(tmp_path: Path) -> None:
     write_video(tmp_path / "moving.mp4", seed=0, num_frames=20)
     clips = corruptions.film_clips(tmp_path / "moving.mp4", num_frames=5, stride=2)
     assert clips.shape == (2, 5, 32, 32, 3) and clips.dtype == np.uint8
-    measured = motion.measure_clips(clips)
+    measured = corruptions.measure(motion.measure_clip, clips)
     # A texture at constant speed: every step changes about as much as any other.
     profile = measured["difference_by_index"]
     assert profile.min() > 0.02 and np.ptp(profile) < 0.5 * profile.mean(), profile

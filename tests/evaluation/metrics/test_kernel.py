@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from glober_jax.errors import UserError
-from glober_jax.evaluation.distances.kernel import kernel_distance, kernel_distance_of_blocks
-from tests.evaluation.distances.gaussians import Gaussians
+from glober_jax.evaluation.metrics.kernel import kernel_distance
+from tests.evaluation.metrics.gaussians import Gaussians
 
 
 def defined(x: np.ndarray, y: np.ndarray) -> float:
@@ -37,18 +36,3 @@ def test_is_unbiased() -> None:
     assert min(scores) < 0
     far = [kernel_distance(*Gaussians(20, shift=1.0).draw(rng, 8)) for _ in range(50)]
     assert np.mean(far) > 10 * np.std(scores) / np.sqrt(50)
-
-
-def test_blocks_cover_both_sets_once() -> None:
-    """The mean is near the whole's; the same seed gives the same blocks, and all need two."""
-    x, y = Gaussians(20, shift=0.5).draw(np.random.default_rng(0), 200)
-    mean, deviation = kernel_distance_of_blocks(x, y[:170], block_size=40, seed=3)
-    whole = kernel_distance(x, y[:170])
-    assert deviation > 0 and abs(mean - whole) < deviation
-    assert (mean, deviation) == kernel_distance_of_blocks(x, y[:170], block_size=40, seed=3)
-    assert mean != kernel_distance_of_blocks(x, y[:170], block_size=40, seed=4)[0]
-    for size in (1, 101):
-        with pytest.raises(UserError, match=f"blocks of {size} clips .* from 2 to 85"):
-            kernel_distance_of_blocks(x, y[:170], block_size=size)
-    with pytest.raises(UserError, match="the second set has 1 clips"):
-        kernel_distance(x, y[:1])

@@ -1,4 +1,4 @@
-"""Optional packages of the evaluation: a missing one is a sentence, not a stack trace."""
+"""Checks that optional packages are installed."""
 
 import importlib.util
 

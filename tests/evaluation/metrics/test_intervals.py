@@ -1,4 +1,4 @@
-"""Intervals hold the score's mean as often as they say, where a bootstrap never would."""
+"""Intervals hold the mean score as often as they say, and extrapolation comes near the truth."""
 
 import functools
 
@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from glober_jax.errors import UserError
-from glober_jax.evaluation.distances.frechet import frechet_distance
-from glober_jax.evaluation.distances.intervals import Score, jackknife_interval
-from glober_jax.evaluation.distances.kernel import kernel_distance
+from glober_jax.evaluation.metrics.frechet import frechet_distance
+from glober_jax.evaluation.metrics.intervals import Score, extrapolate, jackknife_interval
+from glober_jax.evaluation.metrics.kernel import kernel_distance
 from glober_jax.evaluation.scoring import scores
-from tests.evaluation.distances.gaussians import Gaussians
+from tests.evaluation.metrics.gaussians import Gaussians
 
 fvd = functools.partial(frechet_distance, ddof=0)
 
@@ -69,10 +69,41 @@ def test_an_interval_of_what_is_never_negative_ends_at_zero() -> None:
     pair = tuple(
         {"logits": a, "looks": b.astype(np.float32)} for a, b in zip(logits, looks, strict=True)
     )
+    pairs = [pair, tuple({k: 2 * v for k, v in measures.items()} for measures in pair)]
     found = scores([pair, pair], ddof=0)
+    repeats = [scores([one], ddof=0)["fvd"] for one in pairs]
+    both = scores(pairs, ddof=0)["fvd"]
+    assert both["repeats"] == [one["value"] for one in repeats] and both["num_real"] == 4
+    for bound in ("value", "low", "high"):
+        assert both[bound] == pytest.approx(np.mean([one[bound] for one in repeats]))
     plain = jackknife_interval(fvd, *logits)
     assert plain.low < 0 < plain.value
     assert found["fvd"]["low"] == 0.0 and found["fvd"]["high"] == plain.high
     assert found["fd_alex"]["low"] >= 0
     kvd = found["kvd"]
     assert kvd["low"] < 0 and kvd["value"] - kvd["low"] == pytest.approx(kvd["high"] - kvd["value"])
+
+
+@pytest.mark.parametrize("gaussians", [Gaussians(24), Gaussians(24, shift=0.3, scale=1.4)])
+def test_extrapolation_is_much_closer_to_the_truth_than_the_score(gaussians: Gaussians) -> None:
+    """Fails when the line is read anywhere but at 0, or the error claimed is not the error made."""
+    rng = np.random.default_rng(0)
+    sets = [gaussians.draw(rng, 96) for _ in range(30)]
+    results = [extrapolate(fvd, *pair, seed=i) for i, pair in enumerate(sets)]
+    errors = np.array([result["value"] - gaussians.frechet for result in results])
+    plain = np.mean([fvd(*pair) for pair in sets]) - gaussians.frechet
+    claimed = np.array([result["standard_error"] for result in results])
+    assert abs(errors.mean()) < 0.15 * plain
+    assert np.mean(np.abs(errors) < 1.96 * claimed) >= 0.85
+    assert claimed.mean() < 2.5 * errors.std()
+    assert results[0] == extrapolate(fvd, *sets[0], seed=0)
+
+
+def test_extrapolation_leaves_an_unbiased_score() -> None:
+    x, y = Gaussians(4, shift=1.0).draw(np.random.default_rng(0), 400)
+
+    def difference(a: np.ndarray, b: np.ndarray) -> float:
+        return float((a.mean(0) - b.mean(0)).sum())
+
+    result = extrapolate(difference, x, y)
+    assert result["value"] == pytest.approx(difference(x, y), abs=result["standard_error"])

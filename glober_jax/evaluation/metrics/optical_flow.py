@@ -1,4 +1,4 @@
-"""Warping error: what is left of a clip's changes when its motion is undone.
+"""Warping error: the changes of a clip that its motion does not explain.
 
 Frame t+1 is pulled back along the optical flow from frame t (DIS, Kroeger et al. 2016, arXiv
 1603.03590) and compared with frame t wherever the flows forward and backward agree (Sundaram et
@@ -12,14 +12,13 @@ C colours.
 
 import itertools
 import math
-from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from glober_jax.errors import UserError
-from glober_jax.evaluation.extras import require
+from glober_jax.evaluation.optional_dependencies import require
 
 MEASURES = ("warping_error", "flow_magnitude", "occluded")
 
@@ -60,12 +59,6 @@ def measure_clip(clip_THWC: np.ndarray) -> dict[str, np.ndarray]:
         for frame, following in itertools.pairwise(frames)
     ]
     return dict(zip(MEASURES, np.mean(pairs, axis=0, dtype=np.float64), strict=True))
-
-
-def measure_clips(clips: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
-    """`measure_clip` of clips read one at a time: float64 [N]."""
-    measured = [measure_clip(clip_THWC) for clip_THWC in clips]
-    return {name: np.stack([measures[name] for measures in measured]) for name in MEASURES}
 
 
 def _measure_pair(

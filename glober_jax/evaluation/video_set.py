@@ -1,6 +1,7 @@
-"""What every set of videos offers to those who measure it, and whether two can be compared.
+"""A set of videos of one frame size, and whether two sets can be compared.
 
-Dimension key: F chosen frames, H, W frame size, C = 3 colours (RGB).
+Dimension key: F chosen frames, H, W frame size, C = 3 colours (RGB), L tokens of a caption, E their
+width.
 """
 
 import functools
@@ -16,10 +17,10 @@ from glober_jax.evaluation.protocols import PROTOCOLS, SMALL, Protocol, to_fit
 
 @dataclass(frozen=True, kw_only=True)
 class VideoSet:
-    """Videos of one frame size, read one at a time. Made by `opening.open_video_set`.
+    """Videos of one frame size, read one at a time; `video_io` opens them.
 
     Attributes:
-      source: what the user pointed at.
+      source: the path that the user gave.
       size: height and width of every frame, in pixels.
       names: of the videos, in order.
       lengths: frames of each video.
@@ -38,7 +39,7 @@ class VideoSet:
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     read_frames: Callable[[int, Sequence[int]], np.ndarray]
-    content: Callable[[int], Iterable[bytes | memoryview]]
+    content: Callable[[int], Iterable[bytes]]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -74,19 +75,26 @@ class VideoSet:
         return total.hexdigest()[:16]
 
 
+@dataclass(frozen=True, kw_only=True)
+class PreparedVideos(VideoSet):
+    """`read_text(video)` is its caption's token embeddings, float16 [L, E]; None without texts."""
+
+    read_text: Callable[[int], np.ndarray | None]
+
+
 def check_pair(
     real: VideoSet,
     generated: VideoSet,
     num_frames: int,
     protocol: Protocol = PROTOCOLS[SMALL],
 ) -> tuple[str, ...]:
-    """Makes sure that clips of `num_frames` frames of both sets can be compared.
+    """Checks that clips of `num_frames` frames of both sets can be compared.
 
-    `protocol` is for the advice to those whose videos are too short.
+    `protocol` is for the advice where videos are too short.
 
     Returns:
-      Sentences for the person who reads the numbers: what is to be known of the files, videos left
-      out as too short, twice the same set.
+      Notes for the reader of the numbers: on the files, videos left out as too short, and two
+      sets that are the same.
 
     Raises:
       UserError: the frame sizes differ, or no video of a set is long enough.

@@ -10,8 +10,8 @@ from PIL import Image
 
 from glober_jax import media
 from glober_jax.errors import UserError
-from glober_jax.evaluation.video_sets.opening import open_video_set
-from glober_jax.evaluation.video_sets.video_set import check_pair
+from glober_jax.evaluation.video_io import open_video_set
+from glober_jax.evaluation.video_set import check_pair
 
 RGB_CODEC, YUV_CODEC = ("ffv1", "bgr0"), ("ffv1", "yuv420p")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from glober_jax.errors import UserError
-from glober_jax.evaluation import motion, optical_flow
+from glober_jax.evaluation.metrics import motion, optical_flow
 from tests.evaluation import corruptions
 
 
@@ -38,7 +38,7 @@ def test_motion_is_found_and_undone(size: int, step: tuple[int, int]) -> None:
 def test_damage_is_told_from_motion() -> None:
     """Fails when error and magnitude together let a corruption pass as real."""
     real, other = (corruptions.sky_clips(range(i, i + 6), num_frames=8) for i in (0, 8))
-    expected, again = optical_flow.measure_clips(real), optical_flow.measure_clips(other)
+    expected, again = (corruptions.measure(optical_flow.measure_clip, x) for x in (real, other))
     damaged = {
         "noise": (corruptions.noise(other, 10), "warping_error"),
         "flicker": (corruptions.flicker(other, 0.04), "warping_error"),
@@ -47,9 +47,9 @@ def test_damage_is_told_from_motion() -> None:
         "frozen": (corruptions.frozen(other), "flow_magnitude"),
     }
     for name, (clips, measure) in damaged.items():
-        measured = optical_flow.measure_clips(clips)
-        floor = motion.compare(expected[measure], again[measure]).distance
-        distance = motion.compare(expected[measure], measured[measure]).distance
+        measured = corruptions.measure(optical_flow.measure_clip, clips)
+        floor = motion.compare(expected[measure], again[measure])["distance"]
+        distance = motion.compare(expected[measure], measured[measure])["distance"]
         assert distance > 2 * floor, (
             f"{measure}: {name} clips are {distance:.5f} from real ones, "
             f"other real ones {floor:.5f}"

@@ -1,4 +1,4 @@
-"""How clips move, from pixels alone, and how far the motion of generated clips is from real motion.
+"""Motion of clips, from pixels alone, and the distance of generated motion to real motion.
 
 With pixels x[t] in [0, 1], and means over all pixels, colours and frames of one clip:
 
@@ -14,9 +14,6 @@ None of these is better when it is smaller: a frozen clip has a difference, roug
 T frames, H, W frame size, C colours.
 """
 
-import dataclasses
-from collections.abc import Iterable
-
 import numpy as np
 from scipy.stats import wasserstein_distance
 
@@ -27,19 +24,6 @@ MEASURES = ("difference", "roughness", "flicker", "frozen")
 _MIN_FRAMES = 3
 _EQUAL_PART = 0.99
 _EQUAL_LEVELS = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """The mean of a measure over real and generated clips, and how far apart its values lie.
-
-    `share` is generated / real, the means'; None where the real one is 0.
-    """
-
-    real: float
-    generated: float
-    distance: float
-    share: float | None
 
 
 def measure_clip(clip_THWC: np.ndarray) -> dict[str, np.ndarray]:
@@ -75,19 +59,22 @@ def measure_clip(clip_THWC: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def measure_clips(clips: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
-    """`measure_clip` of clips of one length, read one at a time: float64 [N], and [N, T-1]."""
-    measured = [measure_clip(clip_THWC) for clip_THWC in clips]
-    return {name: np.stack([measures[name] for measures in measured]) for name in measured[0]}
-
-
-def compare(real_N: np.ndarray, generated_N: np.ndarray) -> Comparison:
+def compare(real_N: np.ndarray, generated_N: np.ndarray) -> dict[str, float | None]:
     """Means of a measure over two sets of clips, and the Wasserstein distance of its values.
 
-    The distance is ∫ |F_real(v) - F_generated(v)| dv of the distribution functions F, in the
-    measure's own unit; the sets may differ in size. It is 0 only when both hold the same values,
-    so two samples of real clips have a small one too: that is the least to expect of a model.
+    The sets may differ in size.
+
+    Returns:
+      real, generated: the means.
+      distance: ∫ |F_real(v) - F_generated(v)| dv of the distribution functions F, in the measure's
+        own unit. It is 0 only when both sets hold the same values; two samples of real clips have a
+        small one too, and that is the least to expect of a model.
+      share: the means' generated / real; None where the real one is 0.
     """
     real, generated = float(real_N.mean()), float(generated_N.mean())
-    distance = float(wasserstein_distance(real_N, generated_N))
-    return Comparison(real, generated, distance, generated / real if real else None)
+    return {
+        "real": real,
+        "generated": generated,
+        "distance": float(wasserstein_distance(real_N, generated_N)),
+        "share": generated / real if real else None,
+    }
