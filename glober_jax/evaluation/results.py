@@ -67,42 +67,34 @@ _RESULT = {
 def build(
     protocol: Protocol,
     *,
-    scores: Mapping[str, Any],
-    floor: Mapping[str, Any],
-    motion: Mapping[str, Any],
-    model: Mapping[str, Any],
-    data: Mapping[str, Any],
     notes: Sequence[str],
     command: str,
     seconds: float,
-    reconstruction: Mapping[str, Any] | None = None,
-    coverage: Mapping[str, Any] | None = None,
+    **sections: Mapping[str, Any] | None,
 ) -> Result:
-    """The record, with NumPy's values as Python's; sections that are None are left out.
+    """The record, with NumPy's values as Python's.
 
-    `notes` are for the reader of the numbers. Versions and devices are this process's.
+    Args:
+      protocol: the clips were chosen and scored by.
+      notes: sentences for the reader of the numbers.
+      command: that repeats the evaluation.
+      seconds: that it took.
+      **sections: `scores`, `floor`, `motion`, `model`, `data`, and where they were measured
+        `reconstruction` and `coverage`; those that are None are left out.
 
     Raises:
       UserError: a number is NaN or infinite, which names it; or a section is not as it should be.
     """
-    sections = {
+    result = {
         "protocol": dataclasses.asdict(protocol),
-        "scores": scores,
-        "floor": floor,
-        "motion": motion,
-        "reconstruction": reconstruction,
-        "coverage": coverage,
-        "model": model,
-        "data": data,
+        **sections,
         "notes": [*filter(None, [caveat(protocol)]), *notes],
         "versions": versions(),
         "devices": [str(device.device_kind) for device in jax.devices()],
         "command": command,
         "seconds": round(seconds, 1),
     }
-    result = {
-        name: _plain(section, name) for name, section in sections.items() if section is not None
-    }
+    result = {name: _plain(value, name) for name, value in result.items() if value is not None}
     _check(result, "the result")
     return result
 
