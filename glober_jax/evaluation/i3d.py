@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from glober_jax.errors import UserError
-from glober_jax.interop.packaged_weights import PackagedWeights
+from glober_jax.packaged_weights import PackagedWeights
 
 Params = dict[str, dict[str, np.ndarray]]
 

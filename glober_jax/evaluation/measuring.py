@@ -18,12 +18,13 @@ from etils import epath
 from jax.sharding import Mesh
 
 from glober_jax import media
-from glober_jax.evaluation import i3d, lpips
+from glober_jax.evaluation import i3d
 from glober_jax.evaluation.extraction import per_clip
 from glober_jax.evaluation.metrics import frame_quality, motion, optical_flow
 from glober_jax.evaluation.metrics.frame_quality import FrameMeasure, Metric
 from glober_jax.evaluation.preprocess import preprocess
 from glober_jax.evaluation.protocol import Resize
+from glober_jax.models import lpips
 from glober_jax.progress import Progress
 
 # Of clips, along the first axis.

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from glober_jax.evaluation import lpips
 from glober_jax.evaluation.measuring import Measures
 from glober_jax.evaluation.metrics import frame_quality, motion, optical_flow
 from glober_jax.evaluation.metrics.frechet import frechet_distance
 from glober_jax.evaluation.metrics.intervals import Score, extrapolate, jackknife_interval
 from glober_jax.evaluation.metrics.kernel import kernel_distance
+from glober_jax.models import lpips
 
 # Real and other clips of each repeat.
 Repeats = Sequence[tuple[Measures, Measures]]

@@ -12,10 +12,11 @@ import jax
 import numpy as np
 import pytest
 
-from glober_jax.evaluation import lpips, measuring
+from glober_jax.evaluation import measuring
 from glober_jax.evaluation.measuring import FeatureExtractor, Measures
 from glober_jax.evaluation.metrics.frechet import frechet_distance
 from glober_jax.evaluation.metrics.kernel import kernel_distance
+from glober_jax.models import lpips
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from tests.evaluation import corruptions
 

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from glober_jax.evaluation import lpips
 from glober_jax.evaluation.optional_dependencies import require
+from glober_jax.models import lpips
 from glober_jax.models.frame_codec import normalise_frames
 
 Metric = Literal["psnr", "ssim", "lpips"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from glober_jax.errors import UserError
-from glober_jax.interop.packaged_weights import PackagedWeights
+from glober_jax.packaged_weights import PackagedWeights
 
 ARRAYS = {"layer": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.ones(3)}}
 

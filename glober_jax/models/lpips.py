@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from glober_jax.interop.packaged_weights import PackagedWeights
+from glober_jax.packaged_weights import PackagedWeights
 
 Backbone = Literal["alex", "vgg"]
 Params = dict[str, Any]

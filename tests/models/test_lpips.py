@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from glober_jax.evaluation import lpips
+from glober_jax.models import lpips
 from tests.tiny import narrow_lpips_params
 
 needs_weights = pytest.mark.skipif(
