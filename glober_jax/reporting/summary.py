@@ -16,18 +16,13 @@ from jax.sharding import Mesh
 
 from glober_jax import media
 from glober_jax.errors import UserError
-from glober_jax.evaluation import (
-    frame_quality,
-    lpips,
-    measuring,
-    reconstruction,
-    results,
-    scoring,
-)
-from glober_jax.evaluation.clip_sets import ClipSet
+from glober_jax.evaluation import measuring, reconstruction, results, scoring
+from glober_jax.evaluation.measuring import ClipSet
+from glober_jax.evaluation.metrics import frame_quality
 from glober_jax.evaluation.protocols import get_protocol
 from glober_jax.evaluation.results import Result
-from glober_jax.evaluation.telling import for_people
+from glober_jax.evaluation.tables import for_people
+from glober_jax.models import lpips
 from glober_jax.reporting.curves import plot_curves
 from glober_jax.reporting.model_evaluation import ModelEvaluation
 from glober_jax.reporting.report.clips import Clips

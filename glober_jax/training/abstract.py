@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import AbstractMesh, Mesh
 
-from glober_jax.evaluation import lpips
 from glober_jax.experiment import Experiment
+from glober_jax.models import lpips
 from glober_jax.models.networks import AUTOENCODER
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training import autoencoder, codec

@@ -21,7 +21,7 @@ from glober_jax.data.latents import LatentVideos, open_latents
 from glober_jax.data.source import VideoSource
 from glober_jax.errors import UserError
 from glober_jax.evaluation import i3d
-from glober_jax.evaluation.scores import FrameScores
+from glober_jax.evaluation.metrics.frame_quality import FrameScores
 from glober_jax.experiment import Experiment
 from glober_jax.models.frame_codec import normalise_frames, to_pixels
 from glober_jax.models.latents import ChannelScale, Gaussian
@@ -121,7 +121,7 @@ class Pipeline:
     @functools.cached_property
     def scores(self) -> FrameScores:
         """(made, real) -> PSNR and, where it can be had, LPIPS."""
-        return FrameScores(self.networks.frame_size, self.mesh)
+        return FrameScores(self.networks.frame_size)
 
     def reconstruct(self, model: FrameModel, clips: dict[str, Any]) -> np.ndarray:
         """Clips encoded from their key frames and decoded in full: uint8 [N, T, H, W, 3]."""
