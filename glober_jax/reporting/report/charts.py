@@ -1,6 +1,8 @@
 """Line charts by matplotlib, read without hovering: each line ends in its name and last value."""
 
 import io
+import itertools
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +20,9 @@ _COLOURS = ("#3b7dd8", "#d9622b", "#26966a", "#9a62d6", "#ab8100")
 # Replaced by the text colour of the page, which is another one in dark mode.
 _INK = "#010203"
 _INCHES = (4.2, 2.7)
-_LABEL_GAP = 0.09
+# Of a line of text, as a share of the axes.
+_LABEL_HEIGHT = 0.09
+_LABEL_LETTERS = 24
 # A log axis over less than this ratio is labelled at 1, 2 and 5 of each power of ten.
 _DECADES = 60.0
 _SVG_STYLE = {
@@ -71,15 +75,14 @@ class Chart:
 
     def draw(self, axes: Axes) -> None:
         """Draws the chart into axes of any figure."""
-        for place, line in enumerate(self.lines):
-            colour = _COLOURS[place % len(_COLOURS)]
+        for line, colour in zip(self.lines, itertools.cycle(_COLOURS), strict=False):
             if line.faint is not None:
                 axes.plot(line.x, line.faint, color=colour, alpha=0.3, linewidth=0.8)
             # A few points would be invisible, or look like many.
             axes.plot(line.x, line.y, color=colour, marker="o" if len(line.x) < 20 else None, ms=3)
             if line.interval is not None:
                 axes.vlines(line.x, *line.interval, color=colour, alpha=0.5)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=self.x_label == "step"))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=self.x_label == "step", min_n_ticks=1))
         axes.xaxis.set_major_formatter(EngFormatter(sep="") if self.x_label == "step" else "{x:g}")
         axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
         for is_log, axis, set_scale in (
@@ -105,17 +108,17 @@ class Chart:
         """Names and last values beside the ends of the lines, moved apart where they would meet."""
         axes.autoscale_view()
         to_axes = axes.transData + axes.transAxes.inverted()
-        ends = [to_axes.transform((line.x[-1], line.y[-1]))[1] for line in self.lines]
-        lowest = 0.0
-        order = sorted(range(len(ends)), key=lambda place: ends[place])
-        for rank, place in enumerate(order):
-            # Room above for those that follow.
-            highest = 1.0 - _LABEL_GAP * (len(order) - 1 - rank)
-            height = max(lowest, min(ends[place], highest))
-            lowest = height + _LABEL_GAP
-            line = self.lines[place]
+        labels = []
+        for line, colour in zip(self.lines, itertools.cycle(_COLOURS), strict=False):
+            end = to_axes.transform((line.x[-1], line.y[-1]))[1]
             text = ": ".join(filter(None, (line.label, number(float(line.y[-1])))))
-            colour = _COLOURS[place % len(_COLOURS)]
-            axes.text(
-                1.02, height, text, transform=axes.transAxes, color=colour, fontsize=9, va="center"
-            )
+            text = textwrap.fill(text, _LABEL_LETTERS)
+            labels.append((end, _LABEL_HEIGHT * (1 + text.count("\n")), text, colour))
+        labels.sort()
+        lowest, highest = -_LABEL_HEIGHT / 2, 1 + _LABEL_HEIGHT / 2
+        for place, (end, height, text, colour) in enumerate(labels):
+            room_above = sum(height for _, height, _, _ in labels[place:])
+            bottom = max(lowest, min(end - height / 2, highest - room_above))
+            lowest = bottom + height
+            where = {"x": 1.02, "y": bottom + height / 2, "va": "center"}
+            axes.text(s=text, color=colour, fontsize=9, transform=axes.transAxes, **where)

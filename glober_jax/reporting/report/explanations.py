@@ -29,10 +29,13 @@ _MEASURES = {
     ),
     "flow_magnitude": ("Optical flow", "How far things move from frame to frame, in pixels."),
     "occluded": ("Occlusion", "Share of a frame that cannot be followed to the next one."),
-    "precision": ("Precision", "Share of generated clips that lie among real ones."),
-    "recall": ("Recall", "Share of real clips that lie among generated ones."),
+    "precision": (
+        "Precision",
+        "Share of generated clips that lie among real ones; higher is better.",
+    ),
+    "recall": ("Recall", "Share of real clips that lie among generated ones; higher is better."),
     "density": ("Density", "Real clips near a generated one, relative to what is expected."),
-    "coverage": ("Coverage", "Share of real clips with a generated one nearby."),
+    "coverage": ("Coverage", "Share of real clips with a generated one nearby; higher is better."),
     "memorisation_ratio": (
         "Distance to training clips",
         "That of generated clips over that of test clips; about 1 for new clips, 0 for copies.",

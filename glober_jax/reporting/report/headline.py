@@ -56,13 +56,14 @@ def _distance(result: Mapping[str, Any]) -> list[Headline]:
     if not (names := score_names(result)):
         return []
     score, floor = result["scores"][names[0]], result["floor"][names[0]]["value"]
-    # A distance without bias may be negative between real sets.
-    times = f"{score['value'] / floor:.1f} times as far as" if floor > 0 else "beside how far"
     text = (
-        f"How far generated videos are from real ones: {times} two sets of real videos are apart, "
-        f"the best a model can reach. {percent(score['confidence'])} interval: "
-        f"{number(score['low'])} to {number(score['high'])}."
+        "How far generated videos are from real ones; lower is better. "
+        f"{percent(score['confidence'])} interval: {number(score['low'])} to "
+        f"{number(score['high'])}."
     )
+    # A distance without bias may be negative between real sets.
+    if floor > 0:
+        text += f" {score['value'] / floor:.1f} times as far as two sets of real videos are apart."
     name = f"Distance to real videos ({title(names[0])})"
     return [Headline(name, number(score["value"]), f"real videos: {number(floor)}", text)]
 
