@@ -1,6 +1,6 @@
 """Clips per second of the training data, beside what they could cost at least and at most.
 
-The contenders:
+The contenders, of which ours draw the same clips, and tf.data its own by the same rule:
   loader               the batches that training gets
   loader_all_frames    the same clips, with all T of their frames decoded
   jpeg_decoding        the JPEG frames of the first one's clips, decoded from memory: the limit
@@ -14,28 +14,25 @@ processes added up.
 Dimensions: T clip frames.
 """
 
-import contextlib
+import importlib.util
+import itertools
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from importlib import metadata
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from glober_jax.benchmarking.contenders import (
-    Batches,
-    FirstVideos,
-    JpegDecoding,
-    Setup,
-    all_frames,
-    tensorflow_version,
-    tf_data,
-)
-from glober_jax.benchmarking.machine import machine
-from glober_jax.benchmarking.rounds import Contender, Cost, cost_of, measure
-from glober_jax.data.source import open_videos
+import numpy as np
+
+from glober_jax.benchmarking.report import machine, markdown_table
+from glober_jax.benchmarking.timing import Contender, measure, ratio, timing
+from glober_jax.data.frames import decode_jpeg
+from glober_jax.data.loader import training_batches
+from glober_jax.data.source import StoredVideo, StoredVideos, open_videos
 from glober_jax.experiment import Experiment
-from glober_jax.progress import Progress
 
 _ROUNDS = 10
 _TITLES = {
@@ -49,7 +46,7 @@ _NO_TENSORFLOW = (
     "not measured, TensorFlow is not installed: python -m pip install -r "
     "requirements-tensorflow.txt"
 )
-_PACKAGES = ("array_record", "grain", "numpy", "simplejpeg", "tensorflow-datasets")
+_PACKAGES = ("array_record", "grain", "simplejpeg", "tensorflow-datasets")
 
 
 def benchmark_data(
@@ -65,53 +62,93 @@ def benchmark_data(
         memory, for it is not the disk that is measured.
 
     Returns:
-      `measured`: each contender's rates, medians over the rounds. `ratios`: the loader's clips per
-      core-second by another's, medians of the rounds' own. And what it takes to measure again.
+      `measured`: each contender's timing and rates. `ratios`: the loader's clips per core-second
+      by another's, medians of the rounds' own. And what it takes to measure again.
 
     Raises:
       UserError: the data set is missing or damaged, or its videos do not fit the config.
     """
     # Clips of one stride: tf.data makes no others.
-    experiment = replace(experiment, clip=replace(experiment.clip, max_stride=0))
-    videos = FirstVideos(open_videos(experiment.data.dir, "train"), max_videos)
-    setup = Setup(experiment, videos, batch_size)
-    batches = _batches_per_round(setup, seconds / _ROUNDS)
-    decoding = JpegDecoding(setup)
+    clip = replace(experiment.clip, max_stride=0)
+    source = open_videos(experiment.data.dir, "train")
+    videos = _FirstVideos(source, max_videos)
+    data, frame_size = experiment.data, experiment.networks.frame_size
+    # Batches that may be finished or begun before the first one is taken.
+    in_flight = 1 + data.workers * (data.prefetch + 5) if data.workers else data.prefetch + 2
+    threads = max(data.workers, 1) * max(data.threads, 1)
+    batches = partial(training_batches, batch_size=batch_size, seed=experiment.seed)
+    loader = partial(
+        batches,
+        videos,
+        flip=data.flip,
+        frame_size=frame_size,
+        workers=data.workers,
+        threads=data.threads,
+        prefetch=data.prefetch,
+    )
+    every_frame = replace(clip, num_key_frames=0, num_target_frames=clip.num_frames)
+    decoding = JpegDecoding(
+        lambda videos: batches(videos, clip, threads=0), videos, threads, in_flight
+    )
     with tempfile.TemporaryDirectory(prefix="glober_jax_benchmark_") as folder:
-        contenders: dict[str, Contender] = {
-            "loader": Batches(setup.loader(experiment.clip), setup.in_flight),
-            "loader_all_frames": Batches(
-                setup.loader(all_frames(experiment.clip)), setup.in_flight
-            ),
-            "jpeg_decoding": decoding,
-            **tf_data(setup, Path(folder)),
+        contenders = {
+            "loader": _taken(loader(clip), in_flight),
+            "loader_all_frames": _taken(loader(every_frame), in_flight),
+            "jpeg_decoding": Contender(decoding.run, decoding.prepare),
         }
-        with Progress("measuring", _ROUNDS * len(contenders), unit="run") as progress:
-            costs = measure(contenders, batches=batches, rounds=_ROUNDS, on_run=progress.advance)
-    few, every = decoding.num_frames / decoding.num_clips, float(experiment.clip.num_frames)
-    frames = {name: every if name.endswith("all_frames") else few for name in contenders}
-    frame_bytes = decoding.num_bytes / decoding.num_frames
-    return {
-        "measured": {
-            name: _rates(costs[name], batch_size, frames[name], frame_bytes) for name in contenders
-        },
-        "ratios": {
-            f"loader / {name}": median(
-                other.cpu / loader.cpu
-                for loader, other in zip(costs["loader"], costs[name], strict=True)
+        if importlib.util.find_spec("tensorflow"):
+            from glober_jax.benchmarking.tf_data import tf_batches, write_tfrecords
+
+            path = Path(folder) / "videos.tfrecord"
+            write_tfrecords((videos[index] for index in range(len(videos))), path)
+            pipeline = partial(
+                tf_batches,
+                path,
+                clip,
+                batch_size=batch_size,
+                frame_size=frame_size,
+                flip=data.flip,
+                threads=threads,
+                prefetch=data.prefetch,
             )
+            contenders |= {
+                "tf_data_all_frames": _taken(pipeline(all_frames=True), in_flight),
+                "tf_data": _taken(pipeline(all_frames=False), in_flight),
+            }
+        costs = measure(contenders, seconds=seconds, rounds=_ROUNDS, trial=in_flight)
+    few = decoding.num_frames / decoding.num_clips
+    frame_bytes = decoding.num_bytes / decoding.num_frames
+    measured = {}
+    for name in contenders:
+        frames, figures = (
+            clip.num_frames if name.endswith("all_frames") else few,
+            timing(costs[name]),
+        )
+        rate = batch_size / figures["seconds"]
+        core_rate = batch_size / figures["cpu_seconds"]
+        measured[name] = {
+            **figures,
+            "frames_per_clip": frames,
+            "clips_per_second": rate,
+            "clips_per_core_second": core_rate,
+            "frames_per_second": rate * frames,
+            "frames_per_core_second": core_rate * frames,
+            "jpeg_bytes_per_second": rate * frames * frame_bytes,
+        }
+    return {
+        "measured": measured,
+        "ratios": {
+            f"loader / {name}": ratio(costs[name], costs["loader"], "cpu")
             for name in contenders
             if name != "loader"
         },
-        "tensorflow": tensorflow_version() or _NO_TENSORFLOW,
-        "rounds": _ROUNDS,
-        "batches_per_round": batches,
+        "tensorflow": metadata.version("tensorflow") if "tf_data" in contenders else _NO_TENSORFLOW,
         "batch_size": batch_size,
         "dataset": _facts(videos),
         "config": {
-            "data": asdict(experiment.data),
-            "clip": asdict(experiment.clip),
-            "frame_size": experiment.networks.frame_size,
+            "data": asdict(data),
+            "clip": asdict(clip),
+            "frame_size": frame_size,
             "seed": experiment.seed,
         },
         **machine(_PACKAGES),
@@ -119,49 +156,122 @@ def benchmark_data(
 
 
 def table(report: Mapping[str, Any]) -> str:
-    """The figures of a report, for people."""
-    lines = [f"{'':30}{'frames':>7}{'clips/s':>9}{'clips/s per core':>18}{'frames/s per core':>19}"]
-    for name, rates in report["measured"].items():
-        lines.append(
-            f"{_TITLES[name]:30}{rates['frames_per_clip']:7.2f}{rates['clips_per_second']:9.1f}"
-            f"{rates['clips_per_core_second']:18.1f}{rates['frames_per_core_second']:19.0f}"
-        )
+    """The figures of a report in Markdown."""
+    ratios = {name: f"{report['ratios'].get(f'loader / {name}', 1):.2f}" for name in _TITLES}
+    rows = [
+        {
+            "": _TITLES[name],
+            "frames": f"{rates['frames_per_clip']:.2f}",
+            "clips/s": f"{rates['clips_per_second']:.1f}",
+            "clips/s per core": f"{rates['clips_per_core_second']:.1f}",
+            "frames/s per core": f"{rates['frames_per_core_second']:.0f}",
+            "loader's, divided by it": ratios[name],
+        }
+        for name, rates in report["measured"].items()
+    ]
     if "tf_data" not in report["measured"]:
-        lines.append(f"{'tf.data':30}{report['tensorflow']}")
-    lines.append("loader's clips/s per core, divided by those of")
-    for name, ratio in report["ratios"].items():
-        lines.append(f"  {_TITLES[name.removeprefix('loader / ')]:30}{ratio:5.2f}")
-    return "\n".join(lines)
+        rows.append({"": "tf.data", "clips/s": report["tensorflow"]})
+    return markdown_table(rows)
 
 
-def _batches_per_round(setup: Setup, seconds: float) -> int:
-    """How many batches the loader makes in that time, at least one."""
-    with contextlib.closing(setup.loader(setup.experiment.clip)) as loader:
-        contender = Batches(loader, setup.in_flight)
-        contender.get_ready(1)
-        return max(round(seconds / cost_of(contender, setup.in_flight).wall), 1)
+class _FirstVideos:
+    """At most `limit` videos of a source."""
+
+    def __init__(self, source: StoredVideos, limit: int) -> None:
+        self.source, self._length = source, min(limit, len(source))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> StoredVideo:
+        return self.source[index]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.source, name)
 
 
-def _rates(
-    costs: Sequence[Cost], batch_size: int, frames_per_clip: float, frame_bytes: float
-) -> dict[str, float]:
-    clips = median(batch_size / cost.wall for cost in costs)
-    clips_per_core = median(batch_size / cost.cpu for cost in costs)
-    return {
-        "frames_per_clip": frames_per_clip,
-        "clips_per_second": clips,
-        "clips_per_core_second": clips_per_core,
-        "frames_per_second": clips * frames_per_clip,
-        "frames_per_core_second": clips_per_core * frames_per_clip,
-        "jpeg_bytes_per_second": clips * frames_per_clip * frame_bytes,
-    }
+class JpegDecoding:
+    """Decodes the JPEG frames that the loader decodes for the same batches, and nothing else.
+
+    They are in memory when that begins, and each frame's pixels are dropped at once. As many
+    threads decode as the loader has: cores slow each other down.
+    """
+
+    def __init__(
+        self,
+        batches: Callable[["_NotingVideos"], Iterator[Any]],
+        videos: _FirstVideos,
+        threads: int,
+        in_flight: int,
+    ) -> None:
+        self._clips: list[list[bytes]] = []
+        self._threads = ThreadPoolExecutor(threads)
+        self._in_flight = in_flight
+        self._batches = batches(_NotingVideos(videos, self._clips))
+        self.num_clips = self.num_frames = self.num_bytes = 0
+
+    def prepare(self, repeats: int) -> None:
+        _take(self._batches, self._in_flight)
+        self._clips.clear()
+        _take(self._batches, repeats)
+        self.num_clips += len(self._clips)
+        self.num_frames += sum(map(len, self._clips))
+        self.num_bytes += sum(len(jpeg) for jpegs in self._clips for jpeg in jpegs)
+
+    def run(self, repeats: int) -> None:
+        size = len(self._clips) // repeats
+        parts = [self._clips[first : first + size] for first in range(0, len(self._clips), size)]
+        for _ in self._threads.map(_decode, parts):
+            pass
 
 
-def _facts(videos: FirstVideos) -> dict[str, Any]:
+def _decode(clips: Sequence[Sequence[bytes]]) -> None:
+    for jpegs in clips:
+        for jpeg in jpegs:
+            decode_jpeg(jpeg)
+
+
+def _taken(batches: Iterator[Any], in_flight: int) -> Contender:
+    """A pipeline that works ahead: what is finished in advance is used up before it is timed."""
+    return Contender(partial(_take, batches), lambda repeats: _take(batches, in_flight))
+
+
+def _take(batches: Iterator[Any], count: int) -> None:
+    for _ in itertools.islice(batches, count):
+        pass
+
+
+@dataclass(frozen=True)
+class _NotingVideos:
+    """Videos that note the JPEG frames asked for, clip by clip, and decode none."""
+
+    videos: _FirstVideos
+    clips: list[list[bytes]]
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, index: int) -> "_NotingVideo":
+        return _NotingVideo(self.videos[index], self.clips)
+
+
+class _NotingVideo:
+    def __init__(self, video: StoredVideo, clips: list[list[bytes]]) -> None:
+        self._video, self._clips = video, clips
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._video, name)
+
+    def read_into(self, frame_ids: Sequence[int], out: Sequence[np.ndarray]) -> None:
+        del out
+        self._clips.append(self._video.jpegs(frame_ids))
+
+
+def _facts(videos: _FirstVideos) -> dict[str, Any]:
     """What the videos measured on are like."""
     sizes = [
-        list(map(len, video.jpegs(range(video.num_frames))))
-        for video in map(videos.__getitem__, range(len(videos)))
+        [len(jpeg) for jpeg in videos[index].jpegs(range(videos[index].num_frames))]
+        for index in range(len(videos))
     ]
     frames = sum(map(len, sizes))
     return {

@@ -1,0 +1,143 @@
+"""Compiled programs: seconds to compile and to run, operations, memory, beside matrix products.
+
+Operations are those of matrix products and convolutions (`planning.flops`), a multiplication and
+an addition as two:
+  model      what the networks need, nothing computed twice
+  program    what the traced program does, recomputation and every round of loops included
+  compiled   XLA's own count, which includes all other arithmetic and one round of every loop
+The ceiling is the rate of one large matrix product on every device, which takes turns with the
+program. Dimension key: D devices, N side of a matrix.
+"""
+
+import functools
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from glober_jax.benchmarking.report import markdown_table
+from glober_jax.benchmarking.timing import blocking, measure, timing
+from glober_jax.planning.compiling import read_memory
+from glober_jax.planning.flops import count_flops
+
+_ROUNDS = 5
+NOTES = """\
+Seconds are the median of the rounds (fastest and slowest in brackets), CPU seconds those of all
+cores together, `of matmul` the model's operations per second by those of a matrix product in
+the same rounds. `program / model` above 1 is recomputation or filling up; `compiled` is XLA's
+count, with one round of each loop."""
+
+
+class Program(NamedTuple):
+    """A program to measure.
+
+    `call(compiled)` runs what `trace()` traces `runs` times, on `examples` clips or videos.
+    `model_flops` are counted over all of them.
+    """
+
+    trace: Callable[[], jax.stages.Traced]
+    call: Callable[[jax.stages.Compiled], Any]
+    examples: int
+    model_flops: float
+    runs: int = 1
+
+
+def measure_program(
+    name: str, program: Program, mesh: Mesh, dtype: str, seconds: float
+) -> dict[str, Any]:
+    """JSON-able figures of one program on the devices of `mesh`, in turns with a matrix product.
+
+    Args:
+      name: what stderr calls it.
+      program: what to compile and run.
+      mesh: the devices that it runs on.
+      dtype: of the matrix product.
+      seconds: about how long to run it, at least once and at most in five rounds.
+    """
+    print(f"compiling {name}", file=sys.stderr, flush=True)
+    begin = time.perf_counter()
+    traced = program.trace()
+    compiled = traced.lower().compile()
+    compile_seconds = time.perf_counter() - begin
+    product, product_flops = _matrix_product(mesh, dtype)
+    costs = measure(
+        {"program": blocking(lambda: program.call(compiled)), "matmul": blocking(product)},
+        seconds=seconds,
+        rounds=_ROUNDS,
+    )
+    figures, matmul = timing(costs["program"]), timing(costs["matmul"])
+    rate = product_flops / matmul["seconds"]
+    return {
+        "compile_seconds": compile_seconds,
+        # Where there is one, a program that is found in it is not compiled.
+        "compilation_cache": jax.config.jax_compilation_cache_dir,
+        **figures,
+        "examples_per_second": program.examples / figures["seconds"],
+        "model_flops": program.model_flops,
+        "program_flops": count_flops(traced)[0] * program.runs,
+        "compiled_flops": _compiled_flops(compiled) * mesh.size * program.runs,
+        "matmul": {
+            **matmul,
+            "flops_per_second": rate,
+            "flops_per_cpu_second": product_flops / matmul["cpu_seconds"],
+        },
+        "share_of_matmul": program.model_flops / figures["seconds"] / rate,
+        "memory_bytes": read_memory(compiled)._asdict(),
+        "peak_memory_bytes": _peak_memory(mesh),
+    }
+
+
+def program_row(name: str, figures: Mapping[str, Any], examples: str) -> dict[str, str]:
+    """A line of the table; `examples` says what they are."""
+    model = figures["model_flops"]
+    return {
+        "program": name,
+        "compile s": f"{figures['compile_seconds']:.1f}",
+        "s": f"{figures['seconds']:.3g} ({figures['fastest']:.3g}-{figures['slowest']:.3g})",
+        "CPU s": f"{figures['cpu_seconds']:.3g}",
+        f"{examples}/s": f"{figures['examples_per_second']:.3g}",
+        "model GFLOP": f"{model / 1e9:,.2f}",
+        "program / model": f"{figures['program_flops'] / model:.3f}",
+        "compiled / model": f"{figures['compiled_flops'] / model:.3f}",
+        "of matmul": f"{figures['share_of_matmul']:.0%}",
+        "program MB": f"{sum(figures['memory_bytes'].values()) / 1e6:,.1f}",
+        "peak MB": f"{figures['peak_memory_bytes'] / 1e6:,.0f}",
+    }
+
+
+def programs_table(programs: Mapping[str, Mapping[str, Any]], examples: str) -> str:
+    """All programs of a report, and what they are measured against."""
+    table = markdown_table([program_row(*program, examples) for program in programs.items()])
+    rates = [figures["matmul"]["flops_per_second"] / 1e9 for figures in programs.values()]
+    lines = [table, "", f"Matrix product: {min(rates):,.1f} to {max(rates):,.1f} GFLOP/s. {NOTES}"]
+    if cache := next(iter(programs.values()))["compilation_cache"]:
+        lines.append(f"Programs may have been found in the compilation cache {cache}.")
+    return "\n".join(lines)
+
+
+def _matrix_product(mesh: Mesh, dtype: str) -> tuple[Callable[[], jax.Array], float]:
+    """A call that multiplies two matrices on every device, and its operations."""
+    size = 2048 if mesh.devices.flat[0].platform == "cpu" else 8192
+    spread = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    ones_DNN = jax.jit(
+        lambda: jnp.full((mesh.size, size, size), 1 / size, dtype), out_shardings=spread
+    )()
+    product = jax.jit(jnp.matmul, out_shardings=spread)
+    return functools.partial(product, ones_DNN, ones_DNN), 2.0 * mesh.size * size**3
+
+
+def _compiled_flops(compiled: jax.stages.Compiled) -> float:
+    """XLA's count on one device; 0 where its backend makes none."""
+    return (compiled.cost_analysis() or {}).get("flops", 0.0)
+
+
+def _peak_memory(mesh: Mesh) -> int:
+    """Bytes of the fullest device so far, or of this process where devices do not count them."""
+    stats = [device.memory_stats() or {} for device in mesh.local_devices]
+    peak = max(found.get("peak_bytes_in_use", 0) for found in stats)
+    return peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
