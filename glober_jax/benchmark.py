@@ -38,7 +38,6 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -49,8 +48,6 @@ from glober_jax.benchmarking.report import section
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.training.trained import load_config
-
-Report = dict[str, Any]
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir whose config counts, for --config")
@@ -64,47 +61,38 @@ _NUM_FRAMES = flags.DEFINE_integer("num_frames", 16, "Frames of each of these vi
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write the figures to")
 
 
-def _measure_step(experiment: Experiment) -> tuple[Report, str]:
-    known = step.REDUCED if _REDUCED.value else step.STEPS
-    names = _PROGRAMS.value or known
-    if unknown := [name for name in names if name not in known]:
-        raise UserError(f"--programs={unknown[0]} is none of {', '.join(known)}")
-    report = step.benchmark_steps(experiment, names, seconds=_SECONDS.value, reduced=_REDUCED.value)
-    return report, step.table(report)
-
-
-def _measure_sampling(experiment: Experiment) -> tuple[Report, str]:
-    report = sampling.benchmark_sampling(
-        experiment,
-        num_videos=_NUM_VIDEOS.value,
-        num_frames=_NUM_FRAMES.value,
-        seconds=_SECONDS.value,
-    )
-    return report, sampling.table(report)
-
-
-def _measure_data(experiment: Experiment) -> tuple[Report, str]:
-    report = data.benchmark_data(
-        experiment,
-        seconds=_SECONDS.value,
-        batch_size=_BATCH_SIZE.value,
-        max_videos=_VIDEOS.value,
-    )
-    return report, data.table(report)
-
-
-def _measure_evaluation(experiment: Experiment) -> tuple[Report, str]:
-    report = evaluation.benchmark_evaluation(
-        experiment, seconds=_SECONDS.value, clips_per_device=_BATCH_SIZE.value
-    )
-    return report, evaluation.table(report)
-
-
+# What measures, and what makes a Markdown table of its report.
 _MEASURE = {
-    "step": _measure_step,
-    "sampling": _measure_sampling,
-    "data": _measure_data,
-    "evaluation": _measure_evaluation,
+    "step": (
+        lambda experiment: step.benchmark_steps(
+            experiment, _PROGRAMS.value, seconds=_SECONDS.value, reduced=_REDUCED.value
+        ),
+        step.table,
+    ),
+    "sampling": (
+        lambda experiment: sampling.benchmark_sampling(
+            experiment,
+            num_videos=_NUM_VIDEOS.value,
+            num_frames=_NUM_FRAMES.value,
+            seconds=_SECONDS.value,
+        ),
+        sampling.table,
+    ),
+    "data": (
+        lambda experiment: data.benchmark_data(
+            experiment,
+            seconds=_SECONDS.value,
+            batch_size=_BATCH_SIZE.value,
+            max_videos=_VIDEOS.value,
+        ),
+        data.table,
+    ),
+    "evaluation": (
+        lambda experiment: evaluation.benchmark_evaluation(
+            experiment, seconds=_SECONDS.value, clips_per_device=_BATCH_SIZE.value
+        ),
+        evaluation.table,
+    ),
 }
 
 
@@ -118,9 +106,10 @@ def main(argv: Sequence[str]) -> None:
     output = Path(_OUTPUT.value) if _OUTPUT.value else None
     if output is not None and not output.parent.is_dir():
         raise UserError(f"--output={output}: there is no folder {output.parent}")
-    report, table = _MEASURE[argv[0]](_experiment(argv[0]))
+    benchmark, table = _MEASURE[argv[0]]
+    report = benchmark(_experiment(argv[0]))
     report["command"] = "python -m glober_jax.benchmark " + shlex.join(sys.argv[1:])
-    print(section(report, table))
+    print(section(report, table(report)))
     if output is not None:
         output.write_text(json.dumps(report, indent=2) + "\n")
 

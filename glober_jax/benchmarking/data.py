@@ -1,9 +1,9 @@
 """Clips per second of the training data, beside what they could cost at least and at most.
 
-The contenders, of which ours draw the same clips, and tf.data its own by the same rule:
+The contenders, all of which draw clips by the same rule:
   loader               the batches that training gets
   loader_all_frames    the same clips, with all T of their frames decoded
-  jpeg_decoding        the JPEG frames of the first one's clips, decoded from memory: the limit
+  jpeg_decoding        the JPEG frames of such clips, decoded from memory: the limit
   tf_data_all_frames   a plain tf.data pipeline that decodes all T frames of a clip
   tf_data              one that decodes only key and target frames, each once
 
@@ -17,9 +17,9 @@ Dimensions: T clip frames.
 import importlib.util
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -29,12 +29,14 @@ import numpy as np
 
 from glober_jax.benchmarking.report import machine, markdown_table
 from glober_jax.benchmarking.timing import Contender, measure, ratio, timing
+from glober_jax.data.clips import ClipSpec, sample_clip
 from glober_jax.data.frames import decode_jpeg
 from glober_jax.data.loader import training_batches
 from glober_jax.data.source import StoredVideo, StoredVideos, open_videos
 from glober_jax.experiment import Experiment
 
 _ROUNDS = 10
+_DECODED_BATCHES = 16
 _TITLES = {
     "loader": "loader",
     "loader_all_frames": "loader, all frames of a clip",
@@ -70,16 +72,16 @@ def benchmark_data(
     """
     # Clips of one stride: tf.data makes no others.
     clip = replace(experiment.clip, max_stride=0)
-    source = open_videos(experiment.data.dir, "train")
-    videos = _FirstVideos(source, max_videos)
+    videos = _FirstVideos(open_videos(experiment.data.dir, "train"), max_videos)
     data, frame_size = experiment.data, experiment.networks.frame_size
     # Batches that may be finished or begun before the first one is taken.
     in_flight = 1 + data.workers * (data.prefetch + 5) if data.workers else data.prefetch + 2
     threads = max(data.workers, 1) * max(data.threads, 1)
-    batches = partial(training_batches, batch_size=batch_size, seed=experiment.seed)
     loader = partial(
-        batches,
+        training_batches,
         videos,
+        batch_size=batch_size,
+        seed=experiment.seed,
         flip=data.flip,
         frame_size=frame_size,
         workers=data.workers,
@@ -87,45 +89,40 @@ def benchmark_data(
         prefetch=data.prefetch,
     )
     every_frame = replace(clip, num_key_frames=0, num_target_frames=clip.num_frames)
-    decoding = JpegDecoding(
-        lambda videos: batches(videos, clip, threads=0), videos, threads, in_flight
-    )
+    batches = loader(clip)
+    # Ends here, in a sentence, where a video cannot be used.
+    next(batches)
+    clips = _jpegs_of_clips(videos, clip, _DECODED_BATCHES * batch_size)
     with tempfile.TemporaryDirectory(prefix="glober_jax_benchmark_") as folder:
         contenders = {
-            "loader": _taken(loader(clip), in_flight),
+            "loader": _taken(batches, in_flight),
             "loader_all_frames": _taken(loader(every_frame), in_flight),
-            "jpeg_decoding": Contender(decoding.run, decoding.prepare),
+            "jpeg_decoding": _decoding(clips, batch_size, threads),
         }
         if importlib.util.find_spec("tensorflow"):
             from glober_jax.benchmarking.tf_data import tf_batches, write_tfrecords
 
             path = Path(folder) / "videos.tfrecord"
             write_tfrecords((videos[index] for index in range(len(videos))), path)
-            pipeline = partial(
-                tf_batches,
-                path,
-                clip,
-                batch_size=batch_size,
-                frame_size=frame_size,
-                flip=data.flip,
-                threads=threads,
-                prefetch=data.prefetch,
-            )
-            contenders |= {
-                "tf_data_all_frames": _taken(pipeline(all_frames=True), in_flight),
-                "tf_data": _taken(pipeline(all_frames=False), in_flight),
-            }
+            for name in ("tf_data_all_frames", "tf_data"):
+                batches = tf_batches(
+                    path,
+                    clip,
+                    all_frames=name.endswith("all_frames"),
+                    batch_size=batch_size,
+                    frame_size=frame_size,
+                    flip=data.flip,
+                    threads=threads,
+                    prefetch=data.prefetch,
+                )
+                contenders[name] = _taken(batches, in_flight)
         costs = measure(contenders, seconds=seconds, rounds=_ROUNDS, trial=in_flight)
-    few = decoding.num_frames / decoding.num_clips
-    frame_bytes = decoding.num_bytes / decoding.num_frames
+    sizes = [len(jpeg) for jpegs in clips for jpeg in jpegs]
     measured = {}
     for name in contenders:
-        frames, figures = (
-            clip.num_frames if name.endswith("all_frames") else few,
-            timing(costs[name]),
-        )
-        rate = batch_size / figures["seconds"]
-        core_rate = batch_size / figures["cpu_seconds"]
+        figures = timing(costs[name])
+        frames = clip.num_frames if name.endswith("all_frames") else len(sizes) / len(clips)
+        rate, core_rate = (batch_size / figures[key] for key in ("seconds", "cpu_seconds"))
         measured[name] = {
             **figures,
             "frames_per_clip": frames,
@@ -133,7 +130,7 @@ def benchmark_data(
             "clips_per_core_second": core_rate,
             "frames_per_second": rate * frames,
             "frames_per_core_second": core_rate * frames,
-            "jpeg_bytes_per_second": rate * frames * frame_bytes,
+            "jpeg_bytes_per_second": rate * frames * np.mean(sizes),
         }
     return {
         "measured": measured,
@@ -144,7 +141,14 @@ def benchmark_data(
         },
         "tensorflow": metadata.version("tensorflow") if "tf_data" in contenders else _NO_TENSORFLOW,
         "batch_size": batch_size,
-        "dataset": _facts(videos),
+        "dataset": {
+            "split": "train",
+            "fingerprint": videos.fingerprint,
+            "videos": len(videos),
+            "videos_in_split": len(videos.source),
+            "frames_per_video": np.mean([videos[i].num_frames for i in range(len(videos))]),
+            "jpeg_bytes_per_frame": np.mean(sizes),
+        },
         "config": {
             "data": asdict(data),
             "clip": asdict(clip),
@@ -169,9 +173,8 @@ def table(report: Mapping[str, Any]) -> str:
         }
         for name, rates in report["measured"].items()
     ]
-    if "tf_data" not in report["measured"]:
-        rows.append({"": "tf.data", "clips/s": report["tensorflow"]})
-    return markdown_table(rows)
+    text = markdown_table(rows)
+    return text if "tf_data" in report["measured"] else f"{text}\n\ntf.data: {report['tensorflow']}"
 
 
 class _FirstVideos:
@@ -190,95 +193,41 @@ class _FirstVideos:
         return getattr(self.source, name)
 
 
-class JpegDecoding:
-    """Decodes the JPEG frames that the loader decodes for the same batches, and nothing else.
-
-    They are in memory when that begins, and each frame's pixels are dropped at once. As many
-    threads decode as the loader has: cores slow each other down.
-    """
-
-    def __init__(
-        self,
-        batches: Callable[["_NotingVideos"], Iterator[Any]],
-        videos: _FirstVideos,
-        threads: int,
-        in_flight: int,
-    ) -> None:
-        self._clips: list[list[bytes]] = []
-        self._threads = ThreadPoolExecutor(threads)
-        self._in_flight = in_flight
-        self._batches = batches(_NotingVideos(videos, self._clips))
-        self.num_clips = self.num_frames = self.num_bytes = 0
-
-    def prepare(self, repeats: int) -> None:
-        _take(self._batches, self._in_flight)
-        self._clips.clear()
-        _take(self._batches, repeats)
-        self.num_clips += len(self._clips)
-        self.num_frames += sum(map(len, self._clips))
-        self.num_bytes += sum(len(jpeg) for jpegs in self._clips for jpeg in jpegs)
-
-    def run(self, repeats: int) -> None:
-        size = len(self._clips) // repeats
-        parts = [self._clips[first : first + size] for first in range(0, len(self._clips), size)]
-        for _ in self._threads.map(_decode, parts):
-            pass
-
-
-def _decode(clips: Sequence[Sequence[bytes]]) -> None:
-    for jpegs in clips:
-        for jpeg in jpegs:
-            decode_jpeg(jpeg)
-
-
 def _taken(batches: Iterator[Any], in_flight: int) -> Contender:
     """A pipeline that works ahead: what is finished in advance is used up before it is timed."""
-    return Contender(partial(_take, batches), lambda repeats: _take(batches, in_flight))
+
+    def take(count: int) -> None:
+        for _ in itertools.islice(batches, count):
+            pass
+
+    return Contender(take, lambda repeats: take(in_flight))
 
 
-def _take(batches: Iterator[Any], count: int) -> None:
-    for _ in itertools.islice(batches, count):
-        pass
+def _jpegs_of_clips(videos: _FirstVideos, clip: ClipSpec, count: int) -> list[list[bytes]]:
+    """The JPEG frames of random clips, each frame of a clip once, as the loader decodes them."""
+    random, found = np.random.default_rng(0), []
+    usable = [i for i in range(len(videos)) if videos[i].num_frames >= clip.span]
+    for index in itertools.islice(itertools.cycle(usable), count):
+        video = videos[index]
+        drawn = sample_clip(random.random(clip.num_draws), video.num_frames, clip)
+        frame_ids = np.union1d(drawn.key_ids_K, drawn.target_ids_n)
+        found.append(video.jpegs(frame_ids.tolist()))
+    return found
 
 
-@dataclass(frozen=True)
-class _NotingVideos:
-    """Videos that note the JPEG frames asked for, clip by clip, and decode none."""
+def _decoding(clips: Sequence[Sequence[bytes]], batch_size: int, threads: int) -> Contender:
+    """Decodes these clips again and again, and drops each frame's pixels at once.
 
-    videos: _FirstVideos
-    clips: list[list[bytes]]
+    As many threads decode as the loader has: cores slow each other down.
+    """
+    pool, supply = ThreadPoolExecutor(threads), itertools.cycle(clips)
 
-    def __len__(self) -> int:
-        return len(self.videos)
+    def decode(batch: Sequence[Sequence[bytes]]) -> None:
+        for jpeg in itertools.chain.from_iterable(batch):
+            decode_jpeg(jpeg)
 
-    def __getitem__(self, index: int) -> "_NotingVideo":
-        return _NotingVideo(self.videos[index], self.clips)
+    def run(batches: int) -> None:
+        parts = [list(itertools.islice(supply, batch_size)) for _ in range(batches)]
+        list(pool.map(decode, parts))
 
-
-class _NotingVideo:
-    def __init__(self, video: StoredVideo, clips: list[list[bytes]]) -> None:
-        self._video, self._clips = video, clips
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._video, name)
-
-    def read_into(self, frame_ids: Sequence[int], out: Sequence[np.ndarray]) -> None:
-        del out
-        self._clips.append(self._video.jpegs(frame_ids))
-
-
-def _facts(videos: _FirstVideos) -> dict[str, Any]:
-    """What the videos measured on are like."""
-    sizes = [
-        [len(jpeg) for jpeg in videos[index].jpegs(range(videos[index].num_frames))]
-        for index in range(len(videos))
-    ]
-    frames = sum(map(len, sizes))
-    return {
-        "split": "train",
-        "fingerprint": videos.fingerprint,
-        "videos": len(videos),
-        "videos_in_split": len(videos.source),
-        "frames_per_video": frames / len(videos),
-        "jpeg_bytes_per_frame": sum(map(sum, sizes)) / frames,
-    }
+    return Contender(run)

@@ -20,17 +20,20 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from glober_jax.benchmarking.report import markdown_table
+from glober_jax.benchmarking.report import machine, markdown_table
 from glober_jax.benchmarking.timing import blocking, measure, timing
+from glober_jax.experiment import Experiment
 from glober_jax.planning.compiling import read_memory
 from glober_jax.planning.flops import count_flops
 
 _ROUNDS = 5
-NOTES = """\
-Seconds are the median of the rounds (fastest and slowest in brackets), CPU seconds those of all
-cores together, `of matmul` the model's operations per second by those of a matrix product in
-the same rounds. `program / model` above 1 is recomputation or filling up; `compiled` is XLA's
-count, with one round of each loop."""
+_NOTES = (
+    "Seconds are the median of the rounds (fastest and slowest in brackets), CPU seconds those of "
+    "all cores together, `of matmul` the model's operations per second by those of a matrix "
+    "product in the same rounds. `program / model` above 1 is recomputation or filling up; "
+    "`compiled` is XLA's count, with one round of each loop. Peak memory is that of the process or "
+    "the device so far."
+)
 
 
 class Program(NamedTuple):
@@ -47,18 +50,46 @@ class Program(NamedTuple):
     runs: int = 1
 
 
-def measure_program(
-    name: str, program: Program, mesh: Mesh, dtype: str, seconds: float
+def measure_programs(
+    experiment: Experiment,
+    programs: Mapping[str, Callable[[], Program]],
+    mesh: Mesh,
+    seconds: float,
 ) -> dict[str, Any]:
-    """JSON-able figures of one program on the devices of `mesh`, in turns with a matrix product.
+    """A JSON-able report of programs on the devices of `mesh`, and of what they ran on.
 
-    Args:
-      name: what stderr calls it.
-      program: what to compile and run.
-      mesh: the devices that it runs on.
-      dtype: of the matrix product.
-      seconds: about how long to run it, at least once and at most in five rounds.
+    Each is made, measured for about `seconds` (at least one run, at most five rounds) in turns with
+    a matrix product, and let go before the next.
     """
+    dtype, networks = experiment.source["dtype"], experiment.networks
+    return {
+        "programs": {
+            name: _measure(name, make(), mesh, dtype, seconds) for name, make in programs.items()
+        },
+        # Where there is one, a program that is found in it is not compiled.
+        "compilation_cache": jax.config.jax_compilation_cache_dir,
+        "parameters": networks.count_parameters(),
+        "frame_size": networks.frame_size,
+        "dtype": dtype,
+        "mesh": dict(mesh.shape),
+        "devices": [device.device_kind for device in mesh.devices.flat],
+        **machine(("optax",)),
+    }
+
+
+def programs_table(report: Mapping[str, Any]) -> str:
+    """The programs of a report in Markdown, and what they are measured against."""
+    programs = report["programs"]
+    rates = [figures["matmul"]["flops_per_second"] / 1e9 for figures in programs.values()]
+    cache = report["compilation_cache"]
+    return (
+        f"{markdown_table([_row(*program) for program in programs.items()])}\n\n"
+        f"Matrix product: {min(rates):,.1f} to {max(rates):,.1f} GFLOP/s. {_NOTES}"
+        + (f" Programs may have been found in the compilation cache {cache}." if cache else "")
+    )
+
+
+def _measure(name: str, program: Program, mesh: Mesh, dtype: str, seconds: float) -> dict[str, Any]:
     print(f"compiling {name}", file=sys.stderr, flush=True)
     begin = time.perf_counter()
     traced = program.trace()
@@ -74,13 +105,14 @@ def measure_program(
     rate = product_flops / matmul["seconds"]
     return {
         "compile_seconds": compile_seconds,
-        # Where there is one, a program that is found in it is not compiled.
-        "compilation_cache": jax.config.jax_compilation_cache_dir,
         **figures,
+        "examples": program.examples,
         "examples_per_second": program.examples / figures["seconds"],
         "model_flops": program.model_flops,
         "program_flops": count_flops(traced)[0] * program.runs,
-        "compiled_flops": _compiled_flops(compiled) * mesh.size * program.runs,
+        "compiled_flops": (compiled.cost_analysis() or {}).get("flops", 0.0)
+        * mesh.size
+        * program.runs,
         "matmul": {
             **matmul,
             "flops_per_second": rate,
@@ -92,15 +124,14 @@ def measure_program(
     }
 
 
-def program_row(name: str, figures: Mapping[str, Any], examples: str) -> dict[str, str]:
-    """A line of the table; `examples` says what they are."""
+def _row(name: str, figures: Mapping[str, Any]) -> dict[str, str]:
     model = figures["model_flops"]
     return {
         "program": name,
         "compile s": f"{figures['compile_seconds']:.1f}",
         "s": f"{figures['seconds']:.3g} ({figures['fastest']:.3g}-{figures['slowest']:.3g})",
         "CPU s": f"{figures['cpu_seconds']:.3g}",
-        f"{examples}/s": f"{figures['examples_per_second']:.3g}",
+        "examples/s": f"{figures['examples_per_second']:.3g}",
         "model GFLOP": f"{model / 1e9:,.2f}",
         "program / model": f"{figures['program_flops'] / model:.3f}",
         "compiled / model": f"{figures['compiled_flops'] / model:.3f}",
@@ -108,16 +139,6 @@ def program_row(name: str, figures: Mapping[str, Any], examples: str) -> dict[st
         "program MB": f"{sum(figures['memory_bytes'].values()) / 1e6:,.1f}",
         "peak MB": f"{figures['peak_memory_bytes'] / 1e6:,.0f}",
     }
-
-
-def programs_table(programs: Mapping[str, Mapping[str, Any]], examples: str) -> str:
-    """All programs of a report, and what they are measured against."""
-    table = markdown_table([program_row(*program, examples) for program in programs.items()])
-    rates = [figures["matmul"]["flops_per_second"] / 1e9 for figures in programs.values()]
-    lines = [table, "", f"Matrix product: {min(rates):,.1f} to {max(rates):,.1f} GFLOP/s. {NOTES}"]
-    if cache := next(iter(programs.values()))["compilation_cache"]:
-        lines.append(f"Programs may have been found in the compilation cache {cache}.")
-    return "\n".join(lines)
 
 
 def _matrix_product(mesh: Mesh, dtype: str) -> tuple[Callable[[], jax.Array], float]:
@@ -129,11 +150,6 @@ def _matrix_product(mesh: Mesh, dtype: str) -> tuple[Callable[[], jax.Array], fl
     )()
     product = jax.jit(jnp.matmul, out_shardings=spread)
     return functools.partial(product, ones_DNN, ones_DNN), 2.0 * mesh.size * size**3
-
-
-def _compiled_flops(compiled: jax.stages.Compiled) -> float:
-    """XLA's count on one device; 0 where its backend makes none."""
-    return (compiled.cost_analysis() or {}).get("flops", 0.0)
 
 
 def _peak_memory(mesh: Mesh) -> int:

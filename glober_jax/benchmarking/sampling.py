@@ -15,9 +15,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from glober_jax.benchmarking.programs import NOTES, Program, measure_program, program_row
+from glober_jax.benchmarking.programs import Program, measure_programs, programs_table
 from glober_jax.benchmarking.random_values import random_like
-from glober_jax.benchmarking.report import machine, markdown_table
 from glober_jax.benchmarking.sampling_flops import (
     fewest_for_features,
     fewest_for_frames,
@@ -69,13 +68,13 @@ def benchmark_sampling(
     piece = videos.piece(num_videos, num_frames)
     pieces = math.prod(map(math.ceil, np.divide((num_videos, num_frames), piece)))
     programs = {
-        "generator": Program(
+        "generator": lambda: Program(
             trace=lambda: features.trace(feature_model, condition),
             call=lambda _: features(feature_model, condition, seed),
             examples=num_videos,
             model_flops=fewest_for_features(*generating, models[1].params, num_videos),
         ),
-        "decoder": Program(
+        "decoder": lambda: Program(
             trace=lambda: videos.trace(frame_model, num_videos, num_frames),
             call=lambda _: videos.decode(frame_model, feature_BHWG, index_n, seed),
             examples=num_videos,
@@ -83,20 +82,14 @@ def benchmark_sampling(
             runs=pieces,
         ),
     }
-    dtype = experiment.source["dtype"]
-    measured = {
-        name: measure_program(name, program, mesh, dtype, seconds)
-        for name, program in programs.items()
-    }
-    total = {
-        key: sum(figures[key] for figures in measured.values())
-        for key in ("compile_seconds", "seconds", "cpu_seconds", "model_flops", "program_flops")
-    }
-    for figures in (*measured.values(), total):
-        figures["seconds_per_video"] = figures["seconds"] / num_videos
-        figures["seconds_per_frame"] = figures["seconds"] / (num_videos * num_frames)
+    report = measure_programs(experiment, programs, mesh, seconds)
+    measured = report["programs"].values()
+    keys = ("compile_seconds", "seconds", "cpu_seconds", "model_flops", "program_flops")
+    total = {key: sum(figures[key] for figures in measured) for key in keys}
+    total["seconds_per_video"] = total["seconds"] / num_videos
+    total["seconds_per_frame"] = total["seconds_per_video"] / num_frames
     return {
-        "programs": measured,
+        **report,
         "total": total,
         "videos": num_videos,
         "frames": num_frames,
@@ -110,39 +103,16 @@ def benchmark_sampling(
             ),
         },
         "sampling": asdict(options),
-        "parameters": networks.count_parameters(),
-        "frame_size": networks.frame_size,
-        "dtype": dtype,
-        "mesh": dict(mesh.shape),
-        "devices": [device.device_kind for device in mesh.devices.flat],
-        **machine(),
     }
 
 
 def table(report: Mapping[str, Any]) -> str:
     """The figures of a report in Markdown."""
-    rows = []
-    for name, figures in (*report["programs"].items(), ("total", report["total"])):
-        whole = name == "total"
-        row = {"program": name} if whole else program_row(name, figures, "videos")
-        if whole:
-            row |= {
-                "compile s": f"{figures['compile_seconds']:.1f}",
-                "s": f"{figures['seconds']:.3g}",
-                "CPU s": f"{figures['cpu_seconds']:.3g}",
-                "videos/s": f"{1 / figures['seconds_per_video']:.3g}",
-                "model GFLOP": f"{figures['model_flops'] / 1e9:,.2f}",
-                "program / model": f"{figures['program_flops'] / figures['model_flops']:.3f}",
-            }
-        row["s/video"] = f"{figures['seconds_per_video']:.3g}"
-        row["s/frame"] = f"{figures['seconds_per_frame']:.3g}"
-        rows.append(row)
-    pieces = report["pieces"]
-    return "\n".join(
-        [
-            markdown_table(rows),
-            "",
-            f"{report['videos']} videos of {report['frames']} frames, decoded in {pieces['count']} "
-            f"pieces of {pieces['videos']} x {pieces['frames']}. {NOTES}",
-        ]
+    pieces, total = report["pieces"], report["total"]
+    return (
+        f"{programs_table(report)}\n\n{report['videos']} videos of {report['frames']} frames, "
+        f"decoded in {pieces['count']} pieces of {pieces['videos']} x {pieces['frames']}: "
+        f"{total['seconds']:.3g} s, {total['seconds_per_video']:.3g} s a video, "
+        f"{total['seconds_per_frame']:.3g} s a frame; {total['program_flops'] / 1e9:,.2f} GFLOP, "
+        f"{total['program_flops'] / total['model_flops']:.3f} times the fewest."
     )

@@ -6,7 +6,7 @@ key frames (or their cached latents), as the stage does where no features are ca
 
 import copy
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -15,10 +15,9 @@ from jax.sharding import Mesh
 
 from glober_jax import config
 from glober_jax.benchmarking import published
-from glober_jax.benchmarking.programs import Program, measure_program, programs_table
+from glober_jax.benchmarking.programs import Program, measure_programs, programs_table
 from glober_jax.benchmarking.random_values import random_like
-from glober_jax.benchmarking.report import machine, markdown_table
-from glober_jax.diffusion.guidance import guided_predictor
+from glober_jax.benchmarking.report import markdown_table
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.parallel.mesh import batch_sharding, make_mesh
@@ -31,36 +30,31 @@ from glober_jax.training.loop import StepFunction, jit_program
 from glober_jax.training.stage_data import check_stage_batch
 
 STEPS = ("autoencoder", "joint", "generator")
-# Parts that the release was measured on, too.
-REDUCED = (*STEPS, "unet", "unet_gradient", "guided_denoising")
 
 
 def benchmark_steps(
-    experiment: Experiment, names: Sequence[str], *, seconds: float, reduced: bool
+    experiment: Experiment, names: Sequence[str] | None, *, seconds: float, reduced: bool
 ) -> dict[str, Any]:
-    """Measures programs by name, of `STEPS` or, where `reduced`, of `REDUCED`.
+    """Measures programs by name, by default all of `STEPS` or, where `reduced`, all recorded ones.
 
     Raises:
-      UserError: a batch does not divide over the mesh, or the config has no adversary.
+      UserError: no such program, a batch does not divide over the mesh, or the config has no
+        adversary.
     """
+    known = tuple(published.RECORDED) if reduced else STEPS
+    names = names or known
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(f"--programs={unknown[0]} is none of {', '.join(known)}")
     mesh = make_mesh(experiment.mesh)
-    measured = {}
-    for name in names:
-        program = (step_program if name in STEPS else unet_program)(experiment, name, mesh)
-        dtype = experiment.source["dtype"]
-        measured[name] = measure_program(name, program, mesh, dtype, seconds)
-    report = {
-        "programs": measured,
-        "batch_sizes": {
-            stage: getattr(experiment, stage).batch_size
-            for stage in (autoencoder.NAME, generator.NAME)
-        },
-        "parameters": experiment.networks.count_parameters(),
-        "frame_size": experiment.networks.frame_size,
-        "dtype": experiment.source["dtype"],
-        "mesh": dict(mesh.shape),
-        "devices": [device.device_kind for device in mesh.devices.flat],
-        **machine(("optax",)),
+    programs = {
+        name: functools.partial(
+            step_program if name in STEPS else published.unet_program, experiment, name, mesh
+        )
+        for name in names
+    }
+    report = measure_programs(experiment, programs, mesh, seconds)
+    report["batch_sizes"] = {
+        stage: getattr(experiment, stage).batch_size for stage in (autoencoder.NAME, generator.NAME)
     }
     if reduced:
         report["release"] = {
@@ -73,19 +67,16 @@ def benchmark_steps(
 
 def table(report: dict[str, Any]) -> str:
     """The figures of a report in Markdown."""
-    programs = report["programs"]
-    lines = [programs_table(programs, "examples")]
-    if release := report.get("release"):
-        rate = release["matmul_flops_per_cpu_second"] / 1e9
-        lines += [
-            "",
-            markdown_table(published.comparison_rows(programs)),
-            "",
-            f"The release was not run here. `recorded` is {release['source']}. `scaled` is that "
-            f"times {rate:.1f} GFLOP, the matrix product of a processor second beside it, by that "
-            "of this run.",
-        ]
-    return "\n".join(lines)
+    text, release = programs_table(report), report.get("release")
+    if not release:
+        return text
+    rate = release["matmul_flops_per_cpu_second"] / 1e9
+    beside = markdown_table(published.comparison_rows(report["programs"]))
+    return (
+        f"{text}\n\n{beside}\n\nThe release was not run here. `recorded` are "
+        f"{release['source']}. `scaled` is that times {rate:.1f} GFLOP, the matrix product of a "
+        "processor second beside it, by that of this run."
+    )
 
 
 def step_program(experiment: Experiment, name: str, mesh: Mesh) -> Program:
@@ -137,41 +128,6 @@ def random_arguments(stage: AbstractStage, first_step: int, mesh: Mesh) -> list[
         for tree in (state, frozen)
     )
     return [state, frozen, jax.device_put(batch, batch_sharding(mesh))]
-
-
-def unet_program(experiment: Experiment, name: str, mesh: Mesh) -> Program:
-    """A part of the decoder by itself, on the frames that the release was measured on."""
-    networks = experiment.networks
-    guidance = experiment.sampling.decoder_guidance
-    rows = {"unet": 48, "unet_gradient": 8, "guided_denoising": 16}[name]
-
-    def unet(params: Any, z: jax.Array, t: jax.Array, condition: Any) -> jax.Array:
-        return networks.apply(params, "unet", z, t, *condition)
-
-    def run(params: Any, z: jax.Array, t: jax.Array, condition: Any) -> Any:
-        if name == "unet":
-            return unet(params, z, t, condition)
-        if name == "unet_gradient":
-            return jax.grad(lambda params: unet(params, z, t, condition).sum())(params)
-        conditions = dict.fromkeys(guidance.weights, condition)
-        network = functools.partial(unet, params)
-        return guided_predictor(guidance, network, conditions).guided(z, t[0])
-
-    def row_shapes(leaf: jax.Array) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype)
-
-    z, t, *condition = jax.tree.map(
-        row_shapes, jax.eval_shape(lambda: networks.example_inputs("unet"))
-    )
-    inputs = jax.device_put(random_like((networks.shapes(("unet",)), z, t, condition)))
-    jitted = jax.jit(run)
-    trace: Callable[[], jax.stages.Traced] = functools.partial(jitted.trace, *inputs)
-    return Program(
-        trace=trace,
-        call=lambda compiled: compiled(*inputs),
-        examples=rows,
-        model_flops=count_flops(trace())[0],
-    )
 
 
 def _program_of(stage: AbstractStage, name: str) -> tuple[int, StepFunction]:

@@ -99,6 +99,7 @@ class Networks:
 
     def example_inputs(self, name: str) -> tuple[Any, ...]:
         """Zeros of the shapes that network `name` takes: one row, one frame."""
+
         def zeros(*shape: int) -> jax.Array:
             return jnp.zeros(shape, jnp.float32)
 
