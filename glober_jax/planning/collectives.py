@@ -85,9 +85,11 @@ def _runs(computations: dict[str, list[str]]) -> dict[str, int]:
 
     @functools.cache
     def runs(name: str) -> int:
-        return name == "ENTRY" or sum(times * runs(caller) for caller, times in calls[name])
+        if name == "ENTRY":
+            return 1
+        return sum(times * runs(caller) for caller, times in calls[name])
 
-    return {name: int(runs(name)) for name in computations}
+    return {name: runs(name) for name in computations}
 
 
 def _iterations(condition: list[str]) -> int:

@@ -61,7 +61,7 @@ def compile_traced(
         options = {"exec_time_optimization_effort": effort} if effort else {}
     with _clock(title):
         try:
-            return traced.lower(lowering_platforms=(platform,)).compile(options)
+            return traced.lower(lowering_platforms=(platform,)).compile(compiler_options=options)
         except jax.errors.JaxRuntimeError as error:
             if (found := find_overflow(str(error))) is None:
                 raise

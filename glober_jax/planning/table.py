@@ -56,10 +56,10 @@ def sweep_table(found: dict[str, Any]) -> str:
 
 def _stage(stage: dict[str, Any]) -> Iterator[str]:
     held, programs = stage["bytes_per_chip"], stage["programs"]
-    parts = f", in {stage['micro_batches']} micro-batches" if stage["micro_batches"] > 1 else ""
+    cut = f", in {stage['micro_batches']} micro-batches" if stage["micro_batches"] > 1 else ""
     yield (
         f"{stage['stage']}: {stage['steps']:,} steps of {stage['batch_size']} clips, "
-        f"{stage['batch_per_chip']:,.6g} per chip{parts}"
+        f"{stage['batch_per_chip']:,.6g} per chip{cut}"
     )
     networks = sorted(stage["parameters"].items(), key=lambda item: -item[1])
     listed = ", ".join(f"{name} {_short(size)}" for name, size in networks)
@@ -83,14 +83,15 @@ def _stage(stage: dict[str, Any]) -> Iterator[str]:
     if any(program["memory_per_chip"] for program in programs):
         yield "  memory per chip"
         parts = ("arguments", "outputs", "temporaries", "code", "total", "unused")
-        yield from rows("memory_per_chip", parts * compiled + ("needed", "available"), _size)
+        shown = (*(parts if compiled else ()), "needed", "available")
+        yield from rows("memory_per_chip", shown, _size)
     if compiled:
         yield "  collectives, bytes of whole arrays per chip and step"
         yield from rows("collectives", KINDS, _moved)
     if any(program["seconds"] for program in programs):
         yield "  seconds of a step"
-        parts = ("compute", "hbm", "interconnect", "network", "step")
-        yield from rows("seconds", parts, lambda value: _format(value, ".4f"))
+        shown = ("compute", "hbm", "interconnect", "network", "step")
+        yield from rows("seconds", shown, lambda value: _format(value, ".4f"))
         yield row(
             "clips per second",
             lambda p: _format((p["seconds"] or {}).get("examples_per_second"), ",.1f"),
