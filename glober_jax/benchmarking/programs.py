@@ -28,11 +28,11 @@ from glober_jax.planning.flops import count_flops
 
 _ROUNDS = 5
 _NOTES = (
-    "Seconds are the median of the rounds (fastest and slowest in brackets), CPU seconds those of "
-    "all cores together, `of matmul` the model's operations per second by those of a matrix "
-    "product in the same rounds. `program / model` above 1 is recomputation or filling up; "
-    "`compiled` is XLA's count, with one round of each loop. Peak memory is that of the process or "
-    "the device so far."
+    "Seconds are the median of the rounds, fastest and slowest in brackets; CPU seconds are those of "
+    "all cores together, for compiling in brackets. `of matmul` is the model's operations per "
+    "second by those of a matrix product in the same rounds, in brackets per CPU second. "
+    "`program / model` above 1 is recomputation or filling up; `compiled` is XLA's count, with one "
+    "round of each loop. Peak memory is that of the process or the device so far."
 )
 
 
@@ -91,10 +91,11 @@ def programs_table(report: Mapping[str, Any]) -> str:
 
 def _measure(name: str, program: Program, mesh: Mesh, dtype: str, seconds: float) -> dict[str, Any]:
     print(f"compiling {name}", file=sys.stderr, flush=True)
-    begin = time.perf_counter()
+    begin, cpu_begin = time.perf_counter(), time.process_time()
     traced = program.trace()
     compiled = traced.lower().compile()
     compile_seconds = time.perf_counter() - begin
+    compile_cpu_seconds = time.process_time() - cpu_begin
     product, product_flops = _matrix_product(mesh, dtype)
     costs = measure(
         {"program": blocking(lambda: program.call(compiled)), "matmul": blocking(product)},
@@ -102,9 +103,13 @@ def _measure(name: str, program: Program, mesh: Mesh, dtype: str, seconds: float
         rounds=_ROUNDS,
     )
     figures, matmul = timing(costs["program"]), timing(costs["matmul"])
-    rate = product_flops / matmul["seconds"]
+    # Model operations of a matrix product's: on the clock and, on a CPU, by its cores' seconds.
+    size = program.model_flops / product_flops
+    of_clock = size * matmul["seconds"] / figures["seconds"]
+    of_cores = size * matmul["cpu_seconds"] / figures["cpu_seconds"]
     return {
         "compile_seconds": compile_seconds,
+        "compile_cpu_seconds": compile_cpu_seconds,
         **figures,
         "examples": program.examples,
         "examples_per_second": program.examples / figures["seconds"],
@@ -115,27 +120,29 @@ def _measure(name: str, program: Program, mesh: Mesh, dtype: str, seconds: float
         * program.runs,
         "matmul": {
             **matmul,
-            "flops_per_second": rate,
+            "flops_per_second": product_flops / matmul["seconds"],
             "flops_per_cpu_second": product_flops / matmul["cpu_seconds"],
         },
-        "share_of_matmul": program.model_flops / figures["seconds"] / rate,
+        "share_of_matmul": of_clock,
+        "cpu_share_of_matmul": of_cores if _on_cpu(mesh) else None,
         "memory_bytes": read_memory(compiled)._asdict(),
         "peak_memory_bytes": _peak_memory(mesh),
     }
 
 
 def _row(name: str, figures: Mapping[str, Any]) -> dict[str, str]:
-    model = figures["model_flops"]
+    model, cpu_share = figures["model_flops"], figures["cpu_share_of_matmul"]
+    by_cpu = "" if cpu_share is None else f" ({cpu_share:.0%})"
     return {
         "program": name,
-        "compile s": f"{figures['compile_seconds']:.1f}",
+        "compile s": f"{figures['compile_seconds']:.1f} ({figures['compile_cpu_seconds']:.1f})",
         "s": f"{figures['seconds']:.3g} ({figures['fastest']:.3g}-{figures['slowest']:.3g})",
         "CPU s": f"{figures['cpu_seconds']:.3g}",
         "examples/s": f"{figures['examples_per_second']:.3g}",
         "model GFLOP": f"{model / 1e9:,.2f}",
         "program / model": f"{figures['program_flops'] / model:.3f}",
         "compiled / model": f"{figures['compiled_flops'] / model:.3f}",
-        "of matmul": f"{figures['share_of_matmul']:.0%}",
+        "of matmul": f"{figures['share_of_matmul']:.0%}{by_cpu}",
         "program MB": f"{sum(figures['memory_bytes'].values()) / 1e6:,.1f}",
         "peak MB": f"{figures['peak_memory_bytes'] / 1e6:,.0f}",
     }
@@ -143,13 +150,17 @@ def _row(name: str, figures: Mapping[str, Any]) -> dict[str, str]:
 
 def _matrix_product(mesh: Mesh, dtype: str) -> tuple[Callable[[], jax.Array], float]:
     """A call that multiplies two matrices on every device, and its operations."""
-    size = 2048 if mesh.devices.flat[0].platform == "cpu" else 8192
+    size = 2048 if _on_cpu(mesh) else 8192
     spread = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
     ones_DNN = jax.jit(
         lambda: jnp.full((mesh.size, size, size), 1 / size, dtype), out_shardings=spread
     )()
     product = jax.jit(jnp.matmul, out_shardings=spread)
     return functools.partial(product, ones_DNN, ones_DNN), 2.0 * mesh.size * size**3
+
+
+def _on_cpu(mesh: Mesh) -> bool:
+    return mesh.devices.flat[0].platform == "cpu"
 
 
 def _peak_memory(mesh: Mesh) -> int:

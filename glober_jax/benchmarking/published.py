@@ -33,11 +33,11 @@ SOURCE = (
 )
 MATMUL_FLOPS_PER_CPU_SECOND = 33.8e9
 RECORDED = {
-    "autoencoder": Recorded(6.22, "autoencoder step, 4 clips"),
-    "joint": Recorded(10.3, "cycle of one generator and two discriminator steps, 4 clips each"),
+    "autoencoder": Recorded(6.22, "autoencoder step, 4 clips (4.77 without its recomputation)"),
+    "joint": Recorded(10.3, "one generator and two discriminator steps (8.19: one of each)"),
     "generator": Recorded(0.937, "generator step, 4 clips"),
     "unet": Recorded(4.95, "UNet, 48 frames"),
-    "unet_gradient": Recorded(3.24, "UNet and its gradient, 8 frames"),
+    "unet_gradient": Recorded(3.24, "UNet, its gradient, 8 frames (2.37 without recomputation)"),
     "guided_denoising": Recorded(4.89, "denoising step of 16 frames in 3 branches of guidance"),
 }
 
