@@ -28,7 +28,7 @@ from glober_jax.planning.flops import count_flops
 
 _ROUNDS = 5
 _NOTES = (
-    "Seconds are the median of the rounds, fastest and slowest in brackets; CPU seconds are those of "
+    "Seconds are the median of the rounds, fastest and slowest in brackets; CPU seconds those of "
     "all cores together, for compiling in brackets. `of matmul` is the model's operations per "
     "second by those of a matrix product in the same rounds, in brackets per CPU second. "
     "`program / model` above 1 is recomputation or filling up; `compiled` is XLA's count, with one "
