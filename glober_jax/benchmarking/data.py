@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from glober_jax.benchmarking.report import machine, markdown_table
-from glober_jax.benchmarking.timing import Contender, measure, ratio, timing
+from glober_jax.benchmarking.timing import Contender, measure, rates, ratio, timing
 from glober_jax.data.clips import ClipSpec, sample_clip
 from glober_jax.data.frames import decode_jpeg
 from glober_jax.data.loader import training_batches
@@ -120,17 +120,15 @@ def benchmark_data(
     sizes = [len(jpeg) for jpegs in clips for jpeg in jpegs]
     measured = {}
     for name in contenders:
-        figures = timing(costs[name])
+        clips_of = rates(costs[name], batch_size)
         frames = clip.num_frames if name.endswith("all_frames") else len(sizes) / len(clips)
-        rate, core_rate = (batch_size / figures[key] for key in ("seconds", "cpu_seconds"))
         measured[name] = {
-            **figures,
+            **timing(costs[name]),
+            **clips_of,
             "frames_per_clip": frames,
-            "clips_per_second": rate,
-            "clips_per_core_second": core_rate,
-            "frames_per_second": rate * frames,
-            "frames_per_core_second": core_rate * frames,
-            "jpeg_bytes_per_second": rate * frames * np.mean(sizes),
+            "frames_per_second": clips_of["clips_per_second"] * frames,
+            "frames_per_core_second": clips_of["clips_per_core_second"] * frames,
+            "jpeg_bytes_per_second": clips_of["clips_per_second"] * frames * np.mean(sizes),
         }
     return {
         "measured": measured,
@@ -165,13 +163,13 @@ def table(report: Mapping[str, Any]) -> str:
     rows = [
         {
             "": _TITLES[name],
-            "frames": f"{rates['frames_per_clip']:.2f}",
-            "clips/s": f"{rates['clips_per_second']:.1f}",
-            "clips/s per core": f"{rates['clips_per_core_second']:.1f}",
-            "frames/s per core": f"{rates['frames_per_core_second']:.0f}",
+            "frames": f"{figures['frames_per_clip']:.2f}",
+            "clips/s": f"{figures['clips_per_second']:.1f}",
+            "clips/s per core": f"{figures['clips_per_core_second']:.1f}",
+            "frames/s per core": f"{figures['frames_per_core_second']:.0f}",
             "loader's, divided by it": ratios[name],
         }
-        for name, rates in report["measured"].items()
+        for name, figures in report["measured"].items()
     ]
     text = markdown_table(rows)
     return text if "tf_data" in report["measured"] else f"{text}\n\ntf.data: {report['tensorflow']}"

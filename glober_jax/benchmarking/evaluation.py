@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from glober_jax.benchmarking.report import machine, markdown_table
-from glober_jax.benchmarking.timing import Contender, blocking, measure, ratio, timing
+from glober_jax.benchmarking.timing import Contender, blocking, measure, rates, ratio, timing
 from glober_jax.evaluation import i3d
 from glober_jax.evaluation.extraction import per_clip
 from glober_jax.evaluation.preprocess import preprocess
@@ -49,19 +49,10 @@ def benchmark_evaluation(
     clips = mesh.size * clips_per_device
     random = np.random.default_rng(experiment.seed)
     clips_BTHWC = random.integers(0, 256, (clips, frames, size, size, 3), np.uint8)
-    costs = measure(
-        _contenders(clips_BTHWC, mesh, clips_per_device), seconds=seconds, rounds=_ROUNDS
-    )
-    timings = {name: timing(costs[name]) for name in costs}
+    contenders = _contenders(clips_BTHWC, mesh, clips_per_device)
+    costs = measure(contenders, seconds=seconds, rounds=_ROUNDS)
     return {
-        "measured": {
-            name: {
-                **figures,
-                "clips_per_second": clips / figures["seconds"],
-                "clips_per_core_second": clips / figures["cpu_seconds"],
-            }
-            for name, figures in timings.items()
-        },
+        "measured": {name: timing(costs[name]) | rates(costs[name], clips) for name in costs},
         "ratios": {
             field: ratio(costs["extraction"], costs["network"], field) for field in ("wall", "cpu")
         },
@@ -77,10 +68,10 @@ def table(report: Mapping[str, Any]) -> str:
     rows = [
         {
             "": name,
-            "clips/s": f"{rates['clips_per_second']:.2f}",
-            "clips/s per core": f"{rates['clips_per_core_second']:.2f}",
+            "clips/s": f"{figures['clips_per_second']:.2f}",
+            "clips/s per core": f"{figures['clips_per_core_second']:.2f}",
         }
-        for name, rates in report["measured"].items()
+        for name, figures in report["measured"].items()
     ]
     ratios = report["ratios"]
     return (

@@ -80,6 +80,15 @@ def timing(costs: Sequence[Cost]) -> dict[str, Any]:
     }
 
 
+def rates(costs: Sequence[Cost], clips: int) -> dict[str, float]:
+    """Clips per second of the clock and of processor time, of repeats that take `clips` each."""
+    figures = timing(costs)
+    return {
+        "clips_per_second": clips / figures["seconds"],
+        "clips_per_core_second": clips / figures["cpu_seconds"],
+    }
+
+
 def ratio(costs: Sequence[Cost], others: Sequence[Cost], field: str) -> float:
     """`wall` or `cpu` of one contender by another's: the median of the rounds' own ratios."""
     pairs = zip(costs, others, strict=True)

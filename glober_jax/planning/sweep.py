@@ -11,7 +11,6 @@ import hashlib
 import itertools
 import json
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,11 +87,45 @@ def sweep(
     """
     cases = list(itertools.starmap(Case, itertools.product(fsdp, remat)))
     most = len(cases) * MOST_TRIALS + _MOST_DIVISIONS
-    trials = _Trials(experiment, stage, topology, effort, output, most)
+    file = _read(output)
+    print(f"sweep of {stage}: at most {most} compilations", file=sys.stderr, flush=True)
+    # The adversary judges every `step`-th clip: fewer per device, and devices would idle.
+    step = 1
+    if stage == autoencoder.NAME and experiment.autoencoder.adversarial.weight:
+        step = experiment.autoencoder.adversarial.clip_stride
+    # Devices that share a batch's row, and clips per device in the config's batch.
+    tensor = experiment.mesh.tensor
+    configured = getattr(experiment, stage).batch_size * tensor // topology.chips
+
+    def write(found: dict[str, Any]) -> None:
+        file.update(found)
+        write_plan(output, file)
+
+    def run(case: Case, batch: int, micro_batches: int = 1) -> Trial:
+        """A trial of `batch` clips per device: compiled, or known from before."""
+        changed = _changed(experiment, stage, case, batch * topology.chips // tensor, micro_batches)
+        key = _key(changed, stage, topology, effort)
+        if key not in file["trials"]:
+            mesh, reason = plan_mesh(changed, topology)
+            if not isinstance(mesh, Mesh):
+                raise UserError(reason)
+            print(f"fsdp={case.fsdp}, remat={case.remat}, {batch} per device", file=sys.stderr)
+            plan = plan_stage(changed, stage, topology, mesh, effort, only_last=True)
+            file["trials"][key] = plan
+            write({})
+            # Traces of programs as large as these are gigabytes together.
+            jax.clear_caches()
+        plan = file["trials"][key]
+        (program,) = plan["programs"]
+        needed, available = (program["memory_per_chip"][k] for k in ("needed", "available"))
+        speed = (program["seconds"] or {}).get("examples_per_second")
+        return Trial(batch, program["fits"], needed, available, speed, plan["notes"])
+
     found: dict[str, Any] = {"stage": stage, "networks": _NETWORKS[stage], "rows": [], "best": None}
-    best: Trial | None = None
+    best: tuple[Case, Trial] | None = None
     for case in cases:
-        tried = find_largest(functools.partial(trials.run, case), trials.step, trials.start)
+        start = max(configured // step, 1) * step
+        tried = find_largest(functools.partial(run, case), step, start)
         fitting = [trial for trial in tried if trial.fits]
         largest = max(fitting, key=lambda trial: trial.batch, default=None)
         fastest = max(fitting, key=lambda trial: trial.speed, default=None)
@@ -103,15 +136,19 @@ def sweep(
             "fastest": fastest and fastest._asdict(),
         }
         found["rows"].append(row)
-        if fastest and (best is None or fastest.speed > best.speed):
-            best, found["best"] = fastest, row
-        trials.write(found)
+        if fastest and (best is None or fastest.speed > best[1].speed):
+            best, found["best"] = (case, fastest), row
+        write(found)
     if best is not None:
-        case = Case(found["best"]["fsdp"], found["best"]["remat"])
-        counts = trials.divisions(best.batch)[:_MOST_DIVISIONS]
-        fits = (n for n in counts if trials.run(case, trials.configured, n).fits)
+        # Micro-batches that the config's batch divides into, small enough to fit.
+        counts = [
+            count
+            for count in range(1, configured + 1)
+            if configured % (count * step) == 0 and configured // count <= best[1].batch
+        ]
+        fits = (n for n in counts[:_MOST_DIVISIONS] if run(best[0], configured, n).fits)
         found["best"]["micro_batches"] = next(fits, None)
-        trials.write(found)
+        write(found)
     return found
 
 
@@ -149,101 +186,29 @@ def _guess(tried: Mapping[int, Trial], below: int, above: int) -> int:
     return (below + above) // 2
 
 
-class _Trials:
-    """Compiles a case with a batch, or takes what an earlier run of the command found."""
+def _changed(
+    experiment: Experiment, stage: str, case: Case, batch_size: int, micro_batches: int
+) -> Experiment:
+    """The experiment with a case's settings, and a batch."""
+    plain = copy.deepcopy(experiment.source)
+    plain["mesh"] = {**plain["mesh"], "data": -1, "fsdp": case.fsdp}
+    for name in _NETWORKS[stage]:
+        plain["model"][name]["remat"] = case.remat
+    plain[stage] |= {"batch_size": batch_size, "micro_batches": micro_batches}
+    return config.parse(plain)
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        stage: str,
-        topology: Topology,
-        effort: float,
-        output: epath.Path,
-        most: int,
-    ) -> None:
-        self._experiment, self._stage = experiment, stage
-        self._topology, self._effort = topology, effort
-        self._output, self._most = output, most
-        self._file = _read(output)
-        self._seconds: list[float] = []
-        self._done = 0
-        # The adversary judges every `step`-th clip: fewer per device, and devices would idle.
-        self.step = 1
-        if stage == autoencoder.NAME and experiment.autoencoder.adversarial.weight:
-            self.step = experiment.autoencoder.adversarial.clip_stride
-        # Devices that share a batch's row, and clips per device in the config's batch.
-        self._tensor = experiment.mesh.tensor
-        self.configured = getattr(experiment, stage).batch_size * self._tensor // topology.chips
-        self.start = max(self.configured // self.step, 1) * self.step
-        print(f"sweep of {stage}: at most {most} compilations", file=sys.stderr, flush=True)
 
-    def divisions(self, largest: int) -> list[int]:
-        """Micro-batches that the config's batch divides into, each of `largest` or fewer clips."""
-        return [
-            count
-            for count in range(1, self.configured + 1)
-            if self.configured % (count * self.step) == 0 and self.configured // count <= largest
-        ]
-
-    def run(self, case: Case, batch: int, micro_batches: int = 1) -> Trial:
-        """A trial of `batch` clips per device, from the stage's plan of its last program alone."""
-        changed = self._changed(case, batch, micro_batches)
-        key = self._key(changed)
-        self._done += 1
-        if key not in self._file["trials"]:
-            begin = time.monotonic()
-            mesh, reason = plan_mesh(changed, self._topology)
-            if not isinstance(mesh, Mesh):
-                raise UserError(reason)
-            print(f"fsdp={case.fsdp}, remat={case.remat}, {batch} per device", file=sys.stderr)
-            self._file["trials"][key] = plan_stage(
-                changed, self._stage, self._topology, mesh, self._effort, only_last=True
-            )
-            self.write({})
-            # Traces of programs as large as these are gigabytes together.
-            jax.clear_caches()
-            self._seconds.append(time.monotonic() - begin)
-            mean = sum(self._seconds) / len(self._seconds)
-            left = (self._most - self._done) * mean / 60
-            print(f"  {self._done} done, at most {left:.0f} minutes left", file=sys.stderr)
-        plan = self._file["trials"][key]
-        (program,) = plan["programs"]
-        memory, speed = program["memory_per_chip"], program["seconds"] or {}
-        return Trial(
-            batch,
-            program["fits"],
-            memory["needed"],
-            memory["available"],
-            speed.get("examples_per_second"),
-            plan["notes"],
-        )
-
-    def write(self, found: dict[str, Any]) -> None:
-        """Writes all trials, and what was found."""
-        self._file |= found
-        write_plan(self._output, self._file)
-
-    def _changed(self, case: Case, batch: int, micro_batches: int) -> Experiment:
-        """The experiment with a case's settings; its batch is `batch` clips for each device."""
-        plain = copy.deepcopy(self._experiment.source)
-        plain["mesh"] = {**plain["mesh"], "data": -1, "fsdp": case.fsdp}
-        for name in _NETWORKS[self._stage]:
-            plain["model"][name]["remat"] = case.remat
-        plain[self._stage]["micro_batches"] = micro_batches
-        plain[self._stage]["batch_size"] = batch * self._topology.chips // self._tensor
-        return config.parse(plain)
-
-    def _key(self, changed: Experiment) -> str:
-        """Tells trials apart by all that decides what is compiled."""
-        decisive = {
-            "config": changed.source,
-            "stage": self._stage,
-            "topology": [self._topology.name, self._topology.slices],
-            "effort": self._effort,
-            "versions": [jax.__version__, libtpu_version()],
-            "code": _code(),
-        }
-        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+def _key(changed: Experiment, stage: str, topology: Topology, effort: float) -> str:
+    """Tells trials apart by all that decides what is compiled."""
+    decisive = {
+        "config": changed.source,
+        "stage": stage,
+        "topology": [topology.name, topology.slices],
+        "effort": effort,
+        "versions": [jax.__version__, libtpu_version()],
+        "code": _code(),
+    }
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _read(output: epath.Path) -> dict[str, Any]:
