@@ -1,14 +1,12 @@
-"""What sampling costs, counted in the compiled programs: no network call that it does not need."""
+"""What sampling costs, counted in the traced programs: no network call that it does not need."""
 
 import dataclasses
 import functools
-from typing import Any
 
-import jax
 import numpy as np
 import pytest
 
-from glober_jax.benchmarking.operations import (
+from glober_jax.benchmarking.sampling_flops import (
     fewest_for_features,
     fewest_for_frames,
     network_calls,
@@ -69,7 +67,7 @@ def test_frames_cost_their_unet_calls(
         np.uint32(0),
     )
     fewest = fewest_for_frames(*decoding, small_model, videos, frames)
-    assert counted == pytest.approx(fewest, rel=0.02)
+    assert counted == pytest.approx(fewest, rel=0.01)
 
 
 @pytest.mark.parametrize(("interval", "calls"), [(EVERYWHERE, 100), (LATER_HALF, 50 + 25)])
@@ -85,23 +83,7 @@ def test_features_cost_their_generator_calls(
     generate = functools.partial(generate_features, *generating)
     counted = operations(generate, model, videos, videos, np.uint32(3))
     fewest = fewest_for_features(*generating, small_model.params, VIDEOS)
-    assert counted == pytest.approx(fewest, rel=0.02)
-
-
-def test_a_loop_costs_all_its_rounds() -> None:
-    """Fails when a loop counts once, as XLA counts it, or once more than it runs."""
-
-    def product(x: jax.Array, _: None = None) -> Any:
-        return x @ x, None
-
-    def loop(x: jax.Array, rounds: int) -> jax.Array:
-        inner = jax.jit(lambda x: jax.lax.scan(product, x, None, length=rounds)[0])
-        return inner(x) @ x
-
-    x = np.zeros((64, 64), np.float32)
-    counted = [operations(functools.partial(loop, rounds=rounds), x) for rounds in (1, 9)]
-    of_product = 2 * 64**3
-    assert counted == pytest.approx([2 * of_product, 10 * of_product], rel=0.01)
+    assert counted == pytest.approx(fewest, rel=0.01)
 
 
 def test_memory_does_not_grow_with_the_frames(

@@ -1,47 +1,34 @@
-"""Floating-point operations of sampling: of the compiled programs, and the fewest there can be.
-
-Counted by XLA's cost analysis, which takes a loop for one round of its body. So the body of every
-loop is compiled by itself, too, and its cost added for each further round.
+"""The fewest operations that sampling can take: of matrix products and convolutions, as traced.
 
 Dimension key: B videos, n frames of each, S sampling steps, H, W, G global feature, h, w, Z latents
 of a frame, L tokens, E their width.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, jaxpr_as_fun
 
 from glober_jax.diffusion.guidance import ConditionGuidance, DecoderGuidance
 from glober_jax.diffusion.process import DiffusionProcess
 from glober_jax.diffusion.samplers import Solver
 from glober_jax.models.networks import Networks, Params
+from glober_jax.planning.flops import count_flops
 from glober_jax.sampling.decode import FrameModel, decode_latents
 from glober_jax.sampling.options import SamplingOptions
 
 
-def operations(function: Callable[..., Any], *inputs: Any) -> float:
-    """Operations of a pure function's program for one device, with every round of its scans.
-
-    Inputs may be abstract. Not for a program that is cut over devices: its analysis counts one
-    device's part, and one round of the loops that XLA makes of products of shards.
-    """
-    program = jax.jit(function).trace(*inputs)
-    once = program.lower().compile().cost_analysis()["flops"]
-    further = [
-        (scan.params["length"] - 1) * _operations_of_body(scan.params["jaxpr"])
-        for scan in _scans(program.jaxpr.jaxpr)
-    ]
-    return once + sum(further)
+def operations(function: Callable[..., Any], *inputs: Any) -> int:
+    """Operations of a pure function, with every round of its loops. Inputs may be abstract."""
+    return count_flops(jax.jit(function).trace(*inputs))[0]
 
 
 def network_calls(
     process: DiffusionProcess, solver: Solver, guidance: DecoderGuidance | ConditionGuidance
 ) -> int:
-    """How many rows the network is given for one sampled: a row per step and branch."""
+    """Rows that the network takes for one sampled row: one per step and branch."""
     guided_S = guidance.interval.contains(solver.timesteps(process), process.num_timesteps)
     return int(np.where(guided_S, len(guidance.weights), 1).sum())
 
@@ -52,7 +39,7 @@ def fewest_for_features(
     options: SamplingOptions,
     params: Params,
     videos: int,
-) -> float:
+) -> int:
     """generator x branches x steps x B."""
 
     def generator(params: Params, x: jax.Array, context_BLE: jax.Array) -> jax.Array:
@@ -60,8 +47,7 @@ def fewest_for_features(
 
     context = _floats(1, networks.condition.length, networks.condition.width)
     of_one = operations(generator, params, _floats(1, *networks.global_shape), context)
-    calls = network_calls(process, options.solver, options.condition_guidance)
-    return of_one * calls * videos
+    return of_one * network_calls(process, options.solver, options.condition_guidance) * videos
 
 
 def fewest_for_frames(
@@ -71,7 +57,7 @@ def fewest_for_frames(
     model: FrameModel,
     videos: int,
     frames: int,
-) -> float:
+) -> int:
     """UNet x branches x steps x B n + codec x B n + what the UNet is conditioned on, once."""
     branches = options.decoder_guidance.weights
 
@@ -99,32 +85,14 @@ def fewest_for_frames(
     def codec(model: FrameModel, z_BnhwZ: jax.Array) -> jax.Array:
         return decode_latents(networks, model, z_BnhwZ)
 
-    def given(videos: int, frames: int) -> tuple[Any, ...]:
-        return model.params, _floats(videos, *networks.global_shape), _floats(videos, frames)
-
-    (tokens, maps), _ = jax.eval_shape(conditions, *given(1, 1))
-    of_frame = tokens, [_floats(1, *of_level.shape[2:]) for of_level in maps]
-    calls = network_calls(process, options.decoder_solver, options.decoder_guidance)
-    of_unet = operations(unet, model.params, _floats(1, *networks.latent_shape), of_frame)
+    _, _, *condition = jax.eval_shape(lambda: networks.example_inputs("unet"))
+    of_unet = operations(unet, model.params, _floats(1, *networks.latent_shape), condition)
     of_codec = operations(codec, model, _floats(1, 1, *networks.latent_shape))
-    of_conditions = operations(conditions, *given(videos, frames))
+    of_conditions = operations(
+        conditions, model.params, _floats(videos, *networks.global_shape), _floats(videos, frames)
+    )
+    calls = network_calls(process, options.decoder_solver, options.decoder_guidance)
     return (of_unet * calls + of_codec) * videos * frames + of_conditions
-
-
-def _operations_of_body(body: ClosedJaxpr) -> float:
-    inputs = [jax.ShapeDtypeStruct(value.shape, value.dtype) for value in body.in_avals]
-    return operations(jaxpr_as_fun(body), *inputs)
-
-
-def _scans(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
-    """The outermost scans, those of jitted functions within included."""
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "scan":
-            yield equation
-            continue
-        for inner in equation.params.values():
-            if isinstance(inner, ClosedJaxpr):
-                yield from _scans(inner.jaxpr)
 
 
 def _floats(*shape: int) -> jax.ShapeDtypeStruct:
