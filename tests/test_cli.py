@@ -81,3 +81,32 @@ def test_a_terminal_may_lack_signs() -> None:
         text=True,
     )
     assert (done.returncode, done.stdout) == (0, "\\xb11\n"), done.stderr
+
+
+@pytest.mark.parametrize("first", ["", "import jax"])
+def test_compiled_programs_are_kept_where_there_is_room(tmp_path: Path, first: str) -> None:
+    """Fails when a command compiles anew what another did, writes where JAX's own variable forbids
+    it, or ends where the cache folder cannot be made.
+    """
+    program = (
+        f"{first}\nimport sys\nfrom glober_jax import cli\nsys.argv = ['x']\ndef main(_):\n"
+        " import jax; print(jax.config.jax_compilation_cache_dir)\ncli.run(main)"
+    )
+    blocked = tmp_path / "file"
+    blocked.touch()
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for changes, expected in (
+        (cache, str(tmp_path / "cache" / "glober_jax" / "compiled")),
+        (cache | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "mine")}, str(tmp_path / "mine")),
+        (cache | {"JAX_COMPILATION_CACHE_DIR": ""}, ""),
+        ({"XDG_CACHE_HOME": str(blocked)}, "None"),
+    ):
+        environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=environment | changes,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.startswith(expected), done
