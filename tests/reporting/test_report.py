@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from glober_jax.errors import UserError
-from glober_jax.reporting.report import numbers, sweep
+from glober_jax.reporting.report import all_evaluations, numbers
 from glober_jax.reporting.report.charts import Chart, Line
-from glober_jax.reporting.report.clips import Clips
-from glober_jax.reporting.report.page import Report, write_report
+from glober_jax.reporting.report.inline_video import Clips
+from glober_jax.reporting.report.workdir_report import Report, write_report
 from tests.end_to_end.browser import chromium, find_chromium
 from tests.reporting.example_report import example_report
 
@@ -237,7 +237,7 @@ def test_sweep_compares_only_what_can_be_compared(example: Report) -> None:
         {**first, "model": {**others[0]["model"], "workdir": "other"}, "scores": best},
         {**others[0], "scores": {**best, "fvd": {**best["fvd"], "num_generated": 2048}}},
     ]
-    by_steps, by_scale = sweep.charts([first, *others, *foreign])
+    by_steps, by_scale = all_evaluations.charts([first, *others, *foreign])
     assert [chart.title for chart in (by_steps, by_scale)] == [
         "FVD by steps",
         "FVD by condition scale",
@@ -246,14 +246,14 @@ def test_sweep_compares_only_what_can_be_compared(example: Report) -> None:
     assert line.x.tolist() == [5, 10, 20, 50] and by_steps.log_x and not by_scale.log_x
     assert line.y[2] == first["scores"]["fvd"]["value"]
     assert [line.x.tolist() for line in by_scale.lines] == [[1, 2, 4]]
-    table = sweep.table([first, *others])
+    table = all_evaluations.table([first, *others])
     assert table.columns == ["steps", "condition scale", "FVD", "KVD", "FD-Alex"]
     assert [(row.name, row.cells[0]) for row in table.rows] == [
         *(("50", "2"), ("20", "2"), ("10", "2"), ("20", "1"), ("5", "2"), ("20", "4")),
     ]
-    wide = sweep.table([first, *others, *foreign])
+    wide = all_evaluations.table([first, *others, *foreign])
     assert {"protocol", "run", "real clips", "clips"} <= set(wide.columns) and len(wide.rows) == 10
-    assert sweep.charts([first]) == sweep.charts([first, *foreign]) == []
+    assert all_evaluations.charts([first]) == all_evaluations.charts([first, *foreign]) == []
 
 
 def test_numbers_as_people_read_them() -> None:
