@@ -31,6 +31,7 @@ class Page(HTMLParser):
 
     def __init__(self, html: str) -> None:
         super().__init__()
+        self.html = html
         self.elements: list[tuple[str, dict[str, str]]] = []
         self.text = ""
         self.texts: list[tuple[str, str]] = []
@@ -80,12 +81,15 @@ def example() -> Report:
     return example_report(size=32, num_clips=4)
 
 
-def test_needs_nothing_but_itself_and_plays_every_clip(tmp_path: Path, example: Report) -> None:
+@pytest.fixture(scope="module")
+def page(example: Report, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return written(tmp_path_factory.mktemp("example"), example)
+
+
+def test_needs_nothing_but_itself_and_plays_every_clip(page: Page, example: Report) -> None:
     """Fails when anything is loaded from elsewhere, a clip is missing, stands under another's name,
     or its colours suffer visibly."""
-    page = written(tmp_path, example)
-    html = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert not re.search(r"@import|url\((?!#)", html)
+    assert not re.search(r"@import|url\((?!#)", page.html)
     for tag, attributes in page.elements:
         for name in ("src", "href", "xlink:href", "poster", "srcset", "data", "action"):
             assert attributes.get(name, "#").startswith(("#", "data:")), (tag, name)
@@ -102,12 +106,11 @@ def test_needs_nothing_but_itself_and_plays_every_clip(tmp_path: Path, example: 
         small_THWC = frames_of(video).reshape(16, 32, 4, 32, 4, 3).mean((2, 4))
         error = np.mean((small_THWC - clip_THWC) ** 2)
         assert 10 * math.log10(255**2 / error) > 36
-    assert len(html) < 600_000
+    assert len(page.html) < 600_000
 
 
-def test_first_screen_has_the_numbers_of_the_result(tmp_path: Path, example: Report) -> None:
+def test_first_screen_has_the_numbers_of_the_result(page: Page, example: Report) -> None:
     """Fails when a headline is another number than the result's, or stands below other sections."""
-    page = written(tmp_path, example)
     result = example.results[0]
     kinds = result["reconstruction"]["kinds"]
     psnr, codec = (kinds[kind]["psnr_db"]["value"] for kind in ("reconstruction", "codec"))
@@ -129,9 +132,8 @@ def test_first_screen_has_the_numbers_of_the_result(tmp_path: Path, example: Rep
     assert headings[:2] == ["Generated", "Real"] and headings[5] == "Scores"
 
 
-def test_says_how_each_number_was_made(tmp_path: Path, example: Report) -> None:
+def test_says_how_each_number_was_made(page: Page, example: Report) -> None:
     """Fails when a score, a baseline, a note or the conditions of a result are left out."""
-    page = written(tmp_path, example)
     result = example.results[0]
     expected = [
         *("4.8", f"{_MINUS}0.07", "4.2 to 5.52", "0.0142", "0.0131", f"92{_SPACE}%", "0.0013"),
