@@ -36,7 +36,7 @@ from glober_jax.experiment import Experiment
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from glober_jax.reporting.in_between_evaluation import evaluate_in_between
 from glober_jax.reporting.model_evaluation import ModelEvaluation
-from glober_jax.reporting.report.page import write_workdir_report
+from glober_jax.reporting.report.workdir_report import write_workdir_report
 from glober_jax.reporting.trained_clips import TrainedModel, load_trained
 from glober_jax.training.packaged_model import results_folder
 from glober_jax.training.trained import load_config

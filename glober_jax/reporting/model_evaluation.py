@@ -34,7 +34,7 @@ from glober_jax.evaluation.video_io import prepared_videos
 from glober_jax.evaluation.video_set import PreparedVideos, pixels
 from glober_jax.experiment import Experiment
 from glober_jax.models.condition import ConditionTokens
-from glober_jax.reporting.report.clips import Clips
+from glober_jax.reporting.report.inline_video import Clips
 from glober_jax.reporting.trained_clips import (
     TrainedModel,
     first_reconstructions,

@@ -25,8 +25,8 @@ from glober_jax.evaluation.tables import for_people
 from glober_jax.models import lpips
 from glober_jax.reporting.curves import plot_curves
 from glober_jax.reporting.model_evaluation import ModelEvaluation
-from glober_jax.reporting.report.clips import Clips
-from glober_jax.reporting.report.page import SUMMARY, write_workdir_report
+from glober_jax.reporting.report.inline_video import Clips
+from glober_jax.reporting.report.workdir_report import SUMMARY, write_workdir_report
 from glober_jax.reporting.trained_clips import (
     TrainedModel,
     first_reconstructions,

@@ -11,8 +11,8 @@ from PIL import Image, ImageFilter
 
 from glober_jax.data.datasets.sky_render import render_video
 from glober_jax.data.datasets.sky_scene import CLASS_NAMES
-from glober_jax.reporting.report.clips import Clips
-from glober_jax.reporting.report.page import Report, write_report
+from glober_jax.reporting.report.inline_video import Clips
+from glober_jax.reporting.report.workdir_report import Report, write_report
 
 _NUM_FRAMES = 16
 

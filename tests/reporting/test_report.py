@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from glober_jax.errors import UserError
-from glober_jax.reporting.report import numbers, sweep
+from glober_jax.reporting.report import all_evaluations, numbers
 from glober_jax.reporting.report.charts import Chart, Line
-from glober_jax.reporting.report.clips import Clips
-from glober_jax.reporting.report.page import Report, write_report
+from glober_jax.reporting.report.inline_video import Clips
+from glober_jax.reporting.report.workdir_report import Report, write_report
 from tests.end_to_end.browser import chromium, find_chromium
 from tests.reporting.example_report import example_report
 
@@ -31,6 +31,7 @@ class Page(HTMLParser):
 
     def __init__(self, html: str) -> None:
         super().__init__()
+        self.html = html
         self.elements: list[tuple[str, dict[str, str]]] = []
         self.text = ""
         self.texts: list[tuple[str, str]] = []
@@ -80,12 +81,15 @@ def example() -> Report:
     return example_report(size=32, num_clips=4)
 
 
-def test_needs_nothing_but_itself_and_plays_every_clip(tmp_path: Path, example: Report) -> None:
+@pytest.fixture(scope="module")
+def page(example: Report, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return written(tmp_path_factory.mktemp("example"), example)
+
+
+def test_needs_nothing_but_itself_and_plays_every_clip(page: Page, example: Report) -> None:
     """Fails when anything is loaded from elsewhere, a clip is missing, stands under another's name,
     or its colours suffer visibly."""
-    page = written(tmp_path, example)
-    html = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert not re.search(r"@import|url\((?!#)", html)
+    assert not re.search(r"@import|url\((?!#)", page.html)
     for tag, attributes in page.elements:
         for name in ("src", "href", "xlink:href", "poster", "srcset", "data", "action"):
             assert attributes.get(name, "#").startswith(("#", "data:")), (tag, name)
@@ -102,12 +106,11 @@ def test_needs_nothing_but_itself_and_plays_every_clip(tmp_path: Path, example: 
         small_THWC = frames_of(video).reshape(16, 32, 4, 32, 4, 3).mean((2, 4))
         error = np.mean((small_THWC - clip_THWC) ** 2)
         assert 10 * math.log10(255**2 / error) > 36
-    assert len(html) < 600_000
+    assert len(page.html) < 600_000
 
 
-def test_first_screen_has_the_numbers_of_the_result(tmp_path: Path, example: Report) -> None:
+def test_first_screen_has_the_numbers_of_the_result(page: Page, example: Report) -> None:
     """Fails when a headline is another number than the result's, or stands below other sections."""
-    page = written(tmp_path, example)
     result = example.results[0]
     kinds = result["reconstruction"]["kinds"]
     psnr, codec = (kinds[kind]["psnr_db"]["value"] for kind in ("reconstruction", "codec"))
@@ -129,9 +132,8 @@ def test_first_screen_has_the_numbers_of_the_result(tmp_path: Path, example: Rep
     assert headings[:2] == ["Generated", "Real"] and headings[5] == "Scores"
 
 
-def test_says_how_each_number_was_made(tmp_path: Path, example: Report) -> None:
+def test_says_how_each_number_was_made(page: Page, example: Report) -> None:
     """Fails when a score, a baseline, a note or the conditions of a result are left out."""
-    page = written(tmp_path, example)
     result = example.results[0]
     expected = [
         *("4.8", f"{_MINUS}0.07", "4.2 to 5.52", "0.0142", "0.0131", f"92{_SPACE}%", "0.0013"),
@@ -237,7 +239,7 @@ def test_sweep_compares_only_what_can_be_compared(example: Report) -> None:
         {**first, "model": {**others[0]["model"], "workdir": "other"}, "scores": best},
         {**others[0], "scores": {**best, "fvd": {**best["fvd"], "num_generated": 2048}}},
     ]
-    by_steps, by_scale = sweep.charts([first, *others, *foreign])
+    by_steps, by_scale = all_evaluations.charts([first, *others, *foreign])
     assert [chart.title for chart in (by_steps, by_scale)] == [
         "FVD by steps",
         "FVD by condition scale",
@@ -246,14 +248,14 @@ def test_sweep_compares_only_what_can_be_compared(example: Report) -> None:
     assert line.x.tolist() == [5, 10, 20, 50] and by_steps.log_x and not by_scale.log_x
     assert line.y[2] == first["scores"]["fvd"]["value"]
     assert [line.x.tolist() for line in by_scale.lines] == [[1, 2, 4]]
-    table = sweep.table([first, *others])
+    table = all_evaluations.table([first, *others])
     assert table.columns == ["steps", "condition scale", "FVD", "KVD", "FD-Alex"]
     assert [(row.name, row.cells[0]) for row in table.rows] == [
         *(("50", "2"), ("20", "2"), ("10", "2"), ("20", "1"), ("5", "2"), ("20", "4")),
     ]
-    wide = sweep.table([first, *others, *foreign])
+    wide = all_evaluations.table([first, *others, *foreign])
     assert {"protocol", "run", "real clips", "clips"} <= set(wide.columns) and len(wide.rows) == 10
-    assert sweep.charts([first]) == sweep.charts([first, *foreign]) == []
+    assert all_evaluations.charts([first]) == all_evaluations.charts([first, *foreign]) == []
 
 
 def test_numbers_as_people_read_them() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,7 +72,9 @@ class Chart:
             nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
             figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
         text = buffer.getvalue()
-        return Markup(text[text.index("<svg") :].replace(_INK, "currentColor"))
+        # Names of groups, which another chart of the page has too.
+        text = re.sub(r' id="[\w.]+_\d+"', "", text[text.index("<svg") :])
+        return Markup(text.replace(_INK, "currentColor"))
 
     def draw(self, axes: Axes) -> None:
         """Draws the chart into axes of any figure."""

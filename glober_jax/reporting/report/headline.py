@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from glober_jax.reporting.report.explanations import title
 from glober_jax.reporting.report.numbers import number, percent
-from glober_jax.reporting.report.tables import score_names
+from glober_jax.reporting.report.score_tables import score_names
 
 _STAGE_OF = {"codec": "codec", "reconstruction": "autoencoder"}
 

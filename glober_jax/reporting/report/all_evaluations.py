@@ -8,7 +8,7 @@ import numpy as np
 from glober_jax.reporting.report.charts import Chart, Line
 from glober_jax.reporting.report.explanations import title
 from glober_jax.reporting.report.numbers import number
-from glober_jax.reporting.report.tables import Row, Table, score_names
+from glober_jax.reporting.report.score_tables import Row, Table, score_names
 
 # An axis of steps such as 5, 10, 20, 50, 100 is read more easily with equal ratios apart.
 _LOG_RATIO = 8.0

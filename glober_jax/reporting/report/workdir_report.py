@@ -16,10 +16,10 @@ from glober_jax import media
 from glober_jax.evaluation import results
 from glober_jax.evaluation.results import Result
 from glober_jax.reporting.curves import training_charts
-from glober_jax.reporting.report import sweep, tables
+from glober_jax.reporting.report import all_evaluations, score_tables
 from glober_jax.reporting.report.charts import Chart, Line
-from glober_jax.reporting.report.clips import Clips, data_uri
 from glober_jax.reporting.report.headline import headlines
+from glober_jax.reporting.report.inline_video import Clips, data_uri
 from glober_jax.reporting.report.numbers import duration
 from glober_jax.training.metrics import METRICS_FILE, read_metrics
 from glober_jax.training.packaged_model import results_folder
@@ -113,7 +113,10 @@ def write_report(path: epath.PathLike, report: Report) -> None:
         kinds=kinds,
         charts_by_frame=_charts_by_frame(kinds),
         training=training_charts(report.metrics),
-        **{"sweep": sweep, "tables": tables, "data_uri": data_uri, "duration": duration},
+        sweep=all_evaluations,
+        tables=score_tables,
+        data_uri=data_uri,
+        duration=duration,
         json=lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
     )
     # Names of files may hold what is no character.
