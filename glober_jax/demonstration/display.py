@@ -1,4 +1,4 @@
-"""Where results appear on the page, and how frames become what it shows.
+"""Display of results: components of the page, and videos, sheets and notes for them.
 
 Dimension key: n frames so far, H, W frame size, C = 3 colours.
 """
@@ -13,7 +13,7 @@ import gradio as gr
 import numpy as np
 
 from glober_jax import media
-from glober_jax.demonstration.studio import NOT_YET, Stage
+from glober_jax.demonstration.session import NOT_YET, Stage
 
 # Small frames are enlarged to about these many pixels: height and most width of the video, a frame
 # of the sheet.
@@ -23,7 +23,7 @@ NOTHING_YET = "<div class='stage'></div>"
 
 
 class Shown(NamedTuple):
-    """What a `Display` is filled with."""
+    """Values for a `Display`."""
 
     note: str = NOTHING_YET
     video: Any = None
