@@ -164,7 +164,7 @@ def _max_pool(x: jax.Array, window: tuple[int, int, int], strides: tuple[int, in
 
 
 def _taps(x: jax.Array, axis: int, size: int, stride: int) -> list[jax.Array]:
-    """What a window sees at each of its `size` places, as it moves along the axis.
+    """The `size` shifted slices of `x` that a window moving along the axis consists of.
 
     The outputs are ceil(length / stride) long. Zeros lie around the ends, as many before as after,
     or one more after; to a max-pool they are nothing, because all it is given is rectified.
