@@ -40,10 +40,10 @@ def main(argv: Sequence[str]) -> None:
         )
     # Imports gradio, which takes seconds, and which only this command has.
     from glober_jax.demonstration import page
-    from glober_jax.demonstration.studio import open_studio
+    from glober_jax.demonstration.session import open_session
 
-    studio = open_studio(epath.Path(_WORKDIR.value), _CHECKPOINT.value)
-    page.serve(studio, _HOST.value, _PORT.value)
+    session = open_session(epath.Path(_WORKDIR.value), _CHECKPOINT.value)
+    page.serve(session, _HOST.value, _PORT.value)
 
 
 if __name__ == "__main__":

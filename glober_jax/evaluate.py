@@ -66,7 +66,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the generated videos")
 _COMPARE = flags.DEFINE_multi_string("compare", [], "Result to compare; twice or more")
 _PROTOCOLS = flags.DEFINE_boolean("protocols", False, "Print all protocols, as Markdown")
 _SHOWN_CLIPS = 8
-# The same for up to so many devices that are parts of one CPU.
+# Threads of XLA on a CPU, the same for up to as many devices that are parts of it.
 _CPU_THREADS = 8
 _SAMPLING = {
     "sampler": flags.DEFINE_list("sampler", [], "ddim or dpm++; the config's by default"),

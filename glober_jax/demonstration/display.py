@@ -1,4 +1,4 @@
-"""Where results appear on the page, and how frames become what it shows.
+"""Display of results: components of the page, and videos, sheets and notes for them.
 
 Dimension key: n frames so far, H, W frame size, C = 3 colours.
 """
@@ -13,7 +13,7 @@ import gradio as gr
 import numpy as np
 
 from glober_jax import media
-from glober_jax.demonstration.studio import NOT_YET, Stage
+from glober_jax.demonstration.session import NOT_YET, Stage
 
 # Small frames are enlarged to about these many pixels: height and most width of the video, a frame
 # of the sheet.
@@ -23,25 +23,17 @@ NOTHING_YET = "<div class='stage'></div>"
 
 
 class Shown(NamedTuple):
-    """What a `Display` is filled with."""
+    """Values for the components of `display`."""
 
     note: str = NOTHING_YET
     video: Any = None
     sheet: Any = None
 
 
-class Display(NamedTuple):
-    """Components for a `Shown`."""
-
-    note: gr.HTML
-    video: gr.Video
-    sheet: gr.Image
-
-    @classmethod
-    def make(cls, label: str, shown: Shown | None = None, height: int = 340) -> "Display":
-        """A display, with nothing or something on it."""
-        note, video, sheet = shown or Shown()
-        return cls(gr.HTML(note), player(label, video, height), sheet_below(sheet))
+def display(label: str, shown: Shown | None = None, height: int = 340) -> list[Any]:
+    """Components for a note, a video and its frames, filled with `shown`."""
+    note, video, sheet = shown or Shown()
+    return [gr.HTML(note), player(label, video, height), sheet_below(sheet)]
 
 
 def player(label: str, video: str | None = None, height: int = 340) -> gr.Video:
@@ -74,7 +66,7 @@ def sheet_below(sheet: np.ndarray | None = None) -> gr.Image:
 def show(
     stages: Iterator[Stage], fps: float, original_nHWC: np.ndarray | None = None
 ) -> Iterator[Shown]:
-    """Values for a `Display` at each stage; `original_nHWC` is shown to the left of the frames.
+    """Values for `display` at each stage; `original_nHWC` is shown to the left of the frames.
 
     The video so far is played again whenever twice as much of it is done: at every chunk it would
     be restless, and cost more than decoding does.

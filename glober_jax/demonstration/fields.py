@@ -6,14 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from glober_jax.demonstration.requests import (
-    MAX_FRAMES,
-    MAX_SCALE,
-    Part,
-    part_of_clip,
-    sampling_changes,
-)
-from glober_jax.demonstration.studio import Studio
+from glober_jax.demonstration.requests import MAX_FRAMES, MAX_SCALE, Part, part_of_clip
+from glober_jax.demonstration.session import Session
 from glober_jax.diffusion.samplers import SPACINGS
 from glober_jax.errors import UserError
 
@@ -22,19 +16,19 @@ Field = gr.components.Component
 _RATE, _COUNT = "Slow motion", "Number of frames"
 
 
-def who_fields(studio: Studio, seed: int = 0, of: str = "", choice: int = 0) -> list[Field]:
+def who_fields(session: Session, seed: int = 0, of: str = "", choice: int = 0) -> list[Field]:
     """Seed and condition, which decide a new video; `of` is what sets their labels apart.
 
     They are set to `seed` and to the condition at position `choice`.
     """
-    choices = studio.conditions
+    choices = session.conditions
     with gr.Row():
         # What is typed and is none of them comes back as a sentence; Gradio's own check prints a
         # trace.
         condition = gr.Dropdown(
             list(choices),
             value=choices[choice] if choices else None,
-            label=f"{studio.kind.capitalize()}{of}",
+            label=f"{session.kind.capitalize()}{of}",
             allow_custom_value=True,
             visible=bool(choices),
             min_width=120,
@@ -88,30 +82,22 @@ def read_part(values: Sequence[Any], clip_frames: int) -> Part:
     return part_of_clip(start, end, clip_frames=clip_frames, **length)
 
 
-def sampling_fields(studio: Studio) -> dict[str, Field]:
+def sampling_fields(session: Session) -> dict[str, Field]:
     """Fields of `SamplingOptions` by name, set as the config says."""
-    options = studio.experiment.sampling
+    options = session.experiment.sampling
     scales = {"video_scale": "Guidance to the video", "domain_scale": "Guidance to the domain"}
-    if studio.kind != "unconditional":
-        scales = {"condition_scale": f"Guidance to the {studio.kind}", **scales}
+    if session.kind != "unconditional":
+        scales = {"condition_scale": f"Guidance to the {session.kind}", **scales}
     with gr.Accordion("Sampling, on all tabs", open=False):
-        steps = min(options.steps, studio.max_steps)
+        steps = min(options.steps, session.max_steps)
         fields: dict[str, Field] = {
             "sampler": gr.Radio(list(SPACINGS), value=options.sampler, label="Sampler"),
-            "steps": gr.Slider(1, studio.max_steps, steps, step=1, label="Steps", buttons=[]),
+            "steps": gr.Slider(1, session.max_steps, steps, step=1, label="Steps", buttons=[]),
         }
         for name, label in scales.items():
             value = getattr(options, name)
             fields[name] = gr.Slider(0, MAX_SCALE, value, step=0.25, label=label, buttons=[])
     return fields
-
-
-def read_sampling(
-    studio: Studio, values: Sequence[Any], fields: dict[str, Field]
-) -> dict[str, Any]:
-    """The values of `sampling_fields`; `UserError` where they make no sense."""
-    given = dict(zip(fields, values, strict=True))
-    return sampling_changes(max_steps=studio.max_steps, **given)
 
 
 def length_line(describe: Callable[..., str], fields: Sequence[Field]) -> None:

@@ -4,18 +4,22 @@ It opens with a video that was made before, once for everybody. Nothing on it co
 host, fonts included, so it works offline.
 """
 
+import contextlib
 import html
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from glober_jax.demonstration import panels
-from glober_jax.demonstration.display import Shown, note_html, sheet, write_video
-from glober_jax.demonstration.fields import follow, sampling_fields
-from glober_jax.demonstration.running import connect
-from glober_jax.demonstration.studio import Studio
+from glober_jax.demonstration.display import NOTHING_YET, Shown, note_html, sheet, write_video
+from glober_jax.demonstration.fields import Field, follow, sampling_fields
+from glober_jax.demonstration.panels import Panel, Values
+from glober_jax.demonstration.requests import sampling_changes
+from glober_jax.demonstration.session import Session
 from glober_jax.errors import UserError
 
 _MAX_WAITING = 16
@@ -36,9 +40,9 @@ document.addEventListener("loadedmetadata", ({target}) => {
 </script>"""
 
 
-def serve(studio: Studio, host: str, port: int) -> None:
+def serve(session: Session, host: str, port: int) -> None:
     """Serves the page until somebody presses Ctrl-C. Raises `UserError` where the port is taken."""
-    page = build(studio)
+    page = build(session)
     page.queue(max_size=_MAX_WAITING)
     try:
         page.launch(
@@ -66,45 +70,76 @@ def serve(studio: Studio, host: str, port: int) -> None:
         page.close(verbose=False)
 
 
-def build(studio: Studio) -> gr.Blocks:
+def build(session: Session) -> gr.Blocks:
     """The page on a model; makes the first video, which everybody sees."""
-    request = panels.first_request(studio)
-    *_, made = studio.generate(request)
+    request = panels.first_request(session)
+    *_, made = session.generate(request)
     with (
         tempfile.TemporaryDirectory() as folder,
         gr.Blocks(title="GLOBER", analytics_enabled=False, delete_cache=(600, 3600)) as page,
     ):
         # Gradio keeps a copy.
-        video = write_video(Path(folder) / "first.mp4", made.frames, studio.experiment.sampling.fps)
+        fps = session.experiment.sampling.fps
+        video = write_video(Path(folder) / "first.mp4", made.frames, fps)
         note = note_html("The first video, made as the server started", done=True)
         first = panels.First(request, Shown(note, video, sheet(made.frames, made.total)))
-        gr.HTML(f"<h1>GLOBER</h1><p class='model-facts'>{html.escape(_facts(studio))}</p>")
+        gr.HTML(f"<h1>GLOBER</h1><p class='model-facts'>{html.escape(_facts(session))}</p>")
+        tabs = []
         with gr.Tabs(overflow_behavior="wrap"):
-            with gr.Tab("New video") as new_tab:
-                new = panels.new_video(studio, first)
-            with gr.Tab("Time") as time_tab:
-                time = panels.stretched(studio, first)
-            with gr.Tab("Between two") as between_tab:
-                between = panels.between_two(studio)
-            with gr.Tab("Your video") as your_tab:
-                yours = panels.your_video(studio, first)
-        sampling = sampling_fields(studio)
+            for title, make in panels.PANELS.items():
+                with gr.Tab(title) as tab:
+                    tabs.append((make(session, first), tab))
+        sampling = sampling_fields(session)
+        new, time, between, _ = (panel for panel, _ in tabs)
         follow(time.inputs[:2], new.inputs[:2])
         follow(between.inputs[:2], new.inputs[:2])
-        for panel, tab in (
-            (new, new_tab),
-            (time, time_tab),
-            (between, between_tab),
-            (yours, your_tab),
-        ):
-            connect(panel, studio, sampling, tab)
+        for panel, tab in tabs:
+            _connect(panel, session, sampling, tab)
     return page
 
 
-def _facts(studio: Studio) -> str:
-    size, clip = studio.model.networks.frame_size, studio.experiment.clip
-    steps = ", ".join(f"{name} {count}" for name, count in studio.model.trained_steps.items())
+def _connect(panel: Panel, session: Session, sampling: dict[str, Field], tab: gr.Tab) -> None:
+    """Lets a tab start and stop its work, of which there is one at a time on the whole page.
+
+    A tab that shows nothing yet starts by itself when it is opened. `UserError`s become messages on
+    the page, and leave nothing in the server's log.
+    """
+    count = len(panel.inputs)
+    # Gradio empties what a generator without any value should have filled.
+    unchanged = (gr.skip(),) * len(panel.outputs)
+
+    def work(*values: Any) -> Iterator[Values]:
+        try:
+            given = dict(zip(sampling, values[count:], strict=True))
+            changes = sampling_changes(max_steps=session.max_steps, **given)
+            # Closed at once where somebody stops it.
+            with contextlib.closing(panel.work(changes, *values[:count])) as results:
+                yield from results
+        except UserError as error:
+            sentence = str(error)[0].upper() + str(error)[1:]
+            # Gradio shows it as HTML, and it may quote what somebody typed.
+            gr.Warning(html.escape(sentence, quote=False), title="Please change something")
+            yield unchanged
+
+    def work_once(note: str, *values: Any) -> Iterator[Values]:
+        yield from work(*values) if note == NOTHING_YET else (unchanged,)
+
+    inputs, note = [*panel.inputs, *sampling.values()], panel.outputs[0]
+    shared: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    queued = shared | {"concurrency_limit": 1, "concurrency_id": "model"}
+    running = [
+        *(start(work, inputs, panel.outputs, **queued) for start in panel.starts),
+        tab.select(work_once, [note, *inputs], panel.outputs, **queued),
+    ]
+    panel.stop.click(
+        lambda: note_html("Stopped", done=True), None, note, cancels=running, queue=False, **shared
+    )
+
+
+def _facts(session: Session) -> str:
+    size, clip = session.model.networks.frame_size, session.experiment.clip
+    steps = ", ".join(f"{name} {count}" for name, count in session.model.trained_steps.items())
     return (
-        f"{studio.workdir}: {size}x{size} pixels, trained on clips of {clip.num_frames} frames "
+        f"{session.workdir}: {size}x{size} pixels, trained on clips of {clip.num_frames} frames "
         f"(steps: {steps})"
     )

@@ -1,14 +1,20 @@
-"""The four tabs of the page: their fields, and what becomes of the values in them."""
+"""The four tabs of the page: their fields, and the work on the values in them."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 
-from glober_jax.demonstration.display import Display, Shown, note_html, player, sheet_below, show
-from glober_jax.demonstration.fields import length_line, part_fields, read_part, who_fields
+from glober_jax.demonstration.display import Shown, display, note_html, player, sheet_below, show
+from glober_jax.demonstration.fields import (
+    Field,
+    length_line,
+    part_fields,
+    read_part,
+    who_fields,
+)
 from glober_jax.demonstration.requests import (
     MAX_BEGIN,
     MAX_BETWEEN,
@@ -22,13 +28,32 @@ from glober_jax.demonstration.requests import (
     seed_of,
     videos_of_way,
 )
-from glober_jax.demonstration.running import Panel, Values
-from glober_jax.demonstration.studio import Studio
+from glober_jax.demonstration.session import Session
 from glober_jax.demonstration.upload import beside, read_clip
 from glober_jax.errors import UserError
 
 # In a browser, so that nobody waits for the server; also what a 32-bit generator could have drawn.
 _ANY_SEED = "() => String(Math.floor(Math.random() * 2 ** 32))"
+
+
+Values = tuple[Any, ...]
+
+
+class Panel(NamedTuple):
+    """The work of a tab.
+
+    Attributes:
+      work: (changes of sampling, values of `inputs`) -> values of `outputs`, over and over.
+      inputs, outputs: fields; the first output is a note of `display`.
+      starts: events that start it.
+      stop: the button that stops it.
+    """
+
+    work: Callable[..., Iterator[Values]]
+    inputs: list[Field]
+    outputs: list[Field]
+    starts: list[Callable[..., Any]]
+    stop: gr.Button
 
 
 class First(NamedTuple):
@@ -38,38 +63,38 @@ class First(NamedTuple):
     shown: Shown
 
 
-def first_request(studio: Studio) -> VideoRequest:
+def first_request(session: Session) -> VideoRequest:
     """The video of the fields as the page opens."""
-    condition = next(iter(studio.conditions), None)
-    return VideoRequest(0, condition, _whole_clip(studio), {})
+    condition = next(iter(session.conditions), None)
+    return VideoRequest(0, condition, _whole_clip(session), {})
 
 
-def new_video(studio: Studio, first: First) -> Panel:
+def new_video(session: Session, first: First) -> Panel:
     """A class or a text, and a seed."""
 
     def generate(changes: dict[str, Any], seed: Any, condition: Any) -> Iterator[Values]:
-        request = VideoRequest(seed_of(seed), condition, _whole_clip(studio), changes)
-        for shown in show(studio.generate(request), _fps(studio)):
-            yield *shown, _command(studio, request)
+        request = VideoRequest(seed_of(seed), condition, _whole_clip(session), changes)
+        for shown in show(session.generate(request), _fps(session)):
+            yield *shown, _command(session, request)
 
     _lead(
         "The generator draws one global feature, and all frames of the video are decoded from it."
     )
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
-            who = who_fields(studio)
+            who = who_fields(session)
             start, stop = _buttons("Make the video")
             another = gr.Button("With another seed")
         with gr.Column(scale=3, min_width=320):
-            display = Display.make("Video", first.shown)
-            command = _command_line(_command(studio, first.request))
+            outputs = display("Video", first.shown)
+            command = _command_line(_command(session, first.request))
     drawn = another.click(None, None, who[0], js=_ANY_SEED, queue=False, api_visibility="private")
-    return Panel(generate, who, [*display, command], [start.click, drawn.then], stop)
+    return Panel(generate, who, [*outputs, command], [start.click, drawn.then], stop)
 
 
-def stretched(studio: Studio, first: First) -> Panel:
+def stretched(session: Session, first: First) -> Panel:
     """A video as it was trained, and another part, rate or length of the same one."""
-    clip_frames, fps = studio.experiment.clip.num_frames, _fps(studio)
+    clip_frames, fps = session.experiment.clip.num_frames, _fps(session)
 
     def tell_length(*values: Any) -> str:
         part = read_part(values, clip_frames)
@@ -80,16 +105,16 @@ def stretched(studio: Studio, first: First) -> Panel:
     ) -> Iterator[Values]:
         part = read_part(values, clip_frames)
         request = VideoRequest(seed_of(seed), condition, part, changes)
-        whole = dataclasses.replace(request, part=_whole_clip(studio))
-        for shown in show(studio.generate(whole), fps):
+        whole = dataclasses.replace(request, part=_whole_clip(session))
+        for shown in show(session.generate(whole), fps):
             yield note_html("First the whole clip", done=False), shown.video, None, None, gr.skip()
-        for shown in show(studio.generate(request), fps):
-            yield shown.note, gr.skip(), shown.video, shown.sheet, _command(studio, request)
+        for shown in show(session.generate(request), fps):
+            yield shown.note, gr.skip(), shown.video, shown.sheet, _command(session, request)
 
     _lead("A global feature holds the whole clip: any part can be decoded, at any rate and length.")
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
-            who = who_fields(studio)
+            who = who_fields(session)
             parts = part_fields(start=0.25, end=0.75, rate=4)
             length_line(tell_length, parts)
             start, stop = _buttons("Make both videos")
@@ -105,35 +130,36 @@ def stretched(studio: Studio, first: First) -> Panel:
     )
 
 
-def between_two(studio: Studio) -> Panel:
-    """Videos on the way from one seed to another."""
+def between_two(session: Session, first: First) -> Panel:
+    """Videos on the way from one seed to another; there is none at first."""
+    del first
 
     def go(changes: dict[str, Any], *values: Any) -> Iterator[Values]:
         *ends, count = values
         first, second = (
-            VideoRequest(seed_of(seed), condition, _whole_clip(studio), changes)
+            VideoRequest(seed_of(seed), condition, _whole_clip(session), changes)
             for seed, condition in (ends[:2], ends[2:])
         )
-        yield from show(studio.between(first, second, videos_of_way(count)), _fps(studio))
+        yield from show(session.between(first, second, videos_of_way(count)), _fps(session))
 
     _lead(
         "Global features can be mixed: these videos lie on the straight line from one to the other."
     )
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
-            left = who_fields(studio, 0, " at the left")
-            right = who_fields(studio, 1, " at the right", choice=-1)
+            left = who_fields(session, 0, " at the left")
+            right = who_fields(session, 1, " at the right", choice=-1)
             count = gr.Slider(2, MAX_BETWEEN, 5, step=1, label="Videos", buttons=[])
             start, stop = _buttons("Make the videos")
         with gr.Column(scale=3, min_width=320):
-            display = Display.make("From the left to the right, in equal steps", height=200)
-    return Panel(go, [*left, *right, count], list(display), [start.click], stop)
+            outputs = display("From the left to the right, in equal steps", height=200)
+    return Panel(go, [*left, *right, count], outputs, [start.click], stop)
 
 
-def your_video(studio: Studio, first: First) -> Panel:
+def your_video(session: Session, first: First) -> Panel:
     """A video of somebody's own, or the first one, encoded and decoded."""
-    fps, clip = _fps(studio), studio.experiment.clip
-    networks = studio.model.networks
+    fps, clip = _fps(session), session.experiment.clip
+    networks = session.model.networks
 
     def tell_length(begin: Any, seconds: Any, *values: Any) -> str:
         part = read_part(values, clip.num_frames)
@@ -154,7 +180,7 @@ def your_video(studio: Studio, first: First) -> Panel:
             num_key_frames=networks.num_key_frames,
             size=networks.frame_size,
         )
-        stages = studio.redraw(original, part, changes, seed=0)
+        stages = session.redraw(original, part, changes, seed=0)
         yield from show(stages, fps, beside(original, part.index_n))
 
     _lead(
@@ -180,8 +206,16 @@ def your_video(studio: Studio, first: First) -> Panel:
             length_line(tell_length, [begin, seconds, *parts])
             start, stop = _buttons("Encode and redraw")
         with gr.Column(scale=3, min_width=320):
-            display = Display.make("Left: yours. Right: redrawn from its global feature")
-    return Panel(redraw, [video, begin, seconds, *parts], list(display), [start.click], stop)
+            outputs = display("Left: yours. Right: redrawn from its global feature")
+    return Panel(redraw, [video, begin, seconds, *parts], outputs, [start.click], stop)
+
+
+PANELS = {
+    "New video": new_video,
+    "Time": stretched,
+    "Between two": between_two,
+    "Your video": your_video,
+}
 
 
 def _buttons(label: str) -> tuple[gr.Button, gr.Button]:
@@ -208,13 +242,13 @@ def _command_line(command: str | None = None) -> gr.Code:
     )
 
 
-def _command(studio: Studio, request: VideoRequest) -> str:
-    return sample_command(request, studio.kind, str(studio.workdir), studio.checkpoint)
+def _command(session: Session, request: VideoRequest) -> str:
+    return sample_command(request, session.kind, str(session.workdir), session.checkpoint)
 
 
-def _whole_clip(studio: Studio) -> Part:
-    return part_of_clip(0, 1, clip_frames=studio.experiment.clip.num_frames, rate=1)
+def _whole_clip(session: Session) -> Part:
+    return part_of_clip(0, 1, clip_frames=session.experiment.clip.num_frames, rate=1)
 
 
-def _fps(studio: Studio) -> float:
-    return studio.experiment.sampling.fps
+def _fps(session: Session) -> float:
+    return session.experiment.sampling.fps

@@ -1,9 +1,7 @@
-"""What people ask of the page, checked: raw field values in, requests that can be worked on out.
+"""Requests of the page: raw values of its fields, checked, and what describes a request to people.
 
-The page is one way to send these values and a script that posts to it is another, so every limit
-is enforced here. Fields may come empty (None) or as text.
-
-Dimension key: n frames.
+A script may post values as well as the page, so every limit is enforced here. Fields may come empty
+(None) or as text. Dimension key: n frames.
 """
 
 import dataclasses
@@ -18,7 +16,7 @@ from glober_jax.diffusion.samplers import SPACINGS
 from glober_jax.errors import UserError
 from glober_jax.sampling.indices import frame_indices
 from glober_jax.training.checkpoint import Which
-from glober_jax.values import MAX_SEED
+from glober_jax.values import MAX_SEED, check_whole
 
 MAX_FRAMES, MAX_STEPS, MAX_SCALE, MAX_BETWEEN = 512, 250, 20.0, 8
 # Of an uploaded video; what lies before the part that is used has to be decoded too.
@@ -28,7 +26,7 @@ _COMMAND_WIDTH = 76
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Which frames of a clip of `clip_frames` to make: see `frame_indices`, which takes these."""
+    """The frames to make of a clip of `clip_frames`; fields are arguments of `frame_indices`."""
 
     clip_frames: int
     start: float
@@ -62,7 +60,7 @@ class VideoRequest:
 def part_of_clip(
     start: Any, end: Any, *, clip_frames: int, rate: Any = None, frames: Any = None
 ) -> Part:
-    """Which frames to make, by `rate` or, where that is None, by their number.
+    """The frames to make, by `rate` or, where that is None, by their number.
 
     Args:
       start, end: in the clip, 0 <= start < end <= 1.
@@ -122,12 +120,12 @@ def seed_of(value: Any) -> int:
 
 
 def videos_of_way(value: Any) -> int:
-    """How many videos there are from one to another, both included; `UserError` for no such."""
+    """The number of videos from one to another, both included; `UserError` where it is none."""
     return _whole(value, "The number of videos", 2, MAX_BETWEEN)
 
 
 def seconds_of_upload(begin: Any, seconds: Any) -> tuple[float, float]:
-    """Where the part of an uploaded video begins and how long it is; `UserError` if too long."""
+    """Begin and length of the part of an uploaded video; `UserError` where it is too long."""
     begin = _number(begin, "The beginning", 0, MAX_BEGIN)
     seconds = _number(seconds, "The length", 0, MAX_SECONDS)
     if seconds == 0:
@@ -136,13 +134,13 @@ def seconds_of_upload(begin: Any, seconds: Any) -> tuple[float, float]:
 
 
 def describe(part: Part, clip_seconds: float, fps: float, original: str) -> str:
-    """How long the video will be and how fast time passes in it, for people.
+    """Length of the video and its speed, for people.
 
     Args:
-      part: what is made.
-      clip_seconds: how long the whole clip takes in `original`, which it is compared with.
+      part: of the clip.
+      clip_seconds: length of the whole clip in `original`.
       fps: at which the result is played.
-      original: such as "the training videos".
+      original: what its speed is compared with, such as "the training videos".
     """
     seconds = part.frames / fps
     slower = seconds / ((part.end - part.start) * clip_seconds)
@@ -157,32 +155,32 @@ def describe(part: Part, clip_seconds: float, fps: float, original: str) -> str:
 def sample_command(request: VideoRequest, kind: str, workdir: str, checkpoint: Which) -> str:
     """The `glober_jax.sample` command that makes the same video, over lines for a shell.
 
-    Args:
-      request: what was made.
-      kind: of the model's condition: "class", "text" or "unconditional".
-      workdir, checkpoint: where the model is from.
+    `kind` is that of the model's condition: "class", "text" or "unconditional".
     """
-    flags = {"workdir": workdir, "output": "sampled", "num_videos": 1, "seed": request.seed}
-    if checkpoint != "newest":
-        flags["checkpoint"] = checkpoint
-    if kind == "class":
-        flags["class_label"] = request.condition
-    if kind == "text":
-        # What embedded the captions is known by its digest only.
-        flags |= {"prompt": request.condition, "clip": "CLIP_CHECKPOINT"}
-    flags |= {
-        "start": request.part.start,
-        "end": request.part.end,
-        "num_frames": request.part.num_frames,
-        "rate": request.part.rate,
+    part = request.part
+    flags = {
+        "workdir": workdir,
+        "output": "sampled",
+        "num_videos": 1,
+        "seed": request.seed,
+        "checkpoint": None if checkpoint == "newest" else checkpoint,
+        "class_label": request.condition if kind == "class" else None,
+        "prompt": request.condition if kind == "text" else None,
+        # The encoder of the captions is known by its digest only.
+        "clip": "CLIP_CHECKPOINT" if kind == "text" else None,
+        "start": part.start,
+        "end": part.end,
+        "num_frames": part.num_frames,
+        "rate": part.rate,
     }
     for name, value in request.sampling.items():
-        flags[f"guidance_{name.removesuffix('_scale')}" if name.endswith("_scale") else name] = (
-            value
-        )
-    words = [shlex.quote(f"--{name}={value}") for name, value in flags.items() if value is not None]
+        scaled = name.removesuffix("_scale")
+        flags[name if scaled == name else f"guidance_{scaled}"] = value
     lines = ["python -m glober_jax.sample"]
-    for word in words:
+    for name, value in flags.items():
+        word = shlex.quote(f"--{name}={value}")
+        if value is None:
+            continue
         if len(lines[-1]) + len(word) < _COMMAND_WIDTH:
             lines[-1] += f" {word}"
         else:
@@ -205,9 +203,7 @@ def _whole(value: Any, name: str, low: int, high: int) -> int:
     try:
         # Exact, as a float is not.
         number = Decimal(str(value).strip())
-        fits = low <= number <= high and number == int(number)
-    except ArithmeticError:
+        whole = int(number)
+    except (ArithmeticError, ValueError):
         raise UserError(f"{name} is missing: type a whole number") from None
-    if not fits:
-        raise UserError(f"{name} is {number:.12g}, but must be a whole number from {low} to {high}")
-    return int(number)
+    return check_whole(whole if whole == number else float(number), name, low, high)

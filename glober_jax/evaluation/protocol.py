@@ -1,4 +1,4 @@
-"""What an evaluation protocol is: every knob that moves a score, fixed under one name."""
+"""The fields of an evaluation protocol: every knob that moves a score."""
 
 import dataclasses
 from typing import Literal
@@ -11,11 +11,11 @@ Resize = Literal["stretch", "crop"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How real clips are chosen, what is measured on both sets, and how distances are taken.
+    """Choice of real clips, features of both sets, and estimator of distances.
 
     Attributes:
       name: what a score of this protocol is called by.
-      num_frames, stride: a clip has so many frames, `stride` apart.
+      num_frames, stride: of a clip; its frames are `stride` apart.
       split: where real videos come from.
       num_clips: real clips, and generated ones.
       videos: the real videos: the "first" in sorted order, "random" ones, or "class_balanced",
@@ -54,7 +54,7 @@ class Protocol:
 
     @property
     def span(self) -> int:
-        """How many consecutive frames of a video a clip reaches over."""
+        """Number of consecutive frames of a video that a clip reaches over."""
         return (self.num_frames - 1) * self.stride + 1
 
     @property

@@ -65,7 +65,7 @@ def with_frames(protocol: Protocol, num_frames: int) -> Protocol:
 
 
 def to_fit(protocol: Protocol, num_frames: int, longer: str) -> str:
-    """What to do where clips or videos have at most so many frames; `longer` is to make more."""
+    """Advice for clips or videos of at most `num_frames` frames; `longer` advises to make more."""
     most = num_frames // protocol.stride
     if most < i3d.MIN_FRAMES:
         apart = f", {protocol.stride} apart" if protocol.stride > 1 else ""
@@ -78,7 +78,7 @@ def to_fit(protocol: Protocol, num_frames: int, longer: str) -> str:
 
 
 def caveat(protocol: Protocol) -> str | None:
-    """What a reader of scores must know where clips have another length than usual, or None."""
+    """A note for the reader of scores where clips have another length than usual, or None."""
     base, frames = _parts(protocol)
     if frames is None:
         return None

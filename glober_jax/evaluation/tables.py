@@ -138,7 +138,7 @@ def _places(entry: Mapping[str, Any] | None, digits: int) -> str:
 
 
 def _differences(a: Result, b: Result) -> Iterator[str]:
-    """What forbids to compare two results, a phrase each."""
+    """Phrases on why two results cannot be compared."""
     knobs = [
         f"{knob} is {_both(*values)}"
         for knob in dict.fromkeys([*a["protocol"], *b["protocol"]])

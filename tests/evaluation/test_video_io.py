@@ -155,14 +155,9 @@ def test_lossy_video_is_refused(tmp_path: Path, name: str) -> None:
     assert command in str(caught.value) and f"--real={tmp_path}_prepared" in str(caught.value)
 
 
+# Those of other values or with the colours elsewhere stand in STORED_OTHERWISE.
 WRONG_ARRAYS = [
-    (np.zeros((2, 4, 6, 8, 3), np.float32), r"float32 .*values lie in 0..0; save \(x \* 255\)"),
-    (np.full((2, 4, 6, 8, 3), np.nan), "values that are NaN or infinite"),
-    (np.full((2, 4, 6, 8, 3), -0.5), r"save \(\(x \+ 1\) \* 127.5\)"),
-    (np.full((2, 4, 6, 8, 3), 200.0), r"save x.round\(\).clip\(0, 255\)"),
-    (np.full((2, 4, 6, 8, 3), 200), r"int64 .*save x.round\(\).clip\(0, 255\)"),
-    (np.zeros((2, 3, 4, 6, 8), np.uint8), r"np.moveaxis\(x, 1, -1\)"),
-    (np.zeros((2, 4, 3, 6, 8), np.uint8), r"np.moveaxis\(x, 2, -1\)"),
+    (np.full((2, 4, 6, 8, 3), np.nan), "float64 .*values that are NaN or infinite"),
     (np.zeros((2, 4, 6, 8, 4), np.uint8), r"x\[\.\.\., :3\]"),
     (np.zeros((4, 6, 8, 3), np.uint8), r"x\[None\]"),
     (np.zeros((4, 3, 6, 8), np.uint8), r"x\[None\]"),

@@ -17,7 +17,7 @@ from glober_jax.evaluation.metrics.features import check_features
 
 Score = Callable[[np.ndarray, np.ndarray], float]
 
-# Of so many clips one is left out; a set has at least as many.
+# One clip of every `LEAST` is left out, so a set has at least as many.
 LEAST = 4
 
 

@@ -21,7 +21,7 @@ _QUANTILE, _NUM_PAIRS = 0.95, 16
 
 
 def prdc(real_ND: np.ndarray, generated_MD: np.ndarray, k: int = NEIGHBOURS) -> dict[str, float]:
-    """How two sets of clips overlap; a clip's ball reaches to its k-th neighbour in its own set.
+    """Overlap of two sets of clips; a clip's ball reaches to its k-th neighbour in its own set.
 
     Precision and recall are those of Kynkäänniemi et al. 2019 (arXiv 1904.06991), density and
     coverage those of Naeem et al. 2020 (arXiv 2002.09797).

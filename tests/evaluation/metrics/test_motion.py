@@ -1,13 +1,10 @@
 """Motion measures: their values where these are known, and what they make of damaged skies."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from glober_jax.errors import UserError
 from glober_jax.evaluation.metrics import motion
-from tests.data.miniatures import write_video
 from tests.evaluation import corruptions
 
 # Which measures have to tell each corruption from real clips.
@@ -97,18 +94,6 @@ def test_damaged_skies_are_further_from_real_ones_than_other_skies() -> None:
     replaced = corruptions.measure(motion.measure_clip, damaged["replaced"])
     cut = replaced["difference_by_index"].mean(axis=0)
     assert cut.argmax() == 7 and cut[7] > 5 * np.delete(cut, 7).max(), cut
-
-
-def test_real_video_is_measured(tmp_path: Path) -> None:
-    """Fails when the clips of a video file are not consecutive and evenly spaced."""
-    write_video(tmp_path / "moving.mp4", seed=0, num_frames=20)
-    clips = corruptions.film_clips(tmp_path / "moving.mp4", num_frames=5, stride=2)
-    assert clips.shape == (2, 5, 32, 32, 3) and clips.dtype == np.uint8
-    measured = corruptions.measure(motion.measure_clip, clips)
-    # A texture at constant speed: every step changes about as much as any other.
-    profile = measured["difference_by_index"]
-    assert profile.min() > 0.02 and np.ptp(profile) < 0.5 * profile.mean(), profile
-    assert not measured["frozen"].any()
 
 
 def test_two_frames_are_too_few() -> None:

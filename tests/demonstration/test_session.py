@@ -7,7 +7,7 @@ from etils import epath
 
 from glober_jax.config import parse
 from glober_jax.demonstration.requests import Part, VideoRequest
-from glober_jax.demonstration.studio import Studio
+from glober_jax.demonstration.session import Session
 from glober_jax.errors import UserError
 from glober_jax.models.latents import ChannelScale
 from glober_jax.sampling.decode import FrameModel
@@ -20,7 +20,7 @@ SAMPLING = {"sampler": "ddim", "steps": 1}
 
 
 @pytest.fixture(scope="module")
-def studio() -> Studio:
+def session() -> Session:
     """A model of texts with random parameters, and two captions."""
     source = single_level_config()
     source.model.condition.update({"kind": "text", "length": 2, "num_classes": 0})
@@ -44,40 +44,40 @@ def studio() -> Studio:
     shape = (2, networks.condition.length, networks.condition.width)
     texts = np.random.default_rng(0).standard_normal(shape).astype(np.float16)
     examples = ExampleTexts(("calm sea", "storm"), texts, "digest")
-    return Studio(experiment, model, examples, epath.Path("runs/sea"), "newest")
+    return Session(experiment, model, examples, epath.Path("runs/sea"), "newest")
 
 
-def test_video_grows_to_what_the_library_makes(studio: Studio) -> None:
+def test_video_grows_to_what_the_library_makes(session: Session) -> None:
     """Fails when a stage is lost, or another caption, seed or index is used."""
     part = Part(16, 0.25, 0.75, num_frames=20)
-    stages = list(studio.generate(VideoRequest(3, "storm", part, SAMPLING)))
+    stages = list(session.generate(VideoRequest(3, "storm", part, SAMPLING)))
     assert [len(stage.frames) for stage in stages] == [0, 16, 20]
     assert [stage.total for stage in stages] == [20] * 3
     assert [stage.fraction for stage in stages] == [0, 0.8, 1]
     assert "Compiling" in stages[0].note and "Done" in stages[-1].note
 
-    model = studio.model.with_options(**SAMPLING, chunk_frames=16)
-    features = model.generate_globals(1, studio._examples.texts[1:], seed=3)
+    model = session.model.with_options(**SAMPLING, chunk_frames=16)
+    features = model.generate_globals(1, session._examples.texts[1:], seed=3)
     expected = model.decode(features, part.index_n, seed=3)[0]
     np.testing.assert_array_equal(stages[-1].frames, expected)
     with pytest.raises(UserError, match="not one of the examples"):
-        next(studio.generate(VideoRequest(3, "desert", part, SAMPLING)))
+        next(session.generate(VideoRequest(3, "desert", part, SAMPLING)))
 
 
-def test_between_two_videos(studio: Studio) -> None:
+def test_between_two_videos(session: Session) -> None:
     """Fails when an end is not the video asked for, or the middle not that of half the way."""
     part = Part(16, 0, 1, num_frames=3)
     ends = [
         VideoRequest(seed, text, part, SAMPLING) for seed, text in ((3, "storm"), (5, "calm sea"))
     ]
-    stages = list(studio.between(*ends, 3))
+    stages = list(session.between(*ends, 3))
     assert [stage.fraction for stage in stages] == [0, 1 / 3, 2 / 3, 1]
-    size = studio.model.networks.frame_size
+    size = session.model.networks.frame_size
     width = size + 1
     assert [(stage.frames[:, :, 2 * width :] == 128).all() for stage in stages[1:]] == [1, 1, 0]
 
-    model = studio.model.with_options(**SAMPLING, chunk_frames=16)
-    texts = studio._examples.texts
+    model = session.model.with_options(**SAMPLING, chunk_frames=16)
+    texts = session._examples.texts
     a, b = (model.generate_globals(1, texts[n : n + 1], seed=s) for n, s in ((1, 3), (0, 5)))
     for number, feature in enumerate((a, (a + b) / 2, b)):
         expected = model.decode(feature, np.pad(part.index_n, (0, 13), mode="edge"), seed=3)[0, :3]
@@ -85,22 +85,22 @@ def test_between_two_videos(studio: Studio) -> None:
         assert np.abs(shown.astype(int) - expected).max() <= 1
 
 
-def test_all_lengths_share_a_program(studio: Studio) -> None:
+def test_all_lengths_share_a_program(session: Session) -> None:
     """Fails when a short video, another seed or another part is compiled anew."""
-    size = studio.model.networks.frame_size
+    size = session.model.networks.frame_size
     clip = np.zeros((16, size, size, 3), np.uint8)
     for part in (Part(16, 0, 1, rate=1), Part(16, 0.5, 1, num_frames=3)):
-        list(studio.redraw(clip, part, SAMPLING, seed=0))
-    again = list(studio.redraw(clip, Part(16, 0, 0.5, num_frames=17), SAMPLING, seed=9))
+        list(session.redraw(clip, part, SAMPLING, seed=0))
+    again = list(session.redraw(clip, Part(16, 0, 0.5, num_frames=17), SAMPLING, seed=9))
     assert not any("Compiling" in stage.note for stage in again)
-    model, is_new = studio._program(SAMPLING)
+    model, is_new = session._program(SAMPLING)
     assert not is_new and model._frames._decode._cache_size() == 1
 
 
-def test_only_some_programs_are_kept(studio: Studio) -> None:
+def test_only_some_programs_are_kept(session: Session) -> None:
     """Fails when every choice of sampling stays in memory, or the latest are forgotten."""
     for steps in range(1, 30):
-        studio._program({"sampler": "ddim", "steps": steps})
-    assert len(studio._programs) <= 8
-    assert not studio._program({"sampler": "ddim", "steps": 29})[1]
-    assert studio._program({"sampler": "ddim", "steps": 1})[1]
+        session._program({"sampler": "ddim", "steps": steps})
+    assert len(session._programs) <= 8
+    assert not session._program({"sampler": "ddim", "steps": 29})[1]
+    assert session._program({"sampler": "ddim", "steps": 1})[1]

@@ -1,4 +1,4 @@
-"""The work behind the page: a request -> frames as they are made, with few compiled programs.
+"""A session on a model: requests -> frames as they are made, with few compiled programs.
 
 Dimension key: N videos, n frames, T frames of a given video, H, W, G global feature, X, Y frame
 size, C = 3 colours.
@@ -32,7 +32,7 @@ NOT_YET = 128
 
 
 class Stage(NamedTuple):
-    """How far a request is.
+    """Progress of a request.
 
     Attributes:
       note: in a sentence.
@@ -47,8 +47,8 @@ class Stage(NamedTuple):
     fraction: float
 
 
-def open_studio(workdir: epath.Path, checkpoint: Which) -> "Studio":
-    """The studio of a workdir.
+def open_session(workdir: epath.Path, checkpoint: Which) -> "Session":
+    """A session on the model of a workdir.
 
     Raises:
       UserError: nothing was trained there, a stage is missing, or a model of texts came without
@@ -65,10 +65,10 @@ def open_studio(workdir: epath.Path, checkpoint: Which) -> "Studio":
             )
     mesh = make_mesh(experiment.mesh)
     model = load_model(experiment, workdir, experiment.sampling, mesh, checkpoint)
-    return Studio(experiment, model, examples, workdir, checkpoint)
+    return Session(experiment, model, examples, workdir, checkpoint)
 
 
-class Studio:
+class Session:
     """A trained model for one person at a time.
 
     Attributes:
