@@ -1,7 +1,7 @@
 """Writes a trained model as `glober_jax/builtin/NAME.safetensors`, and its model card beside it.
 
     python launch/ship_model.py --workdir=runs/train_sky64 --name=sky64
-    python -m glober_jax.evaluate --workdir=builtin:sky64 --protocol=small@512 --reconstruction \\
+    python -m glober_jax.evaluate --workdir=builtin:sky64 --protocol=small@128 --reconstruction \\
         --output=runs/train_sky64/packaged.json
     python launch/ship_model.py --workdir=runs/train_sky64 --name=sky64 \\
         --result=runs/train_sky64/packaged.json
