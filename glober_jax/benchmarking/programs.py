@@ -66,8 +66,6 @@ def measure_programs(
         "programs": {
             name: _measure(name, make(), mesh, dtype, seconds) for name, make in programs.items()
         },
-        # Where there is one, a program that is found in it is not compiled.
-        "compilation_cache": jax.config.jax_compilation_cache_dir,
         "parameters": networks.count_parameters(),
         "frame_size": networks.frame_size,
         "dtype": dtype,
@@ -81,11 +79,9 @@ def programs_table(report: Mapping[str, Any]) -> str:
     """The programs of a report in Markdown, and what they are measured against."""
     programs = report["programs"]
     rates = [figures["matmul"]["flops_per_second"] / 1e9 for figures in programs.values()]
-    cache = report["compilation_cache"]
     return (
         f"{markdown_table([_row(*program) for program in programs.items()])}\n\n"
         f"Matrix product: {min(rates):,.1f} to {max(rates):,.1f} GFLOP/s. {_NOTES}"
-        + (f" Programs may have been found in the compilation cache {cache}." if cache else "")
     )
 
 

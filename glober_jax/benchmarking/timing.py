@@ -48,14 +48,15 @@ def measure(
 
     Args:
       contenders: by name; all are repeated as often in a round.
-      seconds: about how long to measure the slowest contender, at least one repeat.
+      seconds: about how long to measure the slowest contender, at least one round.
       rounds: the number of rounds, or fewer where that takes longer than `seconds`.
-      trial: repeats of the untimed run and of the one that tells how many repeats a round has.
+      trial: the fewest repeats of a round, and those of the runs before the first one. Work that
+        goes on in the background needs as many as it may have finished in advance.
     """
     for contender in contenders.values():
         _cost(contender, trial)
     slowest = max(_cost(contender, trial).wall for contender in contenders.values())
-    repeats = max(round(seconds / rounds / slowest), 1)
+    repeats = max(round(seconds / rounds / slowest), trial)
     rounds = min(max(int(seconds / repeats / slowest), 1), rounds)
     costs: dict[str, list[Cost]] = {name: [] for name in contenders}
     with Progress("measuring", rounds * len(contenders), unit="run") as progress:
