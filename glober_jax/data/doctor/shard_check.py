@@ -16,8 +16,8 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 from google.protobuf.message import DecodeError
 
+from glober_jax.data.building.pool import OnCount
 from glober_jax.data.building.shard_file import file_checksum
-from glober_jax.data.building.workers import OnCount
 from glober_jax.data.doctor.findings import DAMAGE, Finding, Kind
 from glober_jax.data.frames import decode_jpeg, jpeg_shape
 from glober_jax.data.schema import VideoRecord, deserialize, record_digest
@@ -36,6 +36,10 @@ class Shard:
     num_records: int | None
     checksum: str | None
     split: str
+
+    @property
+    def name(self) -> str:
+        return self.path.name
 
     @property
     def num_bytes(self) -> int:
