@@ -74,37 +74,15 @@ def write_dataset(recipe: Recipe, folder: Path, run: Runner) -> Card:
     class_names = _class_names(recipe.listing)
     labels = {name: label for label, name in enumerate(class_names)}
     make = MakeShard(recipe.decode, recipe.frames, recipe.splits, labels, recipe.encoder)
-    items, divide = recipe.listing.items, True
-    facts: dict[str, InputFacts] = {}
-    while True:
-        try:
-            held_out = hold_out(items, recipe.splits.test_fraction, divide=divide)
-        except UserError as error:
-            # There might have been enough of them.
-            unused = _reasons(recipe.listing, facts)
-            raise UserError(
-                f"{error}; these cannot be used:\n{unused}" if unused else str(error)
-            ) from error
-        parts = _parts(recipe, held_out, labels, folder)
-        _make_shards(make, parts, run, folder, recipe.unit)
-        facts |= {item.video_id: fact for part in parts for item, fact in part.facts()}
-        usable = [item for item in items if not facts[item.video_id].reason]
-        if not usable:
-            raise UserError(f"none of the videos can be used:\n{_reasons(recipe.listing, facts)}")
-        pieces = {split for item in usable for split in facts[item.video_id].pieces}
-        if len(pieces) == len(SPLITS):
-            break
-        # All that should be held out are damaged, or too short to be divided: hold out others.
-        items, divide = usable, divide and not held_out.is_divided
+    parts, how, facts = _make_shards(recipe, make, folder, run)
     metadata: dict[str, object] = {CLASS_NAMES: list(class_names)}
     text_width = None
     if recipe.encoder is not None:
         encoder = recipe.encoder()
         text_width = encoder.width
-        usable = {i.video_id: i.caption for i in items if not facts[i.video_id].reason}
-        metadata[TEXT] = vars(
-            TextInfo(encoder.length, text_width, encoder.digest, captions_digest(usable))
-        )
+        usable = (item for item in recipe.listing.items if not facts[item.video_id].reason)
+        digest = captions_digest({item.video_id: item.caption for item in usable})
+        metadata[TEXT] = vars(TextInfo(encoder.length, text_width, encoder.digest, digest))
     shards = write_metadata(
         folder,
         recipe.dataset,
@@ -113,7 +91,7 @@ def write_dataset(recipe: Recipe, folder: Path, run: Runner) -> Card:
         {split: [part.files[split] for part in parts if split in part.files] for split in SPLITS},
         metadata,
     )
-    return _card(recipe.listing, held_out.how, facts, shards, class_names)
+    return _card(recipe.listing, how, facts, shards, class_names)
 
 
 def _class_names(listing: Listing) -> tuple[str, ...]:
@@ -121,6 +99,40 @@ def _class_names(listing: Listing) -> tuple[str, ...]:
         return listing.class_names
     names = {item.class_name for item in listing.items if item.class_name is not None}
     return tuple(sorted(names, key=natural_key))
+
+
+def _make_shards(
+    recipe: Recipe, make: MakeShard, folder: Path, run: Runner
+) -> tuple[list[Part], str, dict[str, InputFacts]]:
+    """Makes the shards of both splits.
+
+    Returns:
+      Them, how the splits came about, and what came of each input.
+    """
+    listing, facts = recipe.listing, {}
+    items, divide = listing.items, True
+    while True:
+        try:
+            held_out = hold_out(items, recipe.splits.test_fraction, divide=divide)
+        except UserError as error:
+            # There might have been enough of them.
+            reasons = _reasons(listing, facts)
+            unused = f"; these cannot be used:\n{reasons}" if reasons else ""
+            raise UserError(f"{error}{unused}") from error
+        parts = _parts(recipe, held_out, make.labels, folder)
+        left = [part for part in parts if not part.is_finished]
+        total, todo = (sum(sum(part.sizes) for part in some) for some in (parts, left))
+        with Progress("decoding", total, total - todo, unit=recipe.unit) as progress:
+            if left:
+                run(make, left, progress.advance, folder)
+        facts |= {item.video_id: fact for part in parts for item, fact in part.facts()}
+        items = [item for item in items if not facts[item.video_id].reason]
+        if not items:
+            raise UserError(f"none of the videos can be used:\n{_reasons(listing, facts)}")
+        if len({split for item in items for split in facts[item.video_id].pieces}) == len(SPLITS):
+            return parts, held_out.how, facts
+        # All that should be held out are damaged, or too short to be divided: hold out others.
+        divide = divide and not held_out.is_divided
 
 
 def _parts(
@@ -148,17 +160,6 @@ def _stamp(
         for item, size in zip(items, sizes, strict=True)
     ]
     return hashlib.sha256(repr((splits, facts)).encode()).hexdigest()[:16]
-
-
-def _make_shards(
-    make: MakeShard, parts: Sequence[Part], run: Runner, folder: Path, unit: str
-) -> None:
-    """Makes the shards that are missing; the inputs of the others count as done."""
-    left = [part for part in parts if not part.is_finished]
-    total, todo = (sum(sum(part.sizes) for part in some) for some in (parts, left))
-    with Progress("decoding", total, total - todo, unit=unit) as progress:
-        if left:
-            run(make, left, progress.advance, folder)
 
 
 def _rejected(listing: Listing, facts: Mapping[str, InputFacts]) -> dict[str, str]:

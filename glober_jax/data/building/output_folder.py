@@ -129,6 +129,8 @@ class OutputFolder:
                     if leftover.name != name:
                         shutil.rmtree(leftover)
                 folder.mkdir(exist_ok=True)
+                for draft in folder.glob("shards/draft-*"):
+                    draft.unlink()
                 tempfile.TemporaryFile(dir=folder).close()
             except OSError as error:
                 raise self._cannot_write(error) from error
