@@ -58,7 +58,6 @@ def main(argv: Sequence[str]) -> None:
     if unknown := [row for row in rows if row not in ablation.module["ROWS"]]:
         known = ", ".join(ablation.module["ROWS"])
         raise UserError(f"--rows={unknown[0]}: there are {known}")
-    runs.use_compilation_cache(ablation.output)
     seeds, results = range(_SEEDS.value), Path(_RESULTS.value)
 
     def write() -> None:

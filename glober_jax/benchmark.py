@@ -1,26 +1,36 @@
-r"""Measures how fast parts of training and evaluation run on this machine.
+r"""Measures how fast parts of training, sampling and evaluation run on this machine.
 
+    python -m glober_jax.benchmark step --config=configs/skytimelapse.py \
+        [--programs=autoencoder,joint,generator --seconds=10 --output=FILE.json]
+    python -m glober_jax.benchmark step --reduced
+    python -m glober_jax.benchmark sampling --config=configs/skytimelapse.py \
+        [--seconds=10 --num_videos=1 --num_frames=16 --output=FILE.json]
     python -m glober_jax.benchmark data --config=configs/skytimelapse.py \
         [--config.data.dir=DIR --seconds=10 --batch_size=16 --videos=256 --output=FILE.json]
     python -m glober_jax.benchmark evaluation --config=configs/skytimelapse.py \
         [--seconds=10 --batch_size=16 --output=FILE.json]
-    python -m glober_jax.benchmark sampling --config=configs/skytimelapse.py \
-        [--seconds=10 --num_videos=1 --num_frames=16 --output=FILE.json]
+
+`step` measures training steps on random batches: of the autoencoder, of the autoencoder with its
+adversary (joint), of the generator. --reduced takes the configuration in which the authors' release
+was measured, adds three parts of the decoder, and shows the recorded figures of the release beside.
+
+`sampling` measures the programs that make --num_videos videos of --num_frames frames. How to sample
+is the config's business: --config.sampling.steps and the like.
+
+Both report the time to compile, the time to run, memory, and operations, beside the fewest there
+can be and beside a matrix product in the same run.
 
 `data` measures the batches of clips that training reads, beside decoding every frame of them, the
 limit that the JPEG decoder sets, and, where TensorFlow is installed, a plain tf.data pipeline over
-the same videos (python -m pip install -r requirements-tensorflow.txt). All take turns within one
-run. How to read is the config's business: --config.data.threads and the like.
+the same videos (python -m pip install -r requirements-tensorflow.txt). How to read is the config's
+business: --config.data.threads and the like.
 
 `evaluation` measures I3D's logits of random clips as scores get them, beside the network alone on
-the same clips (python -m pip install -r requirements-eval.txt). They take turns within one run.
-There --batch_size is how many clips each device takes at a time; a few are enough for a CPU.
+the same clips (python -m pip install -r requirements-eval.txt). There --batch_size is how many
+clips each device takes at a time; a few are enough for a CPU.
 
-`sampling` measures how long it takes to compile and to run what makes --num_videos videos of
---num_frames frames, how much memory that needs, and its floating-point operations beside the fewest
-there can be. How to sample is the config's business: --config.sampling.steps and the like.
-
---workdir=DIR in place of --config takes the config that a workdir was trained with.
+--workdir=DIR in place of --config takes the config that a workdir was trained with. Figures are
+printed in Markdown, as in BENCHMARKS.md; --output has all of them as JSON.
 """
 
 import json
@@ -28,21 +38,21 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
 from glober_jax import cli, config
-from glober_jax.benchmarking import data, evaluation, sampling
+from glober_jax.benchmarking import data, evaluation, published, sampling, step
+from glober_jax.benchmarking.report import section
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.training.trained import load_config
 
-Report = dict[str, Any]
-
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir whose config counts, for --config")
+_REDUCED = flags.DEFINE_boolean("reduced", False, "The release's reduced configuration, for step")
+_PROGRAMS = flags.DEFINE_list("programs", None, "Programs that step measures; all by default")
 _SECONDS = flags.DEFINE_float("seconds", 10.0, "How long to measure each contender", 0.0)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Clips in a batch", 1)
 _VIDEOS = flags.DEFINE_integer("videos", 256, "Videos to use, the first ones; they are copied", 1)
@@ -51,37 +61,38 @@ _NUM_FRAMES = flags.DEFINE_integer("num_frames", 16, "Frames of each of these vi
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write the figures to")
 
 
-def _measure_data(experiment: Experiment) -> tuple[Report, str]:
-    report = data.benchmark_data(
-        experiment,
-        seconds=_SECONDS.value,
-        batch_size=_BATCH_SIZE.value,
-        max_videos=_VIDEOS.value,
-    )
-    return report, data.table(report)
-
-
-def _measure_evaluation(experiment: Experiment) -> tuple[Report, str]:
-    report = evaluation.benchmark_evaluation(
-        experiment, seconds=_SECONDS.value, clips_per_device=_BATCH_SIZE.value
-    )
-    return report, evaluation.table(report)
-
-
-def _measure_sampling(experiment: Experiment) -> tuple[Report, str]:
-    report = sampling.benchmark_sampling(
-        experiment,
-        num_videos=_NUM_VIDEOS.value,
-        num_frames=_NUM_FRAMES.value,
-        seconds=_SECONDS.value,
-    )
-    return report, sampling.table(report)
-
-
+# What measures, and what makes a Markdown table of its report.
 _MEASURE = {
-    "data": _measure_data,
-    "evaluation": _measure_evaluation,
-    "sampling": _measure_sampling,
+    "step": (
+        lambda experiment: step.benchmark_steps(
+            experiment, _PROGRAMS.value, seconds=_SECONDS.value, reduced=_REDUCED.value
+        ),
+        step.table,
+    ),
+    "sampling": (
+        lambda experiment: sampling.benchmark_sampling(
+            experiment,
+            num_videos=_NUM_VIDEOS.value,
+            num_frames=_NUM_FRAMES.value,
+            seconds=_SECONDS.value,
+        ),
+        sampling.table,
+    ),
+    "data": (
+        lambda experiment: data.benchmark_data(
+            experiment,
+            seconds=_SECONDS.value,
+            batch_size=_BATCH_SIZE.value,
+            max_videos=_VIDEOS.value,
+        ),
+        data.table,
+    ),
+    "evaluation": (
+        lambda experiment: evaluation.benchmark_evaluation(
+            experiment, seconds=_SECONDS.value, clips_per_device=_BATCH_SIZE.value
+        ),
+        evaluation.table,
+    ),
 }
 
 
@@ -95,14 +106,24 @@ def main(argv: Sequence[str]) -> None:
     output = Path(_OUTPUT.value) if _OUTPUT.value else None
     if output is not None and not output.parent.is_dir():
         raise UserError(f"--output={output}: there is no folder {output.parent}")
-    if (_CONFIG.value is None) == (_WORKDIR.value is None):
-        raise UserError("give --config=FILE, or --workdir=DIR, whose config counts, but not both")
-    values = load_config(_WORKDIR.value) if _WORKDIR.value else cli.config_value(_CONFIG)
-    report, table = _MEASURE[argv[0]](config.parse(values))
+    benchmark, table = _MEASURE[argv[0]]
+    report = benchmark(_experiment(argv[0]))
     report["command"] = "python -m glober_jax.benchmark " + shlex.join(sys.argv[1:])
-    print(table)
+    print(section(report, table(report)))
     if output is not None:
         output.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def _experiment(command: str) -> Experiment:
+    if _REDUCED.value:
+        if command != "step" or _CONFIG.value or _WORKDIR.value:
+            raise UserError("--reduced is a configuration of its own, for step without --config")
+        return published.reduced_experiment()
+    if (_CONFIG.value is None) == (_WORKDIR.value is None):
+        raise UserError("give --config=FILE, or --workdir=DIR, whose config counts, but not both")
+    return config.parse(
+        load_config(_WORKDIR.value) if _WORKDIR.value else cli.config_value(_CONFIG)
+    )
 
 
 if __name__ == "__main__":

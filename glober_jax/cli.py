@@ -1,6 +1,7 @@
 """How every command starts and how it fails: flags in, one clear sentence out."""
 
 import os
+import platform
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -9,6 +10,8 @@ from absl import app, flags, logging
 
 from glober_jax import interruption
 from glober_jax.errors import UserError
+
+_CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 
 # absl ends --help as it does a mistake, with status 1.
 app._exit_before_main = lambda status: sys.exit(0)
@@ -30,6 +33,7 @@ def run(main: Callable[[Sequence[str]], None], advice: str = "") -> None:
 
     interruption.watch()
     interruption.begin(advice)
+    _use_compilation_cache()
     # Daemons may have closed them, and a sign that a terminal lacks is no reason to end.
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
@@ -41,6 +45,25 @@ def run(main: Callable[[Sequence[str]], None], advice: str = "") -> None:
         if isinstance(error, KeyboardInterrupt) or interruption.happened():
             interruption.leave()
         raise
+
+
+def _use_compilation_cache() -> None:
+    """Keeps compiled programs in the user's cache folder, unless JAX's own variable is set.
+
+    One folder per machine: programs for one CPU may not run on another that shares the home.
+    """
+    if _CACHE_VARIABLE in os.environ:
+        return
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = os.path.join(home, "glober_jax", "compiled", platform.node())
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError:
+        return
+    os.environ[_CACHE_VARIABLE] = folder
+    if "jax" in sys.modules:
+        # It has looked for the variable already.
+        sys.modules["jax"].config.update("jax_compilation_cache_dir", folder)
 
 
 def config_value(flag: flags.FlagHolder) -> dict[str, Any]:

@@ -17,10 +17,10 @@ import ml_collections
 
 from glober_jax.data.clips import ClipSpec
 from glober_jax.diffusion.process import DiffusionProcess
-from glober_jax.evaluation import i3d, lpips
+from glober_jax.evaluation import i3d
 from glober_jax.evaluation.protocols import get_protocol
 from glober_jax.experiment import DataOptions, EvaluationOptions, Experiment
-from glober_jax.models import checks
+from glober_jax.models import checks, lpips
 from glober_jax.models.compat import Compat
 from glober_jax.models.condition import ConditionTokens
 from glober_jax.models.discriminator import PairDiscriminator

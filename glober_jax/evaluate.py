@@ -26,22 +26,18 @@ from etils import epath
 
 from glober_jax import cli, config, media
 from glober_jax.errors import UserError
-from glober_jax.evaluation import comparison, in_between, measuring, results
-from glober_jax.evaluation.protocols import SMALL, Protocol, get_protocol, table
-from glober_jax.evaluation.telling import for_people
-from glober_jax.evaluation.two_sets import (
-    evaluate_two_sets,
-    for_two_sets,
-    numbers_note,
-    open_videos_at,
-)
-from glober_jax.evaluation.video_sets.video_set import check_pair
+from glober_jax.evaluation import in_between, measuring, results
+from glober_jax.evaluation.evaluating import evaluate_videos, fitted_to_pair, overlap
+from glober_jax.evaluation.protocols import SMALL, Protocol, get_protocol, shortfall, table
+from glober_jax.evaluation.tables import compare, for_people
+from glober_jax.evaluation.video_io import open_video_set
+from glober_jax.evaluation.video_set import check_pair
 from glober_jax.experiment import Experiment
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from glober_jax.reporting.in_between_evaluation import evaluate_in_between
 from glober_jax.reporting.model_evaluation import ModelEvaluation
+from glober_jax.reporting.report.page import write_workdir_report
 from glober_jax.reporting.trained_clips import TrainedModel, load_trained
-from glober_jax.reporting.workdir_report import write_workdir_report
 from glober_jax.training.packaged_model import results_folder
 from glober_jax.training.trained import load_config
 from glober_jax.values import check_seed
@@ -96,7 +92,7 @@ def main(argv: Sequence[str]) -> None:
     if _PROTOCOLS.value:
         print(table())
     elif _COMPARE.value:
-        print(comparison.compare({path: results.read(path) for path in _COMPARE.value}))
+        print(compare({path: results.read(path) for path in _COMPARE.value}))
     elif _WORKDIR.value and not (_REAL.value or _GENERATED.value):
         _evaluate_workdir(epath.Path(_WORKDIR.value), get_protocol(_PROTOCOL.value))
     elif _REAL.value and _GENERATED.value and not _WORKDIR.value:
@@ -172,15 +168,16 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
     output = Path(_OUTPUT.value)
     _check_output(output)
     start = time.monotonic()
-    real, generated = (open_videos_at(path, protocol) for path in (real_path, generated_path))
+    real, generated = (open_video_set(path, protocol.split) for path in (real_path, generated_path))
     notes = check_pair(real, generated, protocol.min_length, protocol)
-    protocol = for_two_sets(protocol, real, generated)
+    protocol = fitted_to_pair(protocol, real, generated)
     mesh = make_mesh(MeshShape())
-    instrument = measuring.together(
+    extractor = measuring.together(
         measuring.logits(mesh, protocol.resize), measuring.looks(mesh), measuring.motions()
     )
     folder = _CACHE.value or output.parent / "measures"
-    found, coverage = evaluate_two_sets(protocol, real, generated, instrument, folder)
+    found = evaluate_videos(protocol, real, generated, extractor, folder)
+    note = shortfall(protocol, len(found.real["logits"]), len(found.generated["logits"]))
     data = {
         name: {"source": videos.source, "fingerprint": videos.fingerprint}
         for name, videos in (("real", real), ("generated", generated))
@@ -190,10 +187,10 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
         scores=found.scores,
         floor=found.floor,
         motion=found.motion,
-        coverage=coverage,
+        coverage=overlap(found),
         model={},
         data=data,
-        notes=(*notes, *numbers_note(protocol, found)),
+        notes=(*notes, *filter(None, [note])),
         command=_command(),
         seconds=time.monotonic() - start,
     )

@@ -1,4 +1,4 @@
-"""Says what a training run needs of chips that need not be there: memory, operations, time.
+"""Plans a training run for chips that need not be present: memory, operations, time.
 
     python -m glober_jax.plan --config=configs/skytimelapse.py --topology=v5e:4x4
 
@@ -26,7 +26,8 @@ from glober_jax import cli, config
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.models.remat import Remat
-from glober_jax.planning import experiment_plan, sweep, table, topology
+from glober_jax.planning import sweep, table, topology
+from glober_jax.planning.stages import plan_stages, write_plan
 from glober_jax.training.pipeline import STAGES
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
@@ -63,14 +64,14 @@ def main(argv: Sequence[str]) -> None:
         _sweep(experiment, where)
         return
     stages = STAGES if _STAGE.value == "all" else (_STAGE.value,)
-    for plan in experiment_plan.plan_stages(experiment, stages, where, _EFFORT.value):
+    for plan in plan_stages(experiment, stages, where, _EFFORT.value):
         planned = plan["stages"]
         print(
             f"\n{table.stage_table(planned[-1])}" if planned else table.head_table(plan), flush=True
         )
         # What took an hour to compile is kept if the next stage is interrupted.
         if _OUTPUT.value:
-            experiment_plan.write_plan(epath.Path(_OUTPUT.value), plan)
+            write_plan(epath.Path(_OUTPUT.value), plan)
     if any(stage["days"] is not None for stage in planned):
         print(f"\n{table.assumptions_table(plan)}")
     sys.exit(1 if plan["fits"] is False else 0)

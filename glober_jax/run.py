@@ -22,7 +22,8 @@ from glober_jax.training.initial import check_initial
 from glober_jax.training.loop import run_stage
 from glober_jax.training.metrics import MetricsWriter
 from glober_jax.training.packaged_model import refuse_packaged
-from glober_jax.training.pipeline import STAGES, Pipeline
+from glober_jax.training.pipeline import Pipeline
+from glober_jax.training.stages import STAGES
 from glober_jax.training.stopping import StopRequest
 from glober_jax.training.trained import CLASSES_FILE, write_config, write_texts
 

@@ -21,7 +21,7 @@ from glober_jax import config
 from glober_jax.data.clips import ClipSpec
 from glober_jax.data.held_out import eval_clips
 from glober_jax.data.source import open_videos
-from glober_jax.evaluation.frame_quality import frame_measures
+from glober_jax.evaluation.metrics.frame_quality import frame_measures, metrics_of
 from glober_jax.models.frame_codec import normalise_frames, to_pixels
 from glober_jax.models.latents import Gaussian
 from glober_jax.models.networks import Networks, Params
@@ -57,7 +57,8 @@ def measure(networks: Networks, params: Params, clips_NTHWC: np.ndarray) -> dict
         mean = Gaussian.from_moments(moments).mean
         return to_pixels(networks.apply(params, "frame_codec", mean, method="decode"))
 
-    measures = frame_measures(clips_NTHWC.shape[2])
+    size = clips_NTHWC.shape[2]
+    measures = frame_measures(size, metrics_of(size))
     values = [
         [measure(np.asarray(both_ways(clip)), clip).mean() for measure in measures.values()]
         for clip in clips_NTHWC

@@ -9,7 +9,8 @@ import pytest
 
 from tests.documented import ROOT, block_problems, fenced, inline, inline_problems, unfenced
 
-_PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+_TOP = ("README.md", "CHANGELOG.md", "BENCHMARKS.md")
+_PAGES = [*(ROOT / name for name in _TOP), *sorted((ROOT / "docs").glob("*.md"))]
 _LONGEST_README = 250
 pages = pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
 

@@ -7,7 +7,6 @@ seconds.json as well, and it is not run again.
 
 import dataclasses
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -186,8 +185,3 @@ def _planned_steps(ablation: Ablation, row: str) -> dict[str, float]:
 
 def _read(file: Path) -> Any:
     return json.loads(file.read_text()) if file.exists() else None
-
-
-def use_compilation_cache(output: Path) -> None:
-    """What one command compiled the next one loads."""
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(output.resolve() / "compiled"))

@@ -1,9 +1,9 @@
 """Clips per second of the training data, beside what they could cost at least and at most.
 
-The contenders:
+The contenders, all of which draw clips by the same rule:
   loader               the batches that training gets
   loader_all_frames    the same clips, with all T of their frames decoded
-  jpeg_decoding        the JPEG frames of the first one's clips, decoded from memory: the limit
+  jpeg_decoding        the JPEG frames of such clips, decoded from memory: the limit
   tf_data_all_frames   a plain tf.data pipeline that decodes all T frames of a clip
   tf_data              one that decodes only key and target frames, each once
 
@@ -14,30 +14,29 @@ processes added up.
 Dimensions: T clip frames.
 """
 
-import contextlib
+import importlib.util
+import itertools
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from functools import partial
+from importlib import metadata
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from glober_jax.benchmarking.contenders import (
-    Batches,
-    FirstVideos,
-    JpegDecoding,
-    Setup,
-    all_frames,
-    tensorflow_version,
-    tf_data,
-)
-from glober_jax.benchmarking.machine import machine
-from glober_jax.benchmarking.rounds import Contender, Cost, cost_of, measure
-from glober_jax.data.source import open_videos
+import numpy as np
+
+from glober_jax.benchmarking.report import machine, markdown_table
+from glober_jax.benchmarking.timing import Contender, measure, rates, ratio, timing
+from glober_jax.data.clips import ClipSpec, sample_clip
+from glober_jax.data.frames import decode_jpeg
+from glober_jax.data.loader import training_batches
+from glober_jax.data.source import StoredVideo, StoredVideos, open_videos
 from glober_jax.experiment import Experiment
-from glober_jax.progress import Progress
 
 _ROUNDS = 10
+_DECODED_BATCHES = 16
 _TITLES = {
     "loader": "loader",
     "loader_all_frames": "loader, all frames of a clip",
@@ -49,7 +48,7 @@ _NO_TENSORFLOW = (
     "not measured, TensorFlow is not installed: python -m pip install -r "
     "requirements-tensorflow.txt"
 )
-_PACKAGES = ("array_record", "grain", "numpy", "simplejpeg", "tensorflow-datasets")
+_PACKAGES = ("array_record", "grain", "simplejpeg", "tensorflow-datasets")
 
 
 def benchmark_data(
@@ -65,53 +64,93 @@ def benchmark_data(
         memory, for it is not the disk that is measured.
 
     Returns:
-      `measured`: each contender's rates, medians over the rounds. `ratios`: the loader's clips per
-      core-second by another's, medians of the rounds' own. And what it takes to measure again.
+      `measured`: each contender's timing and rates. `ratios`: the loader's clips per core-second
+      by another's, medians of the rounds' own. And what it takes to measure again.
 
     Raises:
       UserError: the data set is missing or damaged, or its videos do not fit the config.
     """
     # Clips of one stride: tf.data makes no others.
-    experiment = replace(experiment, clip=replace(experiment.clip, max_stride=0))
-    videos = FirstVideos(open_videos(experiment.data.dir, "train"), max_videos)
-    setup = Setup(experiment, videos, batch_size)
-    batches = _batches_per_round(setup, seconds / _ROUNDS)
-    decoding = JpegDecoding(setup)
+    clip = replace(experiment.clip, max_stride=0)
+    videos = _FirstVideos(open_videos(experiment.data.dir, "train"), max_videos)
+    data, frame_size = experiment.data, experiment.networks.frame_size
+    # Batches that may be finished or begun before the first one is taken.
+    in_flight = 1 + data.workers * (data.prefetch + 5) if data.workers else data.prefetch + 2
+    threads = max(data.workers, 1) * max(data.threads, 1)
+    loader = partial(
+        training_batches,
+        videos,
+        batch_size=batch_size,
+        seed=experiment.seed,
+        flip=data.flip,
+        frame_size=frame_size,
+        workers=data.workers,
+        threads=data.threads,
+        prefetch=data.prefetch,
+    )
+    every_frame = replace(clip, num_key_frames=0, num_target_frames=clip.num_frames)
+    batches = loader(clip)
+    # Ends here, in a sentence, where a video cannot be used.
+    next(batches)
+    clips = _jpegs_of_clips(videos, clip, _DECODED_BATCHES * batch_size)
     with tempfile.TemporaryDirectory(prefix="glober_jax_benchmark_") as folder:
-        contenders: dict[str, Contender] = {
-            "loader": Batches(setup.loader(experiment.clip), setup.in_flight),
-            "loader_all_frames": Batches(
-                setup.loader(all_frames(experiment.clip)), setup.in_flight
-            ),
-            "jpeg_decoding": decoding,
-            **tf_data(setup, Path(folder)),
+        contenders = {
+            "loader": _taken(batches, in_flight),
+            "loader_all_frames": _taken(loader(every_frame), in_flight),
+            "jpeg_decoding": _decoding(clips, batch_size, threads),
         }
-        with Progress("measuring", _ROUNDS * len(contenders), unit="run") as progress:
-            costs = measure(contenders, batches=batches, rounds=_ROUNDS, on_run=progress.advance)
-    few, every = decoding.num_frames / decoding.num_clips, float(experiment.clip.num_frames)
-    frames = {name: every if name.endswith("all_frames") else few for name in contenders}
-    frame_bytes = decoding.num_bytes / decoding.num_frames
+        if importlib.util.find_spec("tensorflow"):
+            from glober_jax.benchmarking.tf_data import tf_batches, write_tfrecords
+
+            path = Path(folder) / "videos.tfrecord"
+            write_tfrecords((videos[index] for index in range(len(videos))), path)
+            for name in ("tf_data_all_frames", "tf_data"):
+                batches = tf_batches(
+                    path,
+                    clip,
+                    all_frames=name.endswith("all_frames"),
+                    batch_size=batch_size,
+                    frame_size=frame_size,
+                    flip=data.flip,
+                    threads=threads,
+                    prefetch=data.prefetch,
+                )
+                contenders[name] = _taken(batches, in_flight)
+        costs = measure(contenders, seconds=seconds, rounds=_ROUNDS, trial=in_flight)
+    sizes = [len(jpeg) for jpegs in clips for jpeg in jpegs]
+    measured = {}
+    for name in contenders:
+        clips_of = rates(costs[name], batch_size)
+        frames = clip.num_frames if name.endswith("all_frames") else len(sizes) / len(clips)
+        measured[name] = {
+            **timing(costs[name]),
+            **clips_of,
+            "frames_per_clip": frames,
+            "frames_per_second": clips_of["clips_per_second"] * frames,
+            "frames_per_core_second": clips_of["clips_per_core_second"] * frames,
+            "jpeg_bytes_per_second": clips_of["clips_per_second"] * frames * np.mean(sizes),
+        }
     return {
-        "measured": {
-            name: _rates(costs[name], batch_size, frames[name], frame_bytes) for name in contenders
-        },
+        "measured": measured,
         "ratios": {
-            f"loader / {name}": median(
-                other.cpu / loader.cpu
-                for loader, other in zip(costs["loader"], costs[name], strict=True)
-            )
+            f"loader / {name}": ratio(costs[name], costs["loader"], "cpu")
             for name in contenders
             if name != "loader"
         },
-        "tensorflow": tensorflow_version() or _NO_TENSORFLOW,
-        "rounds": _ROUNDS,
-        "batches_per_round": batches,
+        "tensorflow": metadata.version("tensorflow") if "tf_data" in contenders else _NO_TENSORFLOW,
         "batch_size": batch_size,
-        "dataset": _facts(videos),
+        "dataset": {
+            "split": "train",
+            "fingerprint": videos.fingerprint,
+            "videos": len(videos),
+            "videos_in_split": len(videos.source),
+            "frames_per_video": np.mean([videos[i].num_frames for i in range(len(videos))]),
+            "jpeg_bytes_per_frame": np.mean(sizes),
+        },
         "config": {
-            "data": asdict(experiment.data),
-            "clip": asdict(experiment.clip),
-            "frame_size": experiment.networks.frame_size,
+            "data": asdict(data),
+            "clip": asdict(clip),
+            "frame_size": frame_size,
             "seed": experiment.seed,
         },
         **machine(_PACKAGES),
@@ -119,56 +158,74 @@ def benchmark_data(
 
 
 def table(report: Mapping[str, Any]) -> str:
-    """The figures of a report, for people."""
-    lines = [f"{'':30}{'frames':>7}{'clips/s':>9}{'clips/s per core':>18}{'frames/s per core':>19}"]
-    for name, rates in report["measured"].items():
-        lines.append(
-            f"{_TITLES[name]:30}{rates['frames_per_clip']:7.2f}{rates['clips_per_second']:9.1f}"
-            f"{rates['clips_per_core_second']:18.1f}{rates['frames_per_core_second']:19.0f}"
-        )
-    if "tf_data" not in report["measured"]:
-        lines.append(f"{'tf.data':30}{report['tensorflow']}")
-    lines.append("loader's clips/s per core, divided by those of")
-    for name, ratio in report["ratios"].items():
-        lines.append(f"  {_TITLES[name.removeprefix('loader / ')]:30}{ratio:5.2f}")
-    return "\n".join(lines)
-
-
-def _batches_per_round(setup: Setup, seconds: float) -> int:
-    """How many batches the loader makes in that time, at least one."""
-    with contextlib.closing(setup.loader(setup.experiment.clip)) as loader:
-        contender = Batches(loader, setup.in_flight)
-        contender.get_ready(1)
-        return max(round(seconds / cost_of(contender, setup.in_flight).wall), 1)
-
-
-def _rates(
-    costs: Sequence[Cost], batch_size: int, frames_per_clip: float, frame_bytes: float
-) -> dict[str, float]:
-    clips = median(batch_size / cost.wall for cost in costs)
-    clips_per_core = median(batch_size / cost.cpu for cost in costs)
-    return {
-        "frames_per_clip": frames_per_clip,
-        "clips_per_second": clips,
-        "clips_per_core_second": clips_per_core,
-        "frames_per_second": clips * frames_per_clip,
-        "frames_per_core_second": clips_per_core * frames_per_clip,
-        "jpeg_bytes_per_second": clips * frames_per_clip * frame_bytes,
-    }
-
-
-def _facts(videos: FirstVideos) -> dict[str, Any]:
-    """What the videos measured on are like."""
-    sizes = [
-        list(map(len, video.jpegs(range(video.num_frames))))
-        for video in map(videos.__getitem__, range(len(videos)))
+    """The figures of a report in Markdown."""
+    ratios = {name: f"{report['ratios'].get(f'loader / {name}', 1):.2f}" for name in _TITLES}
+    rows = [
+        {
+            "": _TITLES[name],
+            "frames": f"{figures['frames_per_clip']:.2f}",
+            "clips/s": f"{figures['clips_per_second']:.1f}",
+            "clips/s per core": f"{figures['clips_per_core_second']:.1f}",
+            "frames/s per core": f"{figures['frames_per_core_second']:.0f}",
+            "loader's, divided by it": ratios[name],
+        }
+        for name, figures in report["measured"].items()
     ]
-    frames = sum(map(len, sizes))
-    return {
-        "split": "train",
-        "fingerprint": videos.fingerprint,
-        "videos": len(videos),
-        "videos_in_split": len(videos.source),
-        "frames_per_video": frames / len(videos),
-        "jpeg_bytes_per_frame": sum(map(sum, sizes)) / frames,
-    }
+    text = markdown_table(rows)
+    return text if "tf_data" in report["measured"] else f"{text}\n\ntf.data: {report['tensorflow']}"
+
+
+class _FirstVideos:
+    """At most `limit` videos of a source."""
+
+    def __init__(self, source: StoredVideos, limit: int) -> None:
+        self.source, self._length = source, min(limit, len(source))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> StoredVideo:
+        return self.source[index]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.source, name)
+
+
+def _taken(batches: Iterator[Any], in_flight: int) -> Contender:
+    """A pipeline that works ahead: what is finished in advance is used up before it is timed."""
+
+    def take(count: int) -> None:
+        for _ in itertools.islice(batches, count):
+            pass
+
+    return Contender(take, lambda repeats: take(in_flight))
+
+
+def _jpegs_of_clips(videos: _FirstVideos, clip: ClipSpec, count: int) -> list[list[bytes]]:
+    """The JPEG frames of random clips, each frame of a clip once, as the loader decodes them."""
+    random, found = np.random.default_rng(0), []
+    usable = [i for i in range(len(videos)) if videos[i].num_frames >= clip.span]
+    for index in itertools.islice(itertools.cycle(usable), count):
+        video = videos[index]
+        drawn = sample_clip(random.random(clip.num_draws), video.num_frames, clip)
+        frame_ids = np.union1d(drawn.key_ids_K, drawn.target_ids_n)
+        found.append(video.jpegs(frame_ids.tolist()))
+    return found
+
+
+def _decoding(clips: Sequence[Sequence[bytes]], batch_size: int, threads: int) -> Contender:
+    """Decodes these clips again and again, and drops each frame's pixels at once.
+
+    As many threads decode as the loader has: cores slow each other down.
+    """
+    pool, supply = ThreadPoolExecutor(threads), itertools.cycle(clips)
+
+    def decode(batch: Sequence[Sequence[bytes]]) -> None:
+        for jpeg in itertools.chain.from_iterable(batch):
+            decode_jpeg(jpeg)
+
+    def run(batches: int) -> None:
+        parts = [list(itertools.islice(supply, batch_size)) for _ in range(batches)]
+        list(pool.map(decode, parts))
+
+    return Contender(run)

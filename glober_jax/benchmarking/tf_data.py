@@ -44,21 +44,11 @@ def tf_batches(
     threads: int,
     prefetch: int,
 ) -> Iterator[tuple[np.ndarray, ...]]:
-    """Endless batches of random clips of the videos in `path`.
+    """Endless batches of random clips of the videos that `write_tfrecords` wrote to `path`.
 
-    Args:
-      path: from `write_tfrecords`.
-      spec: the clip to draw from each video.
-      all_frames: whether to decode and yield all T frames of a clip, or the K key frames and n
-        targets, of which those that are both are decoded once.
-      batch_size: clips in a batch.
-      frame_size: H = W of the stored frames.
-      flip: whether to mirror half of the clips.
-      threads: how many clips are decoded at a time.
-      prefetch: how many finished batches wait at most.
-
-    Yields:
-      (frames uint8 [B, T, H, W, 3],) or (key frames [B, K, H, W, 3], targets [B, n, H, W, 3]).
+    Yields all of a clip's frames, (uint8 [B, T, H, W, 3],), or where not `all_frames` (key frames
+    [B, K, H, W, 3], targets [B, n, H, W, 3]), of which those that are both are decoded once. With
+    `flip` half of the clips are mirrored; `threads` clips are decoded at a time.
     """
 
     def decode(jpegs: tf.Tensor, count: int | None) -> tf.Tensor:

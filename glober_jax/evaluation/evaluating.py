@@ -1,5 +1,6 @@
-"""One evaluation: real and generated clips by a protocol, measured and scored, beside the floor.
+"""One evaluation: real and generated clips by a protocol, measured and scored.
 
+Scores stand beside the real baseline, the same scores of other real clips (`floor` in results).
 Dimension key: N clips, D features.
 """
 
@@ -11,23 +12,24 @@ import numpy as np
 from etils import epath
 
 from glober_jax.errors import UserError
-from glober_jax.evaluation import coverage, measuring, scoring
-from glober_jax.evaluation.clip_sets import ClipSet, clips_of_videos
-from glober_jax.evaluation.distances.intervals import LEAST
-from glober_jax.evaluation.measuring import Instrument, Measures
-from glober_jax.evaluation.protocols import Protocol, choose_clips
-from glober_jax.evaluation.video_sets.video_set import VideoSet
+from glober_jax.evaluation import scoring
+from glober_jax.evaluation.measuring import ClipSet, FeatureExtractor, Measures, measure
+from glober_jax.evaluation.metrics import prdc
+from glober_jax.evaluation.metrics.intervals import LEAST
+from glober_jax.evaluation.protocols import Protocol, choose_clips, fitted
+from glober_jax.evaluation.video_set import VideoSet
 
+# (video, first frame) of each clip.
 Places = Sequence[tuple[int, int]]
 
 
 @dataclasses.dataclass(frozen=True)
 class RealVideos:
-    """What generated clips are compared with.
+    """Real videos that generated ones are compared with.
 
     Attributes:
       videos: those of the protocol's split.
-      others: opens real videos of another split, for the floor; None where there are none.
+      others: opens real videos of another split, for the baseline; None where there are none.
     """
 
     videos: VideoSet
@@ -36,7 +38,7 @@ class RealVideos:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` found: sections of a result, and the measures of the first repeat."""
+    """Sections of a result, and the measures of the first repeat."""
 
     scores: dict[str, Any]
     floor: dict[str, Any]
@@ -51,26 +53,40 @@ def choose(protocol: Protocol, videos: VideoSet, repeat: int = 0) -> Places:
 
 
 def real_clips(protocol: Protocol, videos: VideoSet, places: Places, kind: str = "real") -> ClipSet:
-    """The protocol's clips at these places."""
-    return clips_of_videos(
-        kind, videos, places, num_frames=protocol.num_frames, stride=protocol.stride
-    )
+    """Clips of the protocol's shape, of stored videos."""
+    length, stride = protocol.min_length, protocol.stride
+
+    def read(first: int, count: int) -> np.ndarray:
+        return np.stack(
+            [
+                videos.read(video, range(start, start + length, stride))
+                for video, start in places[first : first + count]
+            ]
+        )
+
+    identity = {
+        "videos": videos.fingerprint,
+        "places": [[int(video), int(start)] for video, start in places],
+        "num_frames": protocol.num_frames,
+        "stride": stride,
+    }
+    return ClipSet(kind, identity, len(places), read)
 
 
 def evaluate(
     protocol: Protocol,
     real: RealVideos,
     generated: Callable[[int, Places], ClipSet],
-    instrument: Instrument,
+    extractor: FeatureExtractor,
     folder: epath.PathLike | None,
 ) -> Evaluation:
     """Scores generated clips against real ones.
 
     Args:
-      protocol: says which real clips, and how often.
-      real: where they come from.
+      protocol: decides which real clips, and how often.
+      real: the videos they are taken from.
       generated: (repeat, its real clips' places) to the clips they are compared with.
-      instrument: measures both.
+      extractor: measures both.
       folder: where measures are kept, see `measuring.measure`.
 
     Raises:
@@ -82,54 +98,75 @@ def evaluate(
         pairs.append((real_clips(protocol, real.videos, places), generated(repeat, places)))
     others = _other_real_clips(protocol, real, pairs[0][0].num_clips)
     _check_numbers(*pairs[0], others)
-    repeats = [
-        tuple(measuring.measure(clips, instrument, folder) for clips in pair) for pair in pairs
-    ]
+    repeats = [tuple(measure(clips, extractor, folder) for clips in pair) for pair in pairs]
     first_real, first_generated = repeats[0]
     if others is None:
-        floor = _halves(first_real, protocol.seed)
+        baseline = _halves(first_real, protocol.seed)
     else:
-        floor = first_real, measuring.measure(others, instrument, folder)
+        baseline = first_real, measure(others, extractor, folder)
     moving = scoring.motion_scores(first_real, first_generated)
-    for name, score in scoring.motion_scores(*floor).items():
+    for name, score in scoring.motion_scores(*baseline).items():
         moving[name]["floor"] = score["distance"]
     return Evaluation(
         scores=scoring.scores(repeats, protocol.ddof),
-        floor=scoring.scores([floor], protocol.ddof),
+        floor=scoring.scores([baseline], protocol.ddof),
         motion=moving,
         real=first_real,
         generated=first_generated,
     )
 
 
+def evaluate_videos(
+    protocol: Protocol,
+    real: VideoSet,
+    generated: VideoSet,
+    extractor: FeatureExtractor,
+    folder: epath.PathLike | None,
+) -> Evaluation:
+    """`evaluate` of the first frames of the first generated videos that are long enough.
+
+    Each repeat goes on with the next videos.
+    """
+    usable = generated.long_enough(protocol.min_length)
+
+    def clips(repeat: int, places: Places) -> ClipSet:
+        del places
+        chosen = usable[repeat * protocol.num_clips :][: protocol.num_clips]
+        return real_clips(protocol, generated, [(video, 0) for video in chosen], "generated")
+
+    return evaluate(protocol, RealVideos(real), clips, extractor, folder)
+
+
+def fitted_to_pair(protocol: Protocol, real: VideoSet, generated: VideoSet) -> Protocol:
+    """The protocol that two sets of these sizes allow.
+
+    `small` takes as many clips as the smaller set has; one that repeats does so as often as there
+    are generated videos for.
+    """
+    num_real, num_generated = (len(x.long_enough(protocol.min_length)) for x in (real, generated))
+    protocol = fitted(protocol, [protocol.min_length] * min(num_real, num_generated))
+    repeats = max(1, min(protocol.repeats, num_generated // protocol.num_clips))
+    return dataclasses.replace(protocol, repeats=repeats)
+
+
 def overlap(evaluation: Evaluation) -> dict[str, Any]:
     """Precision, recall, density and coverage, by AlexNet's features; {} for a handful of clips."""
-    clips = [_look(measures) for measures in (evaluation.real, evaluation.generated)]
-    if min(map(len, clips)) <= coverage.NEIGHBOURS:
-        return {}
-    return dataclasses.asdict(coverage.coverage(*clips))
+    looks = [_looks(measures) for measures in (evaluation.real, evaluation.generated)]
+    return {} if min(map(len, looks)) <= prdc.NEIGHBOURS else prdc.prdc(*looks)
 
 
 def memorisation(
     generated: Measures, held_out: Measures, training: Measures, training_names: Sequence[str]
 ) -> dict[str, Any]:
-    """How near generated clips come to training clips, by AlexNet's features; see `coverage`."""
-    found = coverage.memorisation(
-        *(_look(measures) for measures in (generated, held_out, training)),
-        generated_ids=[f"generated {number}" for number in range(len(generated["looks"]))],
-        training_ids=training_names,
-    )
-    return {
-        "memorisation_ratio": found.ratio,
-        "memorised": found.nearer,
-        "nearest_training_clips": [dataclasses.asdict(pair) for pair in found.nearest],
-    }
+    """Nearness of generated clips to training clips, by AlexNet's features; see `prdc`."""
+    looks = [_looks(measures) for measures in (generated, held_out, training)]
+    return prdc.memorisation(*looks, training_names)
 
 
 def _other_real_clips(protocol: Protocol, real: RealVideos, count: int) -> ClipSet | None:
-    """As many clips of other real videos, for the floor.
+    """As many clips of other real videos, for the baseline.
 
-    Those are of the same split where so many are left, else of another; None where there are none.
+    Those are of the same split where enough are left, else of another; None where there are none.
     """
     another = dataclasses.replace(protocol, num_clips=count, videos="random", repeat_videos=False)
     taken = {video for video, _ in choose(protocol, real.videos)}
@@ -145,7 +182,7 @@ def _other_real_clips(protocol: Protocol, real: RealVideos, count: int) -> ClipS
 
 
 def _check_numbers(real: ClipSet, generated: ClipSet, others: ClipSet | None) -> None:
-    """Before anything is measured: enough clips for an interval of every score, the floor's too."""
+    """Before anything is measured: enough clips for an interval of every score."""
     for clips, least in ((generated, LEAST), (real, LEAST if others else 2 * LEAST)):
         if clips.num_clips < least:
             halves = (
@@ -160,7 +197,7 @@ def _check_numbers(real: ClipSet, generated: ClipSet, others: ClipSet | None) ->
 
 
 def _halves(measured: Measures, seed: int) -> tuple[Measures, Measures]:
-    """Two halves of equal size, by chance: the floor where there are no other real videos."""
+    """Two random halves of equal size, the baseline where there are no other real videos."""
     count = len(measured["logits"])
     order = np.random.default_rng(seed).permutation(count)
     first, second = (
@@ -174,6 +211,6 @@ def _labels(videos: VideoSet) -> Sequence[int]:
     return videos.labels or (0,) * len(videos)
 
 
-def _look(measures: Measures) -> np.ndarray:
-    """A clip's features, the mean over the frames looked at: [N, D]."""
+def _looks(measures: Measures) -> np.ndarray:
+    """AlexNet's features of clips, the mean over the chosen frames: [N, D]."""
     return measures["looks"].mean(axis=1)

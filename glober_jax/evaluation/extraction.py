@@ -8,7 +8,7 @@ Dimension key: N clips, B clips of a batch, T frames, H, W frame size, C colours
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -18,15 +18,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from glober_jax.errors import UserError
 from glober_jax.parallel.mesh import replicated
 
-# Arrays by name, or one array: what is measured of clips, clip by clip along the first axis.
-Measures = Any
-Extract = Callable[[Iterable[np.ndarray]], Measures]
+# An array, or arrays by name: features of clips along the first axis.
+Features = Any
 
 
 def per_clip(
-    compute: Callable[[Any, jax.Array], Measures], params: Any, mesh: Mesh, clips_per_device: int
-) -> Extract:
-    """Compiled map from clips to what `compute` says of each.
+    compute: Callable[[Any, jax.Array], Features], params: Any, mesh: Mesh, clips_per_device: int
+) -> Callable[[Iterable[np.ndarray]], Features]:
+    """Compiled map from clips to their features.
 
     Args:
       compute: maps (params, clips [b, T, H, W, C]) to arrays [b, ...], or a tree of them, for each
@@ -40,46 +39,32 @@ def per_clip(
       [N, ...], in order. It holds two batches at a time. Where there are several processes, all of
       them pass the same clips. It raises `UserError` if there are none.
     """
-    spread = PartitionSpec(mesh.axis_names)
+    spread, size = PartitionSpec(mesh.axis_names), mesh.size * clips_per_device
     params = jax.device_put(params, replicated(mesh))
     program = jax.jit(
         jax.shard_map(compute, mesh=mesh, in_specs=(PartitionSpec(), spread), out_specs=spread),
         out_shardings=replicated(mesh),
     )
 
-    def results(batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[Measures]:
-        """Of each batch, on the host; one late, so that devices work while the next is read."""
-        late = None
-        for clips_BTHWC, mask_B in batches:
-            # Each process puts what its devices take; jax.device_put would compare all of it first.
-            clips = jax.make_array_from_callback(
-                clips_BTHWC.shape, NamedSharding(mesh, spread), clips_BTHWC.__getitem__
-            )
-            now = program(params, clips), mask_B
-            if late is not None:
-                yield _rows(*late)
-            late = now
-        if late is None:
-            raise UserError("there are no clips to measure; check where they are read from")
-        yield _rows(*late)
+    def start(batch: list[np.ndarray]) -> Features:
+        """Features of a batch, filled up if it is the last; devices go on computing them."""
+        clips_BTHWC = np.stack(batch + batch[-1:] * (size - len(batch)))
+        # Each process puts what its devices take; jax.device_put would compare all of it first.
+        clips = jax.make_array_from_callback(
+            clips_BTHWC.shape, NamedSharding(mesh, spread), clips_BTHWC.__getitem__
+        )
+        return program(params, clips)
 
-    def extract(clips: Iterable[np.ndarray]) -> Measures:
-        parts = results(_padded_batches(clips, mesh.size * clips_per_device))
-        return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
+    def extract(clips: Iterable[np.ndarray]) -> Features:
+        clips, batches, count = iter(clips), [], 0
+        while batch := list(itertools.islice(clips, size)):
+            batches.append(start(batch))
+            count += len(batch)
+            # Devices work while the next batch is read, and no further ahead.
+            batches[-2:-1] = jax.device_get(batches[-2:-1])
+        if not batches:
+            raise UserError("there are no clips to measure; check where they are read from")
+        found = jax.device_get(batches)
+        return jax.tree.map(lambda *rows: np.concatenate(rows)[:count], *found)
 
     return extract
-
-
-def _padded_batches(
-    clips: Iterable[np.ndarray], size: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batches [size, T, H, W, C], the last one filled up with zeros, and masks of what is real."""
-    clips = iter(clips)
-    while batch := list(itertools.islice(clips, size)):
-        missing = size - len(batch)
-        padding = [np.zeros_like(batch[0])] * missing
-        yield np.stack(batch + padding), np.arange(size) < len(batch)
-
-
-def _rows(measures: Measures, mask_B: np.ndarray) -> Measures:
-    return jax.tree.map(lambda rows: rows[mask_B], jax.device_get(measures))

@@ -1,4 +1,4 @@
-"""I3D: what happens in a clip, as the 400 logits of a network that names human actions.
+"""I3D: the 400 logits of a network that classifies human actions in a clip.
 
 Inception-I3D for RGB, trained on Kinetics-400 (Carreira and Zisserman 2017, arXiv 1705.07750); its
 logits are what the Frechet video distance compares (Unterthiner et al. 2018, arXiv 1812.01717).
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from glober_jax.errors import UserError
-from glober_jax.interop.packaged_weights import PackagedWeights
+from glober_jax.packaged_weights import PackagedWeights
 
 Params = dict[str, dict[str, np.ndarray]]
 

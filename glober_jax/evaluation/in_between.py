@@ -1,4 +1,4 @@
-"""Frames between those that a model was trained on.
+"""Quality of frames between those that a model was trained on.
 
 A model that was trained on every second frame of its videos decodes a clip at twice that rate: T
 frames as in training, on its grid, and T - 1 between them that it never saw. Those are compared
@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from glober_jax.evaluation import frame_quality, measuring, reconstruction, scoring
-from glober_jax.evaluation.frame_quality import FrameMeasure, Metric
-from glober_jax.evaluation.measuring import Instrument, Measures
-from glober_jax.evaluation.telling import aligned
+from glober_jax.evaluation import reconstruction, scoring
+from glober_jax.evaluation.measuring import FeatureExtractor, Measures
+from glober_jax.evaluation.metrics import frame_quality
+from glober_jax.evaluation.metrics.frame_quality import FrameMeasure, Metric
+from glober_jax.evaluation.tables import aligned
 
 _INTERPOLATED = "interpolated_"
 _LABELS = {
@@ -33,7 +34,7 @@ def interpolate_between(made_NUHWC: np.ndarray) -> np.ndarray:
     return reconstruction.interpolate(made_NUHWC[:, grid_T], grid_T, length)[:, 1::2]
 
 
-def instrument(quality: Mapping[Metric, FrameMeasure]) -> Instrument:
+def instrument(quality: Mapping[Metric, FrameMeasure]) -> FeatureExtractor:
     """Of made clips beside real ones [B, 2, U, H, W, C]: the metrics of `quality`, float64.
 
     NAME is [B, U], of all made frames; interpolated_NAME is [B, T - 1], of what
@@ -49,7 +50,7 @@ def instrument(quality: Mapping[Metric, FrameMeasure]) -> Instrument:
             f"{_INTERPOLATED}{name}": values for name, values in between.items()
         }
 
-    return measuring.Instrument({"in_between": list(quality)}, measure)
+    return FeatureExtractor({"in_between": list(quality)}, measure)
 
 
 def record(measured: Measures) -> dict[str, Any]:

@@ -1,15 +1,15 @@
 """Measures clips once: block by block, each block kept on disk, so that an interrupted evaluation
 goes on and real clips need not be measured again for the next model.
 
-Dimension key: N clips, B clips of a block, T frames, H, W frame size, C colours, F frames looked
-at, D features.
+Dimension key: N clips, B clips of a block, T frames, H, W frame size, C colours, F chosen frames,
+D features.
 """
 
-import dataclasses
 import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -18,26 +18,46 @@ from etils import epath
 from jax.sharding import Mesh
 
 from glober_jax import media
-from glober_jax.evaluation import frame_quality, i3d, lpips, motion, optical_flow
-from glober_jax.evaluation.clip_sets import ClipSet
+from glober_jax.evaluation import i3d
 from glober_jax.evaluation.extraction import per_clip
-from glober_jax.evaluation.frame_quality import FrameMeasure, Metric
-from glober_jax.evaluation.preprocess import Resize, preprocess
+from glober_jax.evaluation.metrics import frame_quality, motion, optical_flow
+from glober_jax.evaluation.metrics.frame_quality import FrameMeasure, Metric
+from glober_jax.evaluation.preprocess import preprocess
+from glober_jax.evaluation.protocol import Resize
+from glober_jax.models import lpips
 from glober_jax.progress import Progress
 
+# Of clips, along the first axis.
 Measures = dict[str, np.ndarray]
 
 # Clips that are measured, and made, together; a lost block is made again.
 _BLOCK = 32
 _CLIPS_PER_DEVICE = 4
-# AlexNet judges some frames of a clip, at a size of which its features are large enough.
+# AlexNet sees some frames of a clip, at a size of which its features are large enough.
 _LOOKS, _LOOK_SIZE = 4, 128
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
-@dataclasses.dataclass(frozen=True)
-class Instrument:
-    """Something that measures clips, each by itself.
+@dataclass(frozen=True)
+class ClipSet:
+    """Clips of one shape, read block by block.
+
+    Attributes:
+      kind: one word for people and file names, such as "real".
+      identity: all that decides their pixels, for JSON: two sets of one identity are the same.
+      num_clips: how many there are.
+      read: (first, count) to uint8 [B, T, H, W, C], or [B, 2, T, H, W, C] of clips in pairs.
+    """
+
+    kind: str
+    identity: Mapping[str, Any]
+    num_clips: int
+    read: Callable[[int, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class FeatureExtractor:
+    """Measures clips, each by itself.
 
     Attributes:
       identity: all that its numbers depend on besides the clips, for JSON.
@@ -48,7 +68,7 @@ class Instrument:
     measure: Callable[[Iterable[np.ndarray]], Measures]
 
 
-def looks(mesh: Mesh) -> Instrument:
+def looks(mesh: Mesh) -> FeatureExtractor:
     """`looks` float32 [B, F, 896]: AlexNet's features of up to four frames spread over a clip.
 
     Raises:
@@ -63,10 +83,10 @@ def looks(mesh: Mesh) -> Instrument:
         return {"looks": features.reshape(batch, len(chosen), -1)}
 
     extract = per_clip(compute, lpips.load("alex"), mesh, _CLIPS_PER_DEVICE)
-    return Instrument({"looks": [_LOOKS, _LOOK_SIZE]}, extract)
+    return FeatureExtractor({"looks": [_LOOKS, _LOOK_SIZE]}, extract)
 
 
-def logits(mesh: Mesh, resize: Resize) -> Instrument:
+def logits(mesh: Mesh, resize: Resize) -> FeatureExtractor:
     """`logits` float32 [B, 400]: those of I3D.
 
     Raises:
@@ -77,20 +97,21 @@ def logits(mesh: Mesh, resize: Resize) -> Instrument:
         return {"logits": i3d.logits(params, preprocess(clips_BTHWC, i3d.FRAME_SIZE, resize))}
 
     extract = per_clip(compute, i3d.load(), mesh, _CLIPS_PER_DEVICE)
-    return Instrument({"logits": resize}, extract)
+    return FeatureExtractor({"logits": resize}, extract)
 
 
-def motions() -> Instrument:
+def motions() -> FeatureExtractor:
     """What `motion` and `optical_flow` measure: float64 [B], and `difference_by_index` [B, T-1]."""
 
-    def measure(clips_BTHWC: np.ndarray) -> Measures:
-        return motion.measure_clips(clips_BTHWC) | optical_flow.measure_clips(clips_BTHWC)
+    def measure(clips_BTHWC: Iterable[np.ndarray]) -> Measures:
+        rows = [motion.measure_clip(x) | optical_flow.measure_clip(x) for x in clips_BTHWC]
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
-    return Instrument({"motion": 1}, measure)
+    return FeatureExtractor({"motion": 1}, measure)
 
 
-def pairs(quality: Mapping[Metric, FrameMeasure], of_made: Instrument) -> Instrument:
-    """Of made clips beside real ones [B, 2, T, H, W, C]: quality, and what `of_made` says.
+def pairs(quality: Mapping[Metric, FrameMeasure], of_made: FeatureExtractor) -> FeatureExtractor:
+    """Of made clips beside real ones [B, 2, T, H, W, C]: quality, and what `of_made` measures.
 
     The metrics of `quality`, see `frame_quality.frame_measures`, are float64 [B, T]; `of_made` sees
     the made clips alone.
@@ -101,34 +122,31 @@ def pairs(quality: Mapping[Metric, FrameMeasure], of_made: Instrument) -> Instru
         found = frame_quality.measure_clips(quality, made_BTHWC, real_BTHWC)
         return found | of_made.measure(made_BTHWC)
 
-    return Instrument({"pairs": list(quality), **of_made.identity}, measure)
+    return FeatureExtractor({"pairs": list(quality), **of_made.identity}, measure)
 
 
-def together(*instruments: Instrument) -> Instrument:
+def together(*extractors: FeatureExtractor) -> FeatureExtractor:
     """All of them on the same clips, which are then read, or made, once."""
 
     def measure(clips_BTHWC: np.ndarray) -> Measures:
-        return {
-            name: values
-            for instrument in instruments
-            for name, values in instrument.measure(clips_BTHWC).items()
-        }
+        found = [extractor.measure(clips_BTHWC) for extractor in extractors]
+        return {name: values for measures in found for name, values in measures.items()}
 
-    identity = {name: value for part in instruments for name, value in part.identity.items()}
-    return Instrument(identity, measure)
+    identity = {name: value for part in extractors for name, value in part.identity.items()}
+    return FeatureExtractor(identity, measure)
 
 
-def measure(clips: ClipSet, instrument: Instrument, folder: epath.PathLike | None) -> Measures:
+def measure(clips: ClipSet, extractor: FeatureExtractor, folder: epath.PathLike | None) -> Measures:
     """Arrays [N, ...] by name, of all clips in order.
 
     Args:
       clips: what to measure.
-      instrument: how.
+      extractor: how.
       folder: blocks that are done are kept here, each in a file, and found here if clips of the
-        same identity were measured by an instrument of the same identity. None keeps nothing, as
+        same identity were measured by an extractor of the same identity. None keeps nothing, as
         several processes have to: they must agree on what is measured again.
     """
-    place = None if folder is None else epath.Path(folder) / _name(clips, instrument)
+    place = None if folder is None else epath.Path(folder) / _name(clips, extractor)
     blocks = []
     with Progress(f"{clips.kind} clips", clips.num_clips, unit="clip") as progress:
         for first in range(0, clips.num_clips, _BLOCK):
@@ -136,7 +154,7 @@ def measure(clips: ClipSet, instrument: Instrument, folder: epath.PathLike | Non
             file = None if place is None else place / f"{first:06d}.npz"
             block = None if file is None else _read(file, count)
             if block is None:
-                block = instrument.measure(clips.read(first, count))
+                block = extractor.measure(clips.read(first, count))
                 if file is not None:
                     _write(file, block)
             blocks.append(block)
@@ -144,10 +162,9 @@ def measure(clips: ClipSet, instrument: Instrument, folder: epath.PathLike | Non
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def _name(clips: ClipSet, instrument: Instrument) -> str:
-    key = json.dumps([dict(clips.identity), dict(instrument.identity)], sort_keys=True)
-    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-    return f"{clips.kind}-{digest}"
+def _name(clips: ClipSet, extractor: FeatureExtractor) -> str:
+    key = json.dumps([dict(clips.identity), dict(extractor.identity)], sort_keys=True)
+    return f"{clips.kind}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
 def _read(file: epath.Path, count: int) -> Measures | None:

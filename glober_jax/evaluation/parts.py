@@ -1,11 +1,8 @@
-"""A trained model taken apart: what each of its parts loses of real clips.
+"""Losses of each part of a trained model on real clips: a section of a result.
 
-    codec           every frame through the frame codec and back
-    interpolated    the key frames' latents, interpolated linearly in time, through the codec
-    reconstruction  the clip through the encoder, its global feature and the decoder
-
-What "codec" loses, no training of encoder and decoder brings back; "interpolated" sees the same key
-frames as the encoder does, and knows nothing of motion.
+codec           every frame through the frame codec and back
+interpolated    the key frames' latents, interpolated linearly in time, through the codec
+reconstruction  the clip through the encoder, its global feature and the decoder
 """
 
 from collections.abc import Mapping
@@ -22,7 +19,7 @@ KINDS = ("codec", "interpolated", "reconstruction")
 def record(
     real: Measures, made: Mapping[str, Measures], key_positions_K: np.ndarray, ddof: int
 ) -> dict[str, Any]:
-    """The section of a result: every kind's quality, scores against `real`, and motion beside it.
+    """Quality of every kind, scores against `real`, and motion beside it.
 
     Args:
       real: `logits`, where `made` has some, and measures of motion.
@@ -35,20 +32,13 @@ def record(
     """
     kinds = {}
     for kind, measures in made.items():
-        kinds[kind] = {
-            name: entry | _by_place(np.array(entry["by_index"]), key_positions_K)
-            for name, entry in scoring.quality(measures).items()
-        }
+        kinds[kind] = scoring.quality(measures)
+        for entry in kinds[kind].values():
+            at_keys_K = np.take(entry["by_index"], key_positions_K)
+            elsewhere = np.delete(entry["by_index"], key_positions_K)
+            entry["at_keys"] = float(at_keys_K.mean())
+            entry["elsewhere"] = float(elsewhere.mean()) if elsewhere.size else None
         if "logits" in measures:
             kinds[kind]["scores"] = scoring.video_scores([(real, measures)], ddof)
         kinds[kind]["motion"] = scoring.motion_scores(real, measures)
     return {"num_clips": len(real["difference"]), "kinds": kinds}
-
-
-def _by_place(means_T: np.ndarray, key_positions_K: np.ndarray) -> dict[str, float | None]:
-    """Means over key places, and over all others where there are any."""
-    others = np.delete(means_T, key_positions_K)
-    return {
-        "at_keys": float(means_T[key_positions_K].mean()),
-        "elsewhere": float(others.mean()) if len(others) else None,
-    }

@@ -1,15 +1,12 @@
-"""Frames as the networks of evaluation want them: square, of one size, in [-1, 1].
+"""Resizes frames for the networks of evaluation: square, of one size, in [-1, 1].
 
 Dimension key: ... any leading axes, H, W frame size, S the network's size, C colours.
 """
 
-from typing import Literal
-
 import jax
 
+from glober_jax.evaluation.protocol import Resize
 from glober_jax.models.frame_codec import normalise_frames
-
-Resize = Literal["stretch", "crop"]
 
 
 def preprocess(frames_HWC: jax.Array, size: int, resize: Resize) -> jax.Array:

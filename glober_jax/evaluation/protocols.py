@@ -165,14 +165,19 @@ def choose_clips(
     return sorted(clips)
 
 
-def shortfall(protocol: Protocol, num_clips: int) -> str | None:
-    """What to tell people when `choose_clips` returned fewer clips than the protocol's, or None."""
-    if num_clips >= protocol.num_clips:
+def shortfall(protocol: Protocol, num_real: int, num_generated: int | None = None) -> str | None:
+    """A note where there are fewer clips than the protocol's, or None.
+
+    Those of a model are as many as the protocol's, whatever there is of real ones.
+    """
+    generated = protocol.num_clips if num_generated is None else num_generated
+    if min(num_real, generated) >= protocol.num_clips:
         return None
+    here = f"{num_real:,}" if num_generated is None else f"{num_real:,} real and {generated:,} made"
     return (
         f"protocol {protocol.name} takes up to {protocol.num_clips} clips, one of each video of at "
-        f"least {protocol.min_length} frames, and here are {num_clips}; scores compare only to "
-        "those of as many clips"
+        f"least {protocol.min_length} frames, and here are {here}; scores compare only to those of "
+        "as many clips"
     )
 
 

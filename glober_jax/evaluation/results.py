@@ -3,7 +3,7 @@
     {"protocol": {"name": ..., every other knob},
      "scores": {NAME: {"value", "low", "high", "confidence", "repeats": [...],
                        "num_real", "num_generated"}},
-     "floor": the same for real clips against other real clips, what a perfect model would get,
+     "floor": the same for real clips against other real clips, the real baseline,
      "motion": {NAME: {"real", "generated", "distance", "share", "floor"}},
      "reconstruction": {"num_clips", "kinds": {KIND: {
          "psnr_db", "ssim", "lpips": {"value", "standard_error", "by_index",
@@ -29,7 +29,6 @@ from etils import epath
 
 from glober_jax import media
 from glober_jax.errors import UserError
-from glober_jax.evaluation.distances.intervals import Interval
 from glober_jax.evaluation.protocols import Protocol, caveat
 from glober_jax.versions import versions
 
@@ -39,88 +38,63 @@ Result = dict[str, Any]
 FOLDER = "evaluations"
 
 _NUMBER = (int, float)
-_SCORE = {
-    "value": _NUMBER,
-    "low": _NUMBER,
-    "high": _NUMBER,
-    "confidence": _NUMBER,
-    "repeats": list,
-    "num_real": int,
-    "num_generated": int,
+_KIND_NAMES = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    int: "a whole number",
+    _NUMBER: "a number",
 }
-_MOTION = {"real": _NUMBER, "generated": _NUMBER, "distance": _NUMBER}
-_SECTIONS = {
-    "protocol": dict,
+# What readers of a result rely on: the kind of every field, or its own fields.
+_SCORE = dict.fromkeys(("value", "low", "high", "confidence"), _NUMBER)
+_SCORE |= {"repeats": list, "num_real": int, "num_generated": int}
+_MOTION = dict.fromkeys(("real", "generated", "distance"), _NUMBER)
+_RESULT = {
+    "protocol": {field.name: object for field in dataclasses.fields(Protocol)},
     "scores": dict,
     "floor": dict,
     "motion": dict,
     "model": dict,
-    "data": dict,
+    "data": {"real": {"fingerprint": str}},
     "notes": list,
     "versions": dict,
     "devices": list,
     "command": str,
     "seconds": _NUMBER,
 }
-_KNOBS = {field.name: object for field in dataclasses.fields(Protocol)}
-
-
-def score_record(repeats: Sequence[Interval], num_real: int, num_generated: int) -> dict[str, Any]:
-    """One score's entry: the means over repeats of its value and its bounds.
-
-    Repeats share real videos, so the interval of their mean is not taken to be narrower than theirs
-    are on average.
-    """
-    return {
-        "value": float(np.mean([interval.value for interval in repeats])),
-        "low": float(np.mean([interval.low for interval in repeats])),
-        "high": float(np.mean([interval.high for interval in repeats])),
-        "confidence": repeats[0].confidence,
-        "repeats": [interval.value for interval in repeats],
-        "num_real": num_real,
-        "num_generated": num_generated,
-    }
 
 
 def build(
     protocol: Protocol,
     *,
-    scores: Mapping[str, Any],
-    floor: Mapping[str, Any],
-    motion: Mapping[str, Any],
-    model: Mapping[str, Any],
-    data: Mapping[str, Any],
     notes: Sequence[str],
     command: str,
     seconds: float,
-    reconstruction: Mapping[str, Any] | None = None,
-    coverage: Mapping[str, Any] | None = None,
+    **sections: Mapping[str, Any] | None,
 ) -> Result:
-    """The record, with NumPy's values as Python's; sections that are None are left out.
+    """The record, with NumPy's values as Python's.
 
-    `notes` are what a reader of the numbers should know. Versions and devices are this process's.
+    Args:
+      protocol: the clips were chosen and scored by.
+      notes: sentences for the reader of the numbers.
+      command: that repeats the evaluation.
+      seconds: that it took.
+      **sections: `scores`, `floor`, `motion`, `model`, `data`, and where they were measured
+        `reconstruction` and `coverage`; those that are None are left out.
 
     Raises:
       UserError: a number is NaN or infinite, which names it; or a section is not as it should be.
     """
-    sections = {
+    result = {
         "protocol": dataclasses.asdict(protocol),
-        "scores": scores,
-        "floor": floor,
-        "motion": motion,
-        "reconstruction": reconstruction,
-        "coverage": coverage,
-        "model": model,
-        "data": data,
+        **sections,
         "notes": [*filter(None, [caveat(protocol)]), *notes],
         "versions": versions(),
         "devices": [str(device.device_kind) for device in jax.devices()],
         "command": command,
         "seconds": round(seconds, 1),
     }
-    result = {
-        name: _plain(section, name) for name, section in sections.items() if section is not None
-    }
+    result = {name: _plain(value, name) for name, value in result.items() if value is not None}
     _check(result, "the result")
     return result
 
@@ -159,7 +133,7 @@ def file_name(result: Result) -> str:
 
 
 def _plain(value: Any, place: str) -> Any:
-    """What JSON gives back for `value`."""
+    """`value` as JSON gives it back."""
     if isinstance(value, Mapping):
         return {str(key): _plain(entry, f"{place}.{key}") for key, entry in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -175,40 +149,34 @@ def _plain(value: Any, place: str) -> Any:
 
 
 def _check(result: Any, name: str) -> None:
-    _check_fields(result, _SECTIONS, name, "")
-    _check_fields(result["protocol"], _KNOBS, name, "protocol")
-    _check_fields(result["data"], {"real": dict}, name, "data")
-    _check_fields(result["data"]["real"], {"fingerprint": str}, name, "data.real")
-    for section, fields in (("scores", _SCORE), ("floor", _SCORE), ("motion", _MOTION)):
-        for key, entry in result[section].items():
-            _check_fields(entry, fields, name, f"{section}.{key}")
+    problem = _problem(result, _RESULT, "")
+    if not problem:
+        entries = (("scores", _SCORE), ("floor", _SCORE), ("motion", _MOTION))
+        checks = (_problem(result[s], dict.fromkeys(result[s], kind), s) for s, kind in entries)
+        problem = next(filter(None, checks), None)
+    if problem:
+        raise UserError(
+            f"{name} is no evaluation result: {problem}; take a file that evaluate wrote, or "
+            "evaluate again"
+        )
 
 
-def _check_fields(entry: Any, fields: Mapping[str, Any], name: str, place: str) -> None:
-    advice = "take a file that evaluate wrote, or evaluate again"
-    if not isinstance(entry, dict):
-        what = f"{place} is not an object" if place else "it is not an object"
-        raise UserError(f"{name} is no evaluation result: {what}; {advice}")
-    for key, kind in fields.items():
-        full = f"{place}.{key}" if place else key
-        if key not in entry:
-            raise UserError(f"{name} is no evaluation result: {full} is missing; {advice}")
-        if not _is_a(entry[key], kind):
-            raise UserError(
-                f"{name} is no evaluation result: {full} is {json.dumps(entry[key])}, not "
-                f"{_KIND_NAMES[kind]}; {advice}"
+def _problem(value: Any, kind: Any, place: str) -> str | None:
+    """The first place where `value` is not of its kind, or misses a field; None if there is none.
+
+    A kind is a type, or several, or the kinds of an object's fields.
+    """
+    if isinstance(kind, Mapping):
+        if not isinstance(value, dict):
+            return f"{place or 'it'} is not an object"
+        for key, inner in kind.items():
+            inside = f"{place}.{key}" if place else key
+            problem = (
+                _problem(value[key], inner, inside) if key in value else f"{inside} is missing"
             )
-
-
-def _is_a(value: Any, kind: Any) -> bool:
+            if problem:
+                return problem
+        return None
     # To Python, true is a number too.
-    return isinstance(value, kind) and (kind is object or not isinstance(value, bool))
-
-
-_KIND_NAMES = {
-    dict: "an object",
-    list: "a list",
-    str: "a text",
-    int: "a whole number",
-    _NUMBER: "a number",
-}
+    fits = isinstance(value, kind) and (kind is object or not isinstance(value, bool))
+    return None if fits else f"{place} is {json.dumps(value)}, not {_KIND_NAMES[kind]}"

@@ -1,32 +1,24 @@
-"""From what was measured of two sets of clips to scores.
+"""From what was measured of two sets of clips to scores: sections of a result.
 
     fvd       Frechet distance of I3D logits, by the protocol's covariance
     kvd       kernel distance of the same
     fd_alex   Frechet distance of AlexNet's features of single frames: sees no motion, and is no FID
 
-Dimension key: N, M clips, F frames looked at, D features.
+Dimension key: N, M clips, F chosen frames, D features, V features of all frames.
 """
 
-import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from glober_jax.evaluation import (
-    frame_quality,
-    lpips,
-    motion,
-    optical_flow,
-    reconstruction,
-    results,
-)
-from glober_jax.evaluation.distances.extrapolation import extrapolate
-from glober_jax.evaluation.distances.frechet import frechet_distance
-from glober_jax.evaluation.distances.intervals import jackknife_interval
-from glober_jax.evaluation.distances.kernel import kernel_distance
 from glober_jax.evaluation.measuring import Measures
+from glober_jax.evaluation.metrics import frame_quality, motion, optical_flow
+from glober_jax.evaluation.metrics.frechet import frechet_distance
+from glober_jax.evaluation.metrics.intervals import Score, extrapolate, jackknife_interval
+from glober_jax.evaluation.metrics.kernel import kernel_distance
+from glober_jax.models import lpips
 
 # Real and other clips of each repeat.
 Repeats = Sequence[tuple[Measures, Measures]]
@@ -35,69 +27,74 @@ _LEAST_TO_EXTRAPOLATE = 64
 
 
 def scores(repeats: Repeats, ddof: int) -> dict[str, Any]:
-    """`fvd`, `kvd` and `fd_alex` as `results.score_record` gives them; `fvd` also extrapolated.
+    """Records of `fvd`, `kvd` and `fd_alex`, see `score_record`; `fvd` also extrapolated.
 
     Raises:
       UserError: there are too few clips for an interval, or a feature is not finite.
     """
-    looks = [tuple(_flat(measures["looks"]) for measures in pair) for pair in repeats]
+    # Clip by clip, so that an interval leaves out whole clips: their frames are alike.
+    looks = [
+        tuple(measures["looks"].reshape(len(measures["looks"]), -1) for measures in pair)
+        for pair in repeats
+    ]
     distance = functools.partial(_frechet_of_looks, ddof=ddof)
-    return video_scores(repeats, ddof) | {"fd_alex": _record(looks, distance, least=0.0)}
+    return video_scores(repeats, ddof) | {"fd_alex": score_record(distance, looks, least=0.0)}
 
 
 def video_scores(repeats: Repeats, ddof: int) -> dict[str, Any]:
     """`fvd` and `kvd` of `scores` alone, which need nothing but logits."""
     logits = [tuple(measures["logits"] for measures in pair) for pair in repeats]
     frechet = functools.partial(frechet_distance, ddof=ddof)
-    records = {
-        "fvd": _record(logits, frechet, least=0.0),
-        # Without bias, and so below 0 about as often as above it where the sets are alike.
-        "kvd": _record(logits, kernel_distance, least=-np.inf),
+    fvd = score_record(frechet, logits, least=0.0)
+    if fvd["num_real"] == fvd["num_generated"] >= _LEAST_TO_EXTRAPOLATE:
+        fvd["extrapolated"] = extrapolate(frechet, *logits[0])
+    # Without bias, and so below 0 about as often as above it where the sets are alike.
+    return {"fvd": fvd, "kvd": score_record(kernel_distance, logits, least=-np.inf)}
+
+
+def score_record(
+    score: Score, repeats: Sequence[tuple[np.ndarray, np.ndarray]], least: float
+) -> dict[str, Any]:
+    """The means over repeats of a score and its bounds, at least `least`; see `results`.
+
+    Repeats share real videos, so the interval of their mean is not taken to be narrower than theirs
+    are on average.
+    """
+    intervals = [jackknife_interval(score, *pair, least=least) for pair in repeats]
+    real_ND, other_MD = repeats[0]
+    return {
+        **{
+            name: float(np.mean([getattr(interval, name) for interval in intervals]))
+            for name in ("value", "low", "high")
+        },
+        "confidence": intervals[0].confidence,
+        "repeats": [interval.value for interval in intervals],
+        "num_real": len(real_ND),
+        "num_generated": len(other_MD),
     }
-    real_ND, other_MD = logits[0]
-    if len(real_ND) == len(other_MD) >= _LEAST_TO_EXTRAPOLATE:
-        line = extrapolate(frechet, real_ND, other_MD)
-        limit = {"value": line.value, "standard_error": line.standard_error}
-        records["fvd"]["extrapolated"] = limit
-    return records
 
 
 def quality(measures: Measures) -> dict[str, Any]:
     """Value, standard error and means by index of what was measured of PSNR, SSIM and LPIPS.
 
-    Of PSNR also `of_clips`, the mean of `reconstruction.pooled_psnr`.
+    Of PSNR also `of_clips`, the mean of `frame_quality.pooled_psnr`.
     """
     names = {"psnr": "psnr_db", "ssim": "ssim", "lpips": "lpips"}
     found = {
-        name: dataclasses.asdict(frame_quality.summarise(measures[metric]))
+        name: frame_quality.summarise(measures[metric])
         for metric, name in names.items()
         if metric in measures
     }
-    found["psnr_db"]["of_clips"] = float(reconstruction.pooled_psnr(measures["psnr"]).mean())
+    found["psnr_db"]["of_clips"] = float(frame_quality.pooled_psnr(measures["psnr"]).mean())
     return found
 
 
 def motion_scores(real: Measures, generated: Measures) -> dict[str, Any]:
     """{measure: {"real", "generated", "distance", "share"}} of every measure of motion."""
     return {
-        name: dataclasses.asdict(motion.compare(real[name], generated[name]))
+        name: motion.compare(real[name], generated[name])
         for name in (*motion.MEASURES, *optical_flow.MEASURES)
     }
-
-
-def _record(
-    repeats: Sequence[tuple[np.ndarray, np.ndarray]],
-    score: Callable[[np.ndarray, np.ndarray], float],
-    least: float,
-) -> dict[str, Any]:
-    intervals = [jackknife_interval(score, *pair, least=least) for pair in repeats]
-    real_ND, other_MD = repeats[0]
-    return results.score_record(intervals, len(real_ND), len(other_MD))
-
-
-def _flat(looks_NFD: np.ndarray) -> np.ndarray:
-    """Clip by clip, so that an interval leaves out whole clips: their frames are alike."""
-    return looks_NFD.reshape(len(looks_NFD), -1)
 
 
 def _frechet_of_looks(x_NV: np.ndarray, y_MV: np.ndarray, ddof: int) -> float:

@@ -15,10 +15,8 @@ from glober_jax.interop.network import Naming, Part, choose_naming, match_networ
 from glober_jax.interop.stored_tensor import StoredTensor
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.mesh import MeshShape, make_mesh
-from glober_jax.training.autoencoder import AutoencoderStage
 from glober_jax.training.checkpoint import StageCheckpoints, newest_step
-from glober_jax.training.codec import CodecStage
-from glober_jax.training.generator import GeneratorStage
+from glober_jax.training.stages import build_stage
 from glober_jax.training.trained import write_config
 
 TRAIN = "python -m glober_jax.main, the same --config and --workdir"
@@ -77,20 +75,9 @@ def write_finished(
 
     Networks of the stage that are not among `params` are fresh ones, as is its optimizer.
     """
-    networks, seed = experiment.networks, experiment.seed
     # Checkpoints can be restored on any mesh: the config's may be of another machine.
-    mesh = make_mesh(MeshShape())
-    stages = {
-        "codec": lambda options: CodecStage(networks, options, seed, mesh),
-        "autoencoder": lambda options: AutoencoderStage(
-            networks, experiment.diffusion, options, seed, mesh
-        ),
-        "generator": lambda options: GeneratorStage(
-            networks, experiment.generator_diffusion, options, seed, mesh
-        ),
-    }
-    options = getattr(experiment, name)
-    state = stages[name](options).create(constants, params)
+    stage = build_stage(experiment, name, make_mesh(MeshShape()))
+    options, state = getattr(experiment, name), stage.create(constants, params)
     with StageCheckpoints(workdir, name, experiment.source) as checkpoints:
         checkpoints.save(options.steps, state.replace(step=jnp.asarray(options.steps, jnp.int32)))
     write_config(workdir, experiment.source)

@@ -11,13 +11,15 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from glober_jax.models.attention import (
+    SelfAttention,
+    TemporalAttention,
+)
 from glober_jax.models.layers import (
     Conv3D,
     Dense,
     GroupNorm,
     ResBlock,
-    SelfAttention,
-    TemporalAttention,
 )
 from glober_jax.models.remat import Remat, rematerialised
 

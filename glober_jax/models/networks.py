@@ -60,7 +60,7 @@ class Networks:
     def init(self, name: str, key: jax.Array) -> Params:
         """Freshly initialised parameters of one network; works under `jax.eval_shape`."""
         # A network without parameters has no such collection.
-        return getattr(self, name).init(key, *self._example_inputs(name)).get("params", {})
+        return getattr(self, name).init(key, *self.example_inputs(name)).get("params", {})
 
     def init_all(
         self, names: tuple[str, ...], key: jax.Array, given: Params | None = None
@@ -97,7 +97,9 @@ class Networks:
             for name, tree in self.shapes(names).items()
         }
 
-    def _example_inputs(self, name: str) -> tuple[Any, ...]:
+    def example_inputs(self, name: str) -> tuple[Any, ...]:
+        """Zeros of the shapes that network `name` takes: one row, one frame."""
+
         def zeros(*shape: int) -> jax.Array:
             return jnp.zeros(shape, jnp.float32)
 

@@ -17,6 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from glober_jax.models.attention import (
+    SelfAttention,
+    TemporalAttention,
+)
 from glober_jax.models.compat import Compat
 from glober_jax.models.latents import Gaussian
 from glober_jax.models.layers import (
@@ -24,8 +28,6 @@ from glober_jax.models.layers import (
     Dense,
     GroupNorm,
     ResBlock,
-    SelfAttention,
-    TemporalAttention,
     lecun_normal,
 )
 from glober_jax.models.remat import Remat, rematerialised

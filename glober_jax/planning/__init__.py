@@ -1,1 +1,1 @@
-"""What a run will need and how long it will take, on devices that need not be there."""
+"""Plans: memory, operations and time of a training run on devices that need not be present."""

@@ -1,10 +1,12 @@
 """Published rates of the chips that are planned for, and where they were published.
 
-What libtpu leaves to a program is a little less memory than is sold: the numbers here are those
-its compiler (0.0.42.1) gives when a program needs more.
+A chip has two links along every axis of its slice. Along an axis that closes to a ring, as it does
+where all axes are multiples of `ring` chips, a collective uses both, else one. What libtpu leaves
+to a program is a little less memory than is sold: the numbers here are those that its compiler
+(0.0.42.1) gives when a program needs more.
 """
 
-import dataclasses
+from typing import NamedTuple
 
 GIB = 2**30
 
@@ -16,14 +18,11 @@ _BOOK = "https://jax-ml.github.io/scaling-book/tpus"
 _NVIDIA = "https://www.nvidia.com/en-us/data-center/"
 
 
-@dataclasses.dataclass(frozen=True)
-class Chip:
+class Chip(NamedTuple):
     """Rates of one chip, per second; a multiplication and an addition are two operations.
 
-    `link_bytes` go over one link in one direction. A chip has two links along every axis of its
-    slice; along one that closes to a ring, which it does where all axes are multiples of `ring`
-    chips, a collective uses both, else one. `network_bytes` is a chip's share of what its host
-    sends to other slices.
+    `link_bytes` go over one link in one direction. `network_bytes` is a chip's share of what its
+    host sends to other slices.
     """
 
     name: str
@@ -41,77 +40,25 @@ class Chip:
         return self.bfloat16_flops if dtype == "bfloat16" else self.float32_flops
 
 
-# XLA multiplies float32 on TPUs in one pass of bfloat16, unless asked for more.
+def _tpu(name: str, flops: float, gib: float, *rates: float, sources: tuple[str, ...]) -> Chip:
+    """XLA multiplies float32 on TPUs in one pass of bfloat16, unless asked for more."""
+    return Chip(f"TPU {name}", flops, flops, gib * GIB, *rates, (f"{_CLOUD}{name}", *sources))
+
+
 TPUS = {
-    "v4": Chip(
-        name="TPU v4",
-        bfloat16_flops=275e12,
-        float32_flops=275e12,
-        hbm_bytes=30.75 * GIB,
-        hbm_bytes_per_second=1200e9,
-        link_bytes=50e9,
-        ring=4,
-        network_bytes=6.25e9,
-        sources=(f"{_CLOUD}v4", _V4_PAPER, _BOOK),
-    ),
-    "v5e": Chip(
-        name="TPU v5e",
-        bfloat16_flops=197e12,
-        float32_flops=197e12,
-        hbm_bytes=15.75 * GIB,
-        hbm_bytes_per_second=819e9,
-        link_bytes=50e9,
-        ring=16,
-        network_bytes=3.125e9,
-        sources=(f"{_CLOUD}v5e", _BOOK),
-    ),
-    "v5p": Chip(
-        name="TPU v5p",
-        bfloat16_flops=459e12,
-        float32_flops=459e12,
-        hbm_bytes=95.74 * GIB,
-        hbm_bytes_per_second=2765e9,
-        link_bytes=100e9,
-        ring=4,
-        network_bytes=6.25e9,
-        sources=(f"{_CLOUD}v5p", _BOOK),
-    ),
-    "v6e": Chip(
-        name="TPU v6e",
-        bfloat16_flops=918e12,
-        float32_flops=918e12,
-        hbm_bytes=31.25 * GIB,
-        hbm_bytes_per_second=1638e9,
-        link_bytes=100e9,
-        ring=16,
-        network_bytes=12.5e9,
-        sources=(f"{_CLOUD}v6e", _BOOK),
-    ),
+    "v4": _tpu("v4", 275e12, 30.75, 1200e9, 50e9, 4, 6.25e9, sources=(_V4_PAPER, _BOOK)),
+    "v5e": _tpu("v5e", 197e12, 15.75, 819e9, 50e9, 16, 3.125e9, sources=(_BOOK,)),
+    "v5p": _tpu("v5p", 459e12, 95.74, 2765e9, 100e9, 4, 6.25e9, sources=(_BOOK,)),
+    "v6e": _tpu("v6e", 918e12, 31.25, 1638e9, 100e9, 16, 12.5e9, sources=(_BOOK,)),
 }
 
 # By the beginning of JAX's `device_kind`. A switch connects them, so every ring is closed; memory
 # is asked of the device itself.
 GPUS = {
     "NVIDIA A100-SXM4-80GB": Chip(
-        name="NVIDIA A100 SXM 80 GB",
-        bfloat16_flops=312e12,
-        float32_flops=156e12,
-        hbm_bytes=80e9,
-        hbm_bytes_per_second=2039e9,
-        link_bytes=150e9,
-        ring=1,
-        network_bytes=25e9,
-        sources=(f"{_NVIDIA}a100/",),
+        "NVIDIA A100 SXM 80 GB", 312e12, 156e12, 80e9, 2039e9, 150e9, 1, 25e9, (f"{_NVIDIA}a100/",)
     ),
     "NVIDIA H100 80GB HBM3": Chip(
-        name="NVIDIA H100 SXM",
-        bfloat16_flops=989e12,
-        float32_flops=494e12,
-        hbm_bytes=80e9,
-        hbm_bytes_per_second=3350e9,
-        link_bytes=225e9,
-        ring=1,
-        network_bytes=50e9,
-        sources=(f"{_NVIDIA}h100/",),
+        "NVIDIA H100 SXM", 989e12, 494e12, 80e9, 3350e9, 225e9, 1, 50e9, (f"{_NVIDIA}h100/",)
     ),
 }

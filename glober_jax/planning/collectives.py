@@ -1,4 +1,4 @@
-"""What a compiled program moves between chips, read from its HLO text.
+"""Collectives of a compiled program: what it moves between chips, read from its HLO text.
 
 Counts are static: of the two sides of a condition both count. The body of a loop counts as often
 as it runs where its condition is `i < constant`, as that of `jax.lax.scan` is, else once.
@@ -8,7 +8,6 @@ import collections
 import functools
 import math
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +16,8 @@ KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective
 _BITS = {"pred": 8, "bf16": 16, "f16": 16, "f32": 32, "f64": 64} | {
     f"{sign}{bits}": bits for sign in "su" for bits in (8, 16, 32, 64)
 }
-_INSTRUCTION = re.compile(rf"= (.*?) ({'|'.join(KINDS)})(-start)?\(")
+_INSTRUCTION = re.compile(rf"%([\w.-]+) = (.*?) ({'|'.join(KINDS)})(?:-start)?\(")
+_DONE = re.compile(rf"= (.*?) (?:{'|'.join(KINDS)})-done\(.*%([\w.-]+)\)")
 _ARRAY = re.compile(r"([a-z]+\d*)\[([\d,]*)\]")
 _COMPUTATION = re.compile(r"(ENTRY )?%([\w.-]+) .*\{$")
 _CALLED = re.compile(r"(?:calls|to_apply|body|branch_computations)=(%[\w.-]+|\{[^}]*\})")
@@ -28,7 +28,7 @@ class Collective(NamedTuple):
     """One instruction, on one chip, that runs `runs` times a step.
 
     `bytes` is the size of the whole array: what is gathered, reduced or exchanged, not a shard of
-    it. `groups` are the devices that exchange it with each other, as positions in the mesh.
+    it. `groups` [groups, members] are the devices that exchange it, as positions in the mesh.
     """
 
     kind: str
@@ -38,16 +38,23 @@ class Collective(NamedTuple):
 
 
 def find_collectives(hlo: str, devices: int) -> list[Collective]:
-    """All of a program that is compiled for so many devices."""
-    computations = _computations(hlo)
-    runs = _runs(computations)
-    found = []
+    """All collectives of a program that is compiled for that many devices."""
+    computations: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in hlo.splitlines():
+        if match := _COMPUTATION.match(line):
+            lines = computations.setdefault("ENTRY" if match[1] else match[2], [])
+        else:
+            lines.append(line)
+    # An asynchronous start has what was sent in its shape, too; its end has the result alone.
+    results = {start: shape for shape, start in _DONE.findall(hlo)}
+    runs, found = _runs(computations), []
     for name, lines in computations.items():
         for line in lines:
             if match := _INSTRUCTION.search(line):
-                shape, kind, start = match.groups()
+                instruction, shape, kind = match.groups()
                 groups = _groups(line, devices)
-                size = _bytes(_result(shape) if start else shape)
+                size = _bytes(results.get(instruction, shape))
                 if kind == "reduce-scatter":
                     size *= groups.shape[1]
                 elif name.startswith("all-reduce-scatter"):
@@ -66,18 +73,6 @@ def by_kind(found: list[Collective]) -> dict[str, dict[str, int]]:
     return totals
 
 
-def _computations(hlo: str) -> dict[str, list[str]]:
-    """The lines of each computation; the program itself is called ENTRY."""
-    found: dict[str, list[str]] = {}
-    lines: list[str] = []
-    for line in hlo.splitlines():
-        if match := _COMPUTATION.match(line):
-            lines = found.setdefault("ENTRY" if match[1] else match[2], [])
-        else:
-            lines.append(line)
-    return found
-
-
 def _runs(computations: dict[str, list[str]]) -> dict[str, int]:
     """How often each computation runs in a step."""
     calls = collections.defaultdict(list)
@@ -85,9 +80,8 @@ def _runs(computations: dict[str, list[str]]) -> dict[str, int]:
         for line in lines:
             loop = _LOOP.search(line)
             times = _iterations(computations.get(loop[1], [])) if loop else 1
-            for called in _CALLED.findall(line):
-                for name in re.findall(r"%([\w.-]+)", called):
-                    calls[name].append((caller, times))
+            for name in re.findall(r"%([\w.-]+)", " ".join(_CALLED.findall(line))):
+                calls[name].append((caller, times))
 
     @functools.cache
     def runs(name: str) -> int:
@@ -99,69 +93,47 @@ def _runs(computations: dict[str, list[str]]) -> dict[str, int]:
 
 
 def _iterations(condition: list[str]) -> int:
-    """Of a loop whose condition is `i < constant`; else 1."""
+    """Iterations of a loop whose condition is `i < constant`; else 1."""
     text = "\n".join(condition)
     limits = re.findall(r"s32\[\]\S* constant\((\d+)\)", text)
     return int(limits[0]) if len(limits) == 1 and "direction=LT" in text else 1
 
 
 def _bytes(shape: str) -> int:
-    """Of an array or a tuple of arrays."""
-    sizes = (
-        _BITS.get(dtype, 0) * math.prod(int(n) for n in axes.split(",") if n)
-        for dtype, axes in _ARRAY.findall(shape)
+    """Bytes of an array or a tuple of arrays."""
+    bits = (
+        _BITS.get(dtype, 0) * math.prod(_integers(axes)) for dtype, axes in _ARRAY.findall(shape)
     )
-    return sum(sizes) // 8
-
-
-def _result(shape: str) -> str:
-    """What arrives, of the (what was sent, what arrives, ...) that an asynchronous start gives."""
-    parts = list(_parts(shape)) if shape.startswith("(") else [shape]
-    return parts[1] if len(parts) > 1 else parts[0]
-
-
-def _parts(shape: str) -> Iterator[str]:
-    """The elements of a tuple's shape."""
-    depth, begin = 0, 1
-    for place, character in enumerate(shape):
-        if character in "([{":
-            depth += 1
-        elif character in ")]}":
-            depth -= 1
-        if (character == "," and depth == 1) or depth == 0:
-            yield shape[begin:place]
-            begin = place + 1
+    return sum(bits) // 8
 
 
 def _groups(line: str, devices: int) -> np.ndarray:
     """[groups, devices of each]; all devices are one group where the line names none."""
     if found := re.search(r"source_target_pairs=\{(.*?)\}\}", line):
-        return np.array([[int(n) for n in pair] for pair in re.findall(r"(\d+),(\d+)", found[1])])
+        return np.array(_integers(found[1])).reshape(-1, 2)
     if found := re.search(r"replica_groups=\{(\{.+?\})\}", line):
-        rows = re.findall(r"\{([\d,]+)\}", found[1])
-        return np.array([[int(n) for n in row.split(",")] for row in rows])
+        return np.array([_integers(row) for row in re.findall(r"\{([\d,]+)\}", found[1])])
     if found := re.search(r"replica_groups=\[([\d,]+)\]<=(\[[\d,]+\](?:T\([\d,]+\))?)", line):
         return _iota(found[2]).reshape(_integers(found[1]))
     # Axes of a mesh of all devices: {'a'=2,'b'=4}, in their order or another, grouped along some.
     if found := re.search(
         r"replica_groups=mesh\[(.*?)\](?:, device_ids=\((.*?)\))? \{(.*?)\}", line
     ):
-        names = re.findall(r"'(\w+)'=(\d+)", found[1])
-        grouped = [name in re.findall(r"'(\w+)'", found[3]) for name, _ in names]
-        sizes = [int(size) for _, size in names]
+        axes = re.findall(r"'(\w+)'=(\d+)", found[1])
         order = np.arange(devices) if found[2] is None else _iota(found[2])
-        last = [axis for axis, inside in enumerate(grouped) if inside]
-        first = [axis for axis, inside in enumerate(grouped) if not inside]
-        together = math.prod(sizes[axis] for axis in last)
-        return order.reshape(sizes).transpose(first + last).reshape(-1, together)
+        inside = [name in re.findall(r"'(\w+)'", found[3]) for name, _ in axes]
+        # Sorted so that axes outside of the groups come first.
+        permutation = sorted(range(len(axes)), key=lambda axis: inside[axis])
+        sizes = [int(size) for _, size in axes]
+        members = math.prod(size for size, within in zip(sizes, inside, strict=True) if within)
+        return order.reshape(sizes).transpose(permutation).reshape(-1, members)
     return np.arange(devices)[None]
 
 
 def _iota(text: str) -> np.ndarray:
     """`[4,2]T(1,0)`: the numbers from 0 on, in that shape, axes transposed, flat."""
     sizes, _, axes = text.partition("T")
-    shape = _integers(sizes)
-    numbers = np.arange(math.prod(shape)).reshape(shape)
+    numbers = np.arange(math.prod(_integers(sizes))).reshape(_integers(sizes))
     return (numbers.transpose(_integers(axes)) if axes else numbers).ravel()
 
 

@@ -1,8 +1,7 @@
-"""Compiles a program, says how long it has been at it, and reads what the compiler found."""
+"""Compiles a program as training would, with a clock on stderr, and reads the compiler's report."""
 
 import contextlib
 import re
-import resource
 import sys
 import threading
 import time
@@ -13,7 +12,6 @@ import jax
 from jax.sharding import AbstractMesh, Mesh
 
 from glober_jax.planning.chips import GIB
-from glober_jax.planning.collectives import Collective, find_collectives
 from glober_jax.training.abstract import AbstractStage
 from glober_jax.training.loop import StepFunction, jit_program
 
@@ -29,29 +27,12 @@ class Memory(NamedTuple):
     temporaries: int
     code: int
 
-    @property
-    def total(self) -> int:
-        return sum(self)
-
-
-class Compiled(NamedTuple):
-    """What one compilation gave, per device; `flops` and `bytes` count a loop's body once."""
-
-    memory: Memory
-    collectives: list[Collective]
-    flops: float
-    bytes: float
-    seconds: float
-    cpu_seconds: float
-
 
 class TooLarge(NamedTuple):
     """The program does not fit: bytes needed where the compiler says so, and bytes there are."""
 
     needed: int | None
     available: int
-    seconds: float
-    cpu_seconds: float
 
 
 def trace_program(
@@ -65,37 +46,26 @@ def trace_program(
 
 def compile_traced(
     traced: jax.stages.Traced, mesh: Mesh, effort: float, title: str
-) -> Compiled | TooLarge:
+) -> jax.stages.Compiled | TooLarge:
     """Compiles a traced program for the devices of `mesh`, as training would.
 
     `effort` is XLA's `exec_time_optimization_effort` for TPUs: 0 as training, down to -1 for a
     third of the time to compile and a program that needs more temporaries. `title` is shown on
     stderr with the time passed.
     """
-    platform = mesh.devices.flat[0].platform
+    platform, options = mesh.devices.flat[0].platform, {}
     if platform == "tpu":
         # Measured with libtpu 0.0.42.1 on programs of 2,000 to 64,000 equations, all at -1.
         expected = len(traced.jaxpr.eqns) * 0.005 * 3 ** (1 + min(effort, 0.0))
         title = f"{title} ({expected:.0f} s of one core or so)"
-    begin, cpu_begin = time.monotonic(), _cpu_seconds()
+        options = {"exec_time_optimization_effort": effort} if effort else {}
     with _clock(title):
-        lowered = traced.lower(lowering_platforms=(platform,))
-        options = {"exec_time_optimization_effort": effort} if platform == "tpu" and effort else {}
         try:
-            compiled = lowered.compile(compiler_options=options)
+            return traced.lower(lowering_platforms=(platform,)).compile(compiler_options=options)
         except jax.errors.JaxRuntimeError as error:
             if (found := find_overflow(str(error))) is None:
                 raise
-            return TooLarge(*found, time.monotonic() - begin, _cpu_seconds() - cpu_begin)
-        cost = compiled.cost_analysis() or {}
-        return Compiled(
-            memory=read_memory(compiled),
-            collectives=find_collectives(compiled.as_text(), mesh.size),
-            flops=cost.get("flops", 0.0),
-            bytes=cost.get("bytes accessed", 0.0),
-            seconds=time.monotonic() - begin,
-            cpu_seconds=_cpu_seconds() - cpu_begin,
-        )
+            return TooLarge(*found)
 
 
 def read_memory(compiled: Any) -> Memory:
@@ -113,13 +83,12 @@ def find_overflow(message: str) -> tuple[int | None, int] | None:
     """(bytes needed, bytes available) of a complaint about a device's memory; None for others."""
     if "RESOURCE_EXHAUSTED" not in message:
         return None
-    if found := re.search(
-        r"Used ([\d.]+)([KMGT]?)i?B? of ([\d.]+)([KMGT]?)i?B? hbm", message, re.I
-    ):
-        return _size(found[1], found[2]), _size(found[3], found[4])
-    if found := re.search(r"exceeds available HBM \(([\d.]+)([KMGT]?)\)", message):
-        needed = re.search(r"total memory required.*?\(([\d.]+)([KMGT]?)\)", message)
-        return _size(needed[1], needed[2]) if needed else None, _size(found[1], found[2])
+    amount = r"([\d.]+)([KMGT]?)"
+    if found := re.search(rf"Used {amount}i?B? of {amount}i?B? hbm", message, re.I):
+        return _size(*found.groups()[:2]), _size(*found.groups()[2:])
+    if found := re.search(rf"exceeds available HBM \({amount}\)", message):
+        needed = re.search(rf"total memory required.*?\({amount}\)", message)
+        return _size(*needed.groups()) if needed else None, _size(*found.groups())
     return None
 
 
@@ -127,29 +96,22 @@ def _size(number: str, unit: str) -> int:
     return int(float(number) * _UNITS[unit.upper()])
 
 
-def _cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
 @contextlib.contextmanager
 def _clock(title: str) -> Iterator[None]:
     """Says now and then on stderr how long it has been since the beginning."""
     begin, done = time.monotonic(), threading.Event()
 
-    def say(what: str) -> None:
+    def say(verb: str) -> None:
         seconds = time.monotonic() - begin
-        print(f"{title} | {what} {seconds:.0f} s", file=sys.stderr, flush=True)
+        print(f"{title} | {verb} {seconds:.0f} s", file=sys.stderr, flush=True)
 
     def tell() -> None:
         while not done.wait(_SECONDS_BETWEEN_LINES):
             say("for")
 
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
+    threading.Thread(target=tell, daemon=True).start()
     try:
         yield
     finally:
         done.set()
-        teller.join()
         say("took")

@@ -1,10 +1,7 @@
-"""How long a step takes, from counts and published rates: a sum with its assumptions, no more."""
-
-from typing import NamedTuple
+"""Estimated seconds of a step: published rates times counts, under stated assumptions."""
 
 import numpy as np
 
-from glober_jax.planning.chips import Chip
 from glober_jax.planning.collectives import Collective
 from glober_jax.planning.topology import Topology
 
@@ -21,52 +18,38 @@ ASSUMPTIONS = (
 )
 
 
-class Estimate(NamedTuple):
-    """Seconds of one step, and what they are made of."""
-
-    compute: float
-    hbm: float
-    interconnect: float
-    network: float
-
-    @property
-    def step(self) -> float:
-        return max(self.compute, self.hbm) + self.interconnect + self.network
-
-
 def estimate(
     topology: Topology,
-    chip: Chip,
     dtype: str,
     flops: float,
     hbm_bytes: float,
     collectives: list[Collective],
     slice_of: np.ndarray,
-) -> Estimate:
-    """Seconds of a step that takes so many operations and bytes on each chip.
+) -> dict[str, float]:
+    """Seconds of a step by part, and of all as `step`.
 
-    `slice_of` says which slice each position of the mesh lies in: int [devices].
+    Args:
+      topology: a slice whose chip's rates are known.
+      dtype: of matrix products.
+      flops: operations on each chip.
+      hbm_bytes: bytes that each chip reads and writes.
+      collectives: those of the program.
+      slice_of: the slice of each position of the mesh, int [devices].
     """
+    chip = topology.chip
     ring = chip.link_bytes * (2 if topology.closed_rings else 1)
     interconnect = network = 0.0
     for collective in collectives:
         kind, size = collective.kind, collective.runs * collective.bytes
-        spanned = _spanned(slice_of[collective.groups])
+        spanned = max(len(set(group)) for group in slice_of[collective.groups].tolist())
         within = collective.groups.shape[1] // spanned
         interconnect += _sent(kind, size, within) / ring
         # Chips of one slice share what goes to the others.
         network += _sent(kind, size, spanned) / within / chip.network_bytes
-    return Estimate(
-        compute=flops / (chip.flops(dtype) * EFFICIENCY),
-        hbm=hbm_bytes / chip.hbm_bytes_per_second,
-        interconnect=interconnect,
-        network=network,
-    )
-
-
-def _spanned(slices: np.ndarray) -> int:
-    """How many slices a group lies in, at most; given those of its devices, [groups, size]."""
-    return max(len(set(group)) for group in slices.tolist())
+    compute = flops / (chip.flops(dtype) * EFFICIENCY)
+    hbm = hbm_bytes / chip.hbm_bytes_per_second
+    parts = {"compute": compute, "hbm": hbm, "interconnect": interconnect, "network": network}
+    return {**parts, "step": max(compute, hbm) + interconnect + network}
 
 
 def _sent(kind: str, size: float, members: int) -> float:

@@ -7,63 +7,37 @@ Recomputation that a program asks for (`jax.checkpoint`) is counted, code that n
 
 import itertools
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
+from jax.interpreters.partial_eval import dce_jaxpr
 
 
 def count_flops(traced: jax.stages.Traced) -> tuple[int, list[bool]]:
     """(operations of one call, over all devices together; which arrays of its arguments it uses)"""
     jaxpr = traced.jaxpr.jaxpr
-    return _count(jaxpr, [True] * len(jaxpr.outvars))
+    live, used = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    return _count(live), list(used)
 
 
-def _count(jaxpr: Any, live: list[bool]) -> tuple[int, list[bool]]:
-    """(operations that the outputs marked in `live` need, which inputs those need)."""
-    needed = {var for var, wanted in zip(jaxpr.outvars, live, strict=True) if wanted and _is(var)}
-    total = 0
-    for equation in reversed(jaxpr.eqns):
-        wanted = [var in needed for var in equation.outvars]
-        if not any(wanted):
-            continue
-        flops, used = _of_equation(equation, wanted)
-        total += flops
-        needed |= {var for var, use in zip(equation.invars, used, strict=True) if use and _is(var)}
-    return total, [var in needed for var in jaxpr.invars]
+def _count(jaxpr: Any) -> int:
+    return sum(map(_of_equation, jaxpr.eqns))
 
 
-def _of_equation(equation: Any, live: list[bool]) -> tuple[int, list[bool]]:
-    name, everything = equation.primitive.name, [True] * len(equation.invars)
+def _of_equation(equation: Any) -> int:
+    name = equation.primitive.name
     if name == "dot_general":
-        return _product(equation), everything
+        return _product(equation)
     if name == "conv_general_dilated":
-        return _convolution(equation), everything
-    inner = list(_inner(equation))
+        return _convolution(equation)
+    values = jax.tree.leaves(list(equation.params.values()))
+    parts = (getattr(value, "jaxpr", value) for value in values)
+    inner = [_count(part) for part in parts if hasattr(part, "eqns")]
     if name == "cond":
-        return max(_count(branch, live)[0] for branch in inner), everything
-    if name in ("scan", "while"):
-        # A `while` says nothing of how often it runs; nothing that is trained here has one.
-        runs = equation.params.get("length", 1)
-        return runs * sum(_count(j, [True] * len(j.outvars))[0] for j in inner), everything
-    if len(inner) == 1 and len(inner[0].invars) == len(everything):
-        return _count(inner[0], live)
-    return sum(_count(j, [True] * len(j.outvars))[0] for j in inner), everything
-
-
-def _inner(equation: Any) -> Iterator[Any]:
-    """The programs that an equation runs."""
-    for value in equation.params.values():
-        for part in value if isinstance(value, tuple | list) else (value,):
-            part = getattr(part, "jaxpr", part)
-            if hasattr(part, "eqns"):
-                yield part
-
-
-def _is(var: Any) -> bool:
-    """Whether it is a variable, and not a constant."""
-    return not hasattr(var, "val")
+        return max(inner)
+    # A `while` says nothing of how often it runs; nothing that is trained here has one.
+    return sum(inner) * (equation.params["length"] if name == "scan" else 1)
 
 
 def _product(equation: Any) -> int:

@@ -1,31 +1,93 @@
-"""The plan of one stage: its memory, operations, collectives and time, as JSON-able values."""
+"""The plan of an experiment on a slice, as JSON-able values: memory, operations, time by stage."""
 
+import json
 import math
 import os
 import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AbstractMesh, Mesh, NamedSharding
+from etils import epath
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 
+from glober_jax import media
 from glober_jax.experiment import Experiment
-from glober_jax.parallel.mesh import batch_sharding, batch_ways
+from glober_jax.parallel.mesh import AXES, batch_sharding, batch_ways, make_mesh, mesh_sizes
 from glober_jax.parallel.rules import tree_shardings
-from glober_jax.planning.collectives import by_kind
-from glober_jax.planning.compiling import Compiled, TooLarge, compile_traced, trace_program
-from glober_jax.planning.estimate import estimate
+from glober_jax.planning.collectives import by_kind, find_collectives
+from glober_jax.planning.compiling import TooLarge, compile_traced, read_memory, trace_program
+from glober_jax.planning.estimate import ASSUMPTIONS, estimate
 from glober_jax.planning.flops import count_flops
-from glober_jax.planning.topology import LOCAL, Topology
+from glober_jax.planning.topology import INSTALL, LOCAL, Topology, libtpu_version
 from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.abstract import AbstractStage, abstract_stage
+from glober_jax.training.stage_data import check_stage_batch
+
+AnyMesh = Mesh | AbstractMesh
+
+
+def plan_stages(
+    experiment: Experiment, stages: Sequence[str], topology: Topology, effort: float
+) -> Iterator[dict[str, Any]]:
+    """The plan, JSON-able: first without any stage, then anew after each.
+
+    Raises:
+      UserError: the mesh does not cover the chips, or a batch does not divide over it.
+    """
+    mesh, reason = plan_mesh(experiment, topology)
+    for name in stages:
+        check_stage_batch(experiment, name, mesh)
+    chip = topology.chip
+    plan: dict[str, Any] = {
+        "topology": {
+            "name": topology.name,
+            "shape": list(topology.shape),
+            "slices": topology.slices,
+            "chips": topology.chips,
+            "chip": chip.name if chip else jax.devices()[0].device_kind,
+        },
+        "mesh": dict(mesh.shape),
+        "effort": effort,
+        "versions": {"jax": jax.__version__, "libtpu": libtpu_version()},
+        "assumptions": list(ASSUMPTIONS),
+        "sources": list(chip.sources) if chip else [],
+        "reason": reason,
+        "fits": None,
+        "stages": [],
+        "config": experiment.source,
+    }
+    yield plan
+    for name in stages:
+        plan["stages"].append(plan_stage(experiment, name, topology, mesh, effort))
+        plan["fits"] = _all_fit(stage["fits"] for stage in plan["stages"])
+        yield plan
+
+
+def plan_mesh(experiment: Experiment, topology: Topology) -> tuple[AnyMesh, str | None]:
+    """The config's mesh over a slice; abstract, with the reason, where there is no compiler."""
+    if topology.name == LOCAL or libtpu_version() is not None:
+        return make_mesh(experiment.mesh, topology.devices()), None
+    sizes = mesh_sizes(experiment.mesh, topology.chips)
+    mesh = AbstractMesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3)
+    return mesh, (
+        "libtpu is not installed, so nothing was compiled: memory of temporaries, collectives and "
+        f"times are missing ({INSTALL})"
+    )
+
+
+def write_plan(path: epath.Path, plan: dict[str, Any]) -> None:
+    """Writes a plan whole or not at all."""
+    media.write_file(path, json.dumps(plan, indent=2).encode())
 
 
 def plan_stage(
     experiment: Experiment,
     name: str,
     topology: Topology,
-    mesh: Mesh | AbstractMesh,
+    mesh: AnyMesh,
     effort: float,
     only_last: bool = False,
 ) -> dict[str, Any]:
@@ -34,27 +96,23 @@ def plan_stage(
     `only_last` leaves out all programs but the last, with an adversary the largest.
     """
     stage = abstract_stage(experiment, name, mesh)
-    ends = [first for first, _ in stage.programs[1:]] + [stage.total_steps]
+    ends = [*(first for first, _ in stage.programs[1:]), stage.total_steps]
     programs = [
         (first, min(end, stage.total_steps), step)
         for (first, step), end in zip(stage.programs, ends, strict=True)
         if first < stage.total_steps
     ]
-    if only_last:
-        programs = programs[-1:]
     planned = []
-    for first, end, step in programs:
-        print(f"{name}, steps {first}-{end}: tracing", file=sys.stderr, flush=True)
-        traced = trace_program(stage, step, mesh)
-        flops, used = count_flops(traced)
-        found: Compiled | TooLarge | None = None
-        if isinstance(mesh, Mesh):
-            title = f"{name}, steps {first}-{end}: compiling"
-            found = compile_traced(traced, mesh, effort, title)
-        held = jax.tree.leaves(_bytes_on_device(stage, mesh))
-        unused = sum(size for size, use in zip(held, used, strict=True) if not use)
-        result = _program(experiment, stage, topology, mesh, flops, found, unused)
-        planned.append({"first_step": first, "steps": end - first, **result})
+    for first, end, step in programs[-1:] if only_last else programs:
+        title = f"{name}, steps {first}-{end}"
+        program = _plan_program(experiment, stage, step, topology, mesh, effort, title)
+        planned.append({"first_step": first, "steps": end - first, **program})
+    seconds = None
+    if all(program["seconds"] for program in planned):
+        seconds = sum(program["steps"] * program["seconds"]["step"] for program in planned)
+    state, frozen, batch = _bytes_on_device(stage, mesh)
+    held = {"parameters": state.params, "average": state.ema, "optimizer": state.opt_state}
+    held |= {"frozen": frozen, "batch": batch}
     return {
         "stage": name,
         "steps": stage.total_steps,
@@ -65,14 +123,75 @@ def plan_stage(
             network: sum(leaf.size for leaf in jax.tree.leaves(tree))
             for network, tree in stage.state.params.items()
         },
-        "bytes_per_chip": _held(stage, mesh),
+        "bytes_per_chip": {part: sum(jax.tree.leaves(tree)) for part, tree in held.items()},
         "programs": planned,
         "notes": _notes(experiment, name, mesh),
-        **_whole(planned, topology),
+        "fits": _all_fit(program["fits"] for program in planned),
+        "days": None if seconds is None else seconds / 86400,
+        "chip_hours": None if seconds is None else seconds / 3600 * topology.chips,
     }
 
 
-def _bytes_on_device(stage: AbstractStage, mesh: Mesh | AbstractMesh) -> tuple[Any, Any, Any]:
+def _plan_program(
+    experiment: Experiment,
+    stage: AbstractStage,
+    step: Any,
+    topology: Topology,
+    mesh: AnyMesh,
+    effort: float,
+    title: str,
+) -> dict[str, Any]:
+    """What one program of a stage does and needs."""
+    print(f"{title}: tracing", file=sys.stderr, flush=True)
+    traced = trace_program(stage, step, mesh)
+    flops, used = count_flops(traced)
+    per_chip = flops / topology.chips
+    result: dict[str, Any] = {
+        "flops": flops,
+        "flops_per_chip": per_chip,
+        **dict.fromkeys(("fits", "memory_per_chip", "collectives", "compiler", "seconds")),
+    }
+    if isinstance(mesh, AbstractMesh):
+        return result
+    begin, cpu_begin = time.monotonic(), time.process_time()
+    compiled = compile_traced(traced, mesh, effort, f"{title}: compiling")
+    result["compiler"] = {
+        "seconds": round(time.monotonic() - begin, 1),
+        "cpu_seconds": round(time.process_time() - cpu_begin, 1),
+    }
+    if isinstance(compiled, TooLarge):
+        return result | {"fits": False, "memory_per_chip": {"total": None, **compiled._asdict()}}
+    cost = compiled.cost_analysis() or {}
+    compiler_flops, bytes_moved = cost.get("flops", 0.0), cost.get("bytes accessed", 0.0)
+    collectives = find_collectives(compiled.as_text(), mesh.size)
+    # Arrays that the program is given and does not use are held all the same.
+    held = jax.tree.leaves(_bytes_on_device(stage, mesh))
+    unused = sum(size for size, use in zip(held, used, strict=True) if not use)
+    memory = read_memory(compiled)
+    needed, available = sum(memory) + unused, _available(topology)
+    result["memory_per_chip"] = {
+        **memory._asdict(),
+        "total": sum(memory),
+        "unused": unused,
+        "needed": needed,
+        "available": available,
+    }
+    result["fits"] = None if available is None else needed <= available
+    result["collectives"] = by_kind(collectives)
+    result["compiler"] |= {"flops": compiler_flops, "bytes": bytes_moved}
+    if topology.chip is not None:
+        # The compiler counts the body of a loop once, and so its bytes as its operations.
+        loops = max(per_chip / compiler_flops, 1.0) if compiler_flops else 1.0
+        devices = mesh.devices.flat
+        slice_of = np.array([getattr(device, "slice_index", None) or 0 for device in devices])
+        dtype = experiment.source["dtype"]
+        seconds = estimate(topology, dtype, per_chip, bytes_moved * loops, collectives, slice_of)
+        seconds["examples_per_second"] = stage.batch_size / seconds["step"]
+        result["seconds"] = seconds
+    return result
+
+
+def _bytes_on_device(stage: AbstractStage, mesh: AnyMesh) -> tuple[Any, Any, Any]:
     """Bytes that each array of (state, frozen, batch) takes on every device of `mesh`."""
 
     def size(leaf: jax.ShapeDtypeStruct, sharding: NamedSharding) -> int:
@@ -81,67 +200,6 @@ def _bytes_on_device(stage: AbstractStage, mesh: Mesh | AbstractMesh) -> tuple[A
     ruled = (stage.state, stage.frozen)
     state, frozen = jax.tree.map(size, ruled, tree_shardings(ruled, mesh))
     return state, frozen, jax.tree.map(lambda leaf: size(leaf, batch_sharding(mesh)), stage.batch)
-
-
-def _held(stage: AbstractStage, mesh: Mesh | AbstractMesh) -> dict[str, int]:
-    """Bytes of a step's arguments on each device, by what they are."""
-    state, frozen, batch = _bytes_on_device(stage, mesh)
-    parts = {"parameters": state.params, "average": state.ema, "optimizer": state.opt_state}
-    parts |= {"frozen": frozen, "batch": batch}
-    return {name: sum(jax.tree.leaves(tree)) for name, tree in parts.items()}
-
-
-def _program(
-    experiment: Experiment,
-    stage: AbstractStage,
-    topology: Topology,
-    mesh: Mesh | AbstractMesh,
-    flops: int,
-    found: Compiled | TooLarge | None,
-    unused: int,
-) -> dict[str, Any]:
-    """What one program does and needs; `unused` bytes are held that it does not use."""
-    per_chip = flops / topology.chips
-    result: dict[str, Any] = {
-        "flops": flops,
-        "flops_per_chip": per_chip,
-        "fits": None,
-        "memory_per_chip": None,
-        "collectives": None,
-        "compiler": None,
-        "seconds": None,
-    }
-    if found is None:
-        return result
-    seconds = {"seconds": round(found.seconds, 1), "cpu_seconds": round(found.cpu_seconds, 1)}
-    if isinstance(found, TooLarge):
-        memory = {"total": None, "needed": found.needed, "available": found.available}
-        return result | {"fits": False, "memory_per_chip": memory, "compiler": seconds}
-    available = _available(topology)
-    needed = found.memory.total + unused
-    memory = found.memory._asdict() | {"total": found.memory.total}
-    memory |= {"unused": unused, "needed": needed, "available": available}
-    result |= {
-        "fits": None if available is None else needed <= available,
-        "memory_per_chip": memory,
-        "collectives": by_kind(found.collectives),
-        "compiler": {"flops": found.flops, "bytes": found.bytes, **seconds},
-    }
-    if topology.chip is not None:
-        # The compiler counts the body of a loop once, and so its bytes as its operations.
-        loops = max(per_chip / found.flops, 1.0) if found.flops else 1.0
-        times = estimate(
-            topology,
-            topology.chip,
-            experiment.source["dtype"],
-            per_chip,
-            found.bytes * loops,
-            found.collectives,
-            np.array([getattr(device, "slice_index", None) or 0 for device in mesh.devices.flat]),
-        )
-        examples = stage.batch_size / times.step
-        result["seconds"] = times._asdict() | {"step": times.step, "examples_per_second": examples}
-    return result
 
 
 def _available(topology: Topology) -> int | None:
@@ -156,35 +214,29 @@ def _available(topology: Topology) -> int | None:
     return None
 
 
-def _whole(programs: list[dict[str, Any]], topology: Topology) -> dict[str, Any]:
-    """The verdict on a stage, and its duration where that can be estimated."""
-    verdicts = [program["fits"] for program in programs]
-    fits = False if False in verdicts else None if None in verdicts else True
-    whole = {"fits": fits, "days": None, "chip_hours": None}
-    if all(program["seconds"] for program in programs):
-        seconds = sum(program["steps"] * program["seconds"]["step"] for program in programs)
-        whole |= {"days": seconds / 86400, "chip_hours": seconds / 3600 * topology.chips}
-    return whole
+def _all_fit(verdicts: Iterable[bool | None]) -> bool | None:
+    """False where one does not fit, None where one is unknown."""
+    known = set(verdicts)
+    return False if False in known else None if None in known else True
 
 
-def _notes(experiment: Experiment, name: str, mesh: Mesh | AbstractMesh) -> list[str]:
-    """What makes chips work unevenly, and the estimate too short."""
+def _notes(experiment: Experiment, name: str, mesh: AnyMesh) -> list[str]:
+    """Causes of uneven work on the chips, which make the estimate too short."""
     options, clip = getattr(experiment, name), experiment.clip
     clips, ways = options.batch_size, batch_ways(mesh)
-    part = clips // options.micro_batches
-    # What the codec maps in one call.
+    part, pixels = clips // options.micro_batches, not experiment.data.cache_latents
+    # Frames that the codec maps in one call.
     frames = {}
     if name == codec.NAME:
         frames["maps frames"] = part * options.frames_per_clip
-    elif name == generator.NAME and not experiment.data.cache_latents:
+    if name == generator.NAME and pixels:
         frames["encodes key frames"] = part * clip.num_key_frames
-    elif name == autoencoder.NAME:
-        if not experiment.data.cache_latents:
-            frames["encodes key frames"] = clips * clip.num_key_frames
-            frames["encodes target frames"] = clips * clip.num_target_frames
-        if options.adversarial.weight:
-            # First and last target of every judged clip, real and decoded.
-            frames["decodes frames"] = 4 * math.ceil(part / options.adversarial.clip_stride)
+    if name == autoencoder.NAME and pixels:
+        frames["encodes key frames"] = clips * clip.num_key_frames
+        frames["encodes target frames"] = clips * clip.num_target_frames
+    if name == autoencoder.NAME and options.adversarial.weight:
+        # First and last target of every judged clip, real and decoded.
+        frames["decodes frames"] = 4 * math.ceil(part / options.adversarial.clip_stride)
     return [
         f"the frame codec {what} {size} at a time, which do not spread evenly over {ways} devices; "
         f"make config.model.frame_codec.chunk_frames a multiple of {ways} that divides {count}"

@@ -11,7 +11,6 @@ import hashlib
 import itertools
 import json
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,8 +24,7 @@ from glober_jax import config
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.models.remat import Remat
-from glober_jax.planning.experiment_plan import plan_mesh, write_plan
-from glober_jax.planning.stages import plan_stage
+from glober_jax.planning.stages import plan_mesh, plan_stage, write_plan
 from glober_jax.planning.topology import Topology, libtpu_version
 from glober_jax.training import autoencoder, codec, generator
 
@@ -38,26 +36,20 @@ _LARGEST_BATCH = 4096
 # The networks of each stage that have `remat`.
 _NETWORKS = {
     codec.NAME: ("frame_codec",),
-    autoencoder.NAME: (
-        "frame_codec",
-        "video_encoder",
-        "frame_features",
-        "unet",
-        "discriminator",
-    ),
+    autoencoder.NAME: ("frame_codec", "video_encoder", "frame_features", "unet", "discriminator"),
     generator.NAME: ("generator",),
 }
 
 
 class Case(NamedTuple):
-    """What is tried besides batches: parameter shards, and `remat` of all networks of the stage."""
+    """Settings tried besides batches: parameter shards, `remat` of all networks of the stage."""
 
     fsdp: int
     remat: Remat
 
 
 class Trial(NamedTuple):
-    """A batch of so many clips per device; bytes needed, where the compiler told, and present.
+    """A batch per device; bytes needed, where the compiler says so, and present.
 
     `examples_per_second` are clips, None where that cannot be estimated; `notes` those of the plan.
     """
@@ -68,6 +60,10 @@ class Trial(NamedTuple):
     available: int
     examples_per_second: float | None = None
     notes: Sequence[str] = ()
+
+    @property
+    def speed(self) -> tuple[float, int]:
+        return self.examples_per_second or 0.0, self.batch
 
 
 def sweep(
@@ -83,51 +79,77 @@ def sweep(
 
     Returns {"stage", "networks", "rows", "best"}: the networks whose `remat` is set; for each case
     all trials, the `largest` batch that fits and the `fastest`, which need not be the same; and the
-    row whose fastest is the fastest of all, None if nothing fits.
+    row whose fastest is the fastest of all, None if nothing fits. `best` also has the number of
+    `micro_batches` in which the config's own batch fits, None where there is none.
 
     Raises:
       UserError: libtpu is missing, a mesh does not cover the chips, or `output` is no plan.
     """
     cases = list(itertools.starmap(Case, itertools.product(fsdp, remat)))
-    trials = _Trials(
-        experiment, stage, topology, effort, output, len(cases) * MOST_TRIALS + _MOST_DIVISIONS
-    )
-    rows: list[dict[str, Any]] = []
+    most = len(cases) * MOST_TRIALS + _MOST_DIVISIONS
+    file = _read(output)
+    print(f"sweep of {stage}: at most {most} compilations", file=sys.stderr, flush=True)
+    # The adversary judges every `step`-th clip: fewer per device, and devices would idle.
+    step = 1
+    if stage == autoencoder.NAME and experiment.autoencoder.adversarial.weight:
+        step = experiment.autoencoder.adversarial.clip_stride
+    # Devices that share a batch's row, and clips per device in the config's batch.
+    tensor = experiment.mesh.tensor
+    configured = getattr(experiment, stage).batch_size * tensor // topology.chips
+
+    def write(found: dict[str, Any]) -> None:
+        file.update(found)
+        write_plan(output, file)
+
+    def run(case: Case, batch: int, micro_batches: int = 1) -> Trial:
+        """A trial of `batch` clips per device: compiled, or known from before."""
+        changed = _changed(experiment, stage, case, batch * topology.chips // tensor, micro_batches)
+        key = _key(changed, stage, topology, effort)
+        if key not in file["trials"]:
+            mesh, reason = plan_mesh(changed, topology)
+            if not isinstance(mesh, Mesh):
+                raise UserError(reason)
+            print(f"fsdp={case.fsdp}, remat={case.remat}, {batch} per device", file=sys.stderr)
+            plan = plan_stage(changed, stage, topology, mesh, effort, only_last=True)
+            file["trials"][key] = plan
+            write({})
+            # Traces of programs as large as these are gigabytes together.
+            jax.clear_caches()
+        plan = file["trials"][key]
+        (program,) = plan["programs"]
+        needed, available = (program["memory_per_chip"][k] for k in ("needed", "available"))
+        speed = (program["seconds"] or {}).get("examples_per_second")
+        return Trial(batch, program["fits"], needed, available, speed, plan["notes"])
+
+    found: dict[str, Any] = {"stage": stage, "networks": _NETWORKS[stage], "rows": [], "best": None}
+    best: tuple[Case, Trial] | None = None
     for case in cases:
-        rows.append(_row(case, trials))
-        fitting = [row for row in rows if row["fastest"]]
-        best = max(fitting, key=lambda row: _speed(row["fastest"]), default=None)
-        found = {"stage": stage, "networks": _NETWORKS[stage], "rows": rows, "best": best}
-        trials.write(found)
+        start = max(configured // step, 1) * step
+        tried = find_largest(functools.partial(run, case), step, start)
+        fitting = [trial for trial in tried if trial.fits]
+        largest = max(fitting, key=lambda trial: trial.batch, default=None)
+        fastest = max(fitting, key=lambda trial: trial.speed, default=None)
+        row = {
+            **case._asdict(),
+            "trials": [trial._asdict() for trial in tried],
+            "largest": largest and largest._asdict(),
+            "fastest": fastest and fastest._asdict(),
+        }
+        found["rows"].append(row)
+        if fastest and (best is None or fastest.speed > best[1].speed):
+            best, found["best"] = (case, fastest), row
+        write(found)
     if best is not None:
-        best |= _for_the_config(best, trials)
-        trials.write(found)
+        # Micro-batches that the config's batch divides into, small enough to fit.
+        counts = [
+            count
+            for count in range(1, configured + 1)
+            if configured % (count * step) == 0 and configured // count <= best[1].batch
+        ]
+        fits = (n for n in counts[:_MOST_DIVISIONS] if run(best[0], configured, n).fits)
+        found["best"]["micro_batches"] = next(fits, None)
+        write(found)
     return found
-
-
-def _for_the_config(best: dict[str, Any], trials: "_Trials") -> dict[str, Any]:
-    """In how many micro-batches the config's own batch fits, None where in none that divide it."""
-    case = Case(best["fsdp"], best["remat"])
-    for count in trials.divisions(best["fastest"]["batch"])[:_MOST_DIVISIONS]:
-        if trials.run(case, trials.configured, count).fits:
-            return {"micro_batches": count}
-    return {"micro_batches": None}
-
-
-def _speed(trial: dict[str, Any]) -> tuple[float, int]:
-    return trial["examples_per_second"] or 0.0, trial["batch"]
-
-
-def _row(case: Case, trials: "_Trials") -> dict[str, Any]:
-    """What was tried of a case."""
-    tried = find_largest(lambda batch: trials.run(case, batch), trials.step, trials.start)
-    fitting = [trial._asdict() for trial in tried if trial.fits]
-    return {
-        **case._asdict(),
-        "trials": [trial._asdict() for trial in tried],
-        "largest": max(fitting, key=lambda trial: trial["batch"], default=None),
-        "fastest": max(fitting, key=_speed, default=None),
-    }
 
 
 def find_largest(run: Callable[[int], Trial], step: int, start: int) -> list[Trial]:
@@ -143,124 +165,50 @@ def find_largest(run: Callable[[int], Trial], step: int, start: int) -> list[Tri
         above = min((b for b, trial in tried.items() if not trial.fits), default=_LARGEST_BATCH)
         if above - below <= step:
             break
-        batch = _guess(tried, below, above, step)
+        guess = _guess(tried, below, above) // step * step
+        batch = min(max(guess, below + step), above - step)
     return list(tried.values())
 
 
-def _guess(tried: Mapping[int, Trial], below: int, above: int, step: int) -> int:
-    """Between a batch that fits and one that does not: where the line through the last two that
-    are known reaches the memory there is. Of one known batch, twice or half of it.
+def _guess(tried: Mapping[int, Trial], below: int, above: int) -> int:
+    """Where the line through the last two known batches reaches the memory there is.
+
+    Of one known batch, twice or half of it.
     """
-    known = sorted(b for b, trial in tried.items() if trial.needed and b <= above)[-2:]
-    guess = (below + above) / 2
     if len(tried) == 1:
-        guess = 2 * below or above / 2
-    elif len(known) == 2:
+        return 2 * below or above // 2
+    known = sorted(b for b, trial in tried.items() if trial.needed and b <= above)[-2:]
+    if len(known) == 2:
         less, more = (tried[batch].needed for batch in known)
         if more > less:
             left = tried[known[0]].available - less
-            guess = known[0] + left * (known[1] - known[0]) / (more - less)
-    return min(max(int(guess) // step * step, below + step), above - step)
+            return int(known[0] + left * (known[1] - known[0]) / (more - less))
+    return (below + above) // 2
 
 
-class _Trials:
-    """Compiles a case with a batch, or takes what an earlier run of the command found."""
+def _changed(
+    experiment: Experiment, stage: str, case: Case, batch_size: int, micro_batches: int
+) -> Experiment:
+    """The experiment with a case's settings, and a batch."""
+    plain = copy.deepcopy(experiment.source)
+    plain["mesh"] = {**plain["mesh"], "data": -1, "fsdp": case.fsdp}
+    for name in _NETWORKS[stage]:
+        plain["model"][name]["remat"] = case.remat
+    plain[stage] |= {"batch_size": batch_size, "micro_batches": micro_batches}
+    return config.parse(plain)
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        stage: str,
-        topology: Topology,
-        effort: float,
-        output: epath.Path,
-        most: int,
-    ) -> None:
-        self._experiment, self._stage = experiment, stage
-        self._topology, self._effort = topology, effort
-        self._output, self._most = output, most
-        self._file = _read(output)
-        self._seconds: list[float] = []
-        self._done = 0
-        # The adversary judges every `step`-th clip: fewer per device, and devices would idle.
-        self.step = 1
-        if stage == autoencoder.NAME and experiment.autoencoder.adversarial.weight:
-            self.step = experiment.autoencoder.adversarial.clip_stride
-        # Clips per device in the config's batch.
-        self.configured = getattr(experiment, stage).batch_size * self._tensor() // topology.chips
-        self.start = max(self.configured // self.step, 1) * self.step
-        print(f"sweep of {stage}: at most {most} compilations", file=sys.stderr, flush=True)
 
-    def divisions(self, largest: int) -> list[int]:
-        """Micro-batches that the config's batch divides into, each of `largest` or fewer clips."""
-        return [
-            count
-            for count in range(1, self.configured + 1)
-            if self.configured % (count * self.step) == 0 and self.configured // count <= largest
-        ]
-
-    def run(self, case: Case, batch: int, micro_batches: int = 1) -> Trial:
-        begin = time.monotonic()
-        known = self._key(case, batch, micro_batches) in self._file["trials"]
-        plan = self.plan(case, batch, micro_batches)
-        (program,) = plan["programs"]
-        self._done += 1
-        memory = program["memory_per_chip"]
-        if not known:
-            self._seconds.append(time.monotonic() - begin)
-            mean = sum(self._seconds) / len(self._seconds)
-            left = (self._most - self._done) * mean / 60
-            print(f"  {self._done} done, at most {left:.0f} minutes left", file=sys.stderr)
-        speed = (program["seconds"] or {}).get("examples_per_second")
-        return Trial(
-            batch, program["fits"], memory["needed"], memory["available"], speed, plan["notes"]
-        )
-
-    def plan(self, case: Case, batch: int, micro_batches: int = 1) -> dict[str, Any]:
-        """The stage's plan, its last program alone."""
-        key = self._key(case, batch, micro_batches)
-        if key not in self._file["trials"]:
-            changed = self._changed(case, batch, micro_batches)
-            mesh, reason = plan_mesh(changed, self._topology)
-            if not isinstance(mesh, Mesh):
-                raise UserError(reason)
-            print(f"fsdp={case.fsdp}, remat={case.remat}, {batch} per device", file=sys.stderr)
-            self._file["trials"][key] = plan_stage(
-                changed, self._stage, self._topology, mesh, self._effort, only_last=True
-            )
-            self.write({})
-            # Traces of programs as large as these are gigabytes together.
-            jax.clear_caches()
-        return self._file["trials"][key]
-
-    def write(self, found: dict[str, Any]) -> None:
-        self._file |= found
-        write_plan(self._output, self._file)
-
-    def _tensor(self) -> int:
-        """Devices that share a batch's row."""
-        return self._experiment.mesh.tensor
-
-    def _changed(self, case: Case, batch: int, micro_batches: int) -> Experiment:
-        """The experiment with a case's settings; its batch is `batch` clips for each device."""
-        plain = copy.deepcopy(self._experiment.source)
-        plain["mesh"] = {**plain["mesh"], "data": -1, "fsdp": case.fsdp}
-        for name in _NETWORKS[self._stage]:
-            plain["model"][name]["remat"] = case.remat
-        plain[self._stage]["micro_batches"] = micro_batches
-        plain[self._stage]["batch_size"] = batch * self._topology.chips // self._tensor()
-        return config.parse(plain)
-
-    def _key(self, case: Case, batch: int, micro_batches: int) -> str:
-        """Tells trials apart by all that decides what is compiled."""
-        told = {
-            "config": self._changed(case, batch, micro_batches).source,
-            "stage": self._stage,
-            "topology": [self._topology.name, self._topology.slices],
-            "effort": self._effort,
-            "versions": [jax.__version__, libtpu_version()],
-            "code": _code(),
-        }
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+def _key(changed: Experiment, stage: str, topology: Topology, effort: float) -> str:
+    """Tells trials apart by all that decides what is compiled."""
+    decisive = {
+        "config": changed.source,
+        "stage": stage,
+        "topology": [topology.name, topology.slices],
+        "effort": effort,
+        "versions": [jax.__version__, libtpu_version()],
+        "code": _code(),
+    }
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _read(output: epath.Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A plan as people read it."""
+"""A plan as aligned text."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -6,14 +6,12 @@ from typing import Any
 from glober_jax.planning.chips import GIB
 from glober_jax.planning.collectives import KINDS
 
-_WIDTH = 34
-
 
 def head_table(plan: dict[str, Any]) -> str:
     """What the plan is for."""
-    topology, mesh = plan["topology"], plan["mesh"]
+    topology = plan["topology"]
     slices = f"{topology['slices']} slices of " if topology["slices"] > 1 else ""
-    axes = " x ".join(f"{axis}={size}" for axis, size in mesh.items())
+    axes = " x ".join(f"{axis}={size}" for axis, size in plan["mesh"].items())
     head = f"{slices}{topology['name']}: {topology['chips']} x {topology['chip']}, mesh {axes}"
     return f"{head}\n{plan['reason']}" if plan["reason"] else head
 
@@ -24,58 +22,9 @@ def stage_table(stage: dict[str, Any]) -> str:
 
 
 def assumptions_table(plan: dict[str, Any]) -> str:
-    """What the estimate takes for granted."""
+    """The assumptions of the estimate."""
     lines = [f"  - {assumption}" for assumption in plan["assumptions"]]
     return "\n".join(["Times are estimated, not measured. It is assumed that", *lines])
-
-
-def _stage(stage: dict[str, Any]) -> Iterator[str]:
-    held, programs = stage["bytes_per_chip"], stage["programs"]
-    parts = f", in {stage['micro_batches']} micro-batches" if stage["micro_batches"] > 1 else ""
-    yield (
-        f"{stage['stage']}: {stage['steps']:,} steps of {stage['batch_size']} clips, "
-        f"{stage['batch_per_chip']:,.6g} per chip{parts}"
-    )
-    networks = sorted(stage["parameters"].items(), key=lambda item: -item[1])
-    count = sum(stage["parameters"].values())
-    listed = ", ".join(f"{name} {_short(size)}" for name, size in networks)
-    yield _row("trained parameters", f"{_short(count)}: {listed}")
-    parts = ", ".join(f"{name} {_size(size)}" for name, size in held.items())
-    yield _row("held per chip, by the rules", f"{_size(sum(held.values()))}: {parts}")
-    yield ""
-
-    def row(title: str, cell: Callable[[dict[str, Any]], str]) -> str:
-        return _row(title, "".join(f"{cell(program):>20}" for program in programs))
-
-    yield row("steps", lambda p: f"{p['first_step']:,}-{p['first_step'] + p['steps']:,}")
-    yield row("operations of a step", lambda p: _short(p["flops"]))
-    yield row("  per chip", lambda p: _short(p["flops_per_chip"]))
-    if any(program["memory_per_chip"] for program in programs):
-        yield from _compiled(programs, row)
-    yield from (f"  note: {note}" for note in stage["notes"])
-    yield verdict(stage)
-
-
-def _compiled(programs: list[dict[str, Any]], row: Callable[..., str]) -> Iterator[str]:
-    def memory(part: str) -> Callable[[dict[str, Any]], str]:
-        return lambda p: _size((p["memory_per_chip"] or {}).get(part))
-
-    compiled = [program for program in programs if program["collectives"]]
-    yield "  memory per chip"
-    parts = ("arguments", "outputs", "temporaries", "code", "total", "unused")
-    for part in (*parts, "needed", "available") if compiled else ("needed", "available"):
-        yield row(f"  {part}", memory(part))
-    if compiled:
-        yield "  collectives, bytes of whole arrays per chip and step"
-    for kind in KINDS if compiled else ():
-        yield row(f"  {kind}", lambda p, kind=kind: _moved(p["collectives"], kind))
-    if any(program["seconds"] for program in programs):
-        yield "  seconds of a step"
-        for part in ("compute", "hbm", "interconnect", "network", "step"):
-            yield row(f"  {part}", lambda p, part=part: _number(p["seconds"], part, ".4f"))
-        yield row(
-            "clips per second", lambda p: _number(p["seconds"], "examples_per_second", ",.1f")
-        )
 
 
 def sweep_table(found: dict[str, Any]) -> str:
@@ -83,13 +32,14 @@ def sweep_table(found: dict[str, Any]) -> str:
     lines = [f"{found['stage']}: clips per device, the last program"]
     lines.append(f"  {'fsdp':>5} {'remat':>7} {'':>12} {'clips':>6} {'memory':>11} {'clips/s':>9}")
     for row in found["rows"]:
+        title = f"  {row['fsdp']:>5} {row['remat']:>7}"
+        if row["largest"] is None:
+            lines.append(f"{title} nothing fits")
+            continue
         for name in ("largest", "fastest"):
-            if (trial := row[name]) is None:
-                lines.append(f"  {row['fsdp']:>5} {row['remat']:>7} nothing fits")
-                break
-            memory, speed = _size(trial["needed"]), _number(trial, "examples_per_second", ",.1f")
-            title = f"  {row['fsdp']:>5} {row['remat']:>7} {name + ':':>12}"
-            lines.append(f"{title} {trial['batch']:>6} {memory:>11} {speed:>9}")
+            trial = row[name]
+            memory, speed = _size(trial["needed"]), _format(trial["examples_per_second"], ",.1f")
+            lines.append(f"{title} {name + ':':>12} {trial['batch']:>6} {memory:>11} {speed:>9}")
             lines += [f"        note: {note}" for note in trial["notes"]]
     best = found["best"]
     if best is None:
@@ -104,7 +54,53 @@ def sweep_table(found: dict[str, Any]) -> str:
     return "\n".join([*lines, *(f"  {flag}" for flag in flags)])
 
 
-def verdict(stage: dict[str, Any]) -> str:
+def _stage(stage: dict[str, Any]) -> Iterator[str]:
+    held, programs = stage["bytes_per_chip"], stage["programs"]
+    cut = f", in {stage['micro_batches']} micro-batches" if stage["micro_batches"] > 1 else ""
+    yield (
+        f"{stage['stage']}: {stage['steps']:,} steps of {stage['batch_size']} clips, "
+        f"{stage['batch_per_chip']:,.6g} per chip{cut}"
+    )
+    networks = sorted(stage["parameters"].items(), key=lambda item: -item[1])
+    listed = ", ".join(f"{name} {_short(size)}" for name, size in networks)
+    count = _short(sum(stage["parameters"].values()))
+    yield _row("trained parameters", f"{count}: {listed}")
+    listed = ", ".join(f"{name} {_size(size)}" for name, size in held.items())
+    yield _row("held per chip, by the rules", f"{_size(sum(held.values()))}: {listed}")
+    yield ""
+
+    def row(title: str, cell: Callable[[dict[str, Any]], str]) -> str:
+        return _row(title, "".join(f"{cell(program):>20}" for program in programs))
+
+    def rows(key: str, names: tuple[str, ...], show: Callable[[Any], str]) -> Iterator[str]:
+        for name in names:
+            yield row(f"  {name}", lambda p, name=name: show((p[key] or {}).get(name)))
+
+    yield row("steps", lambda p: f"{p['first_step']:,}-{p['first_step'] + p['steps']:,}")
+    yield row("operations of a step", lambda p: _short(p["flops"]))
+    yield row("  per chip", lambda p: _short(p["flops_per_chip"]))
+    compiled = any(program["collectives"] for program in programs)
+    if any(program["memory_per_chip"] for program in programs):
+        yield "  memory per chip"
+        parts = ("arguments", "outputs", "temporaries", "code", "total", "unused")
+        shown = (*(parts if compiled else ()), "needed", "available")
+        yield from rows("memory_per_chip", shown, _size)
+    if compiled:
+        yield "  collectives, bytes of whole arrays per chip and step"
+        yield from rows("collectives", KINDS, _moved)
+    if any(program["seconds"] for program in programs):
+        yield "  seconds of a step"
+        shown = ("compute", "hbm", "interconnect", "network", "step")
+        yield from rows("seconds", shown, lambda value: _format(value, ".4f"))
+        yield row(
+            "clips per second",
+            lambda p: _format((p["seconds"] or {}).get("examples_per_second"), ",.1f"),
+        )
+    yield from (f"  note: {note}" for note in stage["notes"])
+    yield _verdict(stage)
+
+
+def _verdict(stage: dict[str, Any]) -> str:
     """One sentence: whether a stage fits, and how long it takes."""
     name = stage["stage"]
     if stage["fits"] is None:
@@ -123,7 +119,7 @@ def verdict(stage: dict[str, Any]) -> str:
 
 
 def _row(title: str, cells: str) -> str:
-    return f"  {title:<{_WIDTH}}{cells}"
+    return f"  {title:<34}{cells}"
 
 
 def _short(count: float) -> str:
@@ -140,12 +136,11 @@ def _size(size: float | None) -> str:
     return f"{size / GIB:,.2f} GiB" if size >= GIB / 10 else f"{size / 2**20:,.2f} MiB"
 
 
-def _moved(collectives: dict[str, Any] | None, kind: str) -> str:
-    if collectives is None:
+def _moved(found: dict[str, int] | None) -> str:
+    if found is None:
         return "-"
-    found = collectives[kind]
     return f"{_size(found['bytes'])} in {found['count']}" if found["count"] else "none"
 
 
-def _number(values: dict[str, float] | None, name: str, form: str) -> str:
-    return "-" if values is None or values[name] is None else format(values[name], form)
+def _format(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -17,14 +17,15 @@ from glober_jax.errors import UserError
 from glober_jax.planning.chips import GPUS, TPUS, Chip
 
 LOCAL = "local"
-_DIMENSIONS = {"v4": 3, "v5e": 2, "v5p": 3, "v6e": 2}
-_EXAMPLES = "v5e:4x4, v6e:16x16, v4:2x2x4, v5p:4x4x4, v5litepod-16, v4-32 or local"
-# Shapes that accelerator types stand for, by number of chips.
-_FLAT = {1: (1, 1), 4: (2, 2), 8: (2, 4), 16: (4, 4), 32: (4, 8), 64: (8, 8)}
-_FLAT |= {128: (8, 16), 256: (16, 16)}
-_CUBIC = {4: (2, 2, 1), 8: (2, 2, 2), 16: (2, 2, 4), 32: (2, 4, 4), 64: (4, 4, 4)}
-_CUBIC |= {128: (4, 4, 8), 256: (4, 8, 8), 512: (8, 8, 8), 1024: (8, 8, 16), 2048: (8, 16, 16)}
 INSTALL = "pip install -r requirements-plan.txt"
+_EXAMPLES = "v5e:4x4, v6e:16x16, v4:2x2x4, v5p:4x4x4, v5litepod-16, v4-32 or local"
+_DIMENSIONS = {"v4": 3, "v5e": 2, "v5p": 3, "v6e": 2}
+# Shapes that accelerator types stand for, by the number in their name. Those of v4 and v5p count
+# cores, two to a chip.
+_FLAT = {math.prod(s): s for s in ((1, 1), (2, 2), (2, 4), (4, 4), (4, 8), (8, 8), (8, 16))}
+_FLAT |= {256: (16, 16)}
+_CUBIC = {8: (2, 2, 1), 16: (2, 2, 2), 32: (2, 2, 4), 64: (2, 4, 4), 128: (4, 4, 4)}
+_CUBIC |= {256: (4, 4, 8), 512: (4, 8, 8), 1024: (8, 8, 8), 2048: (8, 8, 16), 4096: (8, 16, 16)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Topology:
 
     @property
     def chips(self) -> int:
-        """Of all slices together."""
+        """The number of chips in all slices together."""
         return math.prod(self.shape) * self.slices
 
     @property
@@ -51,15 +52,13 @@ class Topology:
         return self.chip is not None and all(n % self.chip.ring == 0 for n in self.shape)
 
     def devices(self) -> list[jax.Device]:
-        """What a mesh is made of: the local devices, or stand-ins to compile for.
+        """The local devices, or stand-ins to compile for.
 
         Raises:
-          UserError: libtpu is missing or does not fit JAX, or knows no such slice.
+          UserError: libtpu does not fit JAX, or knows no such slice.
         """
         if self.generation == LOCAL:
             return jax.devices()
-        if libtpu_version() is None:
-            raise UserError(f"compiling for TPUs needs libtpu: {INSTALL}")
         from jax.experimental import topologies
 
         options = {"num_slices": self.slices} if self.slices > 1 else {}
@@ -86,10 +85,9 @@ def parse_topology(name: str, slices: int = 1) -> Topology:
     if name == LOCAL:
         if slices > 1:
             raise UserError("--slices is for TPUs, not for --topology=local")
-        devices = jax.devices()
-        kind = devices[0].device_kind
+        kind = jax.devices()[0].device_kind
         chip = next((chip for start, chip in GPUS.items() if kind.startswith(start)), None)
-        return Topology(LOCAL, LOCAL, (len(devices),), 1, chip)
+        return Topology(LOCAL, LOCAL, (jax.device_count(),), 1, chip)
     generation, shape = _slice(name)
     if len(shape) != _DIMENSIONS[generation] or 0 in shape:
         raise UserError(
@@ -101,26 +99,21 @@ def parse_topology(name: str, slices: int = 1) -> Topology:
 
 def _slice(name: str) -> tuple[str, tuple[int, ...]]:
     """(generation, shape of a slice) of `v5e:4x4` or `v5litepod-16`."""
-    if found := re.fullmatch(r"(v\w+):(\d+(?:x\d+)*)", name):
-        generation, shape = found[1], tuple(int(n) for n in found[2].split("x"))
-        if generation in TPUS:
-            return generation, shape
-    elif found := re.fullmatch(r"(v\w+)-(\d+)", name):
-        generation, size = found[1].replace("v5litepod", "v5e"), int(found[2])
-        if generation in TPUS:
-            flat = _DIMENSIONS[generation] == 2
-            # Types of v4 and v5p count cores, two to a chip.
-            chips = size if flat else size // 2
-            shapes = _FLAT if flat else _CUBIC
-            if chips in shapes and (flat or size % 2 == 0):
-                return generation, shapes[chips]
-            sizes = ", ".join(str(n if flat else 2 * n) for n in shapes)
-            raise UserError(f"--topology={name}: {found[1]}- goes with one of {sizes}")
+    found = re.fullmatch(r"(v\w+)(:|-)(\d+(?:x\d+)*)", name)
+    generation = found[1].replace("v5litepod", "v5e") if found else ""
+    if generation in TPUS and found[2] == ":":
+        return generation, tuple(map(int, found[3].split("x")))
+    if generation in TPUS and found[3].isdecimal():
+        shapes = _FLAT if _DIMENSIONS[generation] == 2 else _CUBIC
+        if int(found[3]) in shapes:
+            return generation, shapes[int(found[3])]
+        sizes = ", ".join(map(str, shapes))
+        raise UserError(f"--topology={name}: {found[1]}- goes with one of {sizes}")
     raise UserError(f"--topology={name} is no slice of {', '.join(TPUS)}; write it as {_EXAMPLES}")
 
 
 def compile_only() -> None:
-    """Prepares this process for TPUs that are not there, before JAX uses any device.
+    """Prepares this process for absent TPUs, before JAX uses any device.
 
     libtpu otherwise looks for a TPU, waits for the metadata server of a cloud it is not in, prints
     what it did not find, and refuses to be loaded by two processes at once.

@@ -10,10 +10,11 @@ from typing import Any
 from etils import epath
 
 from glober_jax.errors import UserError
-from glober_jax.evaluation import frame_quality, in_between, measuring
+from glober_jax.evaluation import in_between, measuring
 from glober_jax.evaluation.evaluating import choose, real_clips
+from glober_jax.evaluation.metrics import frame_quality
 from glober_jax.evaluation.protocols import Protocol, fitted
-from glober_jax.evaluation.video_sets.prepared import prepared_videos
+from glober_jax.evaluation.video_io import prepared_videos
 from glober_jax.experiment import Experiment
 from glober_jax.reporting.model_evaluation import check_size, model_record
 from glober_jax.reporting.trained_clips import TrainedModel, in_between_clips

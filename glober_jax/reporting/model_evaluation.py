@@ -14,9 +14,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from glober_jax.errors import UserError
-from glober_jax.evaluation import frame_quality, i3d, measuring, parts, results
-from glober_jax.evaluation.clip_sets import ClipSet
-from glober_jax.evaluation.distances.intervals import LEAST
+from glober_jax.evaluation import i3d, measuring, parts, results
 from glober_jax.evaluation.evaluating import (
     Evaluation,
     Places,
@@ -27,10 +25,13 @@ from glober_jax.evaluation.evaluating import (
     overlap,
     real_clips,
 )
+from glober_jax.evaluation.measuring import ClipSet
+from glober_jax.evaluation.metrics import frame_quality
+from glober_jax.evaluation.metrics.intervals import LEAST
 from glober_jax.evaluation.protocols import Protocol, fitted, shortfall
 from glober_jax.evaluation.results import Result
-from glober_jax.evaluation.video_sets.prepared import PreparedVideos, prepared_videos
-from glober_jax.evaluation.video_sets.video_set import pixels
+from glober_jax.evaluation.video_io import prepared_videos
+from glober_jax.evaluation.video_set import PreparedVideos, pixels
 from glober_jax.experiment import Experiment
 from glober_jax.models.condition import ConditionTokens
 from glober_jax.reporting.report.clips import Clips

@@ -16,28 +16,23 @@ from jax.sharding import Mesh
 
 from glober_jax import media
 from glober_jax.errors import UserError
-from glober_jax.evaluation import (
-    frame_quality,
-    lpips,
-    measuring,
-    reconstruction,
-    results,
-    scoring,
-)
-from glober_jax.evaluation.clip_sets import ClipSet
+from glober_jax.evaluation import measuring, reconstruction, results, scoring
+from glober_jax.evaluation.measuring import ClipSet
+from glober_jax.evaluation.metrics import frame_quality
 from glober_jax.evaluation.protocols import get_protocol
 from glober_jax.evaluation.results import Result
-from glober_jax.evaluation.telling import for_people
+from glober_jax.evaluation.tables import for_people
+from glober_jax.models import lpips
 from glober_jax.reporting.curves import plot_curves
 from glober_jax.reporting.model_evaluation import ModelEvaluation
 from glober_jax.reporting.report.clips import Clips
+from glober_jax.reporting.report.page import SUMMARY, write_workdir_report
 from glober_jax.reporting.trained_clips import (
     TrainedModel,
     first_reconstructions,
     load_trained,
     reconstructed_clips,
 )
-from glober_jax.reporting.workdir_report import write_workdir_report
 from glober_jax.sampling.write import sheet_scale, write_samples, write_sheet
 from glober_jax.training.metrics import METRICS_FILE
 from glober_jax.training.pipeline import STAGES, Pipeline
@@ -124,7 +119,7 @@ def publish(
     }
     if measured:
         numbers["reconstruction"] = evaluation["reconstruction"]
-    media.write_file(workdir / "summary.json", json.dumps(numbers, indent=2).encode())
+    media.write_file(workdir / SUMMARY, json.dumps(numbers, indent=2).encode())
     folder = workdir / "samples"
     write_samples(
         folder,

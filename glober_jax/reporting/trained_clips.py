@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from glober_jax.data.clips import ClipSpec
 from glober_jax.errors import UserError
 from glober_jax.evaluation import reconstruction
-from glober_jax.evaluation.clip_sets import ClipSet
+from glober_jax.evaluation.measuring import ClipSet
 from glober_jax.evaluation.protocols import Protocol, to_fit
 from glober_jax.experiment import Experiment
 from glober_jax.pretrained import load_model

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import AbstractMesh, Mesh
 
-from glober_jax.evaluation import lpips
 from glober_jax.experiment import Experiment
+from glober_jax.models import lpips
 from glober_jax.models.networks import AUTOENCODER
 from glober_jax.sampling.decode import FrameModel
-from glober_jax.training import autoencoder, codec, generator
+from glober_jax.training import autoencoder, codec
 from glober_jax.training.loop import StepFunction
 from glober_jax.training.stage_data import batch_shapes
+from glober_jax.training.stages import build_stage
 from glober_jax.training.state import TrainState
 from glober_jax.training.trained import constant_shapes
 
@@ -35,20 +36,14 @@ class AbstractStage(NamedTuple):
 
 def abstract_stage(experiment: Experiment, name: str, mesh: Mesh | AbstractMesh) -> AbstractStage:
     """The stage of that name as it would run on `mesh`."""
-    networks, options, seed = experiment.networks, getattr(experiment, name), experiment.seed
+    networks, options = experiment.networks, getattr(experiment, name)
+    stage = build_stage(experiment, name, mesh)
     if name == codec.NAME:
-        stage = codec.CodecStage(networks, options, seed, mesh)
-        programs = stage.programs()
         has_lpips = options.perceptual_weight != 0
         frozen = lpips.shapes(codec.PERCEPTUAL_BACKBONE) if has_lpips else None
     elif name == autoencoder.NAME:
-        stage = autoencoder.AutoencoderStage(networks, experiment.diffusion, options, seed, mesh)
-        programs = stage.programs()
         frozen = networks.shapes(codec.AVERAGED)
     else:
-        process = experiment.generator_diffusion
-        stage = generator.GeneratorStage(networks, process, options, seed, mesh)
-        programs = ((0, stage.step),)
         scale = constant_shapes(networks, autoencoder.NAME)["latent_scale"]
         frozen = FrameModel(networks.shapes((*codec.AVERAGED, *AUTOENCODER)), scale)
     create: Callable[[dict[str, Any]], TrainState] = stage.create
@@ -56,7 +51,7 @@ def abstract_stage(experiment: Experiment, name: str, mesh: Mesh | AbstractMesh)
         name=name,
         total_steps=options.total_steps if name == codec.NAME else options.steps,
         batch_size=options.batch_size,
-        programs=programs,
+        programs=stage.programs(),
         state=jax.eval_shape(create, constant_shapes(networks, name)),
         frozen=frozen,
         batch=batch_shapes(experiment, name),

@@ -11,17 +11,19 @@ _STRIDE = 0x9E3779B9
 
 
 def checksums(tree: Any) -> Any:
-    """A checksum in [0, 2^32) for each array of a tree.
+    """A checksum in [0, 2^32) for each array of a tree, an int.
 
-    Computed where the arrays lie, so nothing but the checksums leaves the devices. All processes
-    that hold shards have to call this.
+    Computed by one program where the arrays lie, so nothing but the checksums leaves the devices.
+    All processes that hold shards have to call this.
     """
-    # One after the other: programs that sum over devices lock each other out on CPUs when several
-    # are under way.
-    return jax.tree.map(lambda array: int(_checksum(array)), tree)
+    return jax.tree.map(int, jax.device_get(_checksums(tree)))
 
 
 @jax.jit
+def _checksums(tree: Any) -> Any:
+    return jax.tree.map(_checksum, tree)
+
+
 def _checksum(array: jax.Array) -> jax.Array:
     """The sum, modulo 2^32, of a word for each element: its bits and its place, well mixed.
 

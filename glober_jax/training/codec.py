@@ -27,8 +27,8 @@ import optax
 from jax.sharding import Mesh
 
 from glober_jax.errors import UserError
-from glober_jax.evaluation import lpips
 from glober_jax.losses import hinge
+from glober_jax.models import lpips
 from glober_jax.models.frame_codec import normalise_frames
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.rules import gather_parameters

@@ -17,7 +17,7 @@ from glober_jax.parallel.rules import gather_parameters
 from glober_jax.randomness import named_key
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training.autoencoder import codec_posterior
-from glober_jax.training.loop import Batch
+from glober_jax.training.loop import Batch, StepFunction
 from glober_jax.training.micro_batches import mean_over_micro_batches
 from glober_jax.training.state import OptimizerOptions, TrainState, new_state
 
@@ -45,13 +45,17 @@ class GeneratorTraining:
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorStage:
-    """The stage as pure functions of state, frozen encoder and batch."""
+    """The stage as pure functions of state, frozen encoder and batch.
+
+    With `encoded`, `key_frames` [B, 1, H, W, G] of a batch are global features already.
+    """
 
     networks: Networks
     process: DiffusionProcess
     options: GeneratorTraining
     seed: int
     mesh: Mesh
+    encoded: bool = False
 
     def create(self, constants: dict[str, Any], given: Params | None = None) -> TrainState:
         """The state at step 0, of parameters that are `given` and fresh ones of other networks.
@@ -60,6 +64,10 @@ class GeneratorStage:
         """
         params = self.networks.init_all(NETWORKS, named_key(self.seed, "generator_init"), given)
         return new_state(params, self._optimizer(), NETWORKS, constants)
+
+    def programs(self) -> tuple[tuple[int, StepFunction], ...]:
+        """One, from the first step on."""
+        return ((0, self.step),)
 
     def step(
         self, state: TrainState, frozen: FrameModel, batch: Batch
@@ -83,7 +91,7 @@ class GeneratorStage:
             rows: tuple[jax.Array, jax.Array, GeneratorNoise],
         ) -> tuple[Params, dict[str, jax.Array]]:
             key_frames, condition, drawn = rows
-            features = clip_features(networks, frozen, key_frames)
+            features = self.features(frozen, key_frames)
             features = state.constants["feature_scale"].normalise(features)
 
             def loss_fn(params: Params) -> jax.Array:
@@ -94,6 +102,12 @@ class GeneratorStage:
             return gradients, {"loss": loss}
 
         return mean_over_micro_batches(of_clips, rows, self.options.micro_batches, self.mesh)
+
+    def features(self, model: FrameModel, key_frames: jax.Array) -> jax.Array:
+        """Global features [B, H, W, G] of a batch's key frames, see `encoded`."""
+        if self.encoded:
+            return key_frames[:, 0]
+        return clip_features(self.networks, model, key_frames)
 
     def _optimizer(self) -> Any:
         return self.options.optimizer.build(self.options.steps)

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 from jax.sharding import Mesh
 
-from glober_jax.evaluation.distances.frechet import frechet_distance
 from glober_jax.evaluation.measuring import logits
+from glober_jax.evaluation.metrics.frechet import frechet_distance
 from glober_jax.training.grades import Grade
 
 

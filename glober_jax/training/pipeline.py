@@ -3,6 +3,7 @@
 Dimension key: N clips, T frames, K key frames, H, W frame size.
 """
 
+import dataclasses
 import functools
 import os
 from collections.abc import Iterator
@@ -15,11 +16,12 @@ from jax.sharding import Mesh
 
 from glober_jax import media
 from glober_jax.data.building.output_folder import local_folder
+from glober_jax.data.clips import ClipSpec
 from glober_jax.data.latents import LatentVideos, open_latents
 from glober_jax.data.source import VideoSource
 from glober_jax.errors import UserError
 from glober_jax.evaluation import i3d
-from glober_jax.evaluation.scores import FrameScores
+from glober_jax.evaluation.metrics.frame_quality import FrameScores
 from glober_jax.experiment import Experiment
 from glober_jax.models.frame_codec import normalise_frames, to_pixels
 from glober_jax.models.latents import ChannelScale, Gaussian
@@ -37,12 +39,14 @@ from glober_jax.sampling.generate import FeatureModel, FeatureSampler
 from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.channel_scale import measured_scale
 from glober_jax.training.checkpoint import newest_step
+from glober_jax.training.feature_cache import FEATURE_CLIP, FeatureVideos, fits
 from glober_jax.training.grades import Grade
 from glober_jax.training.grading import FvdGrader
 from glober_jax.training.latent_cache import codec_id, latent_cache
 from glober_jax.training.loop import Grading, Preview, Stage
 from glober_jax.training.pretrained_codec import load_pretrained_codec
 from glober_jax.training.stage_data import StageData, check_stage_batch, reads_text, stage_clip
+from glober_jax.training.stages import STAGES, build_stage
 from glober_jax.training.state import TrainState
 from glober_jax.training.trained import (
     ExampleTexts,
@@ -51,7 +55,6 @@ from glober_jax.training.trained import (
     load_frame_model,
 )
 
-STAGES = (codec.NAME, autoencoder.NAME, generator.NAME)
 _PREVIEW_CLIPS = 8
 
 
@@ -118,7 +121,7 @@ class Pipeline:
     @functools.cached_property
     def scores(self) -> FrameScores:
         """(made, real) -> PSNR and, where it can be had, LPIPS."""
-        return FrameScores(self.networks.frame_size, self.mesh)
+        return FrameScores(self.networks.frame_size)
 
     def reconstruct(self, model: FrameModel, clips: dict[str, Any]) -> np.ndarray:
         """Clips encoded from their key frames and decoded in full: uint8 [N, T, H, W, 3]."""
@@ -169,9 +172,11 @@ class Pipeline:
 
         return params, self._latents(params)
 
-    def _drawn(self, name: str, source: VideoSource) -> tuple[Any, Any]:
+    def _drawn(
+        self, name: str, source: VideoSource, clip: ClipSpec | None = None
+    ) -> tuple[Any, Any]:
         """A stage's (batches, videos), as its `Stage` wants them."""
-        clip = stage_clip(self.experiment, name)
+        clip = clip or stage_clip(self.experiment, name)
         size = getattr(self.experiment, name).batch_size
         # Every stage draws its own sequence of clips.
         seed = len(STAGES) * self.experiment.seed + STAGES.index(name)
@@ -184,7 +189,7 @@ class Pipeline:
     def _codec_stage(self) -> Stage:
         experiment = self.experiment
         options = experiment.codec
-        stage = codec.CodecStage(self.networks, options, experiment.seed, self.mesh)
+        stage = build_stage(experiment, codec.NAME, self.mesh)
         try:
             frozen = stage.frozen()
         except UserError:
@@ -224,9 +229,7 @@ class Pipeline:
         experiment = self.experiment
         options = experiment.autoencoder
         codec_params, source = self.frozen_codec()
-        stage = autoencoder.AutoencoderStage(
-            self.networks, experiment.diffusion, options, experiment.seed, self.mesh
-        )
+        stage = build_stage(experiment, autoencoder.NAME, self.mesh)
         batches, videos = self._drawn(autoencoder.NAME, source)
 
         def measure() -> dict[str, Any]:
@@ -265,16 +268,26 @@ class Pipeline:
         options = experiment.generator
         _, source = self.frozen_codec()
         _, frame_model = load_frame_model(self.networks, self.workdir, self.mesh)
-        stage = generator.GeneratorStage(
-            self.networks, experiment.generator_diffusion, options, experiment.seed, self.mesh
+        encoded = self._features_fit(source)
+        stage = dataclasses.replace(
+            build_stage(experiment, generator.NAME, self.mesh), encoded=encoded
         )
-        batches, videos = self._drawn(generator.NAME, source)
+
+        @functools.cache
+        def drawn() -> tuple[Any, Any]:
+            if not encoded:
+                return self._drawn(generator.NAME, source)
+            clip = stage_clip(experiment, generator.NAME)
+            features = FeatureVideos(
+                source, clip, self.networks, frame_model, options.batch_size, self.mesh
+            )
+            return self._drawn(generator.NAME, features, FEATURE_CLIP)
 
         def measure() -> dict[str, Any]:
             def features(model: FrameModel, key_frames: jax.Array, _number: jax.Array) -> jax.Array:
-                return generator.clip_features(self.networks, model, key_frames)
+                return stage.features(model, key_frames)
 
-            scale = measured_scale(features, frame_model, batches(0), "key_frames", self.mesh)
+            scale = measured_scale(features, frame_model, drawn()[0](0), "key_frames", self.mesh)
             return {"feature_scale": scale}
 
         def preview(state: TrainState) -> Preview:
@@ -289,13 +302,19 @@ class Pipeline:
             create=stage.create,
             measure=measure,
             constant_shapes=constant_shapes(self.networks, generator.NAME),
-            programs=((0, stage.step),),
+            programs=stage.programs(),
             frozen=frame_model,
-            batches=batches,
-            videos=videos,
+            batches=lambda start: drawn()[0](start),
+            videos=lambda number: drawn()[1](number),
             preview=preview,
             grading=self._grading(frame_model),
         )
+
+    def _features_fit(self, source: VideoSource) -> bool:
+        """Whether the generator reads features that are computed once, see `feature_cache`."""
+        data, clip = self.experiment.data, stage_clip(self.experiment, generator.NAME)
+        in_memory = data.cache_latents and not data.workers and jax.process_count() == 1
+        return in_memory and not data.flip and fits(source, clip, self.networks.global_shape)
 
     def _grading(self, frame_model: FrameModel) -> Grading | None:
         """How checkpoints of the generator are graded; None where the config asks for none."""

@@ -13,7 +13,8 @@ from glober_jax.ablations import budget, table
 from glober_jax.ablations.runs import Ablation, run_all
 from glober_jax.config import parse
 from glober_jax.errors import UserError
-from glober_jax.evaluation import motion, optical_flow, parts
+from glober_jax.evaluation import parts
+from glober_jax.evaluation.metrics import motion, optical_flow
 
 ROWS = ("ours", "plain_video")
 

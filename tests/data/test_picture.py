@@ -13,7 +13,7 @@ from glober_jax import media
 from glober_jax.data.media.one_video import read_video
 from glober_jax.demonstration.upload import read_clip
 from glober_jax.errors import UserError
-from glober_jax.evaluation.video_sets.opening import open_video_set
+from glober_jax.evaluation.video_io import open_video_set
 
 GREYS = np.array([0, 64, 128, 255], np.uint8)
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from glober_jax.data.datasets.sky_render import render_video
-from glober_jax.evaluation import i3d, lpips
+from glober_jax.evaluation import i3d
+from glober_jax.models import lpips
 
 pytestmark = pytest.mark.skipif(
     not (i3d.available() and lpips.available("alex", 32)),

@@ -3,7 +3,7 @@
 All functions take and give uint8 clips [N, T, H, W, C]; none depends on chance but by a fixed seed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,14 @@ def film_clips(path: Path, *, size: int = 32, num_frames: int = 16, stride: int 
     length = num_frames * stride
     starts = range(0, len(frames) - length + 1, length)
     return np.stack([frames[start : start + length : stride] for start in starts])
+
+
+def measure(
+    of_clip: Callable[[np.ndarray], dict[str, np.ndarray]], clips: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The measures of every clip: arrays [N, ...] by name."""
+    rows = [of_clip(clip) for clip in clips]
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def noise(clips: np.ndarray, sigma: float) -> np.ndarray:

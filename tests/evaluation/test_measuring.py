@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glober_jax.evaluation.clip_sets import ClipSet
-from glober_jax.evaluation.measuring import Instrument, measure
+from glober_jax.evaluation.measuring import ClipSet, FeatureExtractor, measure
 
 COUNT = 70  # Two whole blocks and a part.
 
 
 @pytest.fixture
-def counted() -> Iterator[tuple[ClipSet, Instrument, list[int]]]:
+def counted() -> Iterator[tuple[ClipSet, FeatureExtractor, list[int]]]:
     """Clips, what measures them, and the sizes of the blocks that were measured."""
     clips = np.random.default_rng(0).integers(0, 256, (COUNT, 3, 2, 2, 3), np.uint8)
     measured: list[int] = []
@@ -24,33 +23,35 @@ def counted() -> Iterator[tuple[ClipSet, Instrument, list[int]]]:
         return {"mean": block.mean((1, 2, 3, 4)), "first": block[:, 0, 0, 0]}
 
     clip_set = ClipSet("real", {"seed": 0}, COUNT, lambda first, count: clips[first:][:count])
-    yield clip_set, Instrument({"means": 1}, means), measured
+    yield clip_set, FeatureExtractor({"means": 1}, means), measured
 
 
-def test_measures_once(counted: tuple[ClipSet, Instrument, list[int]], tmp_path: Path) -> None:
+def test_measures_once(
+    counted: tuple[ClipSet, FeatureExtractor, list[int]], tmp_path: Path
+) -> None:
     """Fails when a block is lost, out of order, measured twice, or taken for another's."""
-    clips, instrument, measured = counted
-    first = measure(clips, instrument, tmp_path)
+    clips, extractor, measured = counted
+    first = measure(clips, extractor, tmp_path)
     expected = clips.read(0, COUNT)
     np.testing.assert_array_equal(first["mean"], expected.mean((1, 2, 3, 4)))
     np.testing.assert_array_equal(first["first"], expected[:, 0, 0, 0])
     assert measured == [32, 32, 6]
-    again = measure(clips, instrument, tmp_path)
+    again = measure(clips, extractor, tmp_path)
     assert measured == [32, 32, 6]
     for name in first:
         np.testing.assert_array_equal(again[name], first[name])
-    measure(dataclasses.replace(clips, identity={"seed": 1}), instrument, tmp_path)
-    measure(clips, dataclasses.replace(instrument, identity={"means": 2}), tmp_path)
-    measure(clips, instrument, None)
+    measure(dataclasses.replace(clips, identity={"seed": 1}), extractor, tmp_path)
+    measure(clips, dataclasses.replace(extractor, identity={"means": 2}), tmp_path)
+    measure(clips, extractor, None)
     assert measured == [32, 32, 6] * 4
 
 
 def test_damaged_blocks_are_measured_again(
-    counted: tuple[ClipSet, Instrument, list[int]], tmp_path: Path
+    counted: tuple[ClipSet, FeatureExtractor, list[int]], tmp_path: Path
 ) -> None:
     """Fails when any flipped bit or lost end makes other numbers, or an error."""
-    clips, instrument, measured = counted
-    first = measure(clips, instrument, tmp_path)
+    clips, extractor, measured = counted
+    first = measure(clips, extractor, tmp_path)
     block = sorted(tmp_path.rglob("*.npz"))[-1]
     whole = block.read_bytes()
     with np.load(block, allow_pickle=False) as stored:
@@ -63,7 +64,7 @@ def test_damaged_blocks_are_measured_again(
     for damage in damages:
         block.write_bytes(damage)
         measured.clear()
-        again = measure(clips, instrument, tmp_path)
+        again = measure(clips, extractor, tmp_path)
         assert measured == [6]
         for name in first:
             np.testing.assert_array_equal(again[name], first[name])

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from glober_jax.evaluation import motion, optical_flow, parts
-from glober_jax.evaluation.telling import reconstructions
+from glober_jax.evaluation import parts
+from glober_jax.evaluation.metrics import motion, optical_flow
+from glober_jax.evaluation.tables import reconstructions
 
 KEYS = np.array([0, 2])
 

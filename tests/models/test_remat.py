@@ -41,7 +41,7 @@ def kept(experiment: Experiment, model: FrameModel, name: str, remat: Remat) -> 
     a pytree of what it keeps.
     """
     loss, params = loss_of(experiment.networks, name, remat), model.params[name]
-    inputs = experiment.networks._example_inputs(name)
+    inputs = experiment.networks.example_inputs(name)
     pullback = jax.eval_shape(lambda p: jax.vjp(loss, p, *inputs)[1], params)
     sizes = [sum(leaf.size for leaf in jax.tree.leaves(tree)) for tree in (pullback, params)]
     return sizes[0] - sizes[1]
@@ -70,7 +70,7 @@ def test_dots_keep_what_layers_give(small_experiment: Experiment, small_model: F
         )
         assert 1.2 * few < some < 0.8 * all_
     networks, params = small_experiment.networks, small_model.params["generator"]
-    inputs = [x + 1 for x in networks._example_inputs("generator")]
+    inputs = [x + 1 for x in networks.example_inputs("generator")]
     plain, dots = (
         jax.jit(jax.grad(loss_of(networks, "generator", remat)))(params, *inputs)
         for remat in ("none", "dots")

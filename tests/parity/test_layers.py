@@ -17,20 +17,22 @@ from glober_jax.interop.blocks import (
     TRANSFORMER,
 )
 from glober_jax.interop.network import Naming, Rewrite, import_network
-from glober_jax.models.layers import (
-    Conv,
-    Conv3D,
+from glober_jax.models.attention import (
     CrossAttention,
-    Dense,
-    GroupNorm,
-    ResBlock,
     SelfAttention,
     SpatialTransformer,
     TemporalAttention,
     attention,
-    average_pool,
     merge_heads,
     split_heads,
+)
+from glober_jax.models.layers import (
+    Conv,
+    Conv3D,
+    Dense,
+    GroupNorm,
+    ResBlock,
+    average_pool,
     upsample,
 )
 from glober_jax.models.video_decoder import FrameBlock

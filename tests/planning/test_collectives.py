@@ -64,17 +64,18 @@ def test_kinds_bytes_groups_and_runs() -> None:
 
 def test_estimate_adds_what_the_rates_give() -> None:
     """Fails when bytes between slices go at the speed within them, or an open ring as a closed."""
-    chip = TPUS["v5e"]
-    found = [one for one in find_collectives(PROGRAM, 8) if one.kind == "all-reduce"]
-    one = [found[0]._replace(bytes=8 * 10**9, runs=2)]
-    arguments = (chip, "bfloat16", 0.4 * 197e12, 819e9 / 2, one)
-    within = estimate(Topology("", "v5e", (2, 4), 1, chip), *arguments, np.zeros(8, int))
-    assert within.compute == pytest.approx(1) and within.hbm == pytest.approx(0.5)
+    (one,) = (c for c in find_collectives(PROGRAM, 8) if c.kind == "all-reduce")
+    arguments = ("bfloat16", 0.4 * 197e12, 819e9 / 2, [one._replace(bytes=8 * 10**9, runs=2)])
+
+    def seconds(shape: tuple[int, int], slices: int = 1) -> dict[str, float]:
+        topology = Topology("", "v5e", shape, slices, TPUS["v5e"])
+        return estimate(topology, *arguments, np.repeat(np.arange(slices), 8 // slices))
+
+    within = seconds((2, 4))
+    assert within["compute"] == pytest.approx(1) and within["hbm"] == pytest.approx(0.5)
     # Each chip sends 7/8 of the array twice over, twice a step, over one link of 50 GB/s.
-    assert within.interconnect == pytest.approx(2 * 2 * 7 / 50) and within.network == 0
-    assert within.step == pytest.approx(1 + within.interconnect)
-    slices = estimate(Topology("", "v5e", (2, 2), 2, chip), *arguments, np.repeat([0, 1], 4))
-    assert slices.interconnect == pytest.approx(2 * 2 * 6 / 50)
-    assert slices.network == pytest.approx(2 * 2 * 4 / 4 / 3.125)
-    ring = estimate(Topology("", "v5e", (16, 16), 1, chip), *arguments, np.zeros(8, int))
-    assert ring.interconnect == pytest.approx(within.interconnect / 2)
+    assert within["interconnect"] == pytest.approx(2 * 2 * 7 / 50) and within["network"] == 0
+    assert within["step"] == pytest.approx(1 + within["interconnect"])
+    assert seconds((2, 2), 2)["interconnect"] == pytest.approx(2 * 2 * 6 / 50)
+    assert seconds((2, 2), 2)["network"] == pytest.approx(2 * 2 * 4 / 4 / 3.125)
+    assert seconds((16, 16))["interconnect"] == pytest.approx(within["interconnect"] / 2)

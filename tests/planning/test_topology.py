@@ -31,6 +31,7 @@ def test_names(name: str, slices: int, generation: str, shape: tuple[int, ...], 
     [
         ("v5e4x4", 1, "is no slice of v4, v5e, v5p, v6e; write it as v5e:4x4"),
         ("v9:2x2", 1, "is no slice of"),
+        ("v5e-4x4", 1, "is no slice of"),
         ("v5e:2x2x2", 1, "a slice of v5e has 2 dimensions"),
         ("v5e:0x4", 1, "each 1 or more"),
         ("v4-16384", 1, "v4- goes with one of 8, 16, 32"),

@@ -97,12 +97,17 @@ def _result(steps: int, scale: float) -> dict[str, Any]:
             "fd_alex": _score(12.6, 0.8),
         },
         "motion": {
-            "difference": {"real": 0.0142, "generated": 0.0131, "distance": 0.0013},
+            "difference": {
+                **{"real": 0.0142, "generated": 0.0131, "distance": 0.0013},
+                **{"share": 0.9225, "floor": 0.0004},
+            },
+            "flow_magnitude": {"real": 0.41, "generated": 0.34, "distance": 0.1, "share": 0.829},
             "roughness": {"real": 1.25, "generated": 1.31, "distance": 0.08},
             "flicker": {"real": 0.0021, "generated": 0.0027, "distance": 0.0007},
             "frozen": {"real": 0.0, "generated": 0.0, "distance": 0.0},
             "warping_error": {"real": 0.0087, "generated": 0.0069, "distance": 0.0021},
         },
+        "coverage": {"coverage": 0.61, "nearest_training_clips": [{"distance": 1.0}]},
         "reconstruction": {
             "num_clips": 256,
             "kinds": {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from glober_jax.data.clips import ClipSpec
-from glober_jax.evaluation.clip_sets import ClipSet
+from glober_jax.evaluation.measuring import ClipSet
 from glober_jax.reporting.trained_clips import (
     TrainedModel,
     first_reconstructions,

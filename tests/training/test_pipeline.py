@@ -9,15 +9,22 @@ import numpy as np
 import pytest
 
 from glober_jax.config import parse
+from glober_jax.data.damage import DamagedVideo
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
+from glober_jax.data.source import VideoSource
 from glober_jax.errors import UserError
 from glober_jax.models.latents import Gaussian
 from glober_jax.models.networks import Networks, Params
+from glober_jax.sampling.decode import FrameModel
 from glober_jax.training import autoencoder
+from glober_jax.training import pipeline as pipeline_module
+from glober_jax.training.feature_cache import FeatureVideos
+from glober_jax.training.generator import clip_features
 from glober_jax.training.pipeline import Pipeline
+from glober_jax.training.stage_data import stage_clip
 from tests.texts import CLIP_LENGTH, CLIP_WIDTH, write_captioned
-from tests.tiny import mesh_of, tiny_config
+from tests.tiny import ALL_NETWORKS, drawn_params, mesh_of, tiny_config, tiny_latent_scale
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +95,56 @@ def test_latents_are_scaled_as_they_are_diffused(
     normalised = scale.normalise(samples)
     np.testing.assert_allclose(normalised.std(axis=(0, 1, 2, 3)), 1.0, atol=0.03)
     np.testing.assert_allclose(normalised.mean(axis=(0, 1, 2, 3)), 0.0, atol=0.1)
+
+
+def test_features_computed_once_are_those_of_each_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a feature, label or name belongs to another video than in a step that encodes,
+    when the scale is measured on something else, or when a damaged video's feature is used.
+    """
+    sky = SyntheticSkyOptions(num_videos=12, num_test_videos=2, num_frames=8, size=16)
+    make_dataset(sky, tmp_path / "sky")
+    made = pipeline(tmp_path / "sky", tmp_path, kind="class", num_classes=4)
+    params = drawn_params(made.networks, ALL_NETWORKS)
+    model = FrameModel(params, tiny_latent_scale(made.experiment))
+    monkeypatch.setattr(pipeline_module, "load_frame_model", lambda *_: (0, model))
+    monkeypatch.setattr(made, "frozen_codec", lambda: (params, made.data.train))
+    once = made.stage("generator")
+    monkeypatch.setattr(made, "_features_fit", lambda _: False)
+    each = made.stage("generator")
+    scales = [jax.device_get(stage.measure()["feature_scale"]) for stage in (once, each)]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *scales)
+    for number, (encoded, frames) in enumerate(zip(once.batches(3), each.batches(3), strict=True)):
+        features = clip_features(made.networks, model, frames["key_frames"])
+        np.testing.assert_allclose(encoded["key_frames"][:, 0], features, rtol=1e-4, atol=1e-5)
+        assert (encoded["label"] == frames["label"]).all()
+        assert once.videos(3 + number) == each.videos(3 + number)
+        if number == 2:
+            break
+    broken = _Broken(made.data.train, 1)
+    clip = stage_clip(made.experiment, "generator")
+    features = FeatureVideos(broken, clip, made.networks, model, 4, made.mesh)
+    with pytest.raises(DamagedVideo, match="frame 3"):
+        features[1].allocate([0])
+    assert features[0].allocate([0]).shape == (1, 4, 4, 16)
+
+
+class _Broken:
+    """A source whose video of that number cannot be read."""
+
+    def __init__(self, source: VideoSource, broken: int) -> None:
+        self._source, self._broken = source, broken
+        self.class_names, self.text_info = source.class_names, source.text_info
+        self.fingerprint = source.fingerprint
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Any:
+        return _Unreadable() if index == self._broken else self._source[index]
+
+
+class _Unreadable:
+    def read(self, frame_ids: list[int]) -> np.ndarray:
+        raise DamagedVideo("video x", "its frame 3 is damaged")

@@ -1,170 +1,124 @@
-"""Line charts as inline SVG, coloured by the page's style sheet, so they fit light and dark."""
+"""Line charts by matplotlib, read without hovering: each line ends in its name and last value."""
 
+import io
 import itertools
-import math
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import matplotlib as mpl
 import numpy as np
-from matplotlib.ticker import LogLocator, MaxNLocator
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 
-from glober_jax.reporting.report.elements import Element, tag
-from glober_jax.reporting.report.numbers import short, written
+from glober_jax.reporting.report.numbers import number
 
-# In the units of the SVG, which are CSS pixels where a chart is as wide as a phone.
-_WIDTH, _HEIGHT = 360, 210
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 38
-_TICKS = 4
-# As many as the style sheet has.
-_COLOURS = 5
-# Lines of fewer points show each; longer ones are thinned to what a screen can show.
-_MARKED_POINTS, _DRAWN_POINTS = 33, 300
+# Readable on white and on black.
+_COLOURS = ("#3b7dd8", "#d9622b", "#26966a", "#9a62d6", "#ab8100")
+# Replaced by the text colour of the page, which is another one in dark mode.
+_INK = "#010203"
+_INCHES = (4.2, 2.7)
+# Of a line of text, as a share of the axes.
+_LABEL_HEIGHT = 0.09
+_LABEL_LETTERS = 24
+# A log axis over less than this ratio is labelled at 1, 2 and 5 of each power of ten.
+_DECADES = 60.0
+_SVG_STYLE = {
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor"), _INK),
+    **dict.fromkeys(("xtick.color", "ytick.color", "grid.color"), _INK),
+    # Text stays text, and a dollar sign a dollar sign.
+    **{"svg.fonttype": "none", "svg.hashsalt": "report", "text.parse_math": False},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line of a chart.
+    """One line of a chart, float [points] each.
 
     Attributes:
-      label: what the legend calls it.
-      x, y: its points, by rising x.
-      intervals: low and high end of each y's interval, drawn as bars; empty for none.
+      label: name, at the end of the line; "" where the title says it.
+      x, y: its points, finite, by rising x.
+      interval: low and high ends, drawn as bars.
       faint: y values drawn as a light line behind, such as before smoothing.
     """
 
     label: str
-    x: Sequence[float]
-    y: Sequence[float]
-    intervals: Sequence[tuple[float, float]] = ()
-    faint: Sequence[float] | None = None
+    x: np.ndarray
+    y: np.ndarray
+    interval: tuple[np.ndarray, np.ndarray] | None = None
+    faint: np.ndarray | None = None
 
 
-def line_chart(
-    title: str,
-    lines: Sequence[Line],
-    *,
-    x_label: str,
-    log_x: bool = False,
-    log_y: bool = False,
-    caption: str = "",
-) -> Element:
-    """A `<figure>` with a title, a legend where there is more than one line, and the chart.
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """Lines with a title and the names of both axes, units included."""
 
-    Every value must be finite, and positive on a logarithmic axis.
-    """
-    every_x = np.concatenate([np.ravel(line.x) for line in lines])
-    drawn = [y for line in lines for y in (line.y, line.intervals, line.faint) if y is not None]
-    every_y = np.concatenate([np.ravel(y) for y in drawn])
-    x_at, x_ticks = _axis(every_x, (_LEFT, _WIDTH - _RIGHT), log_x, whole=True)
-    y_at, y_ticks = _axis(every_y, (_HEIGHT - _BOTTOM, _TOP), log_y, margin=0.06)
-    chart = tag(
-        "svg",
-        *_grid(x_at, x_ticks, y_at, y_ticks),
-        tag(
-            "text",
-            x_label,
-            class_="axis",
-            x=(_LEFT + _WIDTH - _RIGHT) / 2,
-            y=_HEIGHT - 4,
-            text_anchor="middle",
-        ),
-        *(_drawn(line, number, x_at, y_at) for number, line in enumerate(lines)),
-        viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
-        role="img",
-        aria_label=f"{title}: a chart",
-    )
-    legend = [
-        tag("li", tag("i", class_=f"swatch {_colour(number)}"), line.label)
-        for number, line in enumerate(lines)
-    ]
-    return tag(
-        "figure",
-        tag("figcaption", tag("b", title), tag("span", caption) if caption else None),
-        tag("ul", *legend, class_="legend") if len(lines) > 1 else None,
-        chart,
-        class_="chart",
-    )
+    title: str
+    x_label: str
+    y_label: str
+    lines: Sequence[Line]
+    log_x: bool = False
+    log_y: bool = False
 
+    def svg(self) -> Markup:
+        """An `<svg>` element, in the text colour of the page."""
+        buffer = io.StringIO()
+        with mpl.rc_context(_SVG_STYLE):
+            figure = Figure(figsize=_INCHES, layout="constrained")
+            self.draw(figure.subplots())
+            nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+            figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+        text = buffer.getvalue()
+        return Markup(text[text.index("<svg") :].replace(_INK, "currentColor"))
 
-_Position = Callable[[float], float]
+    def draw(self, axes: Axes) -> None:
+        """Draws the chart into axes of any figure."""
+        for line, colour in zip(self.lines, itertools.cycle(_COLOURS), strict=False):
+            if line.faint is not None:
+                axes.plot(line.x, line.faint, color=colour, alpha=0.3, linewidth=0.8)
+            # A few points would be invisible, or look like many.
+            axes.plot(line.x, line.y, color=colour, marker="o" if len(line.x) < 20 else None, ms=3)
+            if line.interval is not None:
+                axes.vlines(line.x, *line.interval, color=colour, alpha=0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=self.x_label == "step", min_n_ticks=1))
+        axes.xaxis.set_major_formatter(EngFormatter(sep="") if self.x_label == "step" else "{x:g}")
+        axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+        for is_log, axis, set_scale in (
+            (self.log_x, axes.xaxis, axes.set_xscale),
+            (self.log_y, axes.yaxis, axes.set_yscale),
+        ):
+            if is_log:
+                set_scale("log")
+                low, high = axis.get_view_interval()
+                subs = (1, 2, 5) if high < _DECADES * low else (1,)
+                axis.set_major_locator(LogLocator(subs=subs, numticks=6))
+                axis.set_major_formatter("{x:g}")
+                axis.set_minor_locator(NullLocator())
+        axes.set_title(self.title, fontsize=11, fontweight="bold", loc="left")
+        axes.set_xlabel(self.x_label, fontsize=9)
+        axes.set_ylabel(self.y_label, fontsize=9)
+        axes.tick_params(labelsize=9)
+        axes.grid(alpha=0.15)
+        axes.spines[["top", "right"]].set_visible(False)
+        self._label_ends(axes)
 
-
-def _axis(
-    values: np.ndarray,
-    ends: tuple[float, float],
-    log: bool,
-    *,
-    margin: float = 0.0,
-    whole: bool = False,
-) -> tuple[_Position, list[float]]:
-    """What turns a value into a place between `ends`, and the values to label."""
-    scale = math.log if log else float
-    low, high = scale(values.min()), scale(values.max())
-    spread = (high - low) or abs(high) or 1.0
-    # One value alone stands in the middle.
-    low, high = (low, high) if high > low else (low - spread / 2, high + spread / 2)
-    low, high = low - margin * spread, high + margin * spread
-    start, stop = ends
-
-    def position(value: float) -> float:
-        return start + (scale(value) - low) / (high - low) * (stop - start)
-
-    if log:
-        lowest, highest = math.exp(low), math.exp(high)
-        finest = [LogLocator(subs=subs).tick_values(lowest, highest) for subs in ((1, 2, 5), (1,))]
-        ticks = finest[0] if _inside(finest[0], lowest, highest) <= 2 * _TICKS else finest[1]
-    else:
-        lowest, highest = low, high
-        ticks = MaxNLocator(_TICKS, integer=whole).tick_values(lowest, highest)
-    slack = 1e-9 * (highest - lowest)
-    return position, [float(t) for t in ticks if lowest - slack <= t <= highest + slack]
-
-
-def _inside(ticks: np.ndarray, low: float, high: float) -> int:
-    return int(((ticks >= low) & (ticks <= high)).sum())
-
-
-def _grid(
-    x_at: _Position, x_ticks: Sequence[float], y_at: _Position, y_ticks: Sequence[float]
-) -> list[Element]:
-    bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
-    elements = []
-    for tick in y_ticks:
-        y = round(y_at(tick), 1)
-        elements.append(tag("line", class_="grid", x1=_LEFT, x2=right, y1=y, y2=y))
-        label = tag("text", short(tick), x=_LEFT - 7, y=y + 3.5, text_anchor="end")
-        elements.append(label)
-    elements.append(tag("line", class_="base", x1=_LEFT, x2=right, y1=bottom, y2=bottom))
-    for tick in x_ticks:
-        x = round(x_at(tick), 1)
-        elements.append(tag("line", class_="base", x1=x, x2=x, y1=bottom, y2=bottom + 4))
-        elements.append(tag("text", short(tick), x=x, y=bottom + 16, text_anchor="middle"))
-    return elements
-
-
-def _drawn(line: Line, number: int, x_at: _Position, y_at: _Position) -> Element:
-    few = len(line.x) <= _MARKED_POINTS
-    parts = [] if line.faint is None else [_path(line.x, line.faint, x_at, y_at, "faint")]
-    parts.append(_path(line.x, line.y, x_at, y_at, "stroke"))
-    for x, (low, high) in zip(line.x, line.intervals, strict=False):
-        place, top, bottom = round(x_at(x), 1), round(y_at(high), 1), round(y_at(low), 1)
-        parts.append(tag("line", class_="bar", x1=place, x2=place, y1=top, y2=bottom))
-    for x, y in zip(line.x, line.y, strict=True) if few else ():
-        hint = tag("title", f"{line.label}: {written(float(y))} at {short(x)}")
-        point = tag("circle", hint, cx=round(x_at(x), 1), cy=round(y_at(y), 1), r=2.6)
-        parts.append(point)
-    return tag("g", *parts, class_=_colour(number))
-
-
-def _colour(number: int) -> str:
-    return f"line{number % _COLOURS}"
-
-
-def _path(
-    x: Sequence[float], y: Sequence[float], x_at: _Position, y_at: _Position, class_: str
-) -> Element:
-    step = max(1, len(x) // _DRAWN_POINTS)
-    # The last point stays, whatever is thinned out.
-    chosen = itertools.chain(range(0, len(x) - 1, step), (len(x) - 1,))
-    points = " ".join(f"{x_at(x[i]):.1f},{y_at(y[i]):.1f}" for i in chosen)
-    return tag("polyline", class_=class_, points=points)
+    def _label_ends(self, axes: Axes) -> None:
+        """Names and last values beside the ends of the lines, moved apart where they would meet."""
+        axes.autoscale_view()
+        to_axes = axes.transData + axes.transAxes.inverted()
+        labels = []
+        for line, colour in zip(self.lines, itertools.cycle(_COLOURS), strict=False):
+            end = to_axes.transform((line.x[-1], line.y[-1]))[1]
+            text = ": ".join(filter(None, (line.label, number(float(line.y[-1])))))
+            text = textwrap.fill(text, _LABEL_LETTERS)
+            labels.append((end, _LABEL_HEIGHT * (1 + text.count("\n")), text, colour))
+        labels.sort()
+        lowest, highest = -_LABEL_HEIGHT / 2, 1 + _LABEL_HEIGHT / 2
+        for place, (end, height, text, colour) in enumerate(labels):
+            room_above = sum(height for _, height, _, _ in labels[place:])
+            bottom = max(lowest, min(end - height / 2, highest - room_above))
+            lowest = bottom + height
+            where = {"x": 1.02, "y": bottom + height / 2, "va": "center"}
+            axes.text(s=text, color=colour, fontsize=9, transform=axes.transAxes, **where)

@@ -1,21 +1,31 @@
-"""Puts a run's results into one HTML file; what is not there leaves no trace in it."""
+"""One run as one HTML file; the template leaves out what is not there.
+
+Dimension key: N clips, T frames, H, W frame size, C = 3 colours (RGB).
+"""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
+import numpy as np
 from etils import epath
+from jinja2 import Environment, PackageLoader
 
 from glober_jax import media
-from glober_jax.reporting.curves import group_curves, has_log_axis, smooth
-from glober_jax.reporting.report import clips, scores
-from glober_jax.reporting.report.charts import Line, line_chart
-from glober_jax.reporting.report.clips import Clips
-from glober_jax.reporting.report.elements import Element, table, tag, to_html
+from glober_jax.evaluation import results
+from glober_jax.evaluation.results import Result
+from glober_jax.reporting.curves import training_charts
+from glober_jax.reporting.report import sweep, tables
+from glober_jax.reporting.report.charts import Chart, Line
+from glober_jax.reporting.report.clips import Clips, data_uri
+from glober_jax.reporting.report.headline import headlines
 from glober_jax.reporting.report.numbers import duration
-from glober_jax.reporting.report.sweep import comparable, sweep
+from glober_jax.training.metrics import METRICS_FILE, read_metrics
+from glober_jax.training.packaged_model import results_folder
+
+REPORT = "report.html"
+SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +34,12 @@ class Report:
 
     Attributes:
       title: heading of the page.
-      results: what `evaluate --output` writes, read from JSON. The first one is shown in full,
-        others beside it where nothing but sampling was different.
+      results: of evaluations, see `evaluation.results`. The first one is shown in full, the others
+        in a table.
       samples: kinds of clips to play beside each other, such as generated and real.
-      reconstruction: the same clips in several versions, such as real, codec and GLOBER, each
-        uint8 [N, T, H, W, 3].
+      reconstruction: the same clips in several versions, uint8 [N, T, H, W, C] each.
       metrics: rows of `logs/metrics.jsonl`.
+      summary: `summary.json`.
       config: the experiment's.
       fps: frames per second of every clip.
     """
@@ -37,10 +47,47 @@ class Report:
     title: str
     results: Sequence[Mapping[str, Any]] = ()
     samples: Mapping[str, Clips] = field(default_factory=dict)
-    reconstruction: Mapping[str, Any] = field(default_factory=dict)
-    metrics: Sequence[dict[str, Any]] = ()
+    reconstruction: Mapping[str, np.ndarray] = field(default_factory=dict)
+    metrics: Sequence[Mapping[str, Any]] = ()
+    summary: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     fps: float = 8.0
+
+
+def write_workdir_report(
+    workdir: epath.PathLike,
+    first: Result | None,
+    samples: Mapping[str, Clips],
+    reconstruction: Mapping[str, np.ndarray],
+    config: Mapping[str, Any],
+    fps: float,
+) -> epath.Path:
+    """Writes `WORKDIR/report.html` and returns its path.
+
+    Args:
+      workdir: what was trained; its metrics, summary and other results are shown too.
+      first: the result that is shown in full, where there is one.
+      samples, reconstruction, config, fps: see `Report`.
+
+    Raises:
+      UserError: a result in the workdir is damaged, or the report cannot be written.
+    """
+    workdir = results_folder(workdir)
+    stored = [results.read(path) for path in sorted((workdir / results.FOLDER).glob("*.json"))]
+    others = [result for result in stored if result != first]
+    summary = workdir / SUMMARY
+    report = Report(
+        title=workdir.resolve().name,
+        results=[first, *others] if first else others,
+        samples=samples,
+        reconstruction=reconstruction,
+        metrics=read_metrics(workdir / "logs" / METRICS_FILE),
+        summary=json.loads(summary.read_text()) if summary.exists() else {},
+        config=config,
+        fps=fps,
+    )
+    write_report(workdir / REPORT, report)
+    return workdir / REPORT
 
 
 def write_report(path: epath.PathLike, report: Report) -> None:
@@ -49,186 +96,46 @@ def write_report(path: epath.PathLike, report: Report) -> None:
     Raises:
       UserError: the path cannot be written.
     """
-    media.write_file(path, to_html(_page(report)))
-
-
-def _page(report: Report) -> Element:
     result = report.results[0] if report.results else {}
-    sections = [
-        _samples(report),
-        _scores(result),
-        _motion(result),
-        _reconstruction(report, result),
-        _sweep(report.results),
-        _curves(report.metrics),
-        _configuration(report, result),
-        _environment(result, comparable(report.results)),
-    ]
-    shown = [section for section in sections if section is not None]
-    links = [tag("a", s.find("h2").text, href=f"#{s.get('id')}") for s in shown]
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", report.title),
-        tag("style", _asset("style.css")),
+    kinds = result.get("reconstruction", {}).get("kinds", {})
+    # Everything is escaped but the SVG of charts, in which matplotlib escapes texts.
+    environment = Environment(
+        loader=PackageLoader(__package__, "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    body = tag(
-        "body",
-        tag("header", *_heading(report, result), tag("nav", *links)),
-        tag("main", *shown),
-        tag("script", _asset("player.js")),
+    html = environment.get_template("report.html").render(
+        report=report,
+        result=result,
+        summary=report.summary,
+        headlines=headlines(result, report.summary, report.metrics),
+        kinds=kinds,
+        charts_by_frame=_charts_by_frame(kinds),
+        training=training_charts(report.metrics),
+        **{"sweep": sweep, "tables": tables, "data_uri": data_uri, "duration": duration},
+        json=lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
     )
-    return tag("html", head, body, lang="en")
+    # Names of files may hold what is no character.
+    media.write_file(path, html.encode(errors="replace"))
 
 
-def _heading(report: Report, result: Mapping[str, Any]) -> list[Element | None]:
-    protocol = (result.get("protocol") or {}).get("name")
-    sentence = scores.headline(result)
-    return [
-        tag("p", f"Protocol {protocol}", class_="eyebrow") if protocol else None,
-        tag("h1", report.title),
-        tag("p", sentence, class_="lead") if sentence else None,
-        scores.score_cards(result),
-    ]
-
-
-def _section(title: str, text: str, *children: Element | None) -> Element:
-    name = title.lower().replace(" ", "-")
-    return tag("section", tag("h2", title), tag("p", text) if text else None, *children, id=name)
-
-
-def _samples(report: Report) -> Element | None:
-    if not report.samples:
-        return None
-    text = "Clips as they come, not chosen. Playback is compressed; every number is of the pixels."
-    return _section("Samples", text, clips.side_by_side(report.samples, report.fps))
-
-
-def _scores(result: Mapping[str, Any]) -> Element | None:
-    numbers = scores.score_table(result)
-    if numbers is None:
-        return None
-    text = (
-        "The floor is the score of real clips against other real clips, of the same number: what "
-        "a perfect model would get. Compare scores only of one protocol and equal numbers."
-    )
-    notes = [tag("li", note) for note in result.get("notes") or ()]
-    coverage = result.get("coverage")
-    return _section(
-        "Scores",
-        text,
-        numbers,
-        tag("ul", *notes, class_="notes") if notes else None,
-        tag("h3", "Coverage") if coverage else None,
-        scores.value_table(coverage) if coverage else None,
-    )
-
-
-def _motion(result: Mapping[str, Any]) -> Element | None:
-    motion = result.get("motion")
-    if not motion:
-        return None
-    text = "Good motion is motion like that of the real clips: neither more nor less of it."
-    return _section("Motion", text, scores.motion_table(motion))
-
-
-def _reconstruction(report: Report, result: Mapping[str, Any]) -> Element | None:
-    kinds = (result.get("reconstruction") or {}).get("kinds") or {}
-    if not kinds and not report.reconstruction:
-        return None
-    charts = scores.charts_by_index(kinds)
-    return _section(
-        "Reconstruction",
-        "Real clips through the frame codec alone, with latents interpolated between key frames, "
-        "and through encoder and decoder: what is lost here, no generator can bring back.",
-        tag(
-            "div",
-            clips.aligned(report.reconstruction, report.fps) if report.reconstruction else None,
-            scores.kinds_table(kinds) if kinds else None,
-            class_="split",
-        ),
-        tag("div", *charts, class_="charts") if charts else None,
-    )
-
-
-def _sweep(results: Sequence[Mapping[str, Any]]) -> Element | None:
-    compared = sweep(results)
-    if not compared:
-        return None
-    text = "The same networks, sampled in other ways."
-    if left_out := len(results) - len(comparable(results)):
-        text += f" {left_out} results of other networks, data or protocols are left out."
-    return _section("Sampling", text, *compared)
-
-
-def _curves(metrics: Sequence[dict[str, Any]]) -> Element | None:
-    stages = []
-    for stage, panels in group_curves(metrics).items():
-        charts = []
-        for title, curves in panels:
-            lines = [
-                Line(label=name, x=steps, y=smooth(steps, values)[1], faint=values)
-                for name, (steps, values) in curves.items()
-            ]
-            log_y = has_log_axis(title, curves)
-            charts.append(line_chart(_capital(title), lines, x_label="step", log_y=log_y))
-        stages += [tag("h3", _capital(stage)), tag("div", *charts, class_="charts")]
-    return _section("Training", "", *stages) if stages else None
-
-
-def _configuration(report: Report, result: Mapping[str, Any]) -> Element | None:
-    model = result.get("model") or {}
-    parts = {
-        "Protocol": result.get("protocol"),
-        "Sampling": model.get("sampling"),
-        "Experiment": report.config,
-    }
-    folded = [
-        tag("details", tag("summary", name), tag("pre", json.dumps(part, indent=2, default=str)))
-        for name, part in parts.items()
-        if part
-    ]
-    return _section("Configuration", "", *folded) if folded else None
-
-
-def _environment(
-    result: Mapping[str, Any], compared: Sequence[Mapping[str, Any]]
-) -> Element | None:
-    facts: dict[str, Element | str | None] = {}
-    model = result.get("model") or {}
-    facts["Run"] = model.get("workdir")
-    steps = model.get("checkpoint_steps") or {}
-    facts["Trained"] = ", ".join(f"{stage} {count:,} steps" for stage, count in steps.items())
-    if model.get("seed") is not None:
-        facts["Seed"] = str(model["seed"])
-    for kind, data in (result.get("data") or {}).items():
-        mark, source = data.get("fingerprint"), str(data.get("source", ""))
-        facts[f"{_capital(kind)} clips"] = tag(
-            "div", source, tag("small", f"fingerprint {mark}") if mark else None
-        )
-    facts["Devices"] = ", ".join(map(str, result.get("devices") or ()))
-    if result.get("seconds") is not None:
-        facts["Time"] = duration(result["seconds"])
-    versions = result.get("versions") or {}
-    facts["Versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
-    rows = [(name, value) for name, value in facts.items() if value]
-    commands = dict.fromkeys(r["command"] for r in (result, *compared) if r.get("command"))
-    if not rows and not commands:
-        return None
-    return _section(
-        "Environment",
-        "",
-        table((), rows) if rows else None,
-        tag("h3", "Commands") if commands else None,
-        *(tag("pre", command) for command in commands),
-    )
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _asset(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+def _charts_by_frame(kinds: Mapping[str, Mapping[str, Any]]) -> list[Chart]:
+    """A chart for each measure known by a frame's place in the clip, with a line for each kind."""
+    charts = []
+    for name, heading, unit in (
+        ("psnr_db", "PSNR by frame", "dB, higher is better"),
+        ("ssim", "SSIM by frame", "higher is better"),
+        ("lpips", "LPIPS by frame", "lower is better"),
+    ):
+        lines = []
+        for kind, section in kinds.items():
+            values = section.get(name, {}).get("by_index", ())
+            # JSON has null where a number was not finite.
+            points = np.array([(i, y) for i, y in enumerate(values) if y is not None])
+            if len(points):
+                lines.append(Line(label=kind, x=points[:, 0], y=points[:, 1]))
+        if lines:
+            x_label = "frame of the clip"
+            charts.append(Chart(title=heading, x_label=x_label, y_label=unit, lines=lines))
+    return charts

@@ -1,32 +1,33 @@
-// Clips of one group start and loop together, pause on a press, and rest while out of sight.
-for (const player of document.querySelectorAll(".player")) {
+// Clips of one group start and loop together, and rest while out of sight or paused.
+const button = document.querySelector("button");
+let wanted = !matchMedia("(prefers-reduced-motion: reduce)").matches;
+const updates = [...document.querySelectorAll(".player")].map((player) => {
   const videos = [...player.querySelectorAll("video")];
-  const button = player.querySelector("button");
-  let wanted = !matchMedia("(prefers-reduced-motion: reduce)").matches;
   let visible = false;
-
   const update = () => {
-    button.textContent = wanted ? "Pause" : "Play";
     for (const video of videos) {
       if (wanted && visible) video.play().catch(() => {});
       else video.pause();
     }
   };
-  const restart = () => {
-    for (const video of videos) video.currentTime = 0;
-    update();
-  };
-
   for (const video of videos) video.loop = false;
-  videos[0].addEventListener("ended", restart);
-  button.hidden = false;
-  button.addEventListener("click", () => {
-    wanted = !wanted;
+  videos[0].addEventListener("ended", () => {
+    for (const video of videos) video.currentTime = 0;
     update();
   });
   new IntersectionObserver(([entry]) => {
     visible = entry.isIntersecting;
-    if (visible && videos[0].ended) restart();
-    else update();
+    update();
   }).observe(player);
-}
+  return update;
+});
+const show = () => {
+  button.textContent = wanted ? "Pause" : "Play";
+  updates.forEach((update) => update());
+};
+button.hidden = updates.length === 0;
+button.addEventListener("click", () => {
+  wanted = !wanted;
+  show();
+});
+show();

@@ -1,129 +1,100 @@
-"""Results that differ in how they were sampled, beside each other."""
+"""Evaluations beside each other: a table of what differs, and scores over a sampling choice."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from glober_jax.reporting.report.charts import Line, line_chart
-from glober_jax.reporting.report.elements import Element, table, tag
-from glober_jax.reporting.report.explanations import meaning
-from glober_jax.reporting.report.numbers import NOTHING, decimals, written
-from glober_jax.reporting.report.scores import in_order
+import numpy as np
+
+from glober_jax.reporting.report.charts import Chart, Line
+from glober_jax.reporting.report.explanations import title
+from glober_jax.reporting.report.numbers import number
+from glober_jax.reporting.report.tables import Row, Table, score_names
 
 # An axis of steps such as 5, 10, 20, 50, 100 is read more easily with equal ratios apart.
 _LOG_RATIO = 8.0
 
 Result = Mapping[str, Any]
-_Knobs = dict[str, Any]
 
 
-def comparable(results: Sequence[Result]) -> list[Result]:
-    """The results with scores that differ from the first one in nothing but sampling."""
-    scored = [result for result in results if result.get("scores")]
-    return [result for result in scored if _conditions(result) == _conditions(results[0])]
+def table(results: Sequence[Result]) -> Table:
+    """A row for each result: the conditions in which any two differ, and all scores.
 
-
-def sweep(results: Sequence[Result]) -> list[Element]:
-    """Charts and a table over what differs in sampling; [] where nothing does.
-
-    A chart for each numeric knob: its values along the axis, the headline score up, a line for
-    every choice of the other knobs.
+    Those that differ in sampling alone are together, the lowest score first.
     """
-    compared = comparable(results)
-    sampling = [dict((result.get("model") or {}).get("sampling") or {}) for result in compared]
-    knobs = [
-        name
-        for name in dict.fromkeys(name for choice in sampling for name in choice)
-        if len({repr(choice.get(name)) for choice in sampling}) > 1
-    ]
-    if not knobs:
-        return []
-    choices = [{name: choice.get(name) for name in knobs} for choice in sampling]
-    order = sorted(range(len(choices)), key=lambda i: _sort_key(choices[i]))
-    choices, compared = [choices[i] for i in order], [compared[i] for i in order]
-    score = in_order(compared[0]["scores"])[0]
-    charts = [chart for name in knobs if (chart := _chart(name, score, choices, compared))]
-    return [
-        *([tag("div", *charts, class_="charts")] if charts else []),
-        _table(choices, compared),
-    ]
+    differing = _differing(results)
+    scores = list(dict.fromkeys(name for result in results for name in score_names(result)))
+    rows = []
+    order = [(repr(_setting(result)), result["scores"][scores[0]]["value"]) for result in results]
+    for _, result in sorted(zip(order, results, strict=True), key=lambda pair: pair[0]):
+        conditions = _conditions(result)
+        values = (result["scores"].get(name, {}).get("value") for name in scores)
+        first, *others = (*(_text(conditions.get(n)) for n in differing), *map(number, values))
+        rows.append(Row(first, "", others))
+    return Table([*differing, *map(title, scores)], rows)
 
 
-def _conditions(result: Result) -> tuple[Any, ...]:
-    """Protocol, networks, real clips and numbers of clips."""
-    model, real = result.get("model") or {}, (result.get("data") or {}).get("real") or {}
-    scores = result.get("scores") or {}
-    counts = {name: (s.get("num_real"), s.get("num_generated")) for name, s in scores.items()}
-    networks = (model.get("workdir"), model.get("checkpoint_steps"))
-    return result.get("protocol"), *networks, real.get("fingerprint"), counts
+def charts(results: Sequence[Result]) -> list[Chart]:
+    """The first score over each numeric choice of sampling, a line for each of the other choices.
+
+    Results that differ from the first one in more than sampling are left out.
+    """
+    compared = [result for result in results if _setting(result) == _setting(results[0])]
+    differing = _differing(compared)
+    return [chart for name in differing if (chart := _chart(name, differing, compared))]
 
 
-def _chart(
-    knob: str, score: str, choices: Sequence[_Knobs], results: Sequence[Result]
-) -> Element | None:
-    """None where no two results differ in `knob` alone."""
-    found: dict[str, list[tuple[float, Mapping[str, Any]]]] = {}
-    for choice, result in zip(choices, results, strict=True):
-        value, numbers = choice[knob], result["scores"].get(score)
-        if not _is_number(value) or numbers is None or not _is_number(numbers.get("value")):
-            continue
-        others = ", ".join(f"{_words(n)} {_shown(v)}" for n, v in choice.items() if n != knob)
-        found.setdefault(others, []).append((value, numbers))
-    title = meaning(score).title
-    lines = [_line(others or title, points) for others, points in found.items() if len(points) > 1]
+def _chart(name: str, differing: Sequence[str], results: Sequence[Result]) -> Chart | None:
+    """None where no two results differ in this condition alone."""
+    score = score_names(results[0])[0]
+    groups: dict[str, list[tuple[float, ...]]] = {}
+    for result in results:
+        conditions = _conditions(result)
+        if isinstance(conditions.get(name), int | float):
+            others = [f"{n} {_text(conditions.get(n))}" for n in differing if n != name]
+            entry = result["scores"][score]
+            point = (conditions[name], entry["value"], entry["low"], entry["high"])
+            groups.setdefault(", ".join(others), []).append(point)
+    lines = []
+    for label, points in groups.items():
+        if len(points) > 1:
+            x, y, low, high = np.array(sorted(points)).T
+            lines.append(Line(label=label, x=x, y=y, interval=(low, high)))
     if not lines:
         return None
-    every = [x for line in lines for x in line.x]
-    log_x = min(every) > 0 and max(every) >= _LOG_RATIO * min(every)
-    heading = f"{title} by {_words(knob)}"
-    return line_chart(heading, lines, x_label=_words(knob), log_x=log_x, caption="lower is better")
-
-
-def _line(label: str, points: Sequence[tuple[float, Mapping[str, Any]]]) -> Line:
-    ordered = sorted(points, key=lambda point: point[0])
-    numbers = [score for _, score in ordered]
-    has_intervals = all(n.get("low") is not None and n.get("high") is not None for n in numbers)
-    return Line(
-        label=label,
-        x=[x for x, _ in ordered],
-        y=[n["value"] for n in numbers],
-        intervals=[(n["low"], n["high"]) for n in numbers] if has_intervals else (),
+    every_x = np.concatenate([line.x for line in lines])
+    return Chart(
+        title=f"{title(score)} by {name}",
+        x_label=name,
+        y_label=f"{title(score)}, lower is better",
+        lines=lines,
+        log_x=0 < _LOG_RATIO * every_x.min() <= every_x.max(),
     )
 
 
-def _table(choices: Sequence[_Knobs], results: Sequence[Result]) -> Element:
-    scores = in_order({name: {} for result in results for name in result["scores"]})
-    best = {name: min(_values(name, results), default=None) for name in scores}
-    rows = []
-    for choice, result in zip(choices, results, strict=True):
-        cells: list[Element | str] = [_shown(value) for value in choice.values()]
-        for name in scores:
-            value = result["scores"].get(name, {}).get("value")
-            text = written(value, decimals(best[name]))
-            cells.append(tag("b", text) if value is not None and value == best[name] else text)
-        rows.append(cells)
-    heads = [*map(_words, choices[0]), *(meaning(name).title for name in scores)]
-    return table(heads, rows)
+def _setting(result: Result) -> dict[str, Any]:
+    """What scores depend on besides sampling, by the name people see."""
+    model, real = result["model"], result["data"].get("real", {})
+    return {
+        "protocol": result["protocol"]["name"],
+        "run": model.get("workdir"),
+        **{f"{stage} steps": n for stage, n in model.get("checkpoint_steps", {}).items()},
+        "real clips": real.get("fingerprint"),
+        "clips": next((score["num_generated"] for score in result["scores"].values()), None),
+    }
 
 
-def _values(name: str, results: Sequence[Result]) -> list[float]:
-    values = [result["scores"].get(name, {}).get("value") for result in results]
-    return [value for value in values if _is_number(value)]
+def _conditions(result: Result) -> dict[str, Any]:
+    model = result["model"]
+    sampling = {name.replace("_", " "): value for name, value in model.get("sampling", {}).items()}
+    return _setting(result) | sampling | {"seed": model.get("seed")}
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _differing(results: Sequence[Result]) -> list[str]:
+    """Names of conditions in which any two results differ."""
+    conditions = [_conditions(result) for result in results]
+    names = dict.fromkeys(name for found in conditions for name in found)
+    return [name for name in names if len({repr(found.get(name)) for found in conditions}) > 1]
 
 
-def _sort_key(choice: _Knobs) -> list[tuple[bool, float, str]]:
-    """Numbers by value, and after them what is none."""
-    return [(not _is_number(v), v if _is_number(v) else 0.0, str(v)) for v in choice.values()]
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return NOTHING
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _text(value: Any) -> str:
+    return number(value) if value is None or isinstance(value, int | float) else str(value)

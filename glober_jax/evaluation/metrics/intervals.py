@@ -1,0 +1,113 @@
+"""Uncertainty of a score of two sets: a jackknife interval, and extrapolation to infinite N.
+
+Both score random parts of the sets, without repetition. The bootstrap is no use here: a resample of
+N clips with replacement holds about 0.63 N different ones, and a distance between sets reads the
+duplicates as missing variety. With 100 features and 128 clips a Frechet distance of 22 becomes 39.
+Clips are taken to be independent: several of one video make the standard error too small.
+Dimension key: N, M clips, D features, K sizes of parts.
+"""
+
+import dataclasses
+import statistics
+from collections.abc import Callable
+
+import numpy as np
+
+from glober_jax.evaluation.metrics.features import check_features
+
+Score = Callable[[np.ndarray, np.ndarray], float]
+
+# Of so many clips one is left out; a set has at least as many.
+LEAST = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A score, and where other sets of as many clips would lie on average: [low, high].
+
+    It is an interval for the score at this N, whose bias it shares, not for infinitely many clips.
+    """
+
+    value: float
+    low: float
+    high: float
+    standard_error: float
+    confidence: float
+
+
+def jackknife_interval(
+    score: Score,
+    x_ND: np.ndarray,
+    y_MD: np.ndarray,
+    *,
+    least: float = -np.inf,
+    confidence: float = 0.95,
+    num_resamples: int = 100,
+    seed: int = 0,
+) -> Interval:
+    """Delete-a-quarter jackknife: the score ± the normal quantile of its standard error.
+
+    Of each set a random three quarters are kept, n of N; the scores' deviation over such choices,
+    times sqrt(n / (N - n)), estimates the standard error at N (Shao & Wu 1989). On Gaussians it is
+    6 % too small to 30 % too large where the sets differ clearly, and up to 60 % too large where
+    they do not. A hundred resamples know it to 7 %. Where no score can be below `least`, the
+    interval is cut off there: neither is their mean, which it holds as often as before.
+
+    Raises:
+      UserError: there are fewer than `LEAST` clips; see `check_features` and `score`.
+    """
+    x_ND, y_MD = check_features(x_ND, y_MD, at_least=LEAST)
+    kept_x, kept_y = (len(features) - len(features) // LEAST for features in (x_ND, y_MD))
+    rng = np.random.default_rng(seed)
+    scores = [score(*_parts(rng, x_ND, y_MD, kept_x, kept_y)) for _ in range(num_resamples)]
+    # Rounding makes the two ratios differ in small sets; the larger is the careful one.
+    ratio = max(kept_x / (len(x_ND) - kept_x), kept_y / (len(y_MD) - kept_y))
+    error = float(np.std(scores, ddof=1) * np.sqrt(ratio))
+    value = float(score(x_ND, y_MD))
+    margin = statistics.NormalDist().inv_cdf(0.5 + confidence / 2) * error
+    return Interval(value, max(value - margin, least), value + margin, error, confidence)
+
+
+def extrapolate(
+    score: Score, x_ND: np.ndarray, y_ND: np.ndarray, *, num_parts: int = 16, seed: int = 0
+) -> dict[str, float]:
+    """The `value` that a score tends to for infinitely many clips, and its `standard_error`.
+
+    A Frechet distance of N clips is too large by about a constant over N. It is measured on
+    `num_parts` random parts of each of five sizes, from half of the clips up to all, and the line
+    through the means against 1/N is read at 0 (Chong & Forsyth 2020, arXiv 1911.07023, who do so
+    for images). The line is straight once N is well above the number of directions the features
+    vary in; with as many clips as directions a quarter to a third of the bias stays.
+
+    Args:
+      score: of two sets.
+      x_ND, y_ND: sets of the same size, of eight clips or more.
+      num_parts: scored of each size.
+      seed: of the choice of parts.
+    """
+    rng, total = np.random.default_rng(seed), len(x_ND)
+    sizes_K = np.round(total / np.linspace(1.0, 2.0, 5)).astype(int)
+    scores_K, deviations_K = np.zeros(len(sizes_K)), np.zeros(len(sizes_K))
+    scores_K[0] = score(x_ND, y_ND)
+    for k, size in enumerate(sizes_K[1:], start=1):
+        scores = [score(*_parts(rng, x_ND, y_ND, size, size)) for _ in range(num_parts)]
+        scores_K[k], deviations_K[k] = np.mean(scores), np.std(scores, ddof=1)
+    # Least squares: the intercept is this combination of the scores, of sum 1.
+    weights_K = np.linalg.pinv(np.stack([np.ones(len(sizes_K)), 1.0 / sizes_K], axis=1))[0]
+    # Other clips move all scores together, as far as the jackknife of halves says.
+    clips_error = deviations_K[-1] * np.sqrt(sizes_K[-1] / (total - sizes_K[-1]))
+    parts_error = np.linalg.norm(weights_K * deviations_K) / np.sqrt(num_parts)
+    return {
+        "value": float(weights_K @ scores_K),
+        "standard_error": float(np.hypot(clips_error, parts_error)),
+    }
+
+
+def _parts(
+    rng: np.random.Generator, x_ND: np.ndarray, y_MD: np.ndarray, kept_x: int, kept_y: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`kept_x` and `kept_y` different clips of the sets, drawn apart from each other."""
+    return (
+        rng.choice(x_ND, kept_x, replace=False, shuffle=False),
+        rng.choice(y_MD, kept_y, replace=False, shuffle=False),
+    )

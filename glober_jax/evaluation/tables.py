@@ -1,0 +1,206 @@
+"""Results as text for people: the lines of one, and several side by side."""
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from glober_jax.errors import UserError
+from glober_jax.evaluation.results import Result
+
+_QUALITY = {"psnr_db": ("PSNR of frames in dB", 2), "ssim": ("SSIM", 4), "lpips": ("LPIPS", 4)}
+_SCORES = {"fvd": "FVD", "kvd": "KVD"}
+_MOTION = {
+    "difference": "frame difference",
+    "flow_magnitude": "optical flow",
+    "roughness": "roughness",
+}
+# Texts about a protocol, which decide no score.
+_NO_KNOBS = ("name", "description", "source")
+_MISSING = "-"
+
+
+def for_people(result: Result) -> str:
+    """Scores beside the real baseline, motion beside real motion, and reconstructions."""
+    fvd = result["scores"]["fvd"]
+    lines = [
+        f"{result['protocol']['name']}: {fvd['num_generated']} generated clips, "
+        f"{fvd['num_real']} real ones ({100 * fvd['confidence']:g} % intervals)"
+    ]
+    for name, score in result["scores"].items():
+        floor = result["floor"][name]
+        lines.append(
+            f"  {name:8}{score['value']:>8.2f}  {_interval(score)}  real clips against real ones: "
+            f"{floor['value']:.2f} ({floor['num_real']} + {floor['num_generated']} clips)"
+        )
+        if score["low"] < 0:
+            lines.append(f"           below 0 means that {name}, which has no bias, may well be 0")
+    motion = [
+        f"{label} {_moving(result['motion'][name])}"
+        for name, label in _MOTION.items()
+        if name in result["motion"]
+    ]
+    if motion:
+        lines.append(f"  motion (and its share of real): {', '.join(motion)}")
+    if "reconstruction" in result:
+        lines += reconstructions(result["reconstruction"])
+    return "\n".join(lines)
+
+
+def reconstructions(section: Mapping[str, Any]) -> list[str]:
+    """The table of a result's `reconstruction`: a column for real clips and for every kind."""
+    kinds = section["kinds"].values()
+    rows = [["reconstructions", "real", *section["kinds"]]]
+    for name, (label, digits) in _QUALITY.items():
+        entries = [kind.get(name) for kind in kinds]
+        if any(entries):
+            rows.append([f"  {label}", "", *(_number(entry, digits) for entry in entries)])
+            rows.append(["    at key / other frames", "", *(_places(e, digits) for e in entries)])
+    for name, label in _SCORES.items():
+        scores = [kind.get("scores", {}).get(name) for kind in kinds]
+        if any(scores):
+            cells = [f"{s['value']:.2f} {_interval(s)}" if s else _MISSING for s in scores]
+            rows.append([f"  {label}", "", *cells])
+    for name, label in _MOTION.items():
+        motion = [kind.get("motion", {}).get(name) for kind in kinds]
+        if all(motion):
+            real = f"{motion[0]['real']:.4g}"
+            rows.append([f"  {label} (share of real)", real, *map(_moving, motion)])
+    return aligned(rows)
+
+
+def compare(results: Mapping[str, Result]) -> str:
+    """A table of two or more results, by the names they are given, as text.
+
+    Scores have their intervals, beside those of real clips against each other; motion shows the
+    distance to real motion, and its mean as a share of the real one. Below stands by score which
+    result is lowest, and whose intervals overlap that one's, so that they may differ by chance.
+
+    Raises:
+      UserError: there is only one result; or two differ in a knob of their protocols, in their real
+        data, or in the number of clips. The message says in what.
+    """
+    if len(results) < 2:
+        raise UserError(f"a comparison needs at least two results, not {len(results)}")
+    first_name, first = next(iter(results.items()))
+    for name, result in results.items():
+        if differences := list(_differences(first, result)):
+            raise UserError(
+                f"{first_name} and {name} cannot be compared: {'; '.join(differences)}; evaluate "
+                "both alike"
+            )
+    columns = {"real clips": _score_cells(first["floor"])} | {
+        name: _cells(result) for name, result in results.items()
+    }
+    labels = dict.fromkeys(itertools.chain(*columns.values()))
+    scores = dict.fromkeys(itertools.chain(*(result["scores"] for result in results.values())))
+    rows = [
+        [label, *(cells.get(label, _MISSING) for cells in columns.values())] for label in labels
+    ]
+    percents = sorted({100 * score["confidence"] for score in first["scores"].values()})
+    lines = [
+        f"protocol {first['protocol']['name']}, real data {first['data']['real']['fingerprint']}",
+        f"[{' and '.join(f'{percent:g}' for percent in percents)} % intervals]; real clips are "
+        "scored against other real clips",
+        "",
+        *aligned([["score", *columns], *rows]),
+        "",
+        *(_verdict(score, results) for score in scores),
+    ]
+    return "\n".join(lines)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table, all columns as wide as they need to be."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _interval(score: Mapping[str, Any]) -> str:
+    return f"[{score['low']:.2f}, {score['high']:.2f}]"
+
+
+def _moving(entry: Mapping[str, Any], key: str = "generated") -> str:
+    share = entry.get("share")
+    return f"{entry[key]:.4g}" + ("" if share is None else f" ({100 * share:.0f} %)")
+
+
+def _number(entry: Mapping[str, Any] | None, digits: int) -> str:
+    return _MISSING if entry is None else f"{entry['value']:.{digits}f}"
+
+
+def _places(entry: Mapping[str, Any] | None, digits: int) -> str:
+    places = [(entry or {}).get(name) for name in ("at_keys", "elsewhere")]
+    return " / ".join(_MISSING if value is None else f"{value:.{digits}f}" for value in places)
+
+
+def _differences(a: Result, b: Result) -> Iterator[str]:
+    """What forbids to compare two results, a phrase each."""
+    knobs = [
+        f"{knob} is {_both(*values)}"
+        for knob in dict.fromkeys([*a["protocol"], *b["protocol"]])
+        if knob not in _NO_KNOBS
+        and (values := [result["protocol"].get(knob) for result in (a, b)])[0] != values[1]
+    ]
+    if knobs:
+        yield f"their protocols differ ({', '.join(knobs)})"
+    fingerprints = [result["data"]["real"]["fingerprint"] for result in (a, b)]
+    if fingerprints[0] != fingerprints[1]:
+        yield f"the real data's fingerprint is {_both(*fingerprints)}"
+    # Most often all scores differ alike, so it is said once.
+    counts = {
+        (kind, *(result["scores"][score][f"num_{kind}"] for result in (a, b)))
+        for score in a["scores"].keys() & b["scores"].keys()
+        for kind in ("generated", "real")
+    }
+    for kind, *values in sorted(counts):
+        if values[0] != values[1]:
+            yield f"the number of {kind} clips is {_both(*values)}"
+
+
+def _both(a: Any, b: Any) -> str:
+    return f"{json.dumps(a)} and {json.dumps(b)}"
+
+
+def _score_cells(scores: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        name: f"{score['value']:.4g} [{score['low']:.4g}, {score['high']:.4g}]"
+        for name, score in scores.items()
+    }
+
+
+def _cells(result: Result) -> dict[str, str]:
+    cells = _score_cells(result["scores"])
+    cells |= {f"motion: {k}": _moving(entry, "distance") for k, entry in result["motion"].items()}
+    reconstruction = result.get("reconstruction", {})
+    if "num_clips" in reconstruction:
+        # A training run's end takes fewer than the protocol does.
+        cells["reconstructed clips"] = str(reconstruction["num_clips"])
+    for kind, section in reconstruction.get("kinds", {}).items():
+        found = {
+            name: f"{entry['value']:.4g}"
+            for name, entry in section.items()
+            if isinstance(entry, Mapping) and "value" in entry
+        }
+        found |= _score_cells(section.get("scores", {}))
+        found |= {k: _moving(e, "distance") for k, e in section.get("motion", {}).items()}
+        cells |= {f"{kind}: {name}": cell for name, cell in found.items()}
+    return cells
+
+
+def _verdict(score: str, results: Mapping[str, Result]) -> str:
+    entries = {name: result["scores"].get(score) for name, result in results.items()}
+    if lacking := [name for name, entry in entries.items() if entry is None]:
+        return f"{score}: not measured for {', '.join(lacking)}"
+    lowest = min(entries, key=lambda name: entries[name]["value"])
+    near = [
+        name
+        for name, entry in entries.items()
+        if name != lowest and entry["low"] <= entries[lowest]["high"]
+    ]
+    if near:
+        return f"{score}: {lowest} is lowest, but its interval meets that of {', '.join(near)}"
+    return f"{score}: {lowest} is lowest, its interval apart from all others"

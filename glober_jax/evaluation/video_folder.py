@@ -1,0 +1,178 @@
+"""Sets of videos in a folder: folders of frames, or lossless video files.
+
+Dimension key: F chosen frames, H, W frame size, C = 3 colours.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+from glober_jax.data.media import picture
+from glober_jax.data.media.decode import UndecodableError, decode_media
+from glober_jax.data.media.tree import Listing, MediaItem, find_media
+from glober_jax.errors import UserError
+from glober_jax.evaluation.video_set import VideoSet, pixels
+
+# FFmpeg's names of codecs that give back every pixel they were given.
+_LOSSLESS = frozenset(
+    ("ffv1", "ffvhuff", "huffyuv", "lagarith", "magicyuv", "png", "qtrle", "rawvideo", "utvideo")
+)
+_LOSSY_IMAGES = frozenset((".jpg", ".jpeg", ".webp"))
+_BYTES_AT_ONCE = 1 << 24
+
+
+def open_folder(path: Path) -> VideoSet:
+    """The videos below a folder, in natural order; those in folders of their own have classes.
+
+    Frames may be of any image format; grey ones become RGB, and what is compressed with loss is
+    noted. Sizes and lengths come from headers: damage shows when frames are read.
+
+    Raises:
+      UserError: there are no videos, a file is unreadable or compressed with loss, or the first
+        frames differ in size.
+    """
+    listing = find_media(path)
+    items = listing.items
+    if not items:
+        raise UserError(
+            f"{path} holds no videos: expected a folder of frames (PNG, JPEG) for each video, "
+            "lossless video files, or a .npy or .npz file"
+        )
+    headers = [_frames_header(i) if i.is_images else _file_header(i, path) for i in items]
+    lengths, sizes, notes = zip(*headers, strict=True)
+
+    def check_size(item: MediaItem, size: tuple[int, int]) -> None:
+        if size != sizes[0]:
+            raise UserError(
+                f"{item.files[0]} has frames of {pixels(size)} and {items[0].files[0]} of "
+                f"{pixels(sizes[0])}: all videos of a set must have one size, so resize them all "
+                "to it first"
+            )
+
+    for item, size in zip(items, sizes, strict=True):
+        check_size(item, size)
+    classes = sorted({item.class_name for item in items if item.class_name is not None})
+    labelled = all(item.class_name is not None for item in items)
+
+    def read(index: int, frames: Sequence[int]) -> np.ndarray:
+        frames_FHWC = _read(items[index], frames)
+        for frame_HWC in frames_FHWC:
+            check_size(items[index], frame_HWC.shape[:2])
+        return np.stack(frames_FHWC)
+
+    def content(index: int) -> Iterator[bytes]:
+        for file in items[index].files:
+            with _reading(file), file.open("rb") as opened:
+                yield from iter(functools.partial(opened.read, _BYTES_AT_ONCE), b"")
+
+    return VideoSet(
+        source=str(path),
+        size=sizes[0],
+        names=tuple(item.video_id for item in items),
+        lengths=lengths,
+        labels=tuple(classes.index(item.class_name) for item in items) if labelled else None,
+        class_names=tuple(classes) if labelled else (),
+        notes=(*dict.fromkeys(note for found in notes for note in found), *_notes(listing)),
+        read_frames=read,
+        content=content,
+    )
+
+
+# Frames, height and width, notes.
+_Header = tuple[int, tuple[int, int], list[str]]
+
+
+def _frames_header(item: MediaItem) -> _Header:
+    with _reading(item.files[0]), Image.open(item.files[0]) as image:
+        width, height = picture.size_of_image(image)
+        grey = image.mode in ("L", "LA", "1") or image.mode.startswith("I;16")
+    notes = ["Some frames are grey; all three colours are given their values."] if grey else []
+    if any(path.suffix.lower() in _LOSSY_IMAGES for path in item.files):
+        notes.append(
+            "Frames are stored as JPEG or WebP: what that compression did to them is measured too."
+        )
+    return len(item.files), (height, width), notes
+
+
+def _file_header(item: MediaItem, folder: Path) -> _Header:
+    (file,) = item.files
+    with _reading(file), av.open(str(file)) as container:
+        if not container.streams.video:
+            raise UndecodableError("it holds no video")
+        codec = container.streams.video[0].codec_context
+        if codec.name not in _LOSSLESS:
+            raise _lossy(file, codec.name, folder)
+        pixel_format = codec.pix_fmt or ""
+        # Not every container says its number of frames; here every packet is one.
+        length = sum(1 for packet in container.demux(container.streams.video[0]) if packet.size)
+        if length == 0:
+            raise UndecodableError("it holds no frames")
+    (first_HWC,) = _read(item, [0])
+    yuv = (
+        f"Video files store colours as {pixel_format}; frames that were RGB before lost some "
+        "colour there (FFV1 keeps it with -pix_fmt bgr0)."
+    )
+    return length, first_HWC.shape[:2], [yuv] if pixel_format.startswith("yuv") else []
+
+
+def _read(item: MediaItem, frames: Sequence[int]) -> list[np.ndarray]:
+    """Chosen frames, each uint8 [H, W, C]."""
+    place, wanted = item.files[0], frames
+    if item.is_images:
+        # Each file is decoded once, and only those that are asked for.
+        item = dataclasses.replace(item, files=tuple(item.files[t] for t in frames))
+        place, wanted = place.parent, range(len(frames))
+    found: dict[int, np.ndarray] = {}
+    with _reading(place):
+        decoded = decode_media(item, on_bytes=lambda count: None)
+        for t, image in enumerate(decoded.frames):
+            if t in wanted:
+                found[t] = np.asarray(image)
+            if t >= max(wanted):
+                break
+        # An image that cannot be read is passed over, which would move all later ones.
+        if decoded.warnings or any(t not in found for t in wanted):
+            reason = "; ".join(decoded.warnings) or "it holds fewer frames than it says"
+            raise UndecodableError(reason)
+    return [found[t] for t in wanted]
+
+
+def _notes(listing: Listing) -> list[str]:
+    notes = [f"{found.video_id} {found.reason}; it is left out." for found in listing.rejections]
+    notes += [f"{notice[0].upper()}{notice[1:]}." for notice in listing.notices]
+    splits = sorted({item.split for item in listing.items if item.split})
+    if len(splits) > 1:
+        notes.append(f"The folder holds the splits {' and '.join(splits)}; all videos are read.")
+    return notes
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turns the errors of damaged media, as the libraries raise them, into one for people."""
+    try:
+        yield
+    except (OSError, SyntaxError, ValueError, av.FFmpegError, UndecodableError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"{path} cannot be read: {reason}; copy it again, or take the video out"
+        ) from error
+
+
+def _lossy(path: Path, codec: str, folder: Path) -> UserError:
+    loss = "keeps 256 colours a frame" if codec == "gif" else "compresses with loss"
+    data = shlex.quote(f"{folder}_prepared")
+    return UserError(
+        f"{path} is stored as {codec}, which {loss}, and that alone can cost an FVD of 80: give "
+        "generated videos as the frames.npz that `python -m glober_jax.sample --save_arrays` "
+        "writes, others as folders of PNG frames or FFV1 files; real videos come down to the size "
+        "of the generated ones, whatever they are stored as, by `python -m glober_jax.prepare "
+        f"video_folder --input={shlex.quote(str(folder))} --output={data} --size=SIZE`, and are "
+        f"then given as --real={data}"
+    )

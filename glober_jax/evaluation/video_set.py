@@ -1,0 +1,132 @@
+"""A set of videos of one frame size, and whether two sets can be compared.
+
+Dimension key: F chosen frames, H, W frame size, C = 3 colours (RGB), L tokens of a caption, E their
+width.
+"""
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from glober_jax.errors import UserError
+from glober_jax.evaluation.protocols import PROTOCOLS, SMALL, Protocol, to_fit
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoSet:
+    """Videos of one frame size, read one at a time; `video_io` opens them.
+
+    Attributes:
+      source: the path that the user gave.
+      size: height and width of every frame, in pixels.
+      names: of the videos, in order.
+      lengths: frames of each video.
+      labels: the class of each video, an index into `class_names`; None where there are none.
+      class_names: sorted.
+      notes: sentences on what a reader of the numbers should know about the files.
+      read_frames: (video, frames) to uint8 [F, H, W, C]; the indices are valid.
+      content: the stored bytes of one video, in pieces; what `fingerprint` is made of.
+    """
+
+    source: str
+    size: tuple[int, int]
+    names: tuple[str, ...]
+    lengths: tuple[int, ...]
+    labels: tuple[int, ...] | None = None
+    class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    read_frames: Callable[[int, Sequence[int]], np.ndarray]
+    content: Callable[[int], Iterable[bytes]]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, index: int, frames: Sequence[int]) -> np.ndarray:
+        """Chosen frames of one video, in the order asked for: uint8 [F, H, W, C].
+
+        Raises:
+          IndexError: there is no such video or frame.
+          UserError: the files are damaged, or hold frames of another size.
+        """
+        if not 0 <= index < len(self) or any(not 0 <= t < self.lengths[index] for t in frames):
+            raise IndexError(f"frames {list(frames)} of video {index}, of {len(self)} videos")
+        return self.read_frames(index, frames)
+
+    def long_enough(self, num_frames: int) -> list[int]:
+        """The videos of at least `num_frames` frames, in order."""
+        return [i for i, length in enumerate(self.lengths) if length >= num_frames]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits of the stored content and its order, whatever the names.
+
+        The same array as .npy and .npz gives the same; the same pixels as PNG files do not, since
+        those are read as they are stored. All of the set is read for it, once.
+        """
+        total = hashlib.sha256(repr(self.lengths).encode())
+        for index in range(len(self)):
+            digest = hashlib.sha256()
+            for piece in self.content(index):
+                digest.update(piece)
+            total.update(digest.digest())
+        return total.hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedVideos(VideoSet):
+    """`read_text(video)` is its caption's token embeddings, float16 [L, E]; None without texts."""
+
+    read_text: Callable[[int], np.ndarray | None]
+
+
+def check_pair(
+    real: VideoSet,
+    generated: VideoSet,
+    num_frames: int,
+    protocol: Protocol = PROTOCOLS[SMALL],
+) -> tuple[str, ...]:
+    """Checks that clips of `num_frames` frames of both sets can be compared.
+
+    `protocol` is for the advice where videos are too short.
+
+    Returns:
+      Notes for the reader of the numbers: on the files, videos left out as too short, and two
+      sets that are the same.
+
+    Raises:
+      UserError: the frame sizes differ, or no video of a set is long enough.
+    """
+    if real.size != generated.size:
+        raise UserError(
+            f"the real videos in {real.source} are {pixels(real.size)} and the generated ones in "
+            f"{generated.source} are {pixels(generated.size)}, and a score between two sizes means "
+            "nothing: give real videos of the size that was generated"
+        )
+    notes = []
+    for kind, videos in (("real", real), ("generated", generated)):
+        notes += [f"{kind} videos: {note}" for note in videos.notes]
+        count = len(videos.long_enough(num_frames))
+        if count == 0:
+            longest = max(videos.lengths)
+            raise UserError(
+                f"the {kind} videos in {videos.source} are too short: clips of {num_frames} frames "
+                f"are compared and the longest video has {longest}; "
+                f"{to_fit(protocol, longest, 'give longer videos')}"
+            )
+        if short := len(videos) - count:
+            notes.append(
+                f"{short:,} of {len(videos):,} {kind} videos, shorter than {num_frames} frames, "
+                "left out."
+            )
+    if real.fingerprint == generated.fingerprint:
+        notes.append("The real and the generated videos are the same.")
+    return tuple(notes)
+
+
+def pixels(size: tuple[int, int]) -> str:
+    """A frame size for people, width first as cameras have it."""
+    height, width = size
+    return f"{width}x{height} pixels"

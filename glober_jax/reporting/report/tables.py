@@ -1,0 +1,87 @@
+"""The tables of a result: a row for each measure, named and explained, and its values as text."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from glober_jax.reporting.report.explanations import SCORES, sentence, title
+from glober_jax.reporting.report.numbers import NOTHING, number, percent
+
+Result = Mapping[str, Any]
+
+
+class Row(NamedTuple):
+    """A row's name, what it means ("" for nothing), and the cells beside it."""
+
+    name: str
+    meaning: str
+    cells: Sequence[str]
+
+
+class Table(NamedTuple):
+    """Names of all columns, the one of rows too where it has a name, and rows."""
+
+    columns: Sequence[str]
+    rows: Sequence[Row]
+
+
+def scores(result: Result) -> Table:
+    """Every score with its interval, and the same of real against real clips."""
+    columns = ("", "generated", "interval", "real vs. real", "interval")
+    rows = []
+    for name in score_names(result):
+        score, floor = result["scores"][name], result["floor"][name]
+        values = (number(score["value"]), _interval(score), number(floor["value"]))
+        rows.append(_row(name, *values, _interval(floor)))
+    return Table(columns, rows)
+
+
+def motion(result: Result) -> Table:
+    """Motion of real and generated clips, and how far their distributions are apart."""
+    columns = ("", "generated", "real", "share of real", "distance", "real vs. real")
+    rows = []
+    for name, entry in result["motion"].items():
+        values = (number(entry["generated"]), number(entry["real"]), percent(entry.get("share")))
+        rows.append(_row(name, *values, number(entry["distance"]), number(entry.get("floor"))))
+    return Table(columns, rows)
+
+
+def coverage(result: Result) -> Table:
+    """Single numbers on where generated clips lie among real ones and training clips."""
+    values = result.get("coverage", {}).items()
+    rows = [_row(name, number(value)) for name, value in values if isinstance(value, int | float)]
+    return Table(("", "value"), rows)
+
+
+def reconstruction(kinds: Mapping[str, Mapping[str, Any]]) -> Table:
+    """What was measured of each kind of reconstruction, a column for each.
+
+    Measures that the other tables explain are not explained again.
+    """
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for kind, section in kinds.items():
+        for name, entry in {**section, **section.get("scores", {})}.items():
+            if "value" in entry:
+                meaning = sentence(name) if name in section else ""
+                cells.setdefault((title(name), meaning), {})[kind] = number(entry["value"])
+        for name, entry in section.get("motion", {}).items():
+            if entry.get("share") is not None:
+                share = f"{percent(entry['share'])} of real"
+                cells.setdefault((title(name), ""), {})[kind] = share
+    rows = [
+        Row(*row, [by_kind.get(kind, NOTHING) for kind in kinds]) for row, by_kind in cells.items()
+    ]
+    return Table(("", *kinds), rows)
+
+
+def score_names(result: Result) -> list[str]:
+    """Names of a result's scores, the headline first."""
+    found = result.get("scores", {})
+    return [name for name in dict.fromkeys((*SCORES, *found)) if name in found]
+
+
+def _row(name: str, *cells: str) -> Row:
+    return Row(title(name), sentence(name), cells)
+
+
+def _interval(score: Mapping[str, float]) -> str:
+    return f"{number(score['low'])} to {number(score['high'])}"

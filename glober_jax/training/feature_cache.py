@@ -1,0 +1,132 @@
+"""Global features computed once, where each video of the training set is exactly one clip.
+
+The encoder is frozen while the generator trains, so a video with one possible clip has one global
+feature. Then the encoder, half of a generator step at the sizes of configs/sky64.py, runs once per
+video and not once per step. Dimension key: N videos, B clips, n readable ones of them,
+K key frames, H, W, G global feature.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from glober_jax.data.clips import ClipSpec, centre_clip
+from glober_jax.data.damage import DamagedVideo
+from glober_jax.data.source import Video, VideoSource
+from glober_jax.models.networks import Networks
+from glober_jax.parallel.mesh import put_batch, replicated
+from glober_jax.progress import Progress
+from glober_jax.sampling.decode import FrameModel
+from glober_jax.training.generator import clip_features
+
+# In host memory.
+_MOST_BYTES = 2**30
+
+# What the generator reads of a `FeatureVideo`.
+FEATURE_CLIP = ClipSpec(num_frames=1, num_key_frames=1, num_target_frames=0)
+
+
+def fits(source: VideoSource, clip: ClipSpec, global_shape: Sequence[int]) -> bool:
+    """Whether every video is one clip and their features fit into a GiB of memory."""
+    size = len(source) * int(np.prod(global_shape)) * np.dtype(np.float32).itemsize
+    return size <= _MOST_BYTES and all(
+        source[index].num_frames == clip.span for index in range(len(source))
+    )
+
+
+@dataclass(frozen=True)
+class FeatureVideo:
+    """A `Video` of one frame, its global feature; label and text are those of `video`.
+
+    A `damage` found while encoding is raised whenever the feature is read.
+    """
+
+    video: Video
+    feature_HWG: np.ndarray
+    damage: DamagedVideo | None
+    num_frames: int = 1
+
+    @property
+    def video_id(self) -> str:
+        return self.video.video_id
+
+    @property
+    def label(self) -> int:
+        return self.video.label
+
+    @property
+    def text_LE(self) -> np.ndarray | None:
+        return self.video.text_LE
+
+    def allocate(self, frame_ids: Sequence[int]) -> np.ndarray:
+        """Uninitialised float32 [1, H, W, G]; raises DamagedVideo."""
+        if self.damage is not None:
+            raise self.damage
+        return np.empty((len(frame_ids), *self.feature_HWG.shape), np.float32)
+
+    def read_into(self, frame_ids: Sequence[int], out: Sequence[np.ndarray]) -> None:
+        for target_HWG in out:
+            target_HWG[...] = self.feature_HWG
+
+
+class FeatureVideos:
+    """The global features of a source, as a `VideoSource` in memory."""
+
+    has_mirrored = False
+
+    def __init__(
+        self,
+        source: VideoSource,
+        clip: ClipSpec,
+        networks: Networks,
+        model: FrameModel,
+        batch_size: int,
+        mesh: Mesh,
+    ) -> None:
+        """Encodes every video that is not damaged.
+
+        Args:
+          source: videos of which `fits` holds.
+          clip: what is read of each.
+          networks, model: the frozen encoder.
+          batch_size: B, which divides over `mesh`.
+          mesh: the devices that encode.
+        """
+        self._source = source
+        self.class_names, self.text_info = source.class_names, source.text_info
+        self.fingerprint = source.fingerprint
+        self._damage: dict[int, DamagedVideo] = {}
+        self._features_NHWG = np.zeros((len(source), *networks.global_shape), np.float32)
+        encode = jax.jit(functools.partial(clip_features, networks), out_shardings=replicated(mesh))
+        key_ids = centre_clip(clip.span, clip).key_ids_K.tolist()
+        with Progress("global features", len(source), unit="video") as progress:
+            for first in range(0, len(source), batch_size):
+                indices = range(first, min(first + batch_size, len(source)))
+                frames = {index: self._read(index, key_ids) for index in indices}
+                readable = {index: rows for index, rows in frames.items() if rows is not None}
+                if readable:
+                    rows_nK = np.stack(list(readable.values()))
+                    rows_BK = np.resize(rows_nK, (batch_size, *rows_nK.shape[1:]))
+                    rows = put_batch({"key_frames": rows_BK}, mesh)["key_frames"]
+                    made_BHWG = jax.device_get(encode(model, rows))
+                    self._features_NHWG[list(readable)] = made_BHWG[: len(readable)]
+                progress.update(indices[-1] + 1)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> FeatureVideo:
+        """The feature of a video; raises IndexError."""
+        video = self._source[index]
+        return FeatureVideo(video, self._features_NHWG[index], self._damage.get(index))
+
+    def _read(self, index: int, key_ids: Sequence[int]) -> np.ndarray | None:
+        try:
+            return self._source[index].read(key_ids)
+        except DamagedVideo as error:
+            self._damage[index] = error
+            return None
