@@ -14,8 +14,11 @@ last part of each where there are few, are held out. `synthetic_sky` draws sky t
 needs no input.
 
 What cannot be used is listed at the end and in the output's data_card.json and data_card.md, with
-the reason. A run that was interrupted goes on where it was; running a finished command again
-changes nothing.
+the reason. A run that was interrupted keeps the shards it has finished; running a finished command
+again changes nothing.
+
+The work is done by --workers processes, or with --runner=beam by Apache Beam, whose own flags go
+into --beam_options; the result is the same (docs/data.md).
 
 `webvid` stores every video with its caption, `video_folder` does with --captions or --clip: from
 `--captions=FILE`, a table of `path,caption` (CSV with a header, or JSON lines), or else from the
