@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from glober_jax.data.building import encode, make_shard, shard_file, splits
-from glober_jax.data.building.pool import WorkerDied, run_tasks
+from glober_jax.data.building.pool import Unfinished, run_tasks
 from glober_jax.data.building.runners import LocalRunner
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.video_folder import VideoFolderOptions
@@ -248,7 +248,7 @@ class _Task:
 
 def test_a_dead_worker_is_an_error_and_not_a_wait() -> None:
     """Fails by time-out when a killed worker leaves the parent waiting."""
-    with pytest.raises(WorkerDied, match="on one of a, b: run the same command again"):
+    with pytest.raises(Unfinished, match="on one of a, b: run the same command again"):
         list(run_tasks(_die, [_Task("a"), _Task("b"), _Task("c")], print, workers=2))
 
 

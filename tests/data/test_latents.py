@@ -27,7 +27,7 @@ SPEC = ClipSpec(num_frames=8, num_key_frames=4, num_target_frames=2)
 @pytest.fixture
 def sky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoredVideos:
     """A dozen videos in several shards, of which a few share a call of the encoder."""
-    monkeypatch.setattr(splits, "LEAST_BYTES", 20_000)
+    monkeypatch.setattr(splits, "LEAST_BYTES", 80_000)
     options = SyntheticSkyOptions(num_videos=12, num_test_videos=1, num_frames=24, size=16)
     make_dataset(options, tmp_path / "sky")
     source = open_videos(tmp_path / "sky", "train")

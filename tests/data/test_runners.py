@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from glober_jax.data.building import splits
-from glober_jax.data.building.pool import WorkerDied
+from glober_jax.data.building.pool import Unfinished
 from glober_jax.data.building.runners import BeamRunner, LocalRunner
 from glober_jax.data.datasets.make import Options, make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
@@ -58,7 +58,7 @@ def test_what_beam_has_finished_is_kept(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(splits, "LEAST_BYTES", 8_000)
     run = BeamRunner("--direct_running_mode=in_memory")
     monkeypatch.setattr("glober_jax.data.building.make_shard.record_digest", _break_down)
-    with pytest.raises(WorkerDied, match=r"Beam pipeline failed \(.*broken.*\): run the same"):
+    with pytest.raises(Unfinished, match=r"Beam pipeline failed \(.*broken.*\): run the same"):
         make_dataset(_skies(tmp_path), tmp_path / "out", run=run)
     monkeypatch.undo()
     monkeypatch.setattr(splits, "LEAST_BYTES", 8_000)
@@ -79,7 +79,9 @@ def _break_down(record) -> str:
 
 
 def test_beam_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when people who lack it are not told what to install, or Beam is needed otherwise."""
+    """Fails when people who lack it are not told what to install, lose what was finished before, or
+    need it otherwise.
+    """
     find = builtins.__import__
 
     def without_beam(name: str, *args: object, **kwargs: object) -> object:
@@ -90,4 +92,5 @@ def test_beam_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(builtins, "__import__", without_beam)
     with pytest.raises(UserError, match=r"pip install -r requirements-beam\.txt"):
         make_dataset(_skies(tmp_path), tmp_path / "out", run=BEAM)
+    assert list(tmp_path.glob("out/.prepare-*"))
     assert make_dataset(_skies(tmp_path), tmp_path / "out")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glober_jax.alone import alone_in
-from glober_jax.data.building.pool import WorkerDied
+from glober_jax.data.building.pool import Unfinished
 from glober_jax.errors import UserError
 
 CARD = "data_card.json"
@@ -136,7 +136,7 @@ class OutputFolder:
                 raise self._cannot_write(error) from error
             try:
                 yield folder
-            except WorkerDied:
+            except Unfinished:
                 raise
             except UserError:
                 # The inputs or arguments are at fault: nothing to go on from.

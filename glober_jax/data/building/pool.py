@@ -34,8 +34,8 @@ Task = TypeVar("Task", bound=Named)
 Result = TypeVar("Result")
 
 
-class WorkerDied(UserError):
-    """A worker process ended without an answer; what others have finished is in place."""
+class Unfinished(UserError):
+    """Not all tasks are done, for no fault of theirs; what is finished is in place."""
 
 
 def run_tasks(
@@ -54,7 +54,7 @@ def run_tasks(
       workers: how many processes; with 1, or a single task, all runs in this one.
 
     Raises:
-      WorkerDied: a worker process died, of a lack of memory for one. Errors of `function` arrive
+      Unfinished: a worker process died, of a lack of memory for one. Errors of `function` arrive
         as they are.
     """
     workers = min(workers, len(tasks))
@@ -82,7 +82,7 @@ def run_tasks(
     except BrokenProcessPool as error:
         # Tasks are started in order.
         names = ", ".join(task.name for task in list(running.values())[:workers])
-        raise WorkerDied(
+        raise Unfinished(
             "a worker process died, perhaps of a lack of memory, while it worked on one of "
             f"{names}: run the same command again, with --workers=N for fewer processes"
         ) from error

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from glober_jax.data.building.pool import Named, OnCount, WorkerDied, run_tasks
-from glober_jax.errors import UserError
+from glober_jax.data.building.pool import Named, OnCount, Unfinished, run_tasks
 
 Function = Callable[[Any, OnCount], None]
 
@@ -19,7 +18,7 @@ class Runner(Protocol):
     `folder` can be written to, and read by whoever runs a task.
 
     Raises:
-      WorkerDied: the tasks are not all done, for no fault of theirs.
+      Unfinished: the tasks are not all done, for no fault of theirs.
     """
 
     def __call__(
@@ -56,16 +55,12 @@ class BeamRunner:
     def __call__(
         self, function: Function, tasks: Sequence[Named], on_count: OnCount, folder: Path
     ) -> None:
-        """Counts nothing up: Beam's runners show how far they are.
-
-        Raises:
-          UserError: Beam is not installed.
-        """
+        """Counts nothing up: Beam's runners show how far they are."""
         try:
             import apache_beam as beam
             from apache_beam.options.pipeline_options import PipelineOptions
         except ImportError as error:
-            raise UserError(
+            raise Unfinished(
                 "--runner=beam needs Apache Beam: python -m pip install -r requirements-beam.txt"
             ) from error
         options = PipelineOptions(shlex.split(self.options))
@@ -83,7 +78,7 @@ class BeamRunner:
         except Exception as error:
             # Each of Beam's runners raises others, and logs the whole.
             line = (str(error).strip() or repr(error)).splitlines()[-1]
-            raise WorkerDied(
+            raise Unfinished(
                 f"the Beam pipeline failed ({line}): run the same command again, finished shards "
                 "are kept"
             ) from error

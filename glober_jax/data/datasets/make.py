@@ -139,7 +139,8 @@ def _recipe(name: str, options: Options, listing: Listing, encoder: LoadEncoder 
             # Videos are scenes, whatever their length.
             SplitOptions(1, None, test_fraction=0.5),
             unit="video",
-            least_per_shard=max(1, splits.LEAST_BYTES // pixels),
+            # Drawing a pixel takes longer than decoding a byte.
+            least_per_shard=max(1, splits.LEAST_BYTES // (4 * pixels)),
         )
     return common(
         functools.partial(decode_media, fps=options.fps),
