@@ -14,8 +14,11 @@ last part of each where there are few, are held out. `synthetic_sky` draws sky t
 needs no input.
 
 What cannot be used is listed at the end and in the output's data_card.json and data_card.md, with
-the reason. A run that was interrupted goes on where it was; running a finished command again
-changes nothing.
+the reason. A run that was interrupted keeps the shards it has finished; running a finished command
+again changes nothing.
+
+The work is done by --workers processes, or with --runner=beam by Apache Beam, whose own flags go
+into --beam_options; the result is the same (docs/data.md).
 
 `webvid` stores every video with its caption, `video_folder` does with --captions or --clip: from
 `--captions=FILE`, a table of `path,caption` (CSV with a header, or JSON lines), or else from the
@@ -46,6 +49,7 @@ from etils import epath
 from glober_jax import cli
 from glober_jax.data.building.card import Card
 from glober_jax.data.building.output_folder import CARD, REPORT, local_folder
+from glober_jax.data.building.runners import BeamRunner, LocalRunner, Runner
 from glober_jax.data.datasets.make import DATASETS, Options, make_dataset
 from glober_jax.data.doctor.examine import Diagnosis, DoctorOptions, examine
 from glober_jax.data.doctor.findings import DAMAGE, HEADINGS
@@ -97,7 +101,7 @@ def prepare(options: Options) -> None:
         options,
         output,
         overwrite=flags.FLAGS.overwrite,
-        workers=_workers(),
+        run=_runner(),
         load_encoder=ClipTextEncoder,
     )
     if card is None:
@@ -167,13 +171,21 @@ class Command:
 
     run: Callable[[Any], None]
     options: type
-    shared: tuple[str, ...] = ("output", "workers", "overwrite")
+    shared: tuple[str, ...] = ("output", "workers", "overwrite", "runner", "beam_options")
 
 
 COMMANDS = {name: Command(prepare, kind.options) for name, kind in DATASETS.items()} | {
     "doctor": Command(doctor, DoctorOptions, shared=("workers",)),
     "latents": Command(latents, LatentsOptions, shared=("output", "overwrite")),
 }
+
+
+def _runner() -> Runner:
+    if flags.FLAGS.runner == "beam":
+        return BeamRunner(flags.FLAGS.beam_options)
+    if flags.FLAGS.beam_options:
+        raise UserError("--beam_options needs --runner=beam")
+    return LocalRunner(_workers())
 
 
 def _workers() -> int:
@@ -244,6 +256,8 @@ def _define_flags() -> None:
     flags.DEFINE_string("output", None, "Folder the dataset is written to.")
     flags.DEFINE_integer("workers", 0, "Processes to work with; default: one per core.", 0)
     flags.DEFINE_bool("overwrite", False, "Replace a different dataset in --output.")
+    flags.DEFINE_enum("runner", "local", ["local", "beam"], "Where the work is done.")
+    flags.DEFINE_string("beam_options", "", "Flags of Apache Beam: '--runner=FlinkRunner ...'.")
     users: dict[str, list[str]] = {}
     for command in COMMANDS:
         for name in _options_of(command):

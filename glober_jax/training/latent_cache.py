@@ -22,7 +22,7 @@ from jax.sharding import Mesh
 
 from glober_jax.data import latents
 from glober_jax.data.building.output_folder import OutputFolder, Preparation
-from glober_jax.data.building.shard_file import SerializedVideo, shard_files, write_metadata
+from glober_jax.data.building.shard_file import fingerprint, shard_files, write_metadata
 from glober_jax.data.damage import DamagedVideo, DamageLog
 from glober_jax.data.latents import LatentRecord
 from glober_jax.data.loader import allow_unparsed_flags
@@ -112,7 +112,7 @@ class LatentCache:
         folder = self._folder(output)
         if folder.is_finished(overwrite=overwrite):
             return False
-        with folder.staging(stamp="") as staging:
+        with folder.staging() as staging:
             facts = self._write(staging)
             folder.publish(staging, facts, _for_people(facts, self.command))
         return True
@@ -130,10 +130,12 @@ class LatentCache:
         ends = list(itertools.accumulate(source.shard_lengths))
         with Progress("encoding", len(source), unit="video") as progress:
             for file, begin, end in zip(files, [0, *ends], ends, strict=False):
-                if not file.is_finished:
-                    file.write(self._videos(begin, end, features, progress))
+                if not file.is_finished():
+                    with file.writing() as writer:
+                        for num_frames, records in self._videos(begin, end, features, progress):
+                            writer.add(num_frames, records)
                 progress.update(end)
-        fingerprints = write_metadata(
+        shards = write_metadata(
             staging,
             latents.DATASET,
             "Latents of videos.",
@@ -142,16 +144,16 @@ class LatentCache:
             latents.latent_metadata(source, self.codec_id, self.moment_shape, flip=self.flip),
         )
         return {
-            "videos": sum(len(file.read().lengths) for file in files),
+            "videos": sum(len(shard.lengths) for shard in shards[latents.SPLIT]),
             "moments": list(self.moment_shape),
-            "bytes": sum(file.path.stat().st_size for file in files),
-            "fingerprint": fingerprints[latents.SPLIT],
+            "bytes": sum(shard.num_bytes for shard in shards[latents.SPLIT]),
+            "fingerprint": fingerprint(shards[latents.SPLIT]),
         }
 
     def _videos(
         self, begin: int, end: int, features: tfds.features.FeaturesDict, progress: Progress
-    ) -> Iterator[SerializedVideo]:
-        """Videos `begin` to `end` (excluded) encoded, but the damaged ones."""
+    ) -> Iterator[tuple[int, Iterator[tuple[bytes, str]]]]:
+        """Lengths and records of the undamaged ones of videos `begin` to `end` (excluded)."""
         encode = self.encode if not self.flip else functools.partial(_encode_both, self.encode)
         damaged: set[int] = set()
         encoded = _encode_all(self._read(begin, end, damaged), encode)
@@ -160,7 +162,7 @@ class LatentCache:
             video = videos[0]
             if index not in damaged:
                 records = self._records(video, np.concatenate(moments), features)
-                yield SerializedVideo(video.num_frames, records)
+                yield video.num_frames, records
             progress.update(index + 1)
 
     def _records(

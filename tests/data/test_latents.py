@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glober_jax.data.building import shard_file, shards
+from glober_jax.data.building import shard_file, splits
 from glober_jax.data.clips import ClipSpec
 from glober_jax.data.damage import DamageLog
 from glober_jax.data.datasets.make import make_dataset
@@ -27,7 +27,7 @@ SPEC = ClipSpec(num_frames=8, num_key_frames=4, num_target_frames=2)
 @pytest.fixture
 def sky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoredVideos:
     """A dozen videos in several shards, of which a few share a call of the encoder."""
-    monkeypatch.setattr(shards, "SHARD_BYTES", 40_000)
+    monkeypatch.setattr(splits, "LEAST_BYTES", 80_000)
     options = SyntheticSkyOptions(num_videos=12, num_test_videos=1, num_frames=24, size=16)
     make_dataset(options, tmp_path / "sky")
     source = open_videos(tmp_path / "sky", "train")
@@ -84,18 +84,18 @@ def test_interrupted_cache_goes_on(
     """Fails when finished shards are encoded again, or the result differs from an uninterrupted
     one's."""
     _cache(sky).make(tmp_path / "whole")
-    finish, finished = shard_file.ShardFile.finish, []
+    describe, finished = shard_file.ShardFile.describe, []
 
     def interrupt(file: shard_file.ShardFile, facts: shard_file.ShardFacts) -> None:
         if len(finished) == 2:
             raise KeyboardInterrupt
-        finish(file, facts)
+        describe(file, facts)
         finished.append(file.path)
 
-    monkeypatch.setattr(shard_file.ShardFile, "finish", interrupt)
+    monkeypatch.setattr(shard_file.ShardFile, "describe", interrupt)
     with pytest.raises(KeyboardInterrupt):
         _cache(sky).make(tmp_path / "parts")
-    monkeypatch.setattr(shard_file.ShardFile, "finish", finish)
+    monkeypatch.setattr(shard_file.ShardFile, "describe", describe)
     times = {path.name: path.stat().st_mtime_ns for path in finished}
     assert _cache(sky).make(tmp_path / "parts")
     assert not _cache(sky).make(tmp_path / "parts")

@@ -1,46 +1,35 @@
-"""From inputs to a TFDS dataset: decode all, decide on splits, write shards. Resumable throughout.
+"""From inputs to a TFDS dataset in one pass: decide on splits and shards, then make every shard."""
 
-Frames go through spool files on disk, because only when all inputs are decoded it is known which
-are usable and how long they are. A spool file is deleted as soon as its frames are in finished
-shards, so the disk never holds much more than the dataset once.
-"""
-
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from glober_jax.data.building.card import Card, SplitFacts, counts, length_facts
-from glober_jax.data.building.extract import (
-    Decoder,
-    Extracted,
-    ExtractUnit,
-    FrameOptions,
-    Item,
-    Unit,
-    units_of,
+from glober_jax.data.building.encode import Decoder, FrameOptions, InputFacts
+from glober_jax.data.building.make_shard import LoadEncoder, MakeShard, Part
+from glober_jax.data.building.runners import Runner
+from glober_jax.data.building.shard_file import (
+    ShardFacts,
+    fingerprint,
+    join_digests,
+    shard_files,
+    write_metadata,
 )
-from glober_jax.data.building.shard_file import join_digests, write_metadata
-from glober_jax.data.building.shards import PlannedVideo, Shard, WriteShard, cut_shards
-from glober_jax.data.building.split_plan import SplitPlan, Stretch, plan_splits
-from glober_jax.data.building.workers import run_tasks
-from glober_jax.data.media.captions import TextEncoder, captions_digest
+from glober_jax.data.building.splits import (
+    SPLITS,
+    HeldOut,
+    Item,
+    SplitOptions,
+    cut_shards,
+    hold_out,
+)
+from glober_jax.data.media.captions import captions_digest
 from glober_jax.data.media.order import natural_key
 from glober_jax.data.media.tree import Listing
 from glober_jax.data.schema import CLASS_NAMES, TEXT, TextInfo, record_features
 from glober_jax.errors import UserError
 from glober_jax.progress import Progress
-
-
-@dataclass(frozen=True)
-class SplitOptions:
-    """How long videos are cut and what is held out; see `MediaOptions`."""
-
-    min_frames: int
-    max_frames: int | None
-    test_fraction: float
 
 
 @dataclass(frozen=True)
@@ -52,8 +41,9 @@ class Recipe:
       listing: the inputs.
       decode: how an item of the listing becomes frames; picklable.
       frames, splits: what becomes of the frames.
-      encoder: what embeds captions, or None to store captions alone.
       unit: what the inputs' `num_bytes` counts.
+      least_per_shard: how much of it a shard is made of, where there is so much.
+      encoder: what embeds captions, or None to store captions alone.
     """
 
     dataset: str
@@ -62,29 +52,18 @@ class Recipe:
     decode: Decoder
     frames: FrameOptions
     splits: SplitOptions
-    encoder: TextEncoder | None = None
-    unit: str = "byte"
+    unit: str
+    least_per_shard: int
+    encoder: LoadEncoder | None = None
 
 
-@dataclass(frozen=True)
-class _Usable:
-    """An input that frames came of: item number `place` of `unit`. `facts` lack the offsets."""
-
-    item: Item
-    unit: Unit
-    place: int
-    facts: Extracted
-    num_frames: int
-    num_bytes: int
-
-
-def write_dataset(recipe: Recipe, folder: Path, *, workers: int = 1) -> Card:
+def write_dataset(recipe: Recipe, folder: Path, run: Runner) -> Card:
     """Makes the dataset in `folder`/DATASET/VERSION, going on from what an earlier run left there.
 
     Args:
       recipe: what to make.
-      folder: also holds the spool files for the time being; must be the recipe's own.
-      workers: processes that decode and write.
+      folder: the recipe's own; everybody who runs tasks must see it.
+      run: runs the tasks, each of which makes a shard.
 
     Returns:
       What became of the inputs.
@@ -92,178 +71,145 @@ def write_dataset(recipe: Recipe, folder: Path, *, workers: int = 1) -> Card:
     Raises:
       UserError: no input is usable, nothing could be held out for testing, or a worker died.
     """
-    units = _extract(recipe, folder / "spool", workers)
-    usable, rejected = _sort_out(recipe, units)
-    try:
-        plan = plan_splits(
-            [video.num_frames for video in usable],
-            [video.item.split for video in usable],
-            [video.item.group for video in usable],
-            min_frames=recipe.splits.min_frames,
-            max_frames=recipe.splits.max_frames,
-            test_fraction=recipe.splits.test_fraction,
-        )
-    except UserError as error:
-        # There might have been enough of them.
-        unused = f"; these cannot be used:\n{_reasons(rejected)}" if rejected else ""
-        raise UserError(f"{error}{unused}") from error
-    class_names = _class_names(recipe.listing, usable)
-    text_info = _embed_captions(units, usable, recipe.encoder)
-    shards = _plan_shards(recipe, plan, usable, class_names, folder)
-    _write_shards(shards, text_info is not None, workers)
+    class_names = _class_names(recipe.listing)
+    labels = {name: label for label, name in enumerate(class_names)}
+    make = MakeShard(recipe.decode, recipe.frames, recipe.splits, labels, recipe.encoder)
+    parts, how, facts = _make_shards(recipe, make, folder, run)
     metadata: dict[str, object] = {CLASS_NAMES: list(class_names)}
-    if text_info is not None:
-        metadata[TEXT] = vars(text_info)
-    fingerprints = write_metadata(
+    text_width = None
+    if recipe.encoder is not None:
+        encoder = recipe.encoder()
+        text_width = encoder.width
+        usable = (item for item in recipe.listing.items if not facts[item.video_id].reason)
+        digest = captions_digest({item.video_id: item.caption for item in usable})
+        metadata[TEXT] = vars(TextInfo(encoder.length, text_width, encoder.digest, digest))
+    shards = write_metadata(
         folder,
         recipe.dataset,
         recipe.description,
-        record_features(text_info.width if text_info else None),
-        {split: [shard.file for shard in some] for split, some in shards.items()},
+        record_features(text_width),
+        {split: [part.files[split] for part in parts if split in part.files] for split in SPLITS},
         metadata,
     )
-    return _card(recipe.listing, plan, usable, rejected, class_names, fingerprints, shards)
+    return _card(recipe.listing, how, facts, shards, class_names)
 
 
-def _extract(recipe: Recipe, spool: Path, workers: int) -> list[Unit]:
-    """Decodes all inputs that have not been; `num_bytes` of the rest counts as done."""
-    spool.mkdir(exist_ok=True)
-    units = units_of(recipe.listing.items, spool)
-    left = [unit for unit in units if not unit.is_finished]
-    sizes = {unit.path: sum(item.num_bytes() for item in unit.items) for unit in units}
-    total, todo = sum(sizes.values()), sum(sizes[unit.path] for unit in left)
-    task = ExtractUnit(recipe.decode, recipe.frames)
-    with Progress("decoding", total, total - todo, unit=recipe.unit) as progress:
-        for _ in run_tasks(task, left, progress.advance, workers=workers):
-            pass
-    return units
-
-
-def _sort_out(recipe: Recipe, units: Sequence[Unit]) -> tuple[list[_Usable], dict[str, str]]:
-    """The usable inputs, and the others with the reason."""
-    usable, rejected = [], {item.video_id: item.reason for item in recipe.listing.rejections}
-    for unit in units:
-        for place, (item, facts) in enumerate(zip(unit.items, unit.read(), strict=True)):
-            if facts.reason:
-                rejected[item.video_id] = facts.reason
-            else:
-                # Offsets of all frames of a large dataset would fill the memory.
-                size = facts.ends[-1] - facts.begin
-                slim = replace(facts, ends=())
-                usable.append(_Usable(item, unit, place, slim, len(facts.ends), size))
-    if not usable:
-        raise UserError(f"none of the videos can be used:\n{_reasons(rejected)}")
-    return usable, rejected
-
-
-def _reasons(rejected: dict[str, str]) -> str:
-    return "\n".join(f"  {name}: {reason}" for name, reason in rejected.items())
-
-
-def _class_names(listing: Listing, usable: Sequence[_Usable]) -> tuple[str, ...]:
+def _class_names(listing: Listing) -> tuple[str, ...]:
     if listing.class_names is not None:
         return listing.class_names
-    names = {video.item.class_name for video in usable if video.item.class_name is not None}
+    names = {item.class_name for item in listing.items if item.class_name is not None}
     return tuple(sorted(names, key=natural_key))
 
 
-def _embed_captions(
-    units: Sequence[Unit], usable: Sequence[_Usable], encoder: TextEncoder | None
-) -> TextInfo | None:
-    """Puts a file of embeddings beside every unit, those of unusable inputs included."""
-    if encoder is None:
-        return None
-    with Progress("embedding captions", len(units), unit="unit") as progress:
-        for unit in units:
-            if not unit.texts.exists():
-                captions = [item.caption for item in unit.items]
-                draft = unit.path.with_suffix(".partial.npy")
-                np.save(draft, encoder(captions))
-                draft.replace(unit.texts)
-            progress.advance()
-    captions = {video.item.video_id: video.item.caption for video in usable}
-    return TextInfo(encoder.length, encoder.width, encoder.digest, captions_digest(captions))
+def _make_shards(
+    recipe: Recipe, make: MakeShard, folder: Path, run: Runner
+) -> tuple[list[Part], str, dict[str, InputFacts]]:
+    """Makes the shards of both splits.
+
+    Returns:
+      Them, how the splits came about, and what came of each input.
+    """
+    listing, facts = recipe.listing, {}
+    items, divide = listing.items, True
+    while True:
+        try:
+            held_out = hold_out(items, recipe.splits.test_fraction, divide=divide)
+        except UserError as error:
+            # There might have been enough of them.
+            reasons = _reasons(listing, facts)
+            unused = f"; these cannot be used:\n{reasons}" if reasons else ""
+            raise UserError(f"{error}{unused}") from error
+        parts = _parts(recipe, held_out, make.labels, folder)
+        left = [part for part in parts if not part.is_finished]
+        total, todo = (sum(sum(part.sizes) for part in some) for some in (parts, left))
+        with Progress("decoding", total, total - todo, unit=recipe.unit) as progress:
+            if left:
+                run(make, left, progress.advance, folder)
+        facts |= {item.video_id: fact for part in parts for item, fact in part.facts()}
+        items = [item for item in items if not facts[item.video_id].reason]
+        if not items:
+            raise UserError(f"none of the videos can be used:\n{_reasons(listing, facts)}")
+        if len({split for item in items for split in facts[item.video_id].pieces}) == len(SPLITS):
+            return parts, held_out.how, facts
+        # All that should be held out are damaged, or too short to be divided: hold out others.
+        divide = divide and not held_out.is_divided
 
 
-def _plan_shards(
-    recipe: Recipe,
-    plan: SplitPlan,
-    usable: Sequence[_Usable],
-    class_names: tuple[str, ...],
-    folder: Path,
-) -> dict[str, list[Shard]]:
-    labels = {name: label for label, name in enumerate(class_names)}
-
-    def planned(stretch: Stretch) -> PlannedVideo:
-        video = usable[stretch.video]
-        whole = (stretch.start, stretch.stop) == (0, video.num_frames)
-        name = video.item.video_id + ("" if whole else f"[{stretch.start}:{stretch.stop}]")
-        label = labels.get(video.item.class_name, 0)
-        size = video.num_bytes * (stretch.stop - stretch.start) // video.num_frames
-        return PlannedVideo(video.unit, video.place, stretch.start, stretch.stop, name, label, size)
-
-    return {
-        split: cut_shards(folder, recipe.dataset, split, list(map(planned, stretches)))
-        for split, stretches in (("train", plan.train), ("test", plan.test))
-    }
+def _parts(
+    recipe: Recipe, held_out: HeldOut, labels: Mapping[str, int], folder: Path
+) -> list[Part]:
+    """What every shard is made of."""
+    parts = []
+    for splits, items in held_out.inputs.items():
+        sizes = [item.num_bytes() for item in items]
+        cuts = cut_shards(sizes, recipe.least_per_shard)
+        files = [shard_files(folder, recipe.dataset, split, len(cuts)) for split in splits]
+        for cut, *own in zip(cuts, *files, strict=True):
+            stamp = _stamp(items[cut], sizes[cut], labels, splits)
+            own_files = dict(zip(splits, own, strict=True))
+            parts.append(Part(own_files, items[cut], sizes[cut], stamp))
+    return parts
 
 
-def _write_shards(splits: dict[str, list[Shard]], with_text: bool, workers: int) -> None:
-    """Writes the shards that are missing; deletes what has been spooled for finished ones."""
-    shards = [shard for split in splits.values() for shard in split]
-    left = [shard for shard in shards if not shard.file.is_finished]
-    needed = Counter(path for shard in left for path in shard.spool_files)
+def _stamp(
+    items: Sequence[Item], sizes: Sequence[int], labels: Mapping[str, int], splits: Sequence[str]
+) -> str:
+    """16 hex digits that change with anything shards of these inputs are made of."""
+    facts = [
+        (item.video_id, size, item.stamp(), labels.get(item.class_name), item.caption)
+        for item, size in zip(items, sizes, strict=True)
+    ]
+    return hashlib.sha256(repr((splits, facts)).encode()).hexdigest()[:16]
 
-    def delete_unneeded(shard: Shard) -> None:
-        for path in shard.spool_files:
-            if not needed[path]:
-                path.unlink(missing_ok=True)
 
-    for shard in shards:
-        delete_unneeded(shard)
-    total, todo = (sum(shard.num_bytes for shard in some) for some in (shards, left))
-    task = WriteShard(with_text)
-    with Progress("writing shards", total, total - todo, unit="byte") as progress:
-        for shard, _ in run_tasks(task, left, progress.advance, workers=workers):
-            needed.subtract(shard.spool_files)
-            delete_unneeded(shard)
+def _rejected(listing: Listing, facts: Mapping[str, InputFacts]) -> dict[str, str]:
+    """Why inputs cannot be used, as far as they have been looked at."""
+    reasons = {item.video_id: item.reason for item in listing.rejections}
+    return reasons | {name: fact.reason for name, fact in facts.items() if fact.reason}
+
+
+def _reasons(listing: Listing, facts: Mapping[str, InputFacts]) -> str:
+    rejected = _rejected(listing, facts)
+    return "\n".join(f"  {name}: {reason}" for name, reason in rejected.items())
 
 
 def _card(
     listing: Listing,
-    plan: SplitPlan,
-    usable: Sequence[_Usable],
-    rejected: dict[str, str],
+    how: str,
+    facts: Mapping[str, InputFacts],
+    shards: Mapping[str, Sequence[ShardFacts]],
     class_names: tuple[str, ...],
-    fingerprints: dict[str, str],
-    shards: dict[str, list[Shard]],
 ) -> Card:
+    usable = {name: fact for name, fact in facts.items() if not fact.reason}
+    classes = {item.video_id: item.class_name for item in listing.items}
     splits = {}
-    for name, stretches in (("train", plan.train), ("test", plan.test)):
-        splits[name] = SplitFacts(
-            videos=len(stretches),
-            frames=sum(stretch.stop - stretch.start for stretch in stretches),
-            shards=len(shards[name]),
-            bytes=sum(shard.file.path.stat().st_size for shard in shards[name]),
-            fingerprint=fingerprints[name],
-            classes=counts(usable[stretch.video].item.class_name for stretch in stretches)
-            if class_names
-            else {},
+    for split, some in shards.items():
+        pieces = (classes[name] for name, fact in usable.items() for p in fact.pieces if p == split)
+        splits[split] = SplitFacts(
+            videos=sum(len(shard.lengths) for shard in some),
+            frames=sum(sum(shard.lengths) for shard in some),
+            shards=len(some),
+            bytes=sum(shard.num_bytes for shard in some),
+            fingerprint=fingerprint(some),
+            classes=counts(pieces) if class_names else {},
         )
+    held_out = sum("test" in fact.pieces for fact in usable.values())
     return Card(
         accepted=len(usable),
-        split=plan.summary,
+        split=how.format(held_out, len(usable)),
         splits=splits,
         notices=listing.notices,
         class_names=class_names,
-        lengths=length_facts([video.num_frames for video in usable]),
-        fps=counts(f"{video.facts.fps:g}" if video.facts.fps else "unknown" for video in usable),
-        sizes=counts(f"{video.facts.width}x{video.facts.height}" for video in usable),
+        lengths=length_facts([fact.num_frames for fact in usable.values()]),
+        fps=counts(f"{fact.fps:g}" if fact.fps else "unknown" for fact in usable.values()),
+        sizes=counts(f"{fact.width}x{fact.height}" for fact in usable.values()),
         warnings=[
-            {"video": video.item.video_id, "warning": warning}
-            for video in usable
-            for warning in video.facts.warnings
+            {"video": name, "warning": warning}
+            for name, fact in usable.items()
+            for warning in fact.warnings
         ],
-        rejected=[{"video": name, "reason": reason} for name, reason in rejected.items()],
-        fingerprint=join_digests(fingerprints.values()),
+        rejected=[
+            {"video": name, "reason": reason} for name, reason in _rejected(listing, facts).items()
+        ],
+        fingerprint=join_digests(facts.fingerprint for facts in splits.values()),
     )

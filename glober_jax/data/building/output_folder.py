@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glober_jax.alone import alone_in
-from glober_jax.data.building.workers import WorkerDied
+from glober_jax.data.building.pool import Unfinished
 from glober_jax.errors import UserError
 
 CARD = "data_card.json"
@@ -108,16 +108,15 @@ class OutputFolder:
         return True
 
     @contextmanager
-    def staging(self, stamp: str) -> Iterator[Path]:
+    def staging(self) -> Iterator[Path]:
         """A hidden folder to write into, with what an interrupted run of the same has left there.
 
-        It is removed on the way out, unless what happened can be gone on from: `stamp` says which
-        state of the inputs that needs.
+        It is removed on the way out, unless what happened can be gone on from.
 
         Raises:
           UserError: the folder cannot be created or written, or another command writes to it.
         """
-        key = json.dumps([VERSION, self.wanted.dataset, dict(self.wanted.arguments), stamp])
+        key = json.dumps([VERSION, self.wanted.dataset, dict(self.wanted.arguments)])
         name = _STAGING_PREFIX + hashlib.sha256(key.encode()).hexdigest()[:16]
         folder = self.path / name
         try:
@@ -130,12 +129,14 @@ class OutputFolder:
                     if leftover.name != name:
                         shutil.rmtree(leftover)
                 folder.mkdir(exist_ok=True)
+                for draft in folder.glob("shards/draft-*"):
+                    draft.unlink()
                 tempfile.TemporaryFile(dir=folder).close()
             except OSError as error:
                 raise self._cannot_write(error) from error
             try:
                 yield folder
-            except WorkerDied:
+            except Unfinished:
                 raise
             except UserError:
                 # The inputs or arguments are at fault: nothing to go on from.

@@ -1,15 +1,13 @@
-"""ArrayRecord files that are complete or absent, and the metadata that make them a TFDS dataset.
-
-A file is written under another name, renamed, and only then described in a file elsewhere, so one
-that is described is complete.
-"""
+"""ArrayRecord files that are complete or absent, and the metadata that make them a TFDS dataset."""
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
@@ -21,29 +19,44 @@ from glober_jax.data.schema import CHECKSUMS, FINGERPRINT, VIDEO_LENGTHS
 _WRITER_OPTIONS = "group_size:1,uncompressed"
 
 
-@dataclass(frozen=True)
-class SerializedVideo:
-    """A video for a shard: its length, and its serialized records, each with a digest of it."""
-
-    num_frames: int
-    records: Iterable[tuple[bytes, str]]
-
-
-@dataclass(frozen=True)
+@dataclass
 class ShardFacts:
     """What a shard holds.
 
     Attributes:
+      stamp: says what it was made of.
+      inputs: facts on each of its inputs, dataclasses, or what JSON makes of them.
       lengths: how many frames each video has.
       num_bytes: of its serialized records.
       digests: one of each record's content.
       checksum: of the file; see `file_checksum`.
     """
 
-    lengths: Sequence[int]
-    num_bytes: int
-    digests: Sequence[str]
-    checksum: str
+    stamp: str
+    inputs: Sequence[Any]
+    lengths: list[int] = field(default_factory=list)
+    num_bytes: int = 0
+    digests: list[str] = field(default_factory=list)
+    checksum: str = ""
+
+
+class ShardWriter:
+    """Takes the videos of a shard, and counts in `facts` what it has."""
+
+    def __init__(self, path: Path, facts: ShardFacts) -> None:
+        self.facts = facts
+        self._writer = ArrayRecordWriter(str(path), _WRITER_OPTIONS)
+
+    def add(self, num_frames: int, records: Iterable[tuple[bytes, str]]) -> None:
+        """Adds a video: its serialized records, each with a digest of its content."""
+        self.facts.lengths.append(num_frames)
+        for data, digest in records:
+            self._writer.write(data)
+            self.facts.num_bytes += len(data)
+            self.facts.digests.append(digest)
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 @dataclass(frozen=True)
@@ -53,33 +66,30 @@ class ShardFile:
     path: Path
     description: Path
 
-    @property
-    def is_finished(self) -> bool:
-        return self.description.exists()
+    def is_finished(self, stamp: str = "") -> bool:
+        """Whether it is complete, and made of what has that stamp."""
+        return self.description.exists() and self.read().stamp == stamp
 
     def read(self) -> ShardFacts:
         """What a finished shard holds."""
         return ShardFacts(**json.loads(self.description.read_text("utf-8")))
 
-    def write(self, videos: Iterable[SerializedVideo]) -> None:
-        """Writes the records of these videos."""
-        draft = self.description.with_suffix(f".shard-{os.getpid()}")
-        writer = ArrayRecordWriter(str(draft), _WRITER_OPTIONS)
-        num_bytes, lengths, digests = 0, [], []
-        for video in videos:
-            lengths.append(video.num_frames)
-            for data, digest in video.records:
-                writer.write(data)
-                num_bytes += len(data)
-                digests.append(digest)
+    @contextmanager
+    def writing(self, stamp: str = "", inputs: Sequence[Any] = ()) -> Iterator[ShardWriter]:
+        """Takes videos until the way out, where the shard is moved to its place and described."""
+        # Two machines may write the same shard, where one was taken for dead.
+        draft = self.description.with_name(f"draft-{uuid.uuid4().hex}")
+        writer = ShardWriter(draft, ShardFacts(stamp, inputs))
+        yield writer
         writer.close()
-        checksum = file_checksum(draft)
+        writer.facts.checksum = file_checksum(draft)
+        self.description.unlink(missing_ok=True)
         draft.replace(self.path)
-        self.finish(ShardFacts(lengths, num_bytes, digests, checksum))
+        self.describe(writer.facts)
 
-    def finish(self, facts: ShardFacts) -> None:
+    def describe(self, facts: ShardFacts) -> None:
         """Declares the shard, which is in place, complete."""
-        draft = self.description.with_suffix(f".{os.getpid()}")
+        draft = self.description.with_name(f"draft-{uuid.uuid4().hex}")
         draft.write_text(json.dumps(asdict(facts)), "utf-8")
         draft.replace(self.description)
 
@@ -117,35 +127,35 @@ def write_metadata(
     features: tfds.features.FeaturesDict,
     splits: Mapping[str, Sequence[ShardFile]],
     metadata: Mapping[str, object],
-) -> dict[str, str]:
-    """Makes finished shards a TFDS dataset.
+) -> dict[str, list[ShardFacts]]:
+    """Makes finished shards a TFDS dataset; deletes what an earlier attempt left beside them.
+
+    Fingerprints, checksums of shards and lengths of videos are added to the metadata.
 
     Returns:
-      16 hex digits per split that change with any record's content or place. They are also added
-      to the metadata, and so are a checksum of every shard and the length of every video.
+      What is in the shards of each split.
     """
-    facts = {split: [file.read() for file in files] for split, files in splits.items()}
-    fingerprints = {
-        split: join_digests(digest for fact in split_facts for digest in fact.digests)
-        for split, split_facts in facts.items()
-    }
-    checksums = {
-        split: [fact.checksum for fact in split_facts] for split, split_facts in facts.items()
-    }
-    lengths = {
-        split: [length for fact in split_facts for length in fact.lengths]
-        for split, split_facts in facts.items()
-    }
     folder = data_folder(staging, dataset)
+    for path in set(folder.iterdir()) - {file.path for some in splits.values() for file in some}:
+        path.unlink()
+    shards = {split: [file.read() for file in some] for split, some in splits.items()}
     infos = [
         tfds.core.SplitInfo(
             name=split,
-            shard_lengths=[len(fact.digests) for fact in split_facts],
-            num_bytes=sum(fact.num_bytes for fact in split_facts),
+            shard_lengths=[len(facts.digests) for facts in some],
+            num_bytes=sum(facts.num_bytes for facts in some),
             filename_template=_file_names(folder, split),
         )
-        for split, split_facts in facts.items()
+        for split, some in shards.items()
     ]
+    every = {
+        FINGERPRINT: {split: fingerprint(some) for split, some in shards.items()},
+        CHECKSUMS: {split: [facts.checksum for facts in some] for split, some in shards.items()},
+        VIDEO_LENGTHS: {
+            split: [length for facts in some for length in facts.lengths]
+            for split, some in shards.items()
+        },
+    }
     tfds.folder_dataset.write_metadata(
         data_dir=folder,
         features=features,
@@ -154,16 +164,14 @@ def write_metadata(
         filename_template=_file_names(folder, None),
         check_data=False,
         description=description,
-        metadata=tfds.core.MetadataDict(
-            {
-                **metadata,
-                FINGERPRINT: fingerprints,
-                CHECKSUMS: checksums,
-                VIDEO_LENGTHS: lengths,
-            }
-        ),
+        metadata=tfds.core.MetadataDict({**metadata, **every}),
     )
-    return fingerprints
+    return shards
+
+
+def fingerprint(shards: Iterable[ShardFacts]) -> str:
+    """16 hex digits that change with the content or place of any record of a split."""
+    return join_digests(digest for shard in shards for digest in shard.digests)
 
 
 def join_digests(digests: Iterable[str]) -> str:

@@ -14,10 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glober_jax.data.building.build import Recipe, SplitOptions, write_dataset
+from glober_jax.data.building import splits
+from glober_jax.data.building.build import Recipe, write_dataset
 from glober_jax.data.building.card import Card, markdown
-from glober_jax.data.building.extract import Decoder, FrameOptions
+from glober_jax.data.building.encode import FrameOptions
+from glober_jax.data.building.make_shard import LoadEncoder
 from glober_jax.data.building.output_folder import OutputFolder, Preparation
+from glober_jax.data.building.runners import HERE, Runner
+from glober_jax.data.building.splits import SplitOptions
 from glober_jax.data.datasets import (
     sky_timelapse,
     synthetic_sky,
@@ -70,7 +74,7 @@ def make_dataset(
     output: Path,
     *,
     overwrite: bool = False,
-    workers: int = 1,
+    run: Runner = HERE,
     load_encoder: Callable[[Path], TextEncoder] | None = None,
 ) -> Card | None:
     """Makes the dataset that `options`, by their class, describe.
@@ -81,8 +85,9 @@ def make_dataset(
       options: what to make and how.
       output: the folder of this dataset and nothing else.
       overwrite: whether to replace a different dataset that this function made there.
-      workers: processes to decode and write with; they change nothing about the result.
-      load_encoder: loads the text encoder in `options.clip`, where there is one.
+      run: where the work is done, which changes nothing about the result.
+      load_encoder: loads the text encoder in `options.clip`, where there is one; picklable where
+        others run the work.
 
     Returns:
       What came of it, or None if the same dataset is already there.
@@ -104,11 +109,14 @@ def make_dataset(
         return None
     listing = DATASETS[name].list_inputs(options)
     clip = getattr(options, "clip", None)
-    encoder = load_encoder(Path(clip)) if clip else None
+    encoder = LoadEncoder(load_encoder, Path(clip)) if clip else None
+    if encoder is not None:
+        # Whatever is wrong with it is said before anything else is done.
+        encoder()
     recipe = _recipe(name, options, listing, encoder)
     try:
-        with folder.staging(listing.stamp()) as staging:
-            card = write_dataset(recipe, staging, workers=workers)
+        with folder.staging() as staging:
+            card = write_dataset(recipe, staging, run)
             folder.publish(staging, card.to_dict(), markdown(card, name, wanted.command))
     except OSError as error:
         if error.errno != errno.ENOSPC:
@@ -120,21 +128,27 @@ def make_dataset(
     return card
 
 
-def _recipe(name: str, options: Options, listing: Listing, encoder: TextEncoder | None) -> Recipe:
-    decode: Decoder
+def _recipe(name: str, options: Options, listing: Listing, encoder: LoadEncoder | None) -> Recipe:
+    common = functools.partial(Recipe, name, DATASETS[name].description, listing, encoder=encoder)
     if isinstance(options, SyntheticSkyOptions):
-        unit = "video"
-        decode = DrawSky(options.seed, options.size, options.num_frames, options.frame_step)
-        # At 95, JPEG's noise is a quarter of what changes from one drawn frame to the next.
-        frames = FrameOptions(options.size, quality=100)
-        # Videos are scenes, whatever their length.
-        splits = SplitOptions(1, None, test_fraction=0.5)
-    else:
-        unit = "byte"
-        decode = functools.partial(decode_media, fps=options.fps)
-        frames = FrameOptions(options.size, options.fit, options.quality, options.min_frames)
-        splits = SplitOptions(options.min_frames, options.max_frames, options.test_fraction)
-    return Recipe(name, DATASETS[name].description, listing, decode, frames, splits, encoder, unit)
+        pixels = options.num_frames * options.size**2
+        return common(
+            DrawSky(options.seed, options.size, options.num_frames, options.frame_step),
+            # At 95, JPEG's noise is a quarter of what changes from one drawn frame to the next.
+            FrameOptions(options.size, quality=100),
+            # Videos are scenes, whatever their length.
+            SplitOptions(1, None, test_fraction=0.5),
+            unit="video",
+            # Drawing a pixel takes longer than decoding a byte.
+            least_per_shard=max(1, splits.LEAST_BYTES // (4 * pixels)),
+        )
+    return common(
+        functools.partial(decode_media, fps=options.fps),
+        FrameOptions(options.size, options.fit, options.quality, options.min_frames),
+        SplitOptions(options.min_frames, options.max_frames, options.test_fraction),
+        unit="byte",
+        least_per_shard=splits.LEAST_BYTES,
+    )
 
 
 def _command(name: str, options: Options, output: Path) -> str:

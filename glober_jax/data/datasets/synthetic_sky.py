@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from glober_jax.data.building.workers import OnCount
+from glober_jax.data.building.pool import OnCount
 from glober_jax.data.datasets.sky_render import render_video
 from glober_jax.data.datasets.sky_scene import CLASS_NAMES
 from glober_jax.data.media.decode import DecodedVideo

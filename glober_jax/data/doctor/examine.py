@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from glober_jax.data.building.output_folder import VERSION, dataset_folders
+from glober_jax.data.building.pool import run_tasks
 from glober_jax.data.building.shard_file import join_digests
-from glober_jax.data.building.workers import OnCount, WorkerDied, run_tasks
 from glober_jax.data.datasets.make import DATASETS
 from glober_jax.data.doctor.description import Description, read_description
 from glober_jax.data.doctor.duplicates import index_frames
@@ -123,34 +123,22 @@ def _check_shards(
     sizes = {split: sum(shard.num_bytes for shard in files) for split, files in shards.items()}
     smaller, larger = sorted(sizes, key=sizes.__getitem__)
     with Progress("checking", sum(sizes.values()), unit="byte") as progress:
-        first = list(_check(task, shards[smaller], progress.advance, workers))
+
+        def check(split: str) -> Iterator[ShardResult]:
+            for _, result in run_tasks(task, shards[split], progress.advance, workers=workers):
+                yield result
+
+        first = list(check(smaller))
         index = index_frames([frames for result in first for frames in result.frames])
         findings = [finding for result in first for finding in result.findings]
         videos = {smaller: [video for result in first for video in result.videos], larger: []}
-        for result in _check(task, shards[larger], progress.advance, workers):
+        for result in check(larger):
             findings += result.findings
             videos[larger] += result.videos
             for video, frames in zip(result.videos, result.frames, strict=True):
                 for place, shared in index.shared_with(frames):
                     findings.append(_duplicate(videos[smaller][place], video, shared))
     return {split: sorted(found, key=_place) for split, found in videos.items()}, findings
-
-
-def _check(
-    task: CheckShard, shards: Sequence[Shard], on_count: OnCount, workers: int
-) -> Iterator[ShardResult]:
-    left = list(shards)
-    try:
-        for shard, result in run_tasks(task, shards, on_count, workers=workers):
-            left.remove(shard)
-            yield result
-    except WorkerDied as error:
-        # Tasks are started in order.
-        names = ", ".join(shard.path.name for shard in left[:workers])
-        raise UserError(
-            f"a worker process died, perhaps of a lack of memory, while it read one of {names}: "
-            "--workers=N uses fewer processes"
-        ) from error
 
 
 def _duplicate(one: VideoFacts, other: VideoFacts, shared: int) -> Finding:

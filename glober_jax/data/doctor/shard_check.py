@@ -9,15 +9,16 @@ import hashlib
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 from google.protobuf.message import DecodeError
 
+from glober_jax.data.building.pool import OnCount
 from glober_jax.data.building.shard_file import file_checksum
-from glober_jax.data.building.workers import OnCount
 from glober_jax.data.doctor.findings import DAMAGE, Finding, Kind
 from glober_jax.data.frames import decode_jpeg, jpeg_shape
 from glober_jax.data.schema import VideoRecord, deserialize, record_digest
@@ -36,6 +37,10 @@ class Shard:
     num_records: int | None
     checksum: str | None
     split: str
+
+    @property
+    def name(self) -> str:
+        return self.path.name
 
     @property
     def num_bytes(self) -> int:
@@ -127,40 +132,73 @@ class CheckShard:
         count = reader.num_records()
         if shard.num_records not in (None, count):
             add("shard", f"holds {count} records, not {shard.num_records} as described")
-        unreadable = []
-        videos = _Videos(shard, result, self.min_frames)
+        records, unreadable, garbled = [], [], []
         for number in range(count):
             try:
                 (data,) = reader.read([number])
             except (RuntimeError, IndexError, ValueError):
                 unreadable.append(number)
-                videos.lose()
-            else:
-                result.findings.extend(self._check_record(data, number, videos))
-        videos.end()
+                continue
+            place = Finding("record", "", shard.split, shard.path.name, number)
+            try:
+                record = deserialize(data, self.text_shape and self.text_shape[1])
+            except DecodeError as error:
+                garbled.append(number)
+                result.findings.append(replace(place, what=str(error)))
+                continue
+            place = replace(place, video_id=record.video_id)
+            sizes, corrupt = _decode(record.frames, record.start)
+            records.append(_Record.of(number, record, sizes))
+            result.findings.extend(replace(place, what=what) for what in self._faults(record))
+            if corrupt:
+                result.findings.append(replace(place, kind="frames", what=corrupt))
         for first, length in _runs(unreadable):
             rest = f", nor can the {length - 1} after it" if length > 1 else ""
             add("record", f"cannot be read{rest}: bytes were changed", first)
+        for video in _videos(records):
+            self._check_video(video, shard, {*unreadable, *garbled}, result)
         if shard.checksum not in (None, checksum) and not result.is_damaged:
             add("content", "is not the file that prepare wrote, though every record can be read")
         return None
 
-    def _check_record(self, data: bytes, number: int, videos: "_Videos") -> Iterator[Finding]:
-        place = (videos.shard.split, videos.shard.path.name, number)
-        try:
-            record = deserialize(data, self.text_shape and self.text_shape[1])
-        except DecodeError as error:
-            videos.lose()
-            yield Finding("record", str(error), *place)
-            return
-        sizes, corrupt = _decode(record.frames, record.start)
-        place = (*place, record.video_id)
-        if what := videos.add(number, record, sizes):
-            yield Finding("record", what, *place)
-        for what in self._faults(record):
-            yield Finding("record", what, *place)
-        if corrupt:
-            yield Finding("frames", corrupt, *place)
+    def _check_video(
+        self, video: "Sequence[_Record]", shard: Shard, lost: set[int], result: ShardResult
+    ) -> None:
+        """Adds a video's facts and frames, and what is wrong with it as a whole."""
+        frames = [digest for record in video for digest in record.frames]
+        sizes = set().union(*(record.sizes for record in video))
+        facts = VideoFacts(
+            shard.split,
+            shard.path.name,
+            video[0].number,
+            video[0].video_id,
+            "".join(record.digest for record in video),
+            hashlib.blake2b(b"".join(frames), digest_size=8).digest(),
+            next(iter(sizes)) if len(sizes) == 1 else None,
+            len(frames),
+        )
+        result.videos.append(facts)
+        result.frames.append(np.frombuffer(b"".join(frames), np.uint64))
+
+        def add(kind: Kind, what: str, record: int = facts.record) -> None:
+            result.findings.append(replace(facts.finding(kind, what), record=record))
+
+        expected, is_whole = 0, True
+        for record in video:
+            # What is lacking around records that cannot be read is no surprise.
+            if record.start != expected and record.number - 1 not in lost:
+                what = f"begins with frame {record.start} of its video, where {expected} should be"
+                add("record", what, record.number)
+            is_whole &= record.start == expected and record.number + 1 not in lost
+            expected = record.stop
+        if is_whole and expected != record.num_frames:
+            what = f"is of a video of {record.num_frames} frames, of which only {expected} are here"
+            add("record", what)
+        if len(sizes) > 1:
+            found = " and ".join(f"{width}x{height}" for width, height in sorted(sizes))
+            add("frame_size", f"has frames of {found} pixels")
+        if record.num_frames < self.min_frames:
+            add("short_clip", f"has {record.num_frames} frames, fewer than {self.min_frames}")
 
     def _faults(self, record: VideoRecord) -> Iterator[str]:
         # Without classes all have label 0.
@@ -179,96 +217,42 @@ class CheckShard:
             yield "has an embedded caption, but the caption is empty"
 
 
-class _Videos:
-    """Puts the records of a shard together to videos, which go to a result when they end."""
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What is kept of a record: digests of it and of its frames, and the sizes of those."""
 
-    def __init__(self, shard: Shard, result: ShardResult, min_frames: int):
-        self.shard = shard
-        self._result, self._min_frames = result, min_frames
-        self._video: _Video | None = None
-        self._lost = False
+    number: int
+    video_id: str
+    num_frames: int
+    start: int
+    digest: str
+    frames: Sequence[bytes]
+    sizes: set[tuple[int, int]]
 
-    def lose(self) -> None:
-        """A record could not be read: what is lacking from the videos around it is no surprise."""
-        self._lost = True
-        if self._video:
-            self._video.is_whole = False
+    @classmethod
+    def of(cls, number: int, record: VideoRecord, sizes: set[tuple[int, int]]) -> Self:
+        frames = [hashlib.blake2b(frame, digest_size=8).digest() for frame in record.frames]
+        digest = record_digest(record)
+        return cls(number, record.video_id, record.num_frames, record.start, digest, frames, sizes)
 
-    def add(self, number: int, record: VideoRecord, sizes: set[tuple[int, int]]) -> str:
-        """Takes the next record; says what is wrong with its place, if anything."""
-        video = self._video
-        if video is None or not video.may_have(record):
-            self.end()
-            video = self._video = _Video(number, record)
-        what = ""
-        if record.start != video.next and not self._lost:
-            what = f"begins with frame {record.start} of its video, where {video.next} should be"
-            video.is_whole = False
-        video.is_whole &= record.start == video.next
-        video.add(record, sizes)
-        self._lost = False
-        return what
-
-    def end(self) -> None:
-        """The video at hand has no more records."""
-        if (video := self._video) is None:
-            return
-        self._video = None
-        facts, findings = video.facts(self.shard), self._result.findings
-        self._result.videos.append(facts)
-        self._result.frames.append(np.frombuffer(b"".join(video.frame_digests), np.uint64))
-        if video.is_whole and video.next != video.num_frames:
-            what = (
-                f"is of a video of {video.num_frames} frames, of which only {video.next} are here"
-            )
-            findings.append(facts.finding("record", what))
-        if len(video.sizes) > 1:
-            found = " and ".join(f"{width}x{height}" for width, height in sorted(video.sizes))
-            findings.append(facts.finding("frame_size", f"has frames of {found} pixels"))
-        if video.num_frames < self._min_frames:
-            what = f"has {video.num_frames} frames, fewer than {self._min_frames}"
-            findings.append(facts.finding("short_clip", what))
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.frames)
 
 
-class _Video:
-    """A video as far as its records have been read.
-
-    Attributes:
-      next: the frame that its next record should begin with.
-      is_whole: whether all records so far are there.
-    """
-
-    def __init__(self, number: int, record: VideoRecord):
-        self._number, self._id = number, record.video_id
-        self.num_frames, self.next, self.is_whole = record.num_frames, 0, True
-        self.frame_digests: list[bytes] = []
-        self.sizes: set[tuple[int, int]] = set()
-        self._digests: list[str] = []
-
-    def may_have(self, record: VideoRecord) -> bool:
-        """Whether that can be a later record of the same video."""
-        same = (record.video_id, record.num_frames) == (self._id, self.num_frames)
-        return same and record.start >= self.next
-
-    def add(self, record: VideoRecord, sizes: set[tuple[int, int]]) -> None:
-        self.next = record.start + len(record.frames)
-        self.sizes |= sizes
-        self._digests.append(record_digest(record))
-        self.frame_digests += [
-            hashlib.blake2b(frame, digest_size=8).digest() for frame in record.frames
-        ]
-
-    def facts(self, shard: Shard) -> VideoFacts:
-        return VideoFacts(
-            shard.split,
-            shard.path.name,
-            self._number,
-            self._id,
-            "".join(self._digests),
-            hashlib.blake2b(b"".join(self.frame_digests), digest_size=8).digest(),
-            next(iter(self.sizes)) if len(self.sizes) == 1 else None,
-            len(self.frame_digests),
-        )
+def _videos(records: Sequence[_Record]) -> Iterator[list[_Record]]:
+    """The records of each video, in order."""
+    video: list[_Record] = []
+    for record in records:
+        if video and (
+            (record.video_id, record.num_frames) != (video[-1].video_id, video[-1].num_frames)
+            or record.start < video[-1].stop
+        ):
+            yield video
+            video = []
+        video.append(record)
+    if video:
+        yield video
 
 
 def _decode(frames: Sequence[bytes], start: int) -> tuple[set[tuple[int, int]], str]:

@@ -10,7 +10,6 @@ are files that are neither video nor image, and what systems leave behind: names
 dot, and the folders in `LITTER`.
 """
 
-import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -129,11 +128,6 @@ class Listing:
     def __post_init__(self) -> None:
         if len({item.video_id for item in self.items}) < len(self.items):
             raise ValueError("two videos of one id")
-
-    def stamp(self) -> str:
-        """16 hex digits that change with the items, or with any of their files' size or time."""
-        facts = [(item.video_id, item.num_bytes(), item.stamp()) for item in self.items]
-        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
 def find_media(

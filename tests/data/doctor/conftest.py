@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glober_jax.data.building import shards
+from glober_jax.data.building import splits
 from tests.data.doctor.planting import FRAMES, VIDEOS, make, shards_of, write_video
 
 
@@ -23,7 +23,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
             frames = rng.integers(0, 256, (FRAMES, 16, 16, 3), np.uint8)
             write_video(root / "videos" / split / "ab"[number % 2] / f"{number:03d}", frames)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "SHARD_BYTES", 11_000)
+        patch.setattr(splits, "LEAST_BYTES", 8_000)
         make(root / "videos", root / "whole")
     assert len(shards_of(root / "whole")) == 5
     return root / "whole"

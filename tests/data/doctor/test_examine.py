@@ -76,7 +76,7 @@ def test_shards_may_be_finished_in_any_order(whole: Path, monkeypatch: pytest.Mo
 def test_dead_worker_names_the_shards(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails by time-out or with a stack of frames when a worker is killed."""
     monkeypatch.setattr(examine_module, "CheckShard", _Die)
-    with pytest.raises(UserError, match=r"while it read one of video_folder-test.array_record-0"):
+    with pytest.raises(UserError, match=r"worked on one of video_folder-test.array_record-0"):
         examine(whole, min_frames=2, workers=2)
 
 

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from glober_jax.data.workers import (
     end_with_parent,
@@ -21,12 +21,21 @@ from glober_jax.errors import UserError
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 OnCount = Callable[[int], None]
-Task = TypeVar("Task")
+
+
+class Named(Protocol):
+    """A task; the name is for messages."""
+
+    @property
+    def name(self) -> str: ...
+
+
+Task = TypeVar("Task", bound=Named)
 Result = TypeVar("Result")
 
 
-class WorkerDied(UserError):
-    """A worker process ended without an answer; what others have finished is in place."""
+class Unfinished(UserError):
+    """Not all tasks are done, for no fault of theirs; what is finished is in place."""
 
 
 def run_tasks(
@@ -45,10 +54,11 @@ def run_tasks(
       workers: how many processes; with 1, or a single task, all runs in this one.
 
     Raises:
-      WorkerDied: a worker process died, of a lack of memory for one. Errors of `function` arrive
+      Unfinished: a worker process died, of a lack of memory for one. Errors of `function` arrive
         as they are.
     """
-    if min(workers, len(tasks)) <= 1:
+    workers = min(workers, len(tasks))
+    if workers <= 1:
         for task in tasks:
             yield task, function(task, on_count)
         return
@@ -56,10 +66,9 @@ def run_tasks(
     context = multiprocessing.get_context("spawn")
     counter = context.Value("q", 0)
     others = multiprocessing.active_children()
-    pool = ProcessPoolExecutor(
-        min(workers, len(tasks)), context, initializer=_start_worker, initargs=(counter,)
-    )
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(counter,))
     seen = 0
+    running = {}
     try:
         with without_interrupts():
             running = {pool.submit(_call, function, task): task for task in tasks}
@@ -68,11 +77,14 @@ def run_tasks(
             on_count(counter.value - seen)
             seen = counter.value
             for future in finished:
-                yield running.pop(future), future.result()
+                result = future.result()
+                yield running.pop(future), result
     except BrokenProcessPool as error:
-        raise WorkerDied(
-            "a worker process died, perhaps of a lack of memory: run the same command again, "
-            "finished parts are kept; --workers=N uses fewer processes"
+        # Tasks are started in order.
+        names = ", ".join(task.name for task in list(running.values())[:workers])
+        raise Unfinished(
+            "a worker process died, perhaps of a lack of memory, while it worked on one of "
+            f"{names}: run the same command again, with --workers=N for fewer processes"
         ) from error
     finally:
         # Without waiting for tasks that nobody waits for any more.

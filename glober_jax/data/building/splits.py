@@ -1,0 +1,135 @@
+"""Decides, before anything is decoded, what is held out for testing and which videos share a shard.
+
+Pure: depends on the list of inputs alone, so that every process and every rerun decides the same.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from glober_jax.errors import UserError
+
+SPLITS = ("train", "test")
+LEAST_BYTES = 8 * 2**20
+_SHARDS = 256
+_MOST = 128
+
+
+class Item(Protocol):
+    """One input: a video file, a folder of frames, a scene to draw."""
+
+    video_id: str
+    split: str | None
+    group: str
+    class_name: str | None
+    caption: str
+
+    def num_bytes(self) -> int:
+        """Size, in the unit that progress is counted in."""
+
+    def stamp(self) -> int:
+        """Changes when the input does."""
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """How long videos are cut and what is held out; see `MediaOptions`."""
+
+    min_frames: int
+    max_frames: int | None
+    test_fraction: float
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The inputs by the splits they are for, in the order of the list.
+
+    Those for both splits give their first part to "train" and their last one to "test". `how` says
+    how that came about, with room for the numbers of inputs that are held out and usable.
+    """
+
+    inputs: Mapping[tuple[str, ...], Sequence[Item]]
+    how: str
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether inputs are for both splits."""
+        return SPLITS in self.inputs
+
+
+def hold_out(items: Sequence[Item], test_fraction: float, *, divide: bool = True) -> HeldOut:
+    """Assigns every input to a split.
+
+    Where inputs say their split, from folders or a list, that decides. Otherwise whole groups are
+    held out where there are at least `1 / test_fraction`: those whose names have the smallest
+    hashes, so that more videos hardly change which. With fewer, the last part of each video.
+
+    Args:
+      items: the inputs; those of one group stay together, "" is a group of its own.
+      test_fraction: part to hold out, in (0, 0.5].
+      divide: False where no video is long enough to be divided: one group is held out.
+
+    Raises:
+      UserError: one of the splits would be empty.
+    """
+    if any(item.split == "test" for item in items):
+        given = {(split,): [item for item in items if item.split == split] for split in SPLITS}
+        if not given["train",]:
+            raise UserError("the input has a test split but no usable video for training")
+        return HeldOut(given, "train and test as the input says")
+    groups = [item.group or f"/{item.video_id}" for item in items]
+    by_hash = sorted(set(groups), key=lambda name: hashlib.sha256(name.encode()).digest())
+    count = round(len(by_hash) * test_fraction)
+    if count < 1 and divide:
+        return HeldOut({SPLITS: items}, "held out the last part of {} of {} videos for testing")
+    if len(by_hash) == 1:
+        raise UserError(
+            "nothing can be held out for testing: there is only one video, or one group of them, "
+            "of fewer than twice --min_frames; add videos, or lower --min_frames"
+        )
+    held_out = set(by_hash[: max(count, 1)])
+    train, test = (
+        [item for item, group in zip(items, groups, strict=True) if (group in held_out) == wanted]
+        for wanted in (False, True)
+    )
+    together = f", those of {len(held_out)} groups" if len(by_hash) < len(items) else ""
+    how = f"held out {{}} of {{}} videos for testing, whole{together}"
+    return HeldOut({("train",): train, ("test",): test}, how)
+
+
+def pieces_of(
+    length: int, splits: Sequence[str], options: SplitOptions
+) -> list[tuple[str, int, int]]:
+    """Split, first frame, and the one after the last, of each video that an input becomes.
+
+    An input for both splits gives `max(min_frames, test_fraction * length)` frames to the last,
+    none if fewer than `min_frames` were left. What is longer than `max_frames` is cut into the
+    fewest that are not, even in length, so none is a stub.
+    """
+    cut = length - max(options.min_frames, round(length * options.test_fraction))
+    if len(splits) == 1 or cut < options.min_frames:
+        cut = length
+    pieces = []
+    for split, start, stop in zip(splits, (0, cut), (cut, length), strict=False):
+        count = math.ceil((stop - start) / (options.max_frames or length))
+        bounds = [start + (stop - start) * i // max(count, 1) for i in range(count + 1)]
+        pieces += [(split, bounds[i], bounds[i + 1]) for i in range(count)]
+    return pieces
+
+
+def cut_shards(sizes: Sequence[int], least: int) -> list[slice]:
+    """Which consecutive inputs share a shard, by their sizes.
+
+    About `_SHARDS` shards, so that there is work for many processes, but of at least `least` and
+    at most `_MOST` times that, unless one input alone is larger.
+    """
+    room = min(max(sum(sizes) // _SHARDS, least), _MOST * least)
+    starts, filled = [0], 0
+    for place, size in enumerate(sizes):
+        if filled and filled + size > room:
+            starts.append(place)
+            filled = 0
+        filled += size
+    return [slice(*bounds) for bounds in zip(starts, [*starts[1:], len(sizes)], strict=True)]
