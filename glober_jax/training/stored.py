@@ -151,6 +151,9 @@ def _alike(checkpoint: epath.Path, read: Callable[[], Any]) -> Any:
         damage = str(error)
     except Exception as error:
         causes = _causes(error)
+        if interruptions := [cause for cause in causes if not isinstance(cause, Exception)]:
+            # Raised by a signal's handler inside of Orbax, which makes another exception of it.
+            raise interruptions[0] from None
         if any(isinstance(cause, MemoryError | jax.errors.JaxRuntimeError) for cause in causes):
             raise
         if _is_unreachable(causes[-1]):

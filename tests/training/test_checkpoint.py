@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from glober_jax.errors import UserError
@@ -180,6 +181,27 @@ def test_another_optimizer_is_a_mistake_and_no_damage(tmp_path: Path) -> None:
         pytest.raises(UserError, match=r"1 differ \(momentum is missing there, float32\[3\] here"),
     ):
         checkpoints.restore(other, mesh_of())
+    assert content(tmp_path) == before
+
+
+def test_a_signal_while_reading_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when SIGTERM in the middle of a restore, which Orbax makes an error of, sets an intact
+    checkpoint aside.
+    """
+    save(tmp_path, 1)
+    before = content(tmp_path)
+
+    def terminated(*_: Any, **__: Any) -> None:
+        try:
+            raise SystemExit(0)
+        except SystemExit as stop:
+            raise RuntimeError("a task failed") from stop
+
+    monkeypatch.setattr(ocp.PyTreeCheckpointHandler, "restore", terminated)
+    with pytest.raises(SystemExit):
+        restored(tmp_path)
     assert content(tmp_path) == before
 
 
