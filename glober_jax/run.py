@@ -49,7 +49,7 @@ def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
             write_config(workdir, experiment.source)
             classes = json.dumps(pipeline.data.train.class_names)
             media.write_file(workdir / CLASSES_FILE, classes.encode())
-            if (examples := pipeline.example_texts()) is not None:
+            if (examples := pipeline.previews.example_texts()) is not None:
                 write_texts(workdir, examples)
         clock = Clock(workdir / "logs" / "seconds.json")
         with MetricsWriter(workdir / "logs", enabled=first) as writer:

@@ -71,8 +71,9 @@ def measure(pipeline: Pipeline, mesh: Mesh) -> Summary:
 
     evaluation, held_out = _evaluate(pipeline, model, mesh)
     quality = _qualities(pipeline, model, held_out, evaluation)
-    conditions = pipeline.example_conditions(pipeline.held_out, _SHOWN_CLIPS)
-    generated = pipeline.generate(frame_model, feature_model, conditions, experiment.seed)
+    previews = pipeline.previews
+    conditions = previews.example_conditions(previews.held_out, _SHOWN_CLIPS)
+    generated = previews.generate(frame_model, feature_model, conditions, experiment.seed)
     numbers = {
         "psnr_db": {
             name: round(found["psnr_db"]["of_clips"], 3) for name, found in quality.items()

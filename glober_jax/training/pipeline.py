@@ -21,21 +21,13 @@ from glober_jax.data.latents import LatentVideos, open_latents
 from glober_jax.data.source import VideoSource
 from glober_jax.errors import UserError
 from glober_jax.evaluation import i3d
-from glober_jax.evaluation.metrics.frame_quality import FrameScores
 from glober_jax.experiment import Experiment
-from glober_jax.models.frame_codec import normalise_frames, to_pixels
-from glober_jax.models.latents import ChannelScale, Gaussian
-from glober_jax.models.networks import Networks, Params
+from glober_jax.models.latents import ChannelScale
+from glober_jax.models.networks import Params
 from glober_jax.parallel.mesh import batch_share, replicated
 from glober_jax.randomness import named_key
-from glober_jax.sampling.conditions import (
-    Conditions,
-    class_conditions,
-    no_conditions,
-    text_conditions,
-)
-from glober_jax.sampling.decode import FrameModel, VideoSampler
-from glober_jax.sampling.generate import FeatureModel, FeatureSampler
+from glober_jax.sampling.decode import FrameModel
+from glober_jax.sampling.generate import FeatureModel
 from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.channel_scale import measured_scale
 from glober_jax.training.checkpoint import newest_step
@@ -45,17 +37,15 @@ from glober_jax.training.grading import FvdGrader
 from glober_jax.training.latent_cache import codec_id, latent_cache
 from glober_jax.training.loop import Grading, Preview, Stage
 from glober_jax.training.pretrained_codec import load_pretrained_codec
+from glober_jax.training.previews import CLIPS, Previews
 from glober_jax.training.stage_data import StageData, check_stage_batch, reads_text, stage_clip
 from glober_jax.training.stages import STAGES, build_stage
 from glober_jax.training.state import TrainState
 from glober_jax.training.trained import (
-    ExampleTexts,
     constant_shapes,
     load_codec,
     load_frame_model,
 )
-
-_PREVIEW_CLIPS = 8
 
 
 class Pipeline:
@@ -87,9 +77,9 @@ class Pipeline:
             i3d.load()
         # Where there is one it fits, which is better known before anything is compiled.
         _ = self._pretrained_codec
-        # The clips that previews reconstruct, read now: frames of a wrong size, and videos that
-        # are damaged or too short, are better found before anything is compiled.
-        self.held_out = self.data.clips("test", _PREVIEW_CLIPS)
+        # Now: frames of a wrong size, and videos that are damaged or too short, are better found
+        # before anything is compiled.
+        self.previews = Previews(experiment, self.data, mesh)
 
     def stage(self, name: str) -> Stage:
         """The stage of that name, ready for the loop."""
@@ -98,71 +88,6 @@ class Pipeline:
             autoencoder.NAME: self._autoencoder_stage,
             generator.NAME: self._generator_stage,
         }[name]()
-
-    @functools.cached_property
-    def video_sampler(self) -> VideoSampler:
-        experiment = self.experiment
-        return VideoSampler(self.networks, experiment.diffusion, experiment.sampling, self.mesh)
-
-    @functools.cached_property
-    def feature_sampler(self) -> FeatureSampler:
-        experiment = self.experiment
-        return FeatureSampler(
-            self.networks, experiment.generator_diffusion, experiment.sampling, self.mesh
-        )
-
-    @functools.cached_property
-    def reconstruct_frames(self) -> Any:
-        """Compiled codec round trip, ({"frame_codec"}, uint8 [F, H, W, 3]) -> uint8, no noise."""
-        return jax.jit(
-            functools.partial(_codec_round_trip, self.networks), out_shardings=replicated(self.mesh)
-        )
-
-    @functools.cached_property
-    def scores(self) -> FrameScores:
-        """(made, real) -> PSNR and, where it can be had, LPIPS."""
-        return FrameScores(self.networks.frame_size)
-
-    def reconstruct(self, model: FrameModel, clips: dict[str, Any]) -> np.ndarray:
-        """Clips encoded from their key frames and decoded in full: uint8 [N, T, H, W, 3]."""
-        features = self.video_sampler.encode(model, clips["key_frames"])
-        return self.video_sampler.decode(model, features, clips["index"], self.experiment.seed)
-
-    def codec_reconstruct(self, params: Params, frames_NTHWC: np.ndarray) -> np.ndarray:
-        """The codec's round trip of whole clips, clip by clip."""
-        return np.stack(
-            [jax.device_get(self.reconstruct_frames(params, clip)) for clip in frames_NTHWC]
-        )
-
-    def generate(
-        self,
-        frame_model: FrameModel,
-        feature_model: FeatureModel,
-        conditions: Conditions,
-        seed: int,
-    ) -> np.ndarray:
-        """New videos at the training clips' own indices: uint8 [N, T, H, W, 3]."""
-        features = self.feature_sampler(feature_model, conditions.values, seed)
-        index = self.held_out["index"]
-        return self.video_sampler.decode(frame_model, features, index, seed)
-
-    def example_conditions(self, clips: dict[str, Any], count: int) -> Conditions:
-        """What to generate `count` videos under: every class, or the texts of `clips`, in turn."""
-        condition = self.networks.condition
-        if condition.kind == "text":
-            return text_conditions(count, clips["caption"], clips["text"])
-        if condition.kind == "class":
-            return class_conditions(
-                count, range(condition.num_classes), self.data.train.class_names
-            )
-        return no_conditions(count)
-
-    def example_texts(self) -> ExampleTexts | None:
-        """The captions of the clips that previews show; None unless trained on texts."""
-        if self.networks.condition.kind != "text":
-            return None
-        captions, texts = self.held_out["caption"], self.held_out["text"]
-        return ExampleTexts(tuple(captions), texts, self.data.train.text_info.encoder)
 
     def frozen_codec(self) -> tuple[Params, VideoSource]:
         """The trained codec, and the training videos as pixels or as its cached moments."""
@@ -200,8 +125,8 @@ class Pipeline:
         batches, videos = self._drawn(codec.NAME, self.data.train)
 
         def preview(state: TrainState) -> Preview:
-            frames = self.held_out["frames"]
-            return self._compare(frames, self.codec_reconstruct(state.ema, frames))
+            frames = self.previews.held_out["frames"]
+            return self.previews.compare(self.previews.codec_reconstruct(state.ema, frames))
 
         return Stage(
             name=codec.NAME,
@@ -247,8 +172,8 @@ class Pipeline:
 
         def preview(state: TrainState) -> Preview:
             model = FrameModel(codec_params | state.ema, state.constants["latent_scale"])
-            clips = self.held_out
-            return self._compare(clips["frames"], self.reconstruct(model, clips))
+            clips = self.previews.held_out
+            return self.previews.compare(self.previews.reconstruct(model, clips))
 
         return Stage(
             name=autoencoder.NAME,
@@ -292,8 +217,8 @@ class Pipeline:
 
         def preview(state: TrainState) -> Preview:
             model = FeatureModel(state.ema, state.constants["feature_scale"])
-            conditions = self.example_conditions(self.held_out, _PREVIEW_CLIPS)
-            videos = self.generate(frame_model, model, conditions, experiment.seed)
+            conditions = self.previews.example_conditions(self.previews.held_out, CLIPS)
+            videos = self.previews.generate(frame_model, model, conditions, experiment.seed)
             return Preview({}, {"generated": media.contact_sheet(videos)})
 
         return Stage(
@@ -322,14 +247,15 @@ class Pipeline:
         if not evaluation.grade_every:
             return None
         clips = self.data.clips("test", evaluation.grade_clips)
-        conditions = self.example_conditions(clips, len(clips["frames"]))
+        previews = self.previews
+        conditions = previews.example_conditions(clips, len(clips["frames"]))
         grader = FvdGrader(clips["frames"], self.mesh)
 
         def generated(model: FeatureModel) -> Iterator[np.ndarray]:
-            for first in range(0, len(conditions.values), _PREVIEW_CLIPS):
-                part = conditions.values[first : first + _PREVIEW_CLIPS]
-                features = self.feature_sampler(model, part, seed, first)
-                yield from self.video_sampler.decode(
+            for first in range(0, len(conditions.values), CLIPS):
+                part = conditions.values[first : first + CLIPS]
+                features = previews.feature_sampler(model, part, seed, first)
+                yield from previews.video_sampler.decode(
                     frame_model, features, clips["index"], seed, first_video=first
                 )
 
@@ -362,15 +288,3 @@ class Pipeline:
         return open_latents(
             folder, source, codec_id(whole), flip=data.flip, max_damaged=data.max_damaged
         )
-
-    def _compare(self, real_NTHWC: np.ndarray, made_NTHWC: np.ndarray) -> Preview:
-        scores = self.scores(made_NTHWC, real_NTHWC)
-        sheet = media.comparison_sheet({"real": real_NTHWC, "reconstructed": made_NTHWC})
-        named = {f"held_out_{name}": value for name, value in scores.items()}
-        return Preview(named, {"held_out": sheet})
-
-
-def _codec_round_trip(networks: Networks, params: Params, frames: jax.Array) -> jax.Array:
-    moments = networks.apply(params, "frame_codec", normalise_frames(frames), method="encode")
-    latents = Gaussian.from_moments(moments).mean
-    return to_pixels(networks.apply(params, "frame_codec", latents, method="decode"))

@@ -61,14 +61,14 @@ def test_conditions_that_the_data_set_lacks(folder: Path, tmp_path: Path) -> Non
 
 def test_previews_are_made_under_what_there_is(folder: Path, tmp_path: Path) -> None:
     """Fails when captions and embeddings part ways, or classes are not taken in turn."""
-    of_texts = pipeline(folder, tmp_path, kind="text", length=CLIP_LENGTH)
+    of_texts = pipeline(folder, tmp_path, kind="text", length=CLIP_LENGTH).previews
     conditions = of_texts.example_conditions(of_texts.held_out, 5)
     texts = dict(zip(of_texts.held_out["caption"], of_texts.held_out["text"], strict=True))
     assert conditions.record == {"prompts": (list(texts) * 2)[:5]}
     for name, value in zip(conditions.names, conditions.values, strict=True):
         assert (value == texts[name]).all()
     assert of_texts.example_texts().encoder == "random"
-    of_classes = pipeline(folder, tmp_path, kind="class", num_classes=3)
+    of_classes = pipeline(folder, tmp_path, kind="class", num_classes=3).previews
     assert of_classes.example_conditions(of_classes.held_out, 4).record == {"labels": [0, 1, 2, 0]}
     assert of_classes.example_texts() is None
 

@@ -1,0 +1,127 @@
+"""Held-out clips under a model that is in training: reconstructed, generated, compared.
+
+Dimension key: N clips, T frames, F frames, H, W frame size, C colours.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from glober_jax import media
+from glober_jax.evaluation.metrics.frame_quality import FrameScores
+from glober_jax.experiment import Experiment
+from glober_jax.models.frame_codec import normalise_frames, to_pixels
+from glober_jax.models.latents import Gaussian
+from glober_jax.models.networks import Networks, Params
+from glober_jax.parallel.mesh import replicated
+from glober_jax.sampling.conditions import (
+    Conditions,
+    class_conditions,
+    no_conditions,
+    text_conditions,
+)
+from glober_jax.sampling.decode import FrameModel, VideoSampler
+from glober_jax.sampling.generate import FeatureModel, FeatureSampler
+from glober_jax.training.loop import Preview
+from glober_jax.training.stage_data import StageData
+from glober_jax.training.trained import ExampleTexts
+
+CLIPS = 8
+
+
+class Previews:
+    """Samplers and scores of one experiment, compiled on first use, and the clips they show.
+
+    Attributes:
+      held_out: up to 8 centre clips of the test split, see `StageData.clips`.
+    """
+
+    def __init__(self, experiment: Experiment, data: StageData, mesh: Mesh) -> None:
+        """Reads the clips.
+
+        Raises:
+          UserError: a frame has another size than the config's, or a video is damaged.
+        """
+        self.experiment, self.networks, self.mesh = experiment, experiment.networks, mesh
+        self.held_out = data.clips("test", CLIPS)
+        self._class_names, self._text_info = data.train.class_names, data.train.text_info
+
+    @functools.cached_property
+    def video_sampler(self) -> VideoSampler:
+        experiment = self.experiment
+        return VideoSampler(self.networks, experiment.diffusion, experiment.sampling, self.mesh)
+
+    @functools.cached_property
+    def feature_sampler(self) -> FeatureSampler:
+        experiment = self.experiment
+        return FeatureSampler(
+            self.networks, experiment.generator_diffusion, experiment.sampling, self.mesh
+        )
+
+    @functools.cached_property
+    def reconstruct_frames(self) -> Any:
+        """Compiled codec round trip, ({"frame_codec"}, uint8 [F, H, W, 3]) -> uint8, no noise."""
+        return jax.jit(
+            functools.partial(_codec_round_trip, self.networks), out_shardings=replicated(self.mesh)
+        )
+
+    @functools.cached_property
+    def scores(self) -> FrameScores:
+        """(made, real) -> PSNR and, where it can be had, LPIPS."""
+        return FrameScores(self.networks.frame_size)
+
+    def reconstruct(self, model: FrameModel, clips: dict[str, Any]) -> np.ndarray:
+        """Clips encoded from their key frames and decoded in full: uint8 [N, T, H, W, 3]."""
+        features = self.video_sampler.encode(model, clips["key_frames"])
+        return self.video_sampler.decode(model, features, clips["index"], self.experiment.seed)
+
+    def codec_reconstruct(self, params: Params, frames_NTHWC: np.ndarray) -> np.ndarray:
+        """The codec's round trip of whole clips, clip by clip."""
+        return np.stack(
+            [jax.device_get(self.reconstruct_frames(params, clip)) for clip in frames_NTHWC]
+        )
+
+    def generate(
+        self,
+        frame_model: FrameModel,
+        feature_model: FeatureModel,
+        conditions: Conditions,
+        seed: int,
+    ) -> np.ndarray:
+        """New videos at the training clips' own indices: uint8 [N, T, H, W, 3]."""
+        features = self.feature_sampler(feature_model, conditions.values, seed)
+        index = self.held_out["index"]
+        return self.video_sampler.decode(frame_model, features, index, seed)
+
+    def example_conditions(self, clips: dict[str, Any], count: int) -> Conditions:
+        """What to generate `count` videos under: every class, or the texts of `clips`, in turn."""
+        condition = self.networks.condition
+        if condition.kind == "text":
+            return text_conditions(count, clips["caption"], clips["text"])
+        if condition.kind == "class":
+            return class_conditions(count, range(condition.num_classes), self._class_names)
+        return no_conditions(count)
+
+    def example_texts(self) -> ExampleTexts | None:
+        """The captions of the clips that previews show; None unless trained on texts."""
+        if self.networks.condition.kind != "text":
+            return None
+        captions, texts = self.held_out["caption"], self.held_out["text"]
+        return ExampleTexts(tuple(captions), texts, self._text_info.encoder)
+
+    def compare(self, made_NTHWC: np.ndarray) -> Preview:
+        """Scores of reconstructions of the held-out clips, and a sheet beside them."""
+        real_NTHWC = self.held_out["frames"]
+        scores = self.scores(made_NTHWC, real_NTHWC)
+        sheet = media.comparison_sheet({"real": real_NTHWC, "reconstructed": made_NTHWC})
+        named = {f"held_out_{name}": value for name, value in scores.items()}
+        return Preview(named, {"held_out": sheet})
+
+
+def _codec_round_trip(networks: Networks, params: Params, frames: jax.Array) -> jax.Array:
+    moments = networks.apply(params, "frame_codec", normalise_frames(frames), method="encode")
+    latents = Gaussian.from_moments(moments).mean
+    return to_pixels(networks.apply(params, "frame_codec", latents, method="decode"))
