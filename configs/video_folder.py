@@ -29,10 +29,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.data.dir = "data/video_folder"
     # 64x64x3 pixels -> 16x16x8 latents -> a 16x16x64 global feature.
     config.frame_size = 64
-    config.model.generator.update({"patch_size": 2, "input_skip": True})
-    # 16x16 cells say together what one does not: with 0.012 the mean of a map shows through the
-    # noise of the last step, while sampling begins with noise alone.
-    config.generator_diffusion.beta_end = 0.025
+    config.model.generator.patch_size = 2
     config.model.discriminator.update(
         {"multipliers": (1, 2, 4, 4), "temporal_levels": (1, 2, 3), "spatial_levels": (3,)}
     )

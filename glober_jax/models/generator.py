@@ -14,18 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from glober_jax.models.attention import (
-    attention,
-    merge_heads,
-    split_heads,
-)
-from glober_jax.models.layers import (
-    Conv,
-    Dense,
-    FusedDense,
-    sinusoidal_embedding,
-    zeros,
-)
+from glober_jax.models.attention import attention, merge_heads, split_heads
+from glober_jax.models.layers import Conv, Dense, FusedDense, sinusoidal_embedding, zeros
 from glober_jax.models.remat import Remat, rematerialised
 
 _xavier = nn.initializers.xavier_uniform()
@@ -59,9 +49,6 @@ class GlobalGenerator(nn.Module):
         is a 3x3 convolution over the feature's tokens, 2 D wide, and context tokens have none, as
         in Mix-FFN (SANA, arXiv 2410.10629). It learns what neighbours have to do with each other
         in far fewer steps.
-      input_skip: adds the noisy patches to the output, each value times a gate by step that begins
-        at 0. Needed where D < P P G: a token then has no room for all that is known of a patch at
-        little noise.
     """
 
     width: int = 1152
@@ -71,7 +58,6 @@ class GlobalGenerator(nn.Module):
     patch_size: int = 1
     context_width: int = 768
     feed_forward: Literal["dense", "conv"] = "dense"
-    input_skip: bool = False
     remat: Remat = "none"
     dtype: DTypeLike = jnp.float32
 
@@ -100,9 +86,6 @@ class GlobalGenerator(nn.Module):
         h = _modulate(h, shift, scale, self.dtype)
         values = self.patch_size**2 * self.global_channels
         out = Dense(values, zero_init=True, dtype=self.dtype, name="out")(h)
-        if self.input_skip:
-            gate = Dense(values, zero_init=True, dtype=self.dtype, name="input_gate")(time)
-            out = out + gate[:, None] * patches
         out = einops.rearrange(out, "b (h w) (p q g) -> b (h p) (w q) g", h=height, **patch)
         return out.astype(jnp.float32)
 

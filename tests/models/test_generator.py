@@ -80,28 +80,6 @@ def test_patches_are_cells_of_a_coarser_feature() -> None:
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_input_skip_gates_each_value_of_a_patch_by_step() -> None:
-    """Fails when a gate meets another value than its own: cell, channel or clip."""
-    feature, steps = normal(0, 2, 4, 8, 4), np.array([10, 900])
-    context = normal(1, 2, 3, SIZES["context_width"])
-    sizes = SIZES | {"patch_size": 2, "global_channels": 4}
-    skip, plain = GlobalGenerator(**sizes, input_skip=True), GlobalGenerator(**sizes)
-    params = jax.jit(skip.init)(jax.random.key(0), feature, steps, context)["params"]
-    params = jax.device_get(perturbed(params, jax.random.key(1)))
-    params = params | {"input_gate": {"dense": {"kernel": np.zeros((48, 16)), "bias": gate_16()}}}
-    without = {name: tree for name, tree in params.items() if name != "input_gate"}
-    added = jax.jit(skip.apply)({"params": params}, feature, steps, context) - jax.jit(plain.apply)(
-        {"params": without}, feature, steps, context
-    )
-    gates_pqG = gate_16().reshape(2, 2, 4)
-    expected = feature * np.tile(gates_pqG, (2, 4, 1))
-    np.testing.assert_allclose(added, expected, rtol=1e-4, atol=1e-4)
-
-
-def gate_16() -> np.ndarray:
-    return np.linspace(-1, 1, 16, dtype=np.float32)
-
-
 def test_convolution_with_only_its_centre_is_the_dense_layer() -> None:
     """Fails when the convolution sees other cells than its token's, or context tokens as cells.
 
