@@ -18,14 +18,7 @@ from google.protobuf.message import DecodeError
 from glober_jax.data.damage import DamagedVideo
 from glober_jax.data.frames import decode_jpeg, jpeg_shape
 from glober_jax.data.recorded_video import RecordedVideo
-from glober_jax.data.schema import (
-    CLASS_NAMES,
-    FEATURES,
-    TEXT,
-    TextInfo,
-    VideoRecord,
-    deserialize,
-)
+from glober_jax.data.schema import CLASS_NAMES, FEATURES, TEXT, TextInfo, VideoRecord, deserialize
 from glober_jax.data.stored_records import StoredRecords, open_records
 
 _HOW_TO_MAKE = (

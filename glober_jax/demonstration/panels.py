@@ -8,13 +8,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from glober_jax.demonstration.display import Shown, display, note_html, player, sheet_below, show
-from glober_jax.demonstration.fields import (
-    Field,
-    length_line,
-    part_fields,
-    read_part,
-    who_fields,
-)
+from glober_jax.demonstration.fields import Field, length_line, part_fields, read_part, who_fields
 from glober_jax.demonstration.requests import (
     MAX_BEGIN,
     MAX_BETWEEN,

@@ -11,16 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from glober_jax.models.attention import (
-    SelfAttention,
-    TemporalAttention,
-)
-from glober_jax.models.layers import (
-    Conv3D,
-    Dense,
-    GroupNorm,
-    ResBlock,
-)
+from glober_jax.models.attention import SelfAttention, TemporalAttention
+from glober_jax.models.layers import Conv3D, Dense, GroupNorm, ResBlock
 from glober_jax.models.remat import Remat, rematerialised
 
 

@@ -18,17 +18,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from glober_jax.models.attention import (
-    attention,
-)
+from glober_jax.models.attention import attention
 from glober_jax.models.latents import Gaussian
-from glober_jax.models.layers import (
-    Conv,
-    Dense,
-    GroupNorm,
-    ResBlock,
-    upsample,
-)
+from glober_jax.models.layers import Conv, Dense, GroupNorm, ResBlock, upsample
 from glober_jax.models.remat import Remat, rematerialised
 
 

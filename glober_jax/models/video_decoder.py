@@ -17,10 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from glober_jax.models.attention import (
-    SpatialTransformer,
-    TemporalAttention,
-)
+from glober_jax.models.attention import SpatialTransformer, TemporalAttention
 from glober_jax.models.compat import Compat, reference_slot
 from glober_jax.models.layers import (
     Conv,

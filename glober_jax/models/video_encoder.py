@@ -17,19 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from glober_jax.models.attention import (
-    SelfAttention,
-    TemporalAttention,
-)
+from glober_jax.models.attention import SelfAttention, TemporalAttention
 from glober_jax.models.compat import Compat
 from glober_jax.models.latents import Gaussian
-from glober_jax.models.layers import (
-    Conv3D,
-    Dense,
-    GroupNorm,
-    ResBlock,
-    lecun_normal,
-)
+from glober_jax.models.layers import Conv3D, Dense, GroupNorm, ResBlock, lecun_normal
 from glober_jax.models.remat import Remat, rematerialised
 
 

@@ -40,12 +40,14 @@ def fits(source: VideoSource, clip: ClipSpec, global_shape: Sequence[int]) -> bo
 
 @dataclass(frozen=True)
 class FeatureVideo:
-    """A `Video` of one frame, its global feature; label and text are those of `video`.
+    """A `Video` of one frame, its global feature; name and text are those of `video`.
 
-    A `damage` found while encoding is raised whenever the feature is read.
+    The label is kept, for `video` would read its latents for it. A `damage` found while encoding is
+    raised whenever the feature is read.
     """
 
     video: Video
+    label: int
     feature_HWG: np.ndarray
     damage: DamagedVideo | None
     num_frames: int = 1
@@ -53,10 +55,6 @@ class FeatureVideo:
     @property
     def video_id(self) -> str:
         return self.video.video_id
-
-    @property
-    def label(self) -> int:
-        return self.video.label
 
     @property
     def text_LE(self) -> np.ndarray | None:
@@ -100,6 +98,7 @@ class FeatureVideos:
         self.class_names, self.text_info = source.class_names, source.text_info
         self.fingerprint = source.fingerprint
         self._damage: dict[int, DamagedVideo] = {}
+        self._labels_N = [0] * len(source)
         self._features_NHWG = np.zeros((len(source), *networks.global_shape), np.float32)
         encode = jax.jit(functools.partial(clip_features, networks), out_shardings=replicated(mesh))
         key_ids = centre_clip(clip.span, clip).key_ids_K.tolist()
@@ -121,12 +120,15 @@ class FeatureVideos:
 
     def __getitem__(self, index: int) -> FeatureVideo:
         """The feature of a video; raises IndexError."""
-        video = self._source[index]
-        return FeatureVideo(video, self._features_NHWG[index], self._damage.get(index))
+        video, damage = self._source[index], self._damage.get(index)
+        return FeatureVideo(video, self._labels_N[index], self._features_NHWG[index], damage)
 
     def _read(self, index: int, key_ids: Sequence[int]) -> np.ndarray | None:
+        video = self._source[index]
         try:
-            return self._source[index].read(key_ids)
+            frames_K = video.read(key_ids)
+            self._labels_N[index] = video.label
+            return frames_K
         except DamagedVideo as error:
             self._damage[index] = error
             return None

@@ -41,11 +41,7 @@ from glober_jax.training.previews import CLIPS, Previews
 from glober_jax.training.stage_data import StageData, check_stage_batch, reads_text, stage_clip
 from glober_jax.training.stages import STAGES, build_stage
 from glober_jax.training.state import TrainState
-from glober_jax.training.trained import (
-    constant_shapes,
-    load_codec,
-    load_frame_model,
-)
+from glober_jax.training.trained import constant_shapes, load_codec, load_frame_model
 
 
 class Pipeline:
@@ -209,10 +205,14 @@ class Pipeline:
             return self._drawn(generator.NAME, features, FEATURE_CLIP)
 
         def measure() -> dict[str, Any]:
-            def features(model: FrameModel, key_frames: jax.Array, _number: jax.Array) -> jax.Array:
-                return stage.features(model, key_frames)
-
-            scale = measured_scale(features, frame_model, drawn()[0](0), "key_frames", self.mesh)
+            batches, _ = drawn()
+            scale = measured_scale(
+                lambda model, key_frames, _number: stage.features(model, key_frames),
+                frame_model,
+                batches(0),
+                "key_frames",
+                self.mesh,
+            )
             return {"feature_scale": scale}
 
         def preview(state: TrainState) -> Preview:

@@ -5,13 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from glober_jax.data.building.splits import (
-    SPLITS,
-    SplitOptions,
-    cut_shards,
-    hold_out,
-    pieces_of,
-)
+from glober_jax.data.building.splits import SPLITS, SplitOptions, cut_shards, hold_out, pieces_of
 from glober_jax.data.media.tree import MediaItem
 from glober_jax.errors import UserError
 

@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 
 from glober_jax.experiment import Experiment
-from glober_jax.models.attention import (
-    TemporalAttention,
-)
+from glober_jax.models.attention import TemporalAttention
 from glober_jax.models.networks import AUTOENCODER, Networks, Params
 from glober_jax.models.video_decoder import index_waves
 from glober_jax.training.autoencoder import predict_frames

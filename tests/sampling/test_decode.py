@@ -12,11 +12,7 @@ from glober_jax.diffusion.timesteps import sampling_timesteps
 from glober_jax.experiment import Experiment
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import Params
-from glober_jax.sampling.decode import (
-    FrameModel,
-    VideoSampler,
-    denoise_frames,
-)
+from glober_jax.sampling.decode import FrameModel, VideoSampler, denoise_frames
 from glober_jax.sampling.generate import FeatureModel, generate_features
 from glober_jax.sampling.noise import frame_noise
 from glober_jax.sampling.options import SamplingOptions

@@ -15,13 +15,7 @@ from glober_jax.experiment import Experiment
 from glober_jax.models.latents import Gaussian
 from glober_jax.models.networks import Params
 from glober_jax.training.adversarial import joint_gradients
-from glober_jax.training.codec import (
-    AVERAGED,
-    DISCRIMINATOR,
-    NETWORKS,
-    CodecStage,
-    codec_losses,
-)
+from glober_jax.training.codec import AVERAGED, DISCRIMINATOR, NETWORKS, CodecStage, codec_losses
 from tests.tiny import mesh_of, narrow_lpips_params
 
 Gradients = Callable[..., Params]

@@ -11,11 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol, TypeVar
 
-from glober_jax.data.workers import (
-    end_with_parent,
-    start_resource_tracker,
-    without_interrupts,
-)
+from glober_jax.data.workers import end_with_parent, start_resource_tracker, without_interrupts
 from glober_jax.errors import UserError
 
 _SECONDS_BETWEEN_LOOKS = 0.5

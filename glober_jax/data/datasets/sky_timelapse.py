@@ -19,13 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glober_jax.data.media.options import MediaOptions
-from glober_jax.data.media.tree import (
-    SPLIT_FOLDERS,
-    Listing,
-    MediaItem,
-    find_videos,
-    inside_splits,
-)
+from glober_jax.data.media.tree import SPLIT_FOLDERS, Listing, MediaItem, find_videos, inside_splits
 
 _SCENE = re.compile(r"(?P<film>[\w-]{11})_\d+")
 

@@ -18,13 +18,7 @@ from pathlib import Path
 from glober_jax.data.datasets.ucf101_lists import OfficialLists, find_lists
 from glober_jax.data.media.catalogue import find_prepared, list_prepared
 from glober_jax.data.media.options import MediaOptions
-from glober_jax.data.media.tree import (
-    Listing,
-    MediaItem,
-    Rejection,
-    find_videos,
-    inside_splits,
-)
+from glober_jax.data.media.tree import Listing, MediaItem, Rejection, find_videos, inside_splits
 from glober_jax.errors import UserError
 
 _VIDEO = re.compile(r"v_(?P<class_name>.+)_g(?P<group>\d+)_c\d+", re.IGNORECASE)
