@@ -115,7 +115,7 @@ def _cost(contender: Contender, repeats: int) -> Cost:
 
 
 def _wait_until_idle(longest: float = 30.0) -> None:
-    """Lets background threads and processes fill their buffers, which then cost nobody else."""
+    """Waits until background threads and processes have filled their buffers and use no time."""
     end = time.perf_counter() + longest
     while time.perf_counter() < end:
         before = cpu_seconds()

@@ -83,7 +83,7 @@ def run_tasks(
             f"{names}: run the same command again, with --workers=N for fewer processes"
         ) from error
     finally:
-        # Without waiting for tasks that nobody waits for any more.
+        # Does not wait for tasks whose results are no longer needed.
         pool.shutdown(wait=False, cancel_futures=True)
         for child in multiprocessing.active_children():
             if child not in others:

@@ -28,7 +28,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class LocalRunner:
-    """Runs tasks in so many processes of this machine; with 1, in this one."""
+    """Runs tasks in `workers` processes of this machine; with 1, in this process."""
 
     workers: int = 1
 
