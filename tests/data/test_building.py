@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from glober_jax.data.building.runners import LocalRunner
 from PIL import Image
 
 from glober_jax.data.building import encode, make_shard, shard_file, splits
 from glober_jax.data.building.pool import Unfinished, run_tasks
-from glober_jax.data.building.runners import LocalRunner
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.video_folder import VideoFolderOptions
 from glober_jax.data.source import open_videos

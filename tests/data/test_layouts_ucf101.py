@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
+from glober_jax.data.media.catalogue import read_frames
 
 from glober_jax.data.datasets.ucf101 import Ucf101Options, list_inputs
 from glober_jax.data.frames import decode_jpeg
-from glober_jax.data.media.catalogue import read_frames
 from glober_jax.data.media.tree import Listing
 from glober_jax.errors import UserError
 from tests.data.miniatures import prepared_ucf, write_ucf_lists

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from glober_jax.data.media.one_video import read_video
 from PIL import Image
 
 from glober_jax import media
-from glober_jax.data.media.one_video import read_video
 from glober_jax.errors import UserError
 
 FRAMES = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.full((5, 24, 32, 3), 40, np.uint8)

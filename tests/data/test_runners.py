@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
+from glober_jax.data.building.runners import BeamRunner, LocalRunner
 
 from glober_jax.data.building import splits
 from glober_jax.data.building.pool import Unfinished
-from glober_jax.data.building.runners import BeamRunner, LocalRunner
 from glober_jax.data.datasets.make import Options, make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.data.datasets.video_folder import VideoFolderOptions

@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from glober_jax.errors import UserError
 
@@ -27,19 +27,10 @@ class Item(Protocol):
     caption: str
 
     def num_bytes(self) -> int:
-        """Size, in the unit that progress is counted in."""
+        """Its size, or as many bytes as take as long to decode."""
 
-    def stamp(self) -> int:
+    def modified(self) -> int:
         """Changes when the input does."""
-
-
-@dataclass(frozen=True)
-class SplitOptions:
-    """How long videos are cut and what is held out; see `MediaOptions`."""
-
-    min_frames: int
-    max_frames: int | None
-    test_fraction: float
 
 
 @dataclass(frozen=True)
@@ -99,14 +90,12 @@ def hold_out(items: Sequence[Item], test_fraction: float, *, divide: bool = True
     return HeldOut({("train",): train, ("test",): test}, how)
 
 
-def pieces_of(
-    length: int, splits: Sequence[str], options: SplitOptions
-) -> list[tuple[str, int, int]]:
+def pieces_of(length: int, splits: Sequence[str], options: Any) -> list[tuple[str, int, int]]:
     """Split, first frame, and the one after the last, of each video that an input becomes.
 
     An input for both splits gives `max(min_frames, test_fraction * length)` frames to the last,
     none if fewer than `min_frames` were left. What is longer than `max_frames` is cut into the
-    fewest that are not, even in length, so none is a stub.
+    fewest that are not, even in length, so none is a stub. `options` has these, see `MediaOptions`.
     """
     cut = length - max(options.min_frames, round(length * options.test_fraction))
     if len(splits) == 1 or cut < options.min_frames:
@@ -119,13 +108,13 @@ def pieces_of(
     return pieces
 
 
-def cut_shards(sizes: Sequence[int], least: int) -> list[slice]:
-    """Which consecutive inputs share a shard, by their sizes.
+def cut_shards(sizes: Sequence[int]) -> list[slice]:
+    """Which consecutive inputs share a shard, by their sizes in bytes.
 
-    About `_SHARDS` shards, so that there is work for many processes, but of at least `least` and
-    at most `_MOST` times that, unless one input alone is larger.
+    About `_SHARDS` shards, so that there is work for many processes, but of at least `LEAST_BYTES`
+    and at most `_MOST` times that, unless one input alone is larger.
     """
-    room = min(max(sum(sizes) // _SHARDS, least), _MOST * least)
+    room = min(max(sum(sizes) // _SHARDS, LEAST_BYTES), _MOST * LEAST_BYTES)
     starts, filled = [0], 0
     for place, size in enumerate(sizes):
         if filled and filled + size > room:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from glober_jax.data.media.options import MediaOptions
+from glober_jax.data.media.media_options import MediaOptions
 from glober_jax.data.media.tree import SPLIT_FOLDERS, Listing, MediaItem, find_videos, inside_splits
 
 _SCENE = re.compile(r"(?P<film>[\w-]{11})_\d+")
@@ -46,7 +46,7 @@ def list_inputs(options: SkyTimelapseOptions) -> Listing:
         )
     )
     items = _grouped(listing.items)
-    return replace(listing, items=tuple(items), notices=listing.notices + _shared_films(items))
+    return replace(listing, items=items, notices=listing.notices + _shared_films(items))
 
 
 def _grouped(items: Sequence[MediaItem]) -> list[MediaItem]:

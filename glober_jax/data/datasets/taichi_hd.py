@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from glober_jax.data.media.options import MediaOptions
+from glober_jax.data.media.media_options import MediaOptions
 from glober_jax.data.media.tree import Listing, find_videos, inside_splits
 
 _CLIP = re.compile(r"(?P<film>.+?)(#\d+#\d+|_\d{6}_\d{6})")
@@ -43,4 +43,4 @@ def list_inputs(options: TaichiHdOptions) -> Listing:
         replace(item, group=clip["film"] if clip else "")
         for item, clip in zip(listing.items, clips, strict=True)
     ]
-    return replace(listing, items=tuple(grouped))
+    return replace(listing, items=grouped)
