@@ -2,16 +2,18 @@
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from glober_jax.data.building.splits import SPLITS, SplitOptions, cut_shards, hold_out, pieces_of
+from glober_jax.data.building import splits
+from glober_jax.data.building.splits import SPLITS, cut_shards, hold_out, pieces_of
 from glober_jax.data.media.tree import MediaItem
 from glober_jax.errors import UserError
 
 
 def _item(name: str, split: str | None = None, group: str = "") -> MediaItem:
-    return MediaItem(name, (Path(name),), False, split, None, group=group)
+    return MediaItem(name, (Path(name),), False, split, group=group)
 
 
 def _items(count: int) -> list[MediaItem]:
@@ -19,7 +21,8 @@ def _items(count: int) -> list[MediaItem]:
 
 
 def _pieces(length: int, splits: tuple[str, ...] = SPLITS, max_frames: int | None = 64) -> list:
-    return pieces_of(length, splits, SplitOptions(16, max_frames, 0.1))
+    options = SimpleNamespace(min_frames=16, max_frames=max_frames, test_fraction=0.1)
+    return pieces_of(length, splits, options)
 
 
 def test_the_input_decides_where_it_says() -> None:
@@ -37,7 +40,6 @@ def test_many_videos_are_held_out_whole_by_their_names() -> None:
     assert (len(test), len(train), test & train) == (20, 180, set())
     assert set(hold_out(_items(200)[::-1], 0.1).inputs["test",]) == test
     assert len(test & set(hold_out(_items(220), 0.1).inputs["test",])) >= 15
-    assert len(hold_out(_items(10), 0.1).inputs["test",]) == 1
     # In the order of the list, which is that of the records.
     assert list(held_out.inputs["test",]) == sorted(test, key=lambda item: item.video_id)
 
@@ -54,22 +56,18 @@ def test_groups_stay_together() -> None:
     assert "of 4 groups" in held_out.how
 
 
-def test_few_videos_give_their_last_parts() -> None:
+def test_few_videos_give_their_last_parts_or_one_whole() -> None:
+    """Fails when short videos are divided or refused, or a group is divided."""
     assert hold_out(_items(2), 0.1).inputs == {SPLITS: _items(2)}
     # The first can spare max(16, 10) frames, the second is too short to be divided.
     assert _pieces(60) == [("train", 0, 44), ("test", 44, 60)]
     assert _pieces(31) == [("train", 0, 31)]
-
-
-def test_few_short_videos_give_one_whole() -> None:
-    """Fails when videos that cannot be divided are refused, or a group is divided."""
     items = [_item(str(place), group=group) for place, group in enumerate("aabbbc")]
     held_out = hold_out(items, 0.1, divide=False)
     assert len({item.group for item in held_out.inputs["test",]}) == 1
     assert sum(map(len, held_out.inputs.values())) == 6
-    for few in (items[:1], items[:2]):
-        with pytest.raises(UserError, match="nothing can be held out"):
-            hold_out(few, 0.1, divide=False)
+    with pytest.raises(UserError, match="nothing can be held out"):
+        hold_out(items[:2], 0.1, divide=False)
 
 
 @pytest.mark.parametrize("length", [16, 64, 65, 129, 1000])
@@ -79,10 +77,7 @@ def test_cutting_keeps_every_frame_and_leaves_no_stub(length: int) -> None:
         assert (pieces[0][1], pieces[-1][2]) == (0, length)
         assert all(before[2] == after[1] for before, after in itertools.pairwise(pieces))
         assert all(16 <= stop - start <= 32 for _, start, stop in pieces)
-
-
-def test_without_a_limit_nothing_is_cut() -> None:
-    assert _pieces(1000, ("train",), None) == [("train", 0, 1000)]
+    assert _pieces(length, ("train",), None) == [("train", 0, length)]
 
 
 @pytest.mark.parametrize(
@@ -96,9 +91,11 @@ def test_without_a_limit_nothing_is_cut() -> None:
         ([10_000] * 256, [1] * 256),
     ],
 )
-def test_shards_are_cut_by_size(sizes: list[int], lengths: list[int]) -> None:
+def test_shards_are_cut_by_size(
+    sizes: list[int], lengths: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Fails when an input is lost, or work comes in too few or too many pieces."""
-    cuts = cut_shards(sizes, least=9)
+    monkeypatch.setattr(splits, "LEAST_BYTES", 9)
+    cuts = cut_shards(sizes)
     assert [cut.stop - cut.start for cut in cuts] == lengths
-    assert cuts[0].start == 0 and cuts[-1].stop == len(sizes)
-    assert all(before.stop == after.start for before, after in itertools.pairwise(cuts))
+    assert list(itertools.chain(*(sizes[cut] for cut in cuts))) == sizes

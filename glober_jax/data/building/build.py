@@ -19,18 +19,14 @@ Run = Callable[[Any, Sequence[Any], Callable[[int], None]], Iterable[Any]]
 def make_shards(
     listing: Listing, make: MakeShard, dataset: str, folder: Path, run: Run
 ) -> tuple[dict[str, list[ShardFile]], str, dict[str, InputFacts]]:
-    """Makes the shards of both splits, but those that an earlier run has left in `folder`.
+    """Makes the shards of a dataset, but those that an earlier run has left in `folder`.
 
     Args:
-      listing: the inputs.
-      make: makes a shard of some of them.
-      dataset: its name.
-      folder: everybody who runs tasks must see it.
-      run: runs the tasks, each of which makes a shard.
+      listing, make, dataset, run: the inputs, the task, the name, and what runs the tasks.
+      folder: whoever runs tasks must see it.
 
     Returns:
-      The shards by split, a sentence on how the splits came about with room for the numbers of
-      inputs that are held out and usable, and what came of each input by its id.
+      The shards by split, `HeldOut.how`, and what came of each input by its id.
 
     Raises:
       UserError: no input is usable, nothing could be held out for testing, or a worker died.

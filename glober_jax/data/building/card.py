@@ -24,16 +24,13 @@ def make_card(
 
     Args:
       listing: the inputs.
-      class_names: what labels index.
-      how: how the splits came about, see `make_shards`.
-      facts: what came of each input, by its id.
+      class_names: by label.
+      how, facts: see `make_shards`.
       shards: what is stored in each split.
 
     Returns:
-      "accepted": the number of usable inputs; "split": how train and test came about; "splits":
-      counts, bytes, fingerprint and videos per class of each; "notices": sentences on how the input
-      was understood; "class_names"; "lengths", "fps" and "sizes" of usable inputs; "warnings" on
-      damaged ones that are used; "rejected" ones with the reason; and a "fingerprint" of all.
+      "accepted" counts usable inputs, on which "lengths", "fps", "sizes" and "warnings" are;
+      "split" is a sentence, "splits" has numbers and videos per class; "fingerprint" is of all.
     """
     usable = {name: fact for name, fact in facts.items() if not fact.reason}
     classes = {item.video_id: item.class_name for item in listing.items}

@@ -31,10 +31,10 @@ def run_tasks(
     """Runs `function(task, on_count)` for every task, and yields tasks with results as they finish.
 
     Args:
-      function: a picklable function; it reports progress by calling its second argument.
-      tasks: what to run it on, picklable, each with a `name` for messages; started in this order.
+      function: picklable; reports progress by calling its second argument.
+      tasks: picklable, each with a `name` for messages; started in this order.
       on_count: called in this process with what has been reported since the last call.
-      workers: how many processes; with 1, or a single task, all runs in this one.
+      workers: number of processes; with 1, or a single task, all runs in this one.
 
     Raises:
       Unfinished: a worker process died. Errors of `function` arrive as they are.

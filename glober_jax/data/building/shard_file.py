@@ -105,11 +105,7 @@ def shard_files(staging: Path, dataset: str, split: str, count: int) -> list[Sha
 
 def shard_paths(data: Path, split: str, count: int) -> list[Path]:
     """The `count` shards of a split in the version folder of their dataset."""
-    template = _file_names(data, split)
-    return [
-        Path(template.sharded_filepath(shard_index=number, num_shards=count))
-        for number in range(count)
-    ]
+    return [Path(path) for path in _file_names(data, split).sharded_filepaths(count)]
 
 
 def write_metadata(

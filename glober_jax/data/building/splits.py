@@ -51,19 +51,12 @@ class HeldOut:
 
 
 def hold_out(items: Sequence[Item], test_fraction: float, *, divide: bool = True) -> HeldOut:
-    """Assigns every input to a split.
+    """Assigns every input to a split; raises UserError where one would be empty.
 
     Where inputs say their split, from folders or a list, that decides. Otherwise whole groups are
     held out where there are at least `1 / test_fraction`: those whose names have the smallest
-    hashes, so that more videos hardly change which. With fewer, the last part of each video.
-
-    Args:
-      items: the inputs; those of one group stay together, "" is a group of its own.
-      test_fraction: part to hold out, in (0, 0.5].
-      divide: False where no video is long enough to be divided: one group is held out.
-
-    Raises:
-      UserError: one of the splits would be empty.
+    hashes, so that more videos hardly change which. With fewer, the last part of each video, or
+    where `divide` is False, because none is long enough, one group.
     """
     if any(item.split == "test" for item in items):
         given = {(split,): [item for item in items if item.split == split] for split in SPLITS}

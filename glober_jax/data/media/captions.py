@@ -55,7 +55,7 @@ class _BadRow(ValueError):
 
 
 def add_captions(listing: Listing, file: Path | None) -> Listing:
-    """Gives every video its caption.
+    """The videos with their captions, those without rejected, and notices of rows not used.
 
     Args:
       listing: the videos.
@@ -63,10 +63,7 @@ def add_captions(listing: Listing, file: Path | None) -> Listing:
         `.tsv`), of JSON lines, or one JSON list. Videos are named by `path`, relative to their
         folder and with forward slashes, or as WebVid does, by `videoid`, a file's name without
         suffix; captions are in `caption`, `text` or `name`. All but a JSON list is read row by row,
-        so that it may be much longer than `items`. None takes the text file beside each video.
-
-    Returns:
-      The videos with a caption, the others rejected, and notices of rows that were not used.
+        so that it may be much longer than `listing`. None takes the text file beside each video.
 
     Raises:
       UserError: the table cannot be read, lacks a column, names a path twice or none of the

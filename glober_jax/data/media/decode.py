@@ -44,14 +44,14 @@ class DecodedVideo:
 
 
 def read_video(path: Path, size: int, fit: Fit = "crop") -> tuple[np.ndarray, float]:
-    """All frames of a video file or of a folder of images: uint8 [T, H, W, C], and its rate.
+    """All frames of a video file or of a folder of images, and frames per second or 0.0.
 
     Args:
       path: a file that `prepare` could read too, or a folder that directly holds the frames.
       size, fit: see `fit_square`.
 
     Returns:
-      The frames, and frames per second, 0.0 where unknown.
+      uint8 [T, H, W, C], and the rate.
 
     Raises:
       UserError: there is no such video, or it is damaged.
@@ -86,17 +86,11 @@ def decode_media(item: MediaItem, fps: float | None = None) -> DecodedVideo:
 
 
 def resample(timed_frames: Iterable[TimedFrame], fps: float) -> Iterator[Image.Image]:
-    """Takes, for each tick of a clock at `fps`, the frame nearest in time.
+    """Takes, for each tick of a clock from the first to the last frame, the frame nearest in time.
 
-    Args:
-      timed_frames: (seconds, frame) in order of time, starting at any time.
-      fps: ticks per second.
-
-    Yields:
-      One frame per tick from the first frame's time to the last's: some dropped, some repeated.
+    `timed_frames` are (seconds, frame) in order of time, starting at any time.
     """
-    tick, now, held = 0, 0.0, None
-    previous = 0.0
+    tick, now, previous, held = 0, 0.0, 0.0, None
     for seconds, frame in timed_frames:
         if held is not None:
             step = min(max(seconds - previous, 0.0), _LONGEST_PAUSE)

@@ -21,13 +21,8 @@ from glober_jax.data.media.order import natural_key, order_frames, video_prefixe
 from glober_jax.errors import UserError
 
 SPLIT_FOLDERS = {
-    "train": "train",
-    "sky_train": "train",
-    "test": "test",
-    "sky_test": "test",
-    "val": "test",
-    "valid": "test",
-    "validation": "test",
+    **dict.fromkeys(("train", "sky_train"), "train"),
+    **dict.fromkeys(("test", "sky_test", "val", "valid", "validation"), "test"),
 }
 _LITTER = frozenset(("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"))
 
@@ -134,20 +129,15 @@ def kind_of(name: str) -> Literal["video", "image", "unread", "other"]:
 def find_media(
     root: Path, *, skip: Collection[str] = (), split_at_prefixes: bool = False
 ) -> Listing:
-    """Lists the media below `root` in natural order.
+    """Lists the media below a folder in natural order; raises UserError where it is none.
+
+    Rejected are empty and unreadable folders, images beside a video, and formats that are not read.
 
     Args:
-      root: a folder.
+      root: the folder.
       skip: names of folders to leave out.
       split_at_prefixes: whether frames in one folder whose names differ before the frame's number
         are different videos.
-
-    Returns:
-      The media without classes; rejected are empty and unreadable folders, images beside a video,
-      and media of formats that are not read.
-
-    Raises:
-      UserError: `root` is no folder.
     """
     if not root.is_dir():
         raise UserError(
@@ -199,8 +189,7 @@ def find_videos(
 ) -> Listing:
     """`find_media` for videos without classes, whose split folders may lie at any depth.
 
-    Raises:
-      UserError: there are none, where the `expected` layout has some.
+    Raises UserError, with the `expected` layout, where there are none.
     """
     found = find_media(root, skip=skip, split_at_prefixes=split_at_prefixes)
     if not found.items:
