@@ -6,7 +6,6 @@ what systems leave behind.
 """
 
 import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +13,6 @@ from pathlib import Path
 import av
 import numpy as np
 from PIL import Image
-from tensorboardX.record_writer import RecordWriter
-from tensorflow_datasets.proto import tf_example_pb2
 
 WIDTH, HEIGHT = 48, 32
 NUM_FRAMES = 20  # of a good video
@@ -68,25 +65,6 @@ def nested_sky(folder: Path) -> Miniature:
     return Miniature(root, frozenset(good), rejects, frozenset(good[2:3]))
 
 
-def flattened_sky(folder: Path) -> Miniature:
-    """A folder of frames per scene, no splits."""
-    root = folder / "sky_flat"
-    good = tuple(f"{film}_{k}" for film in ("-bCdEfGh_Jk", "NigHtSky0_1") for k in (1, 2, 3))
-    for seed, video in enumerate(good):
-        write_frames(root / video, seed, "{:06d}.PNG".format if seed else "{:06d}.jpg".format)
-    write_frames(root / "sHoRtFilm_0_1", 7, "{:06d}.jpg".format, NUM_SHORT)
-    write_frames(root / "_broken_clips" / "old", 8, "{:06d}.jpg".format)
-    write_garbage_frames(root / "gArBaGe_0_0_1")
-    (root / "eMpTy_0_0_0_1").mkdir()
-    _leave_litter(root / good[0])
-    rejects = {
-        "sHoRtFilm_0_1": "has 7 usable frames",
-        "gArBaGe_0_0_1": "has 0 usable frames",
-        "eMpTy_0_0_0_1": "holds no frames",
-    }
-    return Miniature(root, frozenset(good), rejects)
-
-
 def ucf_tree(folder: Path) -> Miniature:
     """A folder of AVI files per class, the official lists beside them."""
     root = folder / "UCF-101"
@@ -121,45 +99,6 @@ def ucf_tree(folder: Path) -> Miniature:
         "Basketball": "is empty",
     }
     return Miniature(root, frozenset(good), rejects)
-
-
-def flat_ucf(folder: Path) -> Miniature:
-    """All AVI files in one folder, without lists."""
-    root = folder / "UCF101"
-    good = [f"v_{name}_g{g:02d}_c01.avi" for name in CLASSES[:2] for g in (1, 2, 3)]
-    for seed, name in enumerate(good):
-        write_video(root / name, seed)
-    write_video(root / "v_Archery_g04_c01.avi", 7, NUM_SHORT)
-    (root / "v_Archery_g04_c02.avi").touch()
-    rejects = {
-        "v_Archery_g04_c01.avi": "has 7 usable frames",
-        "v_Archery_g04_c02.avi": "the file is empty",
-    }
-    return Miniature(root, frozenset(good), rejects)
-
-
-def prepared_ucf(folder: Path) -> Miniature:
-    """TFDS's own `ucf101`, prepared as TFRecord files; the last record is cut off."""
-    root = folder / "tensorflow_datasets"
-    place = root / "ucf101" / "ucf101_1" / "2.0.0"
-    place.mkdir(parents=True)
-    (place / "features.json").write_text(
-        '{"featuresDict": {"features": {"video": {}, "label": {}}}}'
-    )
-    (place / "label.labels.txt").write_text("\n".join(CLASSES) + "\n")
-    lengths = {"train": [NUM_FRAMES] * 4 + [NUM_SHORT], "test": [NUM_FRAMES] * 3}
-    accepted = set()
-    for split, frames in lengths.items():
-        shard = place / f"ucf101-{split}.tfrecord-00000-of-00001"
-        with_crc = RecordWriter(str(shard))
-        for number, count in enumerate(frames):
-            with_crc.write(_example(number + 10 * len(split), count, label=number % len(CLASSES)))
-            accepted.add(f"{shard.name}/{number:05d}")
-        with_crc.close()
-    shard.write_bytes(shard.read_bytes()[:-100])
-    short, cut = "ucf101-train.tfrecord-00000-of-00001/00004", f"{shard.name}/00002"
-    rejects = {short: "has 7 usable frames", shard.name: "reaches beyond the end of the file"}
-    return Miniature(root, frozenset(accepted - {short, cut}), rejects)
 
 
 def taichi(folder: Path) -> Miniature:
@@ -269,17 +208,6 @@ def _pictures(seed: int, num_frames: int) -> list[Image.Image]:
     small = Image.fromarray(rng.integers(0, 256, (4, 6, 3), np.uint8))
     texture = np.asarray(small.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))
     return [Image.fromarray(np.roll(texture, 2 * i, axis=1)) for i in range(num_frames)]
-
-
-def _example(seed: int, num_frames: int, label: int) -> bytes:
-    """A serialized `tf.train.Example` as TFDS stores a labelled video."""
-    example = tf_example_pb2.Example()
-    for image in _pictures(seed, num_frames):
-        buffer = io.BytesIO()
-        image.save(buffer, format="JPEG")
-        example.features.feature["video"].bytes_list.value.append(buffer.getvalue())
-    example.features.feature["label"].int64_list.value.append(label)
-    return example.SerializeToString()
 
 
 def _leave_litter(folder: Path) -> None:

@@ -20,9 +20,9 @@ def _items(count: int) -> list[MediaItem]:
     return [_item(f"{number:04d}.mp4") for number in range(count)]
 
 
-def _pieces(length: int, splits: tuple[str, ...] = SPLITS, max_frames: int | None = 64) -> list:
+def _pieces(length: int, wanted: tuple[str, ...] = SPLITS, max_frames: int | None = 64) -> list:
     options = SimpleNamespace(min_frames=16, max_frames=max_frames, test_fraction=0.1)
-    return pieces_of(length, splits, options)
+    return pieces_of(length, wanted, options)
 
 
 def test_the_input_decides_where_it_says() -> None:
@@ -72,8 +72,8 @@ def test_few_videos_give_their_last_parts_or_one_whole() -> None:
 
 @pytest.mark.parametrize("length", [16, 64, 65, 129, 1000])
 def test_cutting_keeps_every_frame_and_leaves_no_stub(length: int) -> None:
-    for splits in (SPLITS, ("test",)):
-        pieces = _pieces(length, splits, max_frames=32)
+    for wanted in (SPLITS, ("test",)):
+        pieces = _pieces(length, wanted, max_frames=32)
         assert (pieces[0][1], pieces[-1][2]) == (0, length)
         assert all(before[2] == after[1] for before, after in itertools.pairwise(pieces))
         assert all(16 <= stop - start <= 32 for _, start, stop in pieces)
