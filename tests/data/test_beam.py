@@ -12,7 +12,7 @@ from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.data.datasets.video_folder import VideoFolderOptions
 from glober_jax.data.schema import record_digest
 from glober_jax.errors import UserError
-from tests.data.miniatures import ucf_tree
+from tests.data.videos import write_ruins, write_video
 
 SKIES = SyntheticSkyOptions(num_videos=12, num_test_videos=4, num_frames=9, size=16)
 
@@ -23,9 +23,11 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _videos(folder: Path) -> Options:
-    """Real files, of which one is too short, one empty and one no video."""
-    root = ucf_tree(folder / "in").root
-    return VideoFolderOptions(input=str(root), size=16, test_fraction=0.3)
+    """Real files, of which six cannot be used."""
+    for number in range(6):
+        write_video(folder / "in" / f"{number}.mp4", 20)
+    write_ruins(folder / "in")
+    return VideoFolderOptions(input=str(folder / "in"), size=16, test_fraction=0.3)
 
 
 @pytest.mark.parametrize("options", [lambda folder: SKIES, _videos], ids=["skies", "videos"])

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +10,7 @@ from glober_jax import media
 from glober_jax.data.media.decode import decode_media, read_video, resample
 from glober_jax.data.media.tree import find_media
 from glober_jax.errors import UserError
+from tests.data.videos import write_video
 
 FRAMES = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.full((5, 24, 32, 3), 40, np.uint8)
 
@@ -53,12 +53,7 @@ def test_every_container_is_read(tmp_path: Path) -> None:
         ".m2ts": "mpeg2video", ".ogv": "libvpx", ".y4m": "wrapped_avframe",
     }  # fmt: skip
     for suffix, codec in codecs.items():
-        with av.open(str(tmp_path / f"clip{suffix}"), "w") as container:
-            stream = container.add_stream(codec, rate=25)
-            stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
-            for frame in np.repeat(FRAMES, 4, axis=0):
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-            container.mux(stream.encode())
+        write_video(tmp_path / f"clip{suffix}", 20, 25, codec)
     videos = {item.files[0].suffix: decode_media(item) for item in find_media(tmp_path).items}
     assert videos.keys() == codecs.keys()
     for suffix, video in videos.items():

@@ -1,5 +1,6 @@
 """The official lists of UCF-101 decide."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,21 @@ import pytest
 from glober_jax.data.datasets.ucf101 import Ucf101Options, list_inputs
 from glober_jax.data.media.tree import Listing
 from glober_jax.errors import UserError
-from tests.data.miniatures import write_ucf_lists
 
 _TRAIN = ("Archery/v_Archery_g08_c01", "HandstandPushups/v_HandStandPushups_g08_c01")
+_CLASSES = ("Archery", "HandstandPushups")
 _TEST = ("Archery/v_Archery_g01_c01", "HandstandPushups/v_HandStandPushups_g01_c01")
+
+
+def _write_lists(folder: Path, train: Sequence[str], test: Sequence[str], *classes: str) -> None:
+    """The three files of split 1; videos as `Class/v_Class_g01_c01`."""
+    folder.mkdir(parents=True)
+    labels = {name: label for label, name in enumerate(classes or _CLASSES, start=1)}
+    lines = "".join(f"{label} {name}\r\n" for name, label in labels.items())
+    (folder / "classInd.txt").write_text(lines, newline="")
+    lines = "".join(f"{name}.avi {labels[name.split('/')[0]]}\n" for name in train)
+    (folder / "trainlist01.txt").write_text(lines)
+    (folder / "testlist01.txt").write_text("".join(f"{name}.avi\n" for name in test))
 
 
 @pytest.fixture
@@ -42,9 +54,9 @@ def test_lists_decide_wherever_they_lie(videos: Path, tmp_path: Path, place: str
 
     Broken: names compared as they are; lists looked for in the input alone.
     """
-    write_ucf_lists(
+    _write_lists(
         tmp_path / "made", [*_TRAIN, "Zumba/v_Zumba_g09_c01"], _TEST,
-        ["Zumba", "HandstandPushups", "Archery"],
+        "Zumba", "HandstandPushups", "Archery",
     )  # fmt: skip
     (tmp_path / place).mkdir(parents=True, exist_ok=True)
     for file in (tmp_path / "made").iterdir():
@@ -88,7 +100,7 @@ def test_mistakes_in_lists_are_named(
 ) -> None:
     """Fails when damaged lists end in a stack trace, or in another split than asked for."""
     lists = tmp_path / "ucfTrainTestlist"
-    write_ucf_lists(lists, _TRAIN, _TEST)
+    _write_lists(lists, _TRAIN, _TEST)
     (lists / file).unlink() if content is None else (lists / file).write_text(content)
     with pytest.raises(UserError, match=message):
         _list(videos, **flags)
@@ -97,7 +109,7 @@ def test_mistakes_in_lists_are_named(
 def test_what_lists_do_not_name_is_rejected(videos: Path, tmp_path: Path) -> None:
     """Fails when videos of no split or no class get in, or lists of something else leave none."""
     lists = tmp_path / "ucfTrainTestlist"
-    write_ucf_lists(lists, _TRAIN, _TEST[:1])
+    _write_lists(lists, _TRAIN, _TEST[:1])
     (lists / "classInd.txt").write_text("1 Archery\n")
     assert dict(_list(videos).rejections) == {
         "train/v_HandstandPushups_g01_c01.avi": "is named neither in trainlist01.txt nor in "
