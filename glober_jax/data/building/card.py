@@ -15,7 +15,6 @@ _MOST_ROWS = 40
 
 def make_card(
     listing: Listing,
-    class_names: Sequence[str],
     how: str,
     facts: Mapping[str, InputFacts],
     shards: Mapping[str, Sequence[ShardFacts]],
@@ -24,7 +23,6 @@ def make_card(
 
     Args:
       listing: the inputs.
-      class_names: by label.
       how, facts: see `make_shards`.
       shards: what is stored in each split.
 
@@ -43,7 +41,7 @@ def make_card(
             "shards": len(some),
             "bytes": sum(shard.num_bytes for shard in some),
             "fingerprint": fingerprint(some),
-            "classes": _counts(pieces) if class_names else {},
+            "classes": _counts(pieces) if listing.class_names else {},
         }
     held_out = sum("test" in fact.pieces for fact in usable.values())
     lengths = [fact.num_frames for fact in usable.values()]
@@ -53,7 +51,7 @@ def make_card(
         "split": how.format(held_out, len(usable)),
         "splits": splits,
         "notices": list(listing.notices),
-        "class_names": list(class_names),
+        "class_names": list(listing.class_names),
         "lengths": {
             "least": min(lengths),
             "median": statistics.median_low(lengths),

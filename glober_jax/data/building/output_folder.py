@@ -69,8 +69,7 @@ class OutputFolder:
     def is_finished(self, *, overwrite: bool) -> bool:
         """Whether the dataset is here and not to be overwritten.
 
-        Raises:
-          UserError: the folder holds something else, and `overwrite` is off or would not cover it.
+        Raises UserError where something else is, and `overwrite` is off or would not cover it.
         """
         stored = self._stored()
         if foreign := stored - {self.dataset, self._made().get("dataset")}:
@@ -101,10 +100,8 @@ class OutputFolder:
     def staging(self) -> Iterator[Path]:
         """A hidden folder to write into, with what an interrupted run of the same has left there.
 
-        It is removed on the way out, unless the same command could continue from it.
-
-        Raises:
-          UserError: the folder cannot be created or written, or another command writes to it.
+        It is removed on the way out, unless the same command could continue from it. Raises
+        UserError where it cannot be written, or another command writes to it.
         """
         key = json.dumps([VERSION, self.dataset, dict(self.arguments)])
         name = _STAGING_PREFIX + hashlib.sha256(key.encode()).hexdigest()[:16]

@@ -9,7 +9,7 @@ import errno
 import functools
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from glober_jax.data.building.beam import run_on_beam
 from glober_jax.data.building.build import make_shards
 from glober_jax.data.building.card import make_card, markdown
-from glober_jax.data.building.make_shard import Decode, MakeShard, load_once
+from glober_jax.data.building.make_shard import Decode, InputFacts, MakeShard, load_once
 from glober_jax.data.building.output_folder import OutputFolder
 from glober_jax.data.building.pool import run_tasks
 from glober_jax.data.building.shard_file import write_metadata
@@ -33,7 +33,6 @@ from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.data.media.captions import TextEncoder, captions_digest
 from glober_jax.data.media.decode import DecodedVideo, decode_media
 from glober_jax.data.media.media_options import MediaOptions
-from glober_jax.data.media.order import natural_key
 from glober_jax.data.media.tree import Listing, MediaItem
 from glober_jax.data.schema import CLASS_NAMES, TEXT, TextInfo, record_features
 from glober_jax.errors import UserError
@@ -126,30 +125,25 @@ def make_dataset(
         encoder = functools.partial(load_once, load_encoder, Path(paths["clip"]))
         # Fails before anything else is done.
         encoder()
-    class_names = listing.class_names
-    if class_names is None:
-        class_names = tuple(sorted({item.class_name for item in listing.items}, key=natural_key))
-    labels = {class_name: label for label, class_name in enumerate(class_names)}
+    labels = {class_name: label for label, class_name in enumerate(listing.class_names)}
     make = MakeShard(kind.decode, options, labels, encoder)
-    run = functools.partial(run_tasks, workers=workers)
     try:
         with folder.staging() as staging:
-            if beam_options is not None:
+            if beam_options is None:
+                run = functools.partial(run_tasks, workers=workers)
+            else:
                 run = functools.partial(run_on_beam, folder=staging, options=beam_options)
             shards, how, facts = make_shards(listing, make, name, staging, run)
-            metadata: dict[str, object] = {CLASS_NAMES: list(class_names)}
-            text_width = None
-            if encoder is not None:
-                text = encoder()
-                text_width = text.width
-                usable = [item for item in listing.items if not facts[item.video_id].reason]
-                captions = captions_digest({item.video_id: item.caption for item in usable})
-                info = TextInfo(text.length, text_width, text.digest, captions)
-                metadata[TEXT] = vars(info)
+            text = _text_info(encoder(), listing, facts) if encoder else None
             stored = write_metadata(
-                staging, name, kind.description, record_features(text_width), shards, metadata
+                staging,
+                name,
+                kind.description,
+                record_features(text.width if text else None),
+                shards,
+                {CLASS_NAMES: list(listing.class_names)} | ({TEXT: vars(text)} if text else {}),
             )
-            card = make_card(listing, class_names, how, facts, stored)
+            card = make_card(listing, how, facts, stored)
             folder.publish(staging, card, markdown(card, name, command))
     except OSError as error:
         if error.errno != errno.ENOSPC:
@@ -159,6 +153,11 @@ def make_dataset(
             "finished parts are kept"
         ) from error
     return card
+
+
+def _text_info(encoder: TextEncoder, listing: Listing, facts: Mapping[str, InputFacts]) -> TextInfo:
+    captions = {i.video_id: i.caption for i in listing.items if not facts[i.video_id].reason}
+    return TextInfo(encoder.length, encoder.width, encoder.digest, captions_digest(captions))
 
 
 def _command(name: str, options: Options, output: Path) -> str:

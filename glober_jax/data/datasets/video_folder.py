@@ -5,6 +5,7 @@ from pathlib import Path
 
 from glober_jax.data.media.captions import add_captions
 from glober_jax.data.media.media_options import MediaOptions
+from glober_jax.data.media.order import natural_key
 from glober_jax.data.media.tree import Listing, Rejection, find_media, inside_splits
 from glober_jax.errors import UserError
 
@@ -42,11 +43,14 @@ def list_inputs(options: VideoFolderOptions) -> Listing:
             f"at any depth{seen}"
         )
     if options.class_folders:
-        listing = _with_classes(inside_splits(_with_class_train(listing)))
+        listing = _in_classes(inside_splits(_with_class_train(listing)))
     else:
         listing = inside_splits(listing)
     if options.captions or options.clip:
         listing = add_captions(listing, Path(options.captions) if options.captions else None)
+    if options.class_folders:
+        names = sorted({item.class_name for item in listing.items}, key=natural_key)
+        listing = replace(listing, class_names=tuple(names))
     return listing
 
 
@@ -62,7 +66,7 @@ def _with_class_train(listing: Listing) -> Listing:
     return replace(listing, items=unsplit)
 
 
-def _with_classes(listing: Listing) -> Listing:
+def _in_classes(listing: Listing) -> Listing:
     """The videos that have a class; the others are rejected."""
     items = [item for item in listing.items if item.class_name is not None]
     rejections = tuple(
@@ -70,5 +74,4 @@ def _with_classes(listing: Listing) -> Listing:
         for item in listing.items
         if item.class_name is None
     )
-    rejections = listing.rejections + rejections
-    return replace(listing, items=items, rejections=rejections, class_names=None)
+    return replace(listing, items=items, rejections=listing.rejections + rejections)

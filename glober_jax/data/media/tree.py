@@ -105,13 +105,13 @@ class Listing:
     Attributes:
       items: what to decode, in the order of the records.
       rejections: what is left out by its place or name.
-      class_names: the classes that labels index; None for those of the items, sorted.
+      class_names: the classes that labels index.
       notices: sentences on how the folder was understood.
     """
 
     items: Sequence[MediaItem]
     rejections: tuple[Rejection, ...] = ()
-    class_names: tuple[str, ...] | None = ()
+    class_names: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
 
 
