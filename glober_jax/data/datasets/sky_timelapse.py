@@ -2,7 +2,7 @@
 
     {sky_train | train, sky_test | test | val}/<film>/<scene>/<film>_frames_00086552.jpg
     {sky_train | train, sky_test | test | val}/<film>/*.png
-    <scene>/000000.jpg                          in a folder or a .zip file, without splits
+    <scene>/000000.jpg                          without splits
     <folder>/<film>_1_frames_00086552.jpg       scenes mixed in one folder
     {train, test}/<scene>.mp4
 
