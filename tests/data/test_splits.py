@@ -27,45 +27,43 @@ def _pieces(length: int, wanted: tuple[str, ...] = SPLITS, max_frames: int | Non
 
 def test_the_input_decides_where_it_says() -> None:
     items = [_item("a", "train"), _item("b", "test"), _item("c", "train")]
-    held_out = hold_out(items, 0.1)
-    assert held_out.inputs == {("train",): [items[0], items[2]], ("test",): [items[1]]}
+    held_out, _ = hold_out(items, 0.1)
+    assert held_out == {("train",): [items[0], items[2]], ("test",): [items[1]]}
     with pytest.raises(UserError, match="no usable video for training"):
         hold_out(items[1:2], 0.1)
 
 
 def test_many_videos_are_held_out_whole_by_their_names() -> None:
     """Fails when more videos change which are held out, or the order of the list does."""
-    held_out = hold_out(_items(200), 0.1)
-    test, train = set(held_out.inputs["test",]), set(held_out.inputs["train",])
+    held_out, _ = hold_out(_items(200), 0.1)
+    test, train = set(held_out["test",]), set(held_out["train",])
     assert (len(test), len(train), test & train) == (20, 180, set())
-    assert set(hold_out(_items(200)[::-1], 0.1).inputs["test",]) == test
-    assert len(test & set(hold_out(_items(220), 0.1).inputs["test",])) >= 15
+    assert set(hold_out(_items(200)[::-1], 0.1)[0]["test",]) == test
+    assert len(test & set(hold_out(_items(220), 0.1)[0]["test",])) >= 15
     # In the order of the list, which is that of the records.
-    assert list(held_out.inputs["test",]) == sorted(test, key=lambda item: item.video_id)
+    assert list(held_out["test",]) == sorted(test, key=lambda item: item.video_id)
 
 
 def test_groups_stay_together() -> None:
     """Fails when videos of one group are divided (broken: held out by video)."""
     items = [_item(str(video), group=f"g{video // 4}") for video in range(36)] + _items(4)
-    held_out = hold_out(items, 0.3)
-    train, test = (
-        {item.group or item.video_id for item in held_out.inputs[(split,)]} for split in SPLITS
-    )
+    held_out, how = hold_out(items, 0.3)
+    train, test = ({item.group or item.video_id for item in held_out[(split,)]} for split in SPLITS)
     assert not train & test
     assert len(test) == round(0.3 * 13)
-    assert "of 4 groups" in held_out.how
+    assert "of 4 groups" in how
 
 
 def test_few_videos_give_their_last_parts_or_one_whole() -> None:
     """Fails when short videos are divided or refused, or a group is divided."""
-    assert hold_out(_items(2), 0.1).inputs == {SPLITS: _items(2)}
+    assert hold_out(_items(2), 0.1)[0] == {SPLITS: _items(2)}
     # The first can spare max(16, 10) frames, the second is too short to be divided.
     assert _pieces(60) == [("train", 0, 44), ("test", 44, 60)]
     assert _pieces(31) == [("train", 0, 31)]
     items = [_item(str(place), group=group) for place, group in enumerate("aabbbc")]
-    held_out = hold_out(items, 0.1, divide=False)
-    assert len({item.group for item in held_out.inputs["test",]}) == 1
-    assert sum(map(len, held_out.inputs.values())) == 6
+    held_out, _ = hold_out(items, 0.1, divide=False)
+    assert len({item.group for item in held_out["test",]}) == 1
+    assert sum(map(len, held_out.values())) == 6
     with pytest.raises(UserError, match="nothing can be held out"):
         hold_out(items[:2], 0.1, divide=False)
 

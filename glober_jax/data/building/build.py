@@ -26,7 +26,8 @@ def make_shards(
       folder: whoever runs tasks must see it.
 
     Returns:
-      The shards by split, `HeldOut.how`, and what came of each input by its id.
+      The shards by split, how the splits came about (see `hold_out`), and facts on each input by
+      its id.
 
     Raises:
       UserError: no input is usable, nothing could be held out for testing, or a worker died.
@@ -35,7 +36,7 @@ def make_shards(
     facts: dict[str, InputFacts] = {}
     while True:
         try:
-            held_out = hold_out(items, make.options.test_fraction, divide=divide)
+            held_out, how = hold_out(items, make.options.test_fraction, divide=divide)
         except UserError as error:
             # Rejected inputs might have been enough.
             reasons = _reasons(listing, facts)
@@ -59,9 +60,9 @@ def make_shards(
                 split: [part.files[split] for part in parts if split in part.files]
                 for split in SPLITS
             }
-            return shards, held_out.how, facts
+            return shards, how, facts
         # All that should be held out are damaged, or too short to be divided: hold out others.
-        divide = divide and not held_out.is_divided
+        divide = divide and SPLITS not in held_out
 
 
 def rejected(listing: Listing, facts: Mapping[str, InputFacts]) -> dict[str, str]:
@@ -77,25 +78,15 @@ def _parts(
     held_out: HeldOut, labels: Mapping[str | None, int], dataset: str, folder: Path
 ) -> list[Part]:
     parts = []
-    for splits, items in held_out.inputs.items():
-        sizes = [item.num_bytes() for item in items]
-        cuts = cut_shards(sizes)
+    for splits, items in held_out.items():
+        stats = [item.stat() for item in items]
+        cuts = cut_shards([num_bytes for num_bytes, _ in stats])
         files = [shard_files(folder, dataset, split, len(cuts)) for split in splits]
         for cut, *own in zip(cuts, *files, strict=True):
-            stamp = _stamp(items[cut], sizes[cut], labels, splits)
+            facts = [
+                (item.video_id, *stat, labels.get(item.class_name), item.caption)
+                for item, stat in zip(items[cut], stats[cut], strict=True)
+            ]
+            stamp = hashlib.sha256(repr((splits, facts)).encode()).hexdigest()[:16]
             parts.append(Part(dict(zip(splits, own, strict=True)), items[cut], stamp))
     return parts
-
-
-def _stamp(
-    items: Sequence[Item],
-    sizes: Sequence[int],
-    labels: Mapping[str | None, int],
-    splits: Sequence[str],
-) -> str:
-    """16 hex digits that change with anything shards of these inputs are made of."""
-    facts = [
-        (item.video_id, size, item.modified(), labels.get(item.class_name), item.caption)
-        for item, size in zip(items, sizes, strict=True)
-    ]
-    return hashlib.sha256(repr((splits, facts)).encode()).hexdigest()[:16]

@@ -5,8 +5,7 @@ Pure: depends on the list of inputs alone, so that every process and every rerun
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from glober_jax.errors import UserError
@@ -26,48 +25,38 @@ class Item(Protocol):
     class_name: str | None
     caption: str
 
-    def num_bytes(self) -> int:
-        """Its size, or as many bytes as take as long to decode."""
-
-    def modified(self) -> int:
-        """Changes when the input does."""
+    def stat(self) -> tuple[int, int]:
+        """Its bytes, or as many as take as long to decode; and when it last changed."""
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """The inputs by the splits they are for, in the order of the list.
-
-    Those for both splits give their first part to "train" and their last one to "test". `how` says
-    how that came about, with room for the numbers of inputs that are held out and usable.
-    """
-
-    inputs: Mapping[tuple[str, ...], Sequence[Item]]
-    how: str
-
-    @property
-    def is_divided(self) -> bool:
-        """Whether inputs are for both splits."""
-        return SPLITS in self.inputs
+# The inputs by the splits they are for, in the order of the list. Those for both splits give their
+# first part to "train" and their last one to "test".
+HeldOut = dict[tuple[str, ...], Sequence[Item]]
 
 
-def hold_out(items: Sequence[Item], test_fraction: float, *, divide: bool = True) -> HeldOut:
-    """Assigns every input to a split; raises UserError where one would be empty.
+def hold_out(
+    items: Sequence[Item], test_fraction: float, *, divide: bool = True
+) -> tuple[HeldOut, str]:
+    """Assigns every input to its splits; raises UserError where one split would be empty.
 
     Where inputs say their split, from folders or a list, that decides. Otherwise whole groups are
     held out where there are at least `1 / test_fraction`: those whose names have the smallest
     hashes, so that more videos hardly change which. With fewer, the last part of each video, or
     where `divide` is False, because none is long enough, one group.
+
+    Returns:
+      The inputs, and a sentence with room for the numbers of held-out and of usable ones.
     """
     if any(item.split == "test" for item in items):
         given = {(split,): [item for item in items if item.split == split] for split in SPLITS}
         if not given["train",]:
             raise UserError("the input has a test split but no usable video for training")
-        return HeldOut(given, "train and test as the input says")
+        return given, "train and test as the input says"
     groups = [item.group or f"/{item.video_id}" for item in items]
     by_hash = sorted(set(groups), key=lambda name: hashlib.sha256(name.encode()).digest())
     count = round(len(by_hash) * test_fraction)
     if count < 1 and divide:
-        return HeldOut({SPLITS: items}, "held out the last part of {} of {} videos for testing")
+        return {SPLITS: items}, "held out the last part of {} of {} videos for testing"
     if len(by_hash) == 1:
         raise UserError(
             "nothing can be held out for testing: there is only one video, or one group of them, "
@@ -80,7 +69,7 @@ def hold_out(items: Sequence[Item], test_fraction: float, *, divide: bool = True
     )
     together = f", those of {len(held_out)} groups" if len(by_hash) < len(items) else ""
     how = f"held out {{}} of {{}} videos for testing, whole{together}"
-    return HeldOut({("train",): train, ("test",): test}, how)
+    return {("train",): train, ("test",): test}, how
 
 
 def pieces_of(length: int, splits: Sequence[str], options: Any) -> list[tuple[str, int, int]]:

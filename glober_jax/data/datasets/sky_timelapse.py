@@ -32,11 +32,7 @@ class SkyTimelapseOptions(MediaOptions):
 
 
 def list_inputs(options: SkyTimelapseOptions) -> Listing:
-    """The scenes, grouped by film.
-
-    Raises:
-      UserError: the input is missing or holds no videos.
-    """
+    """The scenes, grouped by film; raises UserError where there are none."""
     listing = inside_splits(
         find_videos(
             Path(options.input),

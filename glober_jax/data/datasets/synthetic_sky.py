@@ -64,12 +64,9 @@ class SkyItem:
     group: str = ""
     caption: str = ""
 
-    def num_bytes(self) -> int:
-        """Drawing a pixel takes as long as decoding four bytes."""
-        return 4 * self.num_pixels
-
-    def modified(self) -> int:
-        return 0
+    def stat(self) -> tuple[int, int]:
+        """Drawing a pixel takes as long as decoding four bytes; a scene never changes."""
+        return 4 * self.num_pixels, 0
 
 
 def list_inputs(options: SyntheticSkyOptions) -> Listing:

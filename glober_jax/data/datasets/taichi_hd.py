@@ -28,11 +28,7 @@ class TaichiHdOptions(MediaOptions):
 
 
 def list_inputs(options: TaichiHdOptions) -> Listing:
-    """The clips, grouped by film.
-
-    Raises:
-      UserError: the input is missing or holds no videos.
-    """
+    """The clips, grouped by film; raises UserError where there are none."""
     listing = inside_splits(
         find_videos(
             Path(options.input), "MP4 files or folders of frames, in folders train and test if any"

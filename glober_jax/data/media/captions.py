@@ -11,7 +11,7 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 import numpy as np
 
@@ -25,33 +25,12 @@ _VIDEO_COLUMNS, _CAPTION_COLUMNS = ("path", "videoid"), ("caption", "text", "nam
 class TextEncoder(Protocol):
     """Embeds captions; `digest` differs between encoders that give other embeddings."""
 
-    @property
-    def length(self) -> int: ...
-
-    @property
-    def width(self) -> int: ...
-
-    @property
-    def digest(self) -> str: ...
+    length: int
+    width: int
+    digest: str
 
     def __call__(self, captions: Sequence[str]) -> np.ndarray:
         """float16 [N, L, E]."""
-
-
-class CaptionRow(NamedTuple):
-    """A row of a table: the line it begins in, the column that names the video, and its values."""
-
-    line: int
-    column: str
-    video: str
-    caption: str
-
-
-class _BadRow(ValueError):
-    """A row without a video's caption: the line it begins in, and why."""
-
-    def __init__(self, line: int, reason: str) -> None:
-        self.line, self.reason = line, reason
 
 
 def add_captions(listing: Listing, file: Path | None) -> Listing:
@@ -114,14 +93,14 @@ def _match_rows(
     videos = {"path": {item.video_id: item.video_id for item in items}, "videoid": first}
     captions: dict[str, str] = {}
     unused = repeated = 0
-    for row in _read_rows(file):
-        video_id = videos[row.column].get(row.video)
+    for line, column, video, caption in _read_rows(file):
+        video_id = videos[column].get(video)
         if video_id is None:
             unused += 1
         elif video_id not in captions:
-            captions[video_id] = _one_line(row.caption)
-        elif row.column == "path":
-            raise UserError(f"--captions={file}, line {row.line}, names {row.video} a second time")
+            captions[video_id] = _one_line(caption)
+        elif column == "path":
+            raise UserError(f"--captions={file}, line {line}, names {video} a second time")
         else:
             repeated += 1
     if items and not any(captions.values()):
@@ -143,40 +122,43 @@ def _match_rows(
     return captions, twins, notices
 
 
-def _read_rows(file: Path) -> Iterator[CaptionRow]:
-    """The rows of a table; its first character says whether it is JSON."""
+def _read_rows(file: Path) -> Iterator[tuple[int, str, str, str]]:
+    """Line, column that names the video, its value there, and caption, of each row of a table.
+
+    The first character of the file says whether it is JSON.
+    """
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
             begin = text.read(1 << 10).lstrip()[:1]
             text.seek(0)
             read = {"[": _json_list, "{": _json_lines}.get(begin, _separated)
             for line, row in read(text):
-                yield _caption_row(line, row)
-    except _BadRow as bad:
-        raise UserError(
-            f"--captions={file}, line {bad.line}, holds no path and caption: {bad.reason}"
-        ) from bad
+                yield line, *_video_and_caption(line, row)
     except UnicodeError as error:
         raise UserError(f"--captions={file} cannot be read: it is not UTF-8 text") from error
+    except ValueError as error:
+        raise UserError(f"--captions={file}, {error}") from error
     except OSError as error:
         raise UserError(f"--captions={file} cannot be read: {error.strerror}") from error
 
 
-def _caption_row(line: int, row: Any) -> CaptionRow:
+def _bad_row(line: int, reason: str) -> ValueError:
+    return ValueError(f"line {line}, holds no path and caption: {reason}")
+
+
+def _video_and_caption(line: int, row: Any) -> tuple[str, str, str]:
     fields = {str(key).strip().lower(): row[key] for key in row} if isinstance(row, dict) else {}
     column = next((name for name in _VIDEO_COLUMNS if name in fields), "")
     text = next((name for name in _CAPTION_COLUMNS if name in fields), "")
     video, caption = fields.get(column), fields.get(text)
     if not isinstance(video, str | int) or not isinstance(caption, str):
-        raise _BadRow(
+        raise _bad_row(
             line,
             "expected the columns path,caption or videoid,caption or videoid,name (or JSON with "
             "these keys)",
         )
     video = str(video).strip()
-    return CaptionRow(
-        line, column, posixpath.normpath(video) if column == "path" else video, caption
-    )
+    return column, posixpath.normpath(video) if column == "path" else video, caption
 
 
 def _separated(text: TextIO) -> Iterator[tuple[int, dict[str, str]]]:
@@ -189,12 +171,12 @@ def _separated(text: TextIO) -> Iterator[tuple[int, dict[str, str]]]:
             row = next(reader, None)
         except csv.Error as error:
             reason = f"a quote is not closed, or not doubled within quotes ({error})"
-            raise _BadRow(line, reason) from error
+            raise _bad_row(line, reason) from error
         if row is None:
             return
         if row and header:
             if len(row) != len(header):
-                raise _BadRow(
+                raise _bad_row(
                     line,
                     f"fields: {len(row)}, in the header: {len(header)}; a text that holds commas "
                     "or line breaks must stand in double quotes",
@@ -209,14 +191,14 @@ def _json_lines(text: TextIO) -> Iterator[tuple[int, Any]]:
             try:
                 yield line, json.loads(content)
             except json.JSONDecodeError as error:
-                raise _BadRow(line, f"not JSON on one line ({error.msg})") from error
+                raise _bad_row(line, f"not JSON on one line ({error.msg})") from error
 
 
 def _json_list(text: TextIO) -> Iterator[tuple[int, Any]]:
     try:
         rows = json.load(text)
     except json.JSONDecodeError as error:
-        raise _BadRow(error.lineno, f"not a JSON list ({error.msg})") from error
+        raise _bad_row(error.lineno, f"not a JSON list ({error.msg})") from error
     # The parser does not say on which line an entry begins.
     yield from ((1, row) for row in rows)
 

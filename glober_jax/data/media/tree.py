@@ -9,6 +9,7 @@ Images beside a video are no frames. Left out are files that are neither video n
 systems leave behind: names that start with a dot, and those in `_LITTER`.
 """
 
+import contextlib
 import mimetypes
 import os
 from collections import defaultdict
@@ -82,13 +83,15 @@ class MediaItem:
         """The folders between the root and the video, outermost first."""
         return PurePosixPath(self.video_id).parts[:-1]
 
-    def num_bytes(self) -> int:
-        """Size of the files that exist."""
-        return sum(path.stat().st_size for path in self.files if path.exists())
-
-    def modified(self) -> int:
-        """When the files last changed, in nanoseconds."""
-        return max((path.stat().st_mtime_ns for path in self.files if path.exists()), default=0)
+    def stat(self) -> tuple[int, int]:
+        """Bytes of the files that are there, and when these last changed, in nanoseconds."""
+        num_bytes = modified = 0
+        for path in self.files:
+            with contextlib.suppress(OSError):
+                found = path.stat()
+                num_bytes += found.st_size
+                modified = max(modified, found.st_mtime_ns)
+        return num_bytes, modified
 
 
 class Rejection(NamedTuple):
@@ -149,7 +152,9 @@ def find_media(
     doubts: list[str] = []
 
     def id_of(path: Path) -> str:
-        return _storable(path.relative_to(root).as_posix())
+        # The name may hold bytes that are not UTF-8, which no dataset could store.
+        name = os.fsencode(path.relative_to(root).as_posix())
+        return name.decode("utf-8", errors="backslashreplace")
 
     def reject(reason: str, *paths: Path) -> None:
         rejections.extend(Rejection(id_of(path), reason) for path in paths)
@@ -262,8 +267,3 @@ def _item(video_id: str, files: tuple[Path, ...], is_images: bool) -> MediaItem:
         split = SPLIT_FOLDERS.get(video_id.lower())
     below_split = folders[1:] if split else folders
     return MediaItem(video_id, files, is_images, split, below_split[0] if below_split else None)
-
-
-def _storable(name: str) -> str:
-    # The name may hold bytes that are not UTF-8, which no dataset could store.
-    return os.fsencode(name).decode("utf-8", errors="backslashreplace")
