@@ -7,7 +7,7 @@ from typing import Any
 
 from glober_jax.data.building.make_shard import InputFacts, MakeShard, Part
 from glober_jax.data.building.shard_file import ShardFile, shard_files
-from glober_jax.data.building.splits import SPLITS, HeldOut, Item, cut_shards, hold_out
+from glober_jax.data.building.splits import SPLITS, HeldOut, cut_shards, hold_out
 from glober_jax.data.media.tree import Listing
 from glober_jax.errors import UserError
 from glober_jax.progress import Progress
