@@ -252,11 +252,12 @@ def _define_flags() -> None:
     flags.DEFINE_string("beam_options", "", "Flags of Apache Beam: '--runner=FlinkRunner ...'.")
     for name, text in _HELP.items():
         commands = [command for command in COMMANDS if name in _options_of(command)]
-        defaults = {getattr(COMMANDS[command].options, name, None): command for command in commands}
+        values = dict.fromkeys(getattr(COMMANDS[c].options, name, None) for c in commands)
         if len(commands) == 1:
             text += f" ({commands[0]})"
-        if not set(defaults) <= {None, False}:
-            text += f" Default: {' or '.join(map(str, defaults))}, by sub-command."
+        if not set(values) <= {None, False}:
+            by_command = ", by sub-command" if len(values) > 1 else ""
+            text += f" Default: {' or '.join(map(str, values))}{by_command}."
         _DEFINE[_options_of(commands[0])[name]](name, None, text)
 
 
