@@ -6,7 +6,7 @@ python -m glober_jax.prepare synthetic_sky --output=DIR [flags]
 python -m glober_jax.prepare doctor --input=DIR [--min_frames --workers]
 python -m glober_jax.prepare latents --input=DIR --workdir=DIR --output=DIR [--overwrite]
 
-The first four take those datasets in all layouts that go around (docs/data.md).
+The first four take those datasets in all usual layouts (docs/data.md).
 `video_folder` takes any tree of video files (mp4, avi, mov, mkv, webm, gif) and of folders that
 directly hold image frames (jpg, png, webp, bmp). Folders named train or sky_train and test,
 sky_test or val at the top of it make the splits; without a test folder some of the videos, or the
@@ -38,7 +38,7 @@ import json
 import os
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,9 +47,7 @@ from absl import flags
 from etils import epath
 
 from glober_jax import cli
-from glober_jax.data.building.card import Card
 from glober_jax.data.building.output_folder import CARD, REPORT, local_folder
-from glober_jax.data.building.runners import BeamRunner, LocalRunner, Runner
 from glober_jax.data.datasets.make import DATASETS, Options, make_dataset
 from glober_jax.data.doctor.examine import Diagnosis, DoctorOptions, examine
 from glober_jax.data.doctor.findings import DAMAGE, HEADINGS
@@ -96,12 +94,15 @@ class LatentsOptions:
 
 def prepare(options: Options) -> None:
     """Makes the dataset that the options, by their class, describe."""
-    output = local_folder(flags.FLAGS.output)
+    output, use_beam = local_folder(flags.FLAGS.output), flags.FLAGS.runner == "beam"
+    if flags.FLAGS.beam_options and not use_beam:
+        raise UserError("--beam_options needs --runner=beam")
     card = make_dataset(
         options,
         output,
         overwrite=flags.FLAGS.overwrite,
-        run=_runner(),
+        workers=_workers(),
+        beam_options=flags.FLAGS.beam_options if use_beam else None,
         load_encoder=ClipTextEncoder,
     )
     if card is None:
@@ -123,12 +124,13 @@ def doctor(options: DoctorOptions) -> None:
         found = [str(finding) for finding in diagnosis.findings if finding.kind == kind]
         _print_list(heading, found, folder / REPORT)
     facts = f"{diagnosis.videos} videos, {diagnosis.frames} frames read"
-    if diagnosis.findings:
-        print(facts)
-        count = len(diagnosis.findings)
-        found = f"{count} finding{'s' if count > 1 else ''} in {folder}"
-        raise UserError(f"{found}: {_advice(diagnosis)}")
-    print(f"healthy: {facts}")
+    if not diagnosis.findings:
+        print(f"healthy: {facts}")
+        return
+    print(facts)
+    count = len(diagnosis.findings)
+    found = f"{count} finding{'s' if count > 1 else ''} in {folder}"
+    raise UserError(f"{found}: {_advice(diagnosis)}")
 
 
 def latents(options: LatentsOptions) -> None:
@@ -145,18 +147,6 @@ def latents(options: LatentsOptions) -> None:
         print(f"  --config.data.cache_latents=True --config.data.latents_dir={output}")
     else:
         print(f"already prepared: {output} (to make it again, pass --overwrite)")
-
-
-def _advice(diagnosis: Diagnosis) -> str:
-    kinds = {finding.kind for finding in diagnosis.findings}
-    command = diagnosis.command or "the prepare command that made it,"
-    if not kinds & set(DAMAGE):
-        return (
-            f"nothing is damaged; to leave those clips out, change the videos or flags of {command}"
-        )
-    skip = " (or train without those videos: --config.data.max_damaged=FRACTION)"
-    skippable = kinds & {"shard", "record", "frames"}
-    return f"copy it again, or run {command} --overwrite" + (skip if skippable else "")
 
 
 @dataclass(frozen=True)
@@ -180,36 +170,38 @@ COMMANDS = {name: Command(prepare, kind.options) for name, kind in DATASETS.item
 }
 
 
-def _runner() -> Runner:
-    if flags.FLAGS.runner == "beam":
-        return BeamRunner(flags.FLAGS.beam_options)
-    if flags.FLAGS.beam_options:
-        raise UserError("--beam_options needs --runner=beam")
-    return LocalRunner(_workers())
-
-
 def _workers() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        # macOS does not restrict processes to some cores.
-        cores = os.cpu_count() or 1
-    return flags.FLAGS.workers or cores
+    # macOS does not restrict processes to some cores.
+    restricted = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if restricted else os.cpu_count()
+    return flags.FLAGS.workers or cores or 1
 
 
-def _report(output: Path, card: Card) -> None:
+def _report(output: Path, card: Mapping[str, Any]) -> None:
     for label, entries, detail in (
-        ("damaged, used as far as they go", card.warnings, "warning"),
-        ("rejected", card.rejected, "reason"),
+        ("damaged, used as far as they go", card["warnings"], "warning"),
+        ("rejected", card["rejected"], "reason"),
     ):
         lines = [f"{entry['video']}: {entry[detail]}" for entry in entries]
         _print_list(label, lines, output / CARD)
-    for notice in card.notices:
+    for notice in card["notices"]:
         print(f"note: {notice}")
-    print(f"accepted: {card.accepted} videos; {card.split}")
-    for name, facts in card.splits.items():
-        print(f"{name}: {facts.videos} videos, {facts.frames} frames")
-    print(f"dataset written to {output} (fingerprint {card.fingerprint})")
+    print(f"accepted: {card['accepted']} videos; {card['split']}")
+    for name, facts in card["splits"].items():
+        print(f"{name}: {facts['videos']} videos, {facts['frames']} frames")
+    print(f"dataset written to {output} (fingerprint {card['fingerprint']})")
+
+
+def _advice(diagnosis: Diagnosis) -> str:
+    kinds = {finding.kind for finding in diagnosis.findings}
+    command = diagnosis.command or "the prepare command that made it,"
+    if not kinds & set(DAMAGE):
+        return (
+            f"nothing is damaged; to leave those clips out, change the videos or flags of {command}"
+        )
+    skip = " (or train without those videos: --config.data.max_damaged=FRACTION)"
+    skippable = kinds & {"shard", "record", "frames"}
+    return f"copy it again, or run {command} --overwrite" + (skip if skippable else "")
 
 
 def _print_list(label: str, lines: Sequence[str], whole: Path) -> None:
@@ -258,29 +250,15 @@ def _define_flags() -> None:
     flags.DEFINE_bool("overwrite", False, "Replace a different dataset in --output.")
     flags.DEFINE_enum("runner", "local", ["local", "beam"], "Where the work is done.")
     flags.DEFINE_string("beam_options", "", "Flags of Apache Beam: '--runner=FlinkRunner ...'.")
-    users: dict[str, list[str]] = {}
-    for command in COMMANDS:
-        for name in _options_of(command):
-            users.setdefault(name, []).append(command)
-    for name, commands in users.items():
-        define = _DEFINE[_options_of(commands[0])[name]]
-        where = "" if len(commands) > 1 else f" ({commands[0]})"
-        define(name, None, f"{_HELP[name]}{where}{_defaults(name, commands)}")
-
-
-def _defaults(name: str, commands: Sequence[str]) -> str:
-    """ " Default: 64; 256 for ..." of a flag, "" where it has none worth telling."""
-    by_value: dict[object, list[str]] = {}
-    for command in commands:
-        value = getattr(COMMANDS[command].options, name, None)
-        by_value.setdefault(value, []).append(command)
-    if set(by_value) <= {None, False}:
-        return ""
-    shown = [
-        f"{'none' if value is None else value} for {', '.join(users)}"
-        for value, users in by_value.items()
-    ]
-    return " Default: " + ("; ".join(shown) if len(shown) > 1 else str(next(iter(by_value))))
+    for name, text in _HELP.items():
+        commands = [command for command in COMMANDS if name in _options_of(command)]
+        values = dict.fromkeys(getattr(COMMANDS[c].options, name, None) for c in commands)
+        if len(commands) == 1:
+            text += f" ({commands[0]})"
+        if not set(values) <= {None, False}:
+            by_command = ", by sub-command" if len(values) > 1 else ""
+            text += f" Default: {' or '.join(map(str, values))}{by_command}."
+        _DEFINE[_options_of(commands[0])[name]](name, None, text)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -29,7 +29,7 @@ from absl import flags
 from etils import epath
 
 from glober_jax import cli, config
-from glober_jax.data.media.one_video import read_video
+from glober_jax.data.media.decode import read_video
 from glober_jax.diffusion.samplers import SPACINGS
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment

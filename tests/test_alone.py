@@ -36,6 +36,6 @@ def test_the_second_command_is_sent_away(tmp_path: Path) -> None:
             make_dataset(sky, tmp_path)
         assert list(tmp_path.iterdir()) == []
         other.kill()
-    assert make_dataset(sky, tmp_path).accepted == 2
+    assert make_dataset(sky, tmp_path)["accepted"] == 2
     with alone_in(tmp_path):
         pass

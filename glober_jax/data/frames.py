@@ -4,12 +4,13 @@ Dimensions: H rows, W columns, C = 3 colours.
 """
 
 import io
+from typing import Literal
 
 import numpy as np
 import simplejpeg
 from PIL import Image
 
-from glober_jax.data.media.options import Fit
+Fit = Literal["crop", "letterbox"]
 
 
 def encode_jpeg(image: Image.Image, quality: int = 95) -> bytes:

@@ -29,9 +29,9 @@ def read_clip(
     Raises:
       UserError: the file is no readable video, or too few frames lie in the part.
     """
-    item = MediaItem(path.name, (path,), is_images=False, split=None, class_name=None)
+    item = MediaItem(path.name, (path,), is_images=False)
     try:
-        video = decode_media(item, on_bytes=lambda _: None, fps=num_frames / seconds)
+        video = decode_media(item, fps=num_frames / seconds)
     except UndecodableError as error:
         raise UserError(f"That file cannot be used: {error}") from error
     # Assume the wanted rate if the container has none.

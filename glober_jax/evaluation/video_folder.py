@@ -131,7 +131,7 @@ def _read(item: MediaItem, frames: Sequence[int]) -> list[np.ndarray]:
         place, wanted = place.parent, range(len(frames))
     found: dict[int, np.ndarray] = {}
     with _reading(place):
-        decoded = decode_media(item, on_bytes=lambda count: None)
+        decoded = decode_media(item)
         for t, image in enumerate(decoded.frames):
             if t in wanted:
                 found[t] = np.asarray(image)

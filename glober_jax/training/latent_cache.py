@@ -21,7 +21,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from glober_jax.data import latents
-from glober_jax.data.building.output_folder import OutputFolder, Preparation
+from glober_jax.data.building.output_folder import OutputFolder
 from glober_jax.data.building.shard_file import fingerprint, shard_files, write_metadata
 from glober_jax.data.damage import DamagedVideo, DamageLog
 from glober_jax.data.latents import LatentRecord
@@ -119,7 +119,7 @@ class LatentCache:
 
     def _folder(self, output: Path) -> OutputFolder:
         arguments = {"codec": self.codec_id, "data": self.source.fingerprint, "flip": self.flip}
-        return OutputFolder(output, Preparation(latents.DATASET, arguments, self.command))
+        return OutputFolder(output, latents.DATASET, arguments, self.command)
 
     def _write(self, staging: Path) -> dict[str, object]:
         source = self.source

@@ -1,4 +1,4 @@
-"""What is behind every data set: parallel, resumable, the same whatever happens on the way."""
+"""What all datasets share: made in parallel, resumable, the same whatever happens on the way."""
 
 import json
 import os
@@ -8,16 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from glober_jax.data.building import encode, make_shard, shard_file, splits
-from glober_jax.data.building.pool import Unfinished, run_tasks
-from glober_jax.data.building.runners import LocalRunner
+from glober_jax.data.building import make_shard, splits
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.video_folder import VideoFolderOptions
 from glober_jax.data.source import open_videos
@@ -54,27 +51,29 @@ def _options(videos: Path) -> VideoFolderOptions:
 
 def _content(folder: Path) -> dict[str, bytes]:
     """All that a run leaves, but for the card's line that names the folder."""
-    return {
+    content = {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and "data_card" not in path.name
+        if path.is_file() and path.name != "data_card.md"
     }
+    card = json.loads(content["data_card.json"])
+    return content | {"data_card.json": json.dumps(card | {"command": ""}).encode()}
 
 
-def _card(folder: Path) -> dict:
-    card = json.loads((folder / "data_card.json").read_text("utf-8"))
-    return {name: value for name, value in card.items() if name != "command"}
+def _written(folder: Path) -> dict[str, int]:
+    """When each shard was written."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*-of-*[0-9]")}
 
 
 @pytest.fixture
 def whole(videos: Path, tmp_path: Path, small_shards: None) -> Path:
-    """The data set made in one go, in one process."""
+    """The dataset made in one go, in one process."""
     make_dataset(_options(videos), tmp_path / "whole")
     return tmp_path / "whole"
 
 
 def test_card_counts_what_is_there(whole: Path, videos: Path) -> None:
-    """Fails when a count, a reject or the command is not the data set's (broken: each of them)."""
+    """Fails when a count, a reject or the command is not the dataset's (broken: each of them)."""
     card = json.loads((whole / "data_card.json").read_text("utf-8"))
     splits = {name: open_videos(whole, name) for name in ("train", "test")}
     for name, source in splits.items():
@@ -92,37 +91,45 @@ def test_card_counts_what_is_there(whole: Path, videos: Path) -> None:
     assert "`kind/008` | has 1 usable frames" in people
 
 
-def test_processes_change_nothing(whole: Path, videos: Path, tmp_path: Path) -> None:
-    """Fails when records depend on who made them or who was first (broken: shards as finished)."""
-    make_dataset(_options(videos), tmp_path / "parallel", run=LocalRunner(2))
-    assert _card(tmp_path / "parallel") == _card(whole)
-    assert _content(tmp_path / "parallel") == _content(whole)
-    assert len(_content(whole)) > 10
-
-
-def test_interrupted_writing_goes_on(
+def test_processes_and_memory_change_nothing(
     whole: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when finished shards are made again, or long videos, which wait on disk, are others."""
-    monkeypatch.setattr(encode, "_MOST_IN_MEMORY", 100)
-    output = tmp_path / "interrupted"
-    describe, finished = shard_file.ShardFile.describe, []
+    """Fails when records depend on who made them or was first, or on waiting on disk.
 
-    def interrupt(shard: shard_file.ShardFile, facts: shard_file.ShardFacts) -> None:
-        if len(finished) == 3:
-            raise KeyboardInterrupt
-        describe(shard, facts)
-        finished.append(shard.path)
+    Broken: shards as finished; frames read from where the file stands.
+    """
+    make_dataset(_options(videos), tmp_path / "parallel", workers=2)
+    monkeypatch.setattr(make_shard, "_MOST_IN_MEMORY", 100)
+    make_dataset(_options(videos), tmp_path / "spooled")
+    assert _content(tmp_path / "parallel") == _content(tmp_path / "spooled") == _content(whole)
+    assert len(_written(whole)) > 8
 
-    monkeypatch.setattr(shard_file.ShardFile, "describe", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        make_dataset(_options(videos), output)
-    times = {path.name: path.stat().st_mtime_ns for path in finished}
-    monkeypatch.setattr(shard_file.ShardFile, "describe", describe)
-    make_dataset(_options(videos), output)
-    assert (_card(output), _content(output)) == (_card(whole), _content(whole))
-    found = {path.name: path.stat().st_mtime_ns for path in output.rglob("*array_record*")}
-    assert times.items() <= found.items() and len(found) > 8
+
+def test_only_what_changed_is_made_again(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_shards: None
+) -> None:
+    """Fails when an interrupted run keeps a shard of which a video was replaced, or makes others
+    again.
+    """
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    copy, output = shutil.copytree(videos, tmp_path / "videos"), tmp_path / "out"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("glober_jax.data.datasets.make.write_metadata", interrupt)
+        make_dataset(_options(copy), output)
+    before = _written(output)
+    for path in (copy / "kind" / "003").iterdir():
+        Image.new("RGB", (40, 24), (255, 0, 0)).save(path, compress_level=0)
+    make_dataset(_options(copy), output)
+    after = _written(output)
+    assert before.keys() == after.keys()
+    assert len(before.items() - after.items()) == 1
+    sources = [open_videos(output, split) for split in ("train", "test")]
+    every = {v.video_id: v for s in sources for v in map(s.__getitem__, range(len(s)))}
+    red, _, blue = every["kind/003"].read([0])[0, 8, 8]
+    assert red > 200 and blue < 50
 
 
 @pytest.mark.parametrize("victim", ["parent", "worker"])
@@ -139,10 +146,10 @@ def test_kill_dash_nine_leaves_no_process_and_loses_nothing(victim: str, tmp_pat
     command = [sys.executable, "-m", "glober_jax.prepare", "video_folder", "--workers=2"]
     command += ["--min_frames=4", f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]
     run = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
-    while not (shards := _finished_shards(tmp_path)):
+    while not list(tmp_path.glob("out/.prepare-*/shards/*-of-*.json")):
         assert run.poll() is None, "it was finished before it could be killed"
         time.sleep(0.01)
-    os.kill(run.pid if victim == "parent" else _workers_of(run.pid)[0], signal.SIGKILL)
+    os.kill(run.pid if victim == "parent" else _worker_of(run.pid), signal.SIGKILL)
     _, said = run.communicate(timeout=60)
     if victim == "worker":
         assert run.returncode == 1
@@ -152,33 +159,23 @@ def test_kill_dash_nine_leaves_no_process_and_loses_nothing(victim: str, tmp_pat
     while _group_lives(run.pid):
         assert time.monotonic() < deadline, "worker processes are still running"
         time.sleep(0.05)
-    shards = _finished_shards(tmp_path)
-    assert len(shards) < 12
+    described = {path.stem for path in tmp_path.glob("out/.prepare-*/shards/*-of-*.json")}
+    finished = {name: time for name, time in _written(tmp_path).items() if name in described}
+    assert 0 < len(finished) < 12
     options = VideoFolderOptions(input=str(tmp_path / "in"), min_frames=4)
     make_dataset(options, tmp_path / "out")
-    found = {path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("out/*/*/*-of-*")}
-    assert shards.items() <= found.items()
+    assert finished.items() <= _written(tmp_path / "out").items()
     make_dataset(options, tmp_path / "whole")
-    assert (_card(tmp_path / "out"), _content(tmp_path / "out")) == (
-        _card(tmp_path / "whole"),
-        _content(tmp_path / "whole"),
-    )
+    assert _content(tmp_path / "out") == _content(tmp_path / "whole")
 
 
-def _finished_shards(folder: Path) -> dict[str, int]:
-    """When the shards that are described were written."""
-    names = [path.stem for path in folder.glob("out/.prepare-*/shards/*.json")]
-    (staging,) = folder.glob("out/.prepare-*") if names else [folder]
-    return {name: next(staging.rglob(name)).stat().st_mtime_ns for name in names}
-
-
-def _workers_of(process: int) -> list[int]:
+def _worker_of(process: int) -> int:
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return [
+    return next(
         int(child)
         for child in children
         if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
+    )
 
 
 def _group_lives(group: int) -> bool:
@@ -187,38 +184,6 @@ def _group_lives(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def test_changed_inputs_are_decoded_again(
-    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_shards: None
-) -> None:
-    """Fails when an interrupted run keeps a shard of which a video was replaced in between, or
-    makes the others again.
-    """
-    monkeypatch.setattr("glober_jax.data.building.build.write_metadata", _interrupt)
-    copy = tmp_path / "videos"
-    shutil.copytree(videos, copy)
-    with pytest.raises(KeyboardInterrupt):
-        make_dataset(_options(copy), tmp_path / "out")
-    monkeypatch.undo()
-    monkeypatch.setattr(splits, "LEAST_BYTES", 25_000)
-    for path in (copy / "kind" / "003").iterdir():
-        Image.new("RGB", (40, 24), (255, 0, 0)).save(path, compress_level=0)
-    made, call = [], make_shard.MakeShard.__call__
-    monkeypatch.setattr(
-        make_shard.MakeShard, "__call__", lambda *args: (made.append(args[1]), call(*args))
-    )
-    make_dataset(_options(copy), tmp_path / "out")
-    assert len(made) == 1
-    assert "kind/003" in [item.video_id for item in made[0].items]
-    sources = [open_videos(tmp_path / "out", split) for split in ("train", "test")]
-    every = {v.video_id: v for s in sources for v in map(s.__getitem__, range(len(s)))}
-    assert every["kind/003"].read([0])[0, 8, 8, 0] > 200
-    assert every["kind/003"].read([0])[0, 8, 8, 2] < 50
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def test_damaged_videos_that_should_be_held_out(tmp_path: Path) -> None:
@@ -237,20 +202,5 @@ def test_damaged_videos_that_should_be_held_out(tmp_path: Path) -> None:
     (other,) = open_videos(tmp_path / "second", "test")
     assert other.video_id != chosen
     assert len(open_videos(tmp_path / "second", "train")) == 10
-    assert [entry["video"] for entry in card.rejected] == [chosen]
-    assert card.split == "held out 1 of 11 videos for testing, whole"
-
-
-@dataclass(frozen=True)
-class _Task:
-    name: str
-
-
-def test_a_dead_worker_is_an_error_and_not_a_wait() -> None:
-    """Fails by time-out when a killed worker leaves the parent waiting."""
-    with pytest.raises(Unfinished, match="on one of a, b: run the same command again"):
-        list(run_tasks(_die, [_Task("a"), _Task("b"), _Task("c")], print, workers=2))
-
-
-def _die(task: _Task, on_count: object) -> None:
-    os._exit(len(task.name))
+    assert [entry["video"] for entry in card["rejected"]] == [chosen]
+    assert card["split"] == "held out 1 of 11 videos for testing, whole"

@@ -1,7 +1,6 @@
 """A caption stays with its video: from the file that holds it into every batch."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +8,13 @@ import pytest
 
 from glober_jax.data.clips import ClipSpec
 from glober_jax.data.damage import DamageLog
-from glober_jax.data.datasets.video_folder import VideoFolderOptions, list_inputs
 from glober_jax.data.held_out import eval_clips
 from glober_jax.data.latents import LatentVideos, open_latents
 from glober_jax.data.loader import training_batches
 from glober_jax.data.source import StoredVideos, open_videos
 from glober_jax.errors import UserError
 from glober_jax.training.latent_cache import LatentCache
-from tests.texts import CAPTIONS, RandomEncoder, write_captioned, write_clips
+from tests.texts import CAPTIONS, RandomEncoder, write_captioned
 
 SPEC = ClipSpec(num_frames=8, num_key_frames=2, num_target_frames=0)
 ENCODE = RandomEncoder()
@@ -79,89 +77,3 @@ def test_other_captions_are_another_dataset(folder: Path, tmp_path: Path) -> Non
     _cached(source, tmp_path / "latents")
     with pytest.raises(UserError, match="made from another data set"):
         open_latents(tmp_path / "latents", other, "codec", flip=False)
-
-
-@pytest.fixture
-def options(tmp_path: Path) -> VideoFolderOptions:
-    """Three videos, of which two have a text beside them, one of these no words."""
-    write_clips(tmp_path / "in", list(CAPTIONS), num_frames=1)
-    (tmp_path / "in" / "calm" / "clip.txt").write_text("  still\n water ")
-    (tmp_path / "in" / "rain" / "clip.txt").write_text("\n")
-    return VideoFolderOptions(input=str(tmp_path / "in"), clip="any")
-
-
-def _found(options: VideoFolderOptions) -> tuple[dict[str, str], dict[str, str]]:
-    """Captions of what is accepted, and reasons for what is not, by video."""
-    listing = list_inputs(options)
-    captions = {item.video_id: item.caption for item in listing.items}
-    return captions, {rejection.video_id: rejection.reason for rejection in listing.rejections}
-
-
-def test_text_beside_a_video(options: VideoFolderOptions) -> None:
-    """Fails when a video without words gets in, or a text file counts for another video."""
-    captions, rejected = _found(options)
-    assert captions == {"calm/clip": "still water"}
-    assert rejected.keys() == {"rain/clip", "snow/clip"}
-    assert "no caption" in rejected["snow/clip"]
-    captions, rejected = _found(dataclasses.replace(options, clip=None))
-    assert captions == dict.fromkeys(("calm/clip", "rain/clip", "snow/clip"), "")
-    assert not rejected
-
-
-@pytest.mark.parametrize("name", ["captions.csv", "captions.tsv", "captions.jsonl", "any.json"])
-def test_table_of_captions(options: VideoFolderOptions, tmp_path: Path, name: str) -> None:
-    """Fails when quotes, a byte-order mark or ./ are taken literally, or text files still count."""
-    rows = {"./rain/clip": 'so-called "rain", wet', "snow/clip": "snö\nsnö", "gone": "nothing"}
-    if name.endswith("sv"):
-        comma = "\t" if name.endswith("tsv") else ","
-        quoted = [[p, "1", f'"{text.replace(chr(34), chr(34) * 2)}"'] for p, text in rows.items()]
-        text = "\n".join(map(comma.join, [["Path", " views", "Text "], *quoted]))
-    elif name.endswith("l"):
-        text = "\n".join(json.dumps({"path": p, "caption": c}) for p, c in rows.items())
-    else:
-        text = json.dumps([{"path": p, "text": c} for p, c in rows.items()], indent=1)
-    (tmp_path / name).write_text(text, encoding="utf-8-sig")
-    captions, rejected = _found(dataclasses.replace(options, captions=str(tmp_path / name)))
-    assert captions == {"rain/clip": 'so-called "rain", wet', "snow/clip": "snö snö"}
-    assert rejected.keys() == {"calm/clip"}
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("none.csv", None, "none.csv cannot be read: No such file"),
-        ("a.csv", "\x80", "a.csv cannot be read: it is not UTF-8 text"),
-        ("a.csv", "file,text\na,b", "a.csv, line 2, holds no path and caption: expected the col"),
-        ("a.csv", "path,caption\nonly", "line 2, holds no path and caption"),
-        (
-            "a.csv",
-            "path,caption\n\ncalm/clip,a red, unquoted one",
-            "line 3, .* fields: 3, in the h",
-        ),
-        (
-            "a.csv",
-            'path,caption\nx,y\ncalm/clip,"a red\nrain/clip,wet\n',
-            "line 3, .* quote is not c",
-        ),
-        (
-            "a.csv",
-            'path,caption\ncalm/clip,"a "red" one"\n',
-            "line 2, .* quote is not closed, or not",
-        ),
-        ("a.json", '[{"path": "calm/clip"}]', "line 1, holds no path and caption"),
-        ("a.json", '["calm/clip"]', "line 1, holds no path and caption"),
-        ("a.json", '[\n{"path": 1},', "line 2, .* not a JSON list"),
-        ("a.jsonl", '\n{"path": "a"}', "line 2, holds no path and caption"),
-        ("a.jsonl", '{"path"', "line 1, holds no path and caption"),
-        ("a.csv", "path,caption\ncalm/clip,1\n./calm/clip,2", "line 3, names calm/clip a second"),
-        ("a.csv", "path,caption\nclip,1", "names none of the videos, .* like calm/clip"),
-    ],
-)
-def test_mistakes_in_a_table_are_named(
-    options: VideoFolderOptions, tmp_path: Path, name: str, content: str | None, message: str
-) -> None:
-    """Fails when a wrong table is taken for one without captions, or ends in a stack trace."""
-    if content is not None:
-        (tmp_path / name).write_text(content, encoding="latin-1")
-    with pytest.raises(UserError, match=message):
-        list_inputs(dataclasses.replace(options, captions=str(tmp_path / name)))

@@ -1,20 +1,28 @@
-"""The official lists of UCF-101 decide; so do the splits of a data set that TFDS has prepared."""
+"""The official lists of UCF-101 decide."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
-from array_record.python.array_record_module import ArrayRecordWriter
 
 from glober_jax.data.datasets.ucf101 import Ucf101Options, list_inputs
-from glober_jax.data.frames import decode_jpeg
-from glober_jax.data.media.catalogue import read_frames
 from glober_jax.data.media.tree import Listing
 from glober_jax.errors import UserError
-from tests.data.miniatures import prepared_ucf, write_ucf_lists
 
 _TRAIN = ("Archery/v_Archery_g08_c01", "HandstandPushups/v_HandStandPushups_g08_c01")
+_CLASSES = ("Archery", "HandstandPushups")
 _TEST = ("Archery/v_Archery_g01_c01", "HandstandPushups/v_HandStandPushups_g01_c01")
+
+
+def _write_lists(folder: Path, train: Sequence[str], test: Sequence[str], *classes: str) -> None:
+    """The three files of split 1; videos as `Class/v_Class_g01_c01`."""
+    folder.mkdir(parents=True)
+    labels = {name: label for label, name in enumerate(classes or _CLASSES, start=1)}
+    lines = "".join(f"{label} {name}\r\n" for name, label in labels.items())
+    (folder / "classInd.txt").write_text(lines, newline="")
+    lines = "".join(f"{name}.avi {labels[name.split('/')[0]]}\n" for name in train)
+    (folder / "trainlist01.txt").write_text(lines)
+    (folder / "testlist01.txt").write_text("".join(f"{name}.avi\n" for name in test))
 
 
 @pytest.fixture
@@ -46,9 +54,9 @@ def test_lists_decide_wherever_they_lie(videos: Path, tmp_path: Path, place: str
 
     Broken: names compared as they are; lists looked for in the input alone.
     """
-    write_ucf_lists(
+    _write_lists(
         tmp_path / "made", [*_TRAIN, "Zumba/v_Zumba_g09_c01"], _TEST,
-        ["Zumba", "HandstandPushups", "Archery"],
+        "Zumba", "HandstandPushups", "Archery",
     )  # fmt: skip
     (tmp_path / place).mkdir(parents=True, exist_ok=True)
     for file in (tmp_path / "made").iterdir():
@@ -76,19 +84,6 @@ def test_without_lists_folders_decide_and_it_is_said(videos: Path) -> None:
     assert "by groups, of which some are held out" in listing.notices[0]
 
 
-def test_what_lists_do_not_name_is_rejected(videos: Path, tmp_path: Path) -> None:
-    """Fails when videos of no split or no class get in."""
-    lists = tmp_path / "ucfTrainTestlist"
-    write_ucf_lists(lists, _TRAIN, _TEST[:1])
-    (lists / "classInd.txt").write_text("1 Archery\n")
-    listing = _list(videos)
-    assert {rejection.video_id: rejection.reason for rejection in listing.rejections} == {
-        "train/v_HandstandPushups_g01_c01.avi": "is named neither in trainlist01.txt nor in "
-        "testlist01.txt",
-        "test/v_HandstandPushups_g08_c01.avi": "its class HandstandPushups is not in classInd.txt",
-    }
-
-
 @pytest.mark.parametrize(
     ("file", "content", "flags", "message"),
     [
@@ -105,86 +100,23 @@ def test_mistakes_in_lists_are_named(
 ) -> None:
     """Fails when damaged lists end in a stack trace, or in another split than asked for."""
     lists = tmp_path / "ucfTrainTestlist"
-    write_ucf_lists(lists, _TRAIN, _TEST)
+    _write_lists(lists, _TRAIN, _TEST)
     (lists / file).unlink() if content is None else (lists / file).write_text(content)
     with pytest.raises(UserError, match=message):
         _list(videos, **flags)
 
 
-def test_lists_that_name_no_video_are_refused(videos: Path, tmp_path: Path) -> None:
-    """Fails when lists of something else leave an empty data set."""
-    write_ucf_lists(tmp_path / "ucfTrainTestlist", ["YoYo/v_YoYo_g08_c01"], ["YoYo/v_YoYo_g01_c01"])
-    with pytest.raises(
-        UserError, match=r"name none of the videos in --input=.*UCF101: test/v_Arch"
-    ):
+def test_what_lists_do_not_name_is_rejected(videos: Path, tmp_path: Path) -> None:
+    """Fails when videos of no split or no class get in, or lists of something else leave none."""
+    lists = tmp_path / "ucfTrainTestlist"
+    _write_lists(lists, _TRAIN, _TEST[:1])
+    (lists / "classInd.txt").write_text("1 Archery\n")
+    assert dict(_list(videos).rejections) == {
+        "train/v_HandstandPushups_g01_c01.avi": "is named neither in trainlist01.txt nor in "
+        "testlist01.txt",
+        "test/v_HandstandPushups_g08_c01.avi": "its class HandstandPushups is not in classInd.txt",
+    }
+    (lists / "trainlist01.txt").write_text("v_YoYo_g08_c01.avi")
+    (lists / "testlist01.txt").write_text("v_YoYo_g01_c01.avi")
+    with pytest.raises(UserError, match=r"name none of the videos in --input=.*: test/v_Arch"):
         _list(videos)
-
-
-def test_prepared_records_are_found_with_their_labels(tmp_path: Path) -> None:
-    """Fails when a record's bounds, its label or the order of its frames is misread.
-
-    Every frame of a miniature is the one before, moved by two pixels. Broken: bounds without the
-    record's header; the label read as the first field of its message.
-    """
-    root = prepared_ucf(tmp_path).root
-    listing = _list(root)
-    train = [item for item in listing.items if item.split == "train"]
-    assert [item.class_name for item in train[:4]] == [
-        "Archery", "HandstandPushups", "YoYo", "Archery",
-    ]  # fmt: skip
-    assert [item.video_id[-5:] for item in train] == [f"{n:05d}" for n in range(5)]
-    images = [read_frames(item.files[0], item.record) for item in train]
-    assert [len(frames) for frames in images] == [20, 20, 20, 20, 7]
-    pixels = [decode_jpeg(image).astype(int) for image in images[1]]
-    assert max(abs(np.roll(pixels[0], 2 * i, axis=1) - pixels[i]).mean() for i in range(20)) < 8
-    assert "TFDS has prepared" in listing.notices[0]
-
-
-def test_array_records_hold_the_same(tmp_path: Path) -> None:
-    """Fails when ArrayRecord shards are listed or read otherwise than TFRecord ones, or damage in
-    one is no sentence (broken: a record's number taken for its byte)."""
-    root = prepared_ucf(tmp_path).root
-    items = [item for item in _list(root).items if item.split == "train"]
-    place = items[0].files[0].parent
-    for split, stored in (("train", items), ("test", [])):
-        shard = place / f"ucf101-{split}.array_record-00000-of-00001"
-        writer = ArrayRecordWriter(str(shard), "group_size:1")
-        for item in stored:
-            content = item.files[0].read_bytes()[item.record.position :]
-            writer.write(content[: item.record.num_bytes])
-        writer.close()
-        (place / shard.name.replace("array_record", "tfrecord")).unlink()
-    listing = _list(root)
-    assert [item.class_name for item in listing.items] == [item.class_name for item in items]
-    frames = [read_frames(item.files[0], item.record) for item in listing.items]
-    assert [len(images) for images in frames] == [20, 20, 20, 20, 7]
-    assert len({images[0] for images in frames}) == 5
-    shard.write_bytes(b"damage")
-    (rejection,) = _list(root).rejections
-    assert (rejection.video_id, rejection.reason[:9]) == (shard.name, "damaged: ")
-
-
-def test_mistakes_in_prepared_data_are_named(tmp_path: Path) -> None:
-    """Fails when another split than asked for, a part of the data, or stretched frames are taken
-    in silence."""
-    root = prepared_ucf(tmp_path).root
-    config = root / "ucf101" / "ucf101_1"
-    for flags, message in (
-        ({"split": 2}, "holds split 1, not 2: pass --split=1"),
-        ({"lists": "x"}, "--lists does not apply"),
-    ):
-        with pytest.raises(UserError, match=message):
-            _list(root, **flags)
-    config.rename(config.with_name("ucf101_2_256"))
-    assert "stretched to 256x256" in _list(root / "ucf101", split=2).notices[1]
-    place = root / "ucf101" / "ucf101_2_256" / "2.0.0"
-    shard = place / "ucf101-test.tfrecord-00000-of-00001"
-    shard.rename(shard.with_name("ucf101-test.tfrecord-00001-of-00002"))
-    with pytest.raises(UserError, match="lacks shard 0 of 2 of its split test"):
-        _list(place, split=2)
-    (place / "label.labels.txt").unlink()
-    with pytest.raises(UserError, match="prepared by TFDS, but not one of labelled videos"):
-        _list(place, split=2)
-    (root / "features.json").touch()
-    with pytest.raises(UserError, match="holds several prepared datasets"):
-        _list(root, split=2)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from glober_jax import media
-from glober_jax.data.media.one_video import read_video
+from glober_jax.data.media.decode import read_video
 from glober_jax.demonstration.upload import read_clip
 from glober_jax.errors import UserError
 from glober_jax.evaluation.video_io import open_video_set

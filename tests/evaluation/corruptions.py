@@ -28,8 +28,8 @@ def sky_clips(
 
 def film_clips(path: Path, *, size: int = 32, num_frames: int = 16, stride: int = 1) -> np.ndarray:
     """A video file cut into clips of every `stride`-th frame; what remains is left out."""
-    item = MediaItem(path.name, (path,), is_images=False, split=None, class_name=None)
-    images = decode_media(item, lambda num_bytes: None).frames
+    item = MediaItem(path.name, (path,), is_images=False)
+    images = decode_media(item).frames
     frames = [np.asarray(fit_square(image, size)) for image in images]
     length = num_frames * stride
     starts = range(0, len(frames) - length + 1, length)

@@ -1,1 +1,1 @@
-"""From frames and facts to a finished dataset folder, in parallel and resumable."""
+"""From listed inputs to a finished dataset folder: splits, shards, metadata and card."""

@@ -3,118 +3,118 @@
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from typing import Any
+
+from glober_jax.data.building.build import rejected
+from glober_jax.data.building.make_shard import InputFacts
+from glober_jax.data.building.shard_file import ShardFacts, fingerprint, join_digests
+from glober_jax.data.media.tree import Listing
 
 _MOST_ROWS = 40
 
 
-@dataclass(frozen=True)
-class SplitFacts:
-    """Counts of one split.
+def make_card(
+    listing: Listing,
+    how: str,
+    facts: Mapping[str, InputFacts],
+    shards: Mapping[str, Sequence[ShardFacts]],
+) -> dict[str, Any]:
+    """The card of a dataset, as it is stored as JSON.
 
-    Attributes:
-      videos, frames, shards: numbers; an input that was cut gives several videos.
-      bytes: of the shards.
-      fingerprint: 16 hex digits of all that a reader sees, in order.
-      classes: videos per class name.
+    Args:
+      listing: the inputs.
+      how, facts: see `make_shards`.
+      shards: what is stored in each split.
+
+    Returns:
+      "accepted" counts usable inputs, on which "lengths", "fps", "sizes" and "warnings" are;
+      "split" is a sentence, "splits" has numbers and videos per class; "fingerprint" is of all.
     """
-
-    videos: int
-    frames: int
-    shards: int
-    bytes: int
-    fingerprint: str
-    classes: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class Card:
-    """What came of a preparation.
-
-    Attributes:
-      accepted: usable inputs.
-      split: how train and test came about.
-      splits: facts by split.
-      notices: sentences on how the input was understood.
-      class_names: what labels index.
-      lengths: "frames" of usable inputs: least, median, most and a histogram over powers of two.
-      fps: usable inputs by frames per second as stored, "unknown" for images.
-      sizes: usable inputs by their own size, "640x360".
-      warnings: {"video", "warning"} of usable inputs that are damaged.
-      rejected: {"video", "reason"} of all others.
-      fingerprint: of all splits together.
-    """
-
-    accepted: int
-    split: str
-    splits: Mapping[str, SplitFacts]
-    notices: Sequence[str]
-    class_names: Sequence[str]
-    lengths: Mapping[str, object]
-    fps: Mapping[str, int]
-    sizes: Mapping[str, int]
-    warnings: Sequence[Mapping[str, str]]
-    rejected: Sequence[Mapping[str, str]]
-    fingerprint: str
-
-    def to_dict(self) -> dict[str, object]:
-        return asdict(self)
-
-
-def length_facts(lengths: Sequence[int]) -> dict[str, object]:
-    """Least, median and most of some lengths, and how many lie in 1, 2-3, 4-7, 8-15, ..."""
-    bins = Counter(length.bit_length() - 1 for length in lengths)
+    usable = {name: fact for name, fact in facts.items() if not fact.reason}
+    classes = {item.video_id: item.class_name for item in listing.items}
+    splits = {}
+    for split, some in shards.items():
+        pieces = (classes[name] for name, fact in usable.items() for p in fact.pieces if p == split)
+        splits[split] = {
+            "videos": sum(len(shard.lengths) for shard in some),
+            "frames": sum(sum(shard.lengths) for shard in some),
+            "shards": len(some),
+            "bytes": sum(shard.num_bytes for shard in some),
+            "fingerprint": fingerprint(some),
+            "classes": _counts(pieces) if listing.class_names else {},
+        }
+    held_out = sum("test" in fact.pieces for fact in usable.values())
+    lengths = [fact.num_frames for fact in usable.values()]
+    bins = sorted(Counter(length.bit_length() - 1 for length in lengths).items())
     return {
-        "least": min(lengths),
-        "median": statistics.median_low(lengths),
-        "most": max(lengths),
-        "histogram": {f"{2**low}-{2 ** (low + 1) - 1}": bins[low] for low in sorted(bins)},
+        "accepted": len(usable),
+        "split": how.format(held_out, len(usable)),
+        "splits": splits,
+        "notices": list(listing.notices),
+        "class_names": list(listing.class_names),
+        "lengths": {
+            "least": min(lengths),
+            "median": statistics.median_low(lengths),
+            "most": max(lengths),
+            "histogram": {f"{2**low}-{2 ** (low + 1) - 1}": count for low, count in bins},
+        },
+        "fps": _counts(f"{fact.fps:g}" if fact.fps else "unknown" for fact in usable.values()),
+        "sizes": _counts(f"{fact.width}x{fact.height}" for fact in usable.values()),
+        "warnings": [
+            {"video": name, "warning": warning}
+            for name, fact in usable.items()
+            for warning in fact.warnings
+        ],
+        "rejected": [
+            {"video": name, "reason": reason} for name, reason in rejected(listing, facts).items()
+        ],
+        "fingerprint": join_digests(split["fingerprint"] for split in splits.values()),
     }
 
 
-def counts(values: Iterable[str]) -> dict[str, int]:
-    """How often each value occurs, the most frequent first."""
-    return dict(Counter(values).most_common())
-
-
-def markdown(card: Card, dataset: str, command: str) -> str:
+def markdown(card: Mapping[str, Any], dataset: str, command: str) -> str:
     """The card for people; long lists are cut short, the JSON beside it has them whole."""
+    splits, lengths = card["splits"], card["lengths"]
     parts = [
         f"# Data card: {dataset}",
         f"Made by\n\n    {command}",
-        f"Content fingerprint `{card.fingerprint}`. {card.accepted} usable inputs; {card.split}.",
-        *(f"Note: {notice}." for notice in card.notices),
-        _splits_table(card.splits),
+        f"Content fingerprint `{card['fingerprint']}`. {card['accepted']} usable inputs; "
+        f"{card['split']}.",
+        *(f"Note: {notice}." for notice in card["notices"]),
+        _table(
+            ("split", "videos", "frames", "shards", "MB", "fingerprint"),
+            [
+                (name, s["videos"], s["frames"], s["shards"], f"{s['bytes'] / 1e6:.1f}",
+                 f"`{s['fingerprint']}`")
+                for name, s in splits.items()
+            ],
+        ),
         "## Frames per input",
-        f"{card.lengths['least']} to {card.lengths['most']}, median {card.lengths['median']}",
-        _table(("frames", "inputs"), card.lengths["histogram"].items()),
+        f"{lengths['least']} to {lengths['most']}, median {lengths['median']}",
+        _table(("frames", "inputs"), lengths["histogram"].items()),
         "## Frames per second",
-        _table(("fps", "inputs"), card.fps.items()),
+        _table(("fps", "inputs"), card["fps"].items()),
         "## Size of the inputs",
-        _table(("pixels", "inputs"), card.sizes.items()),
-    ]
-    if card.class_names:
+        _table(("pixels", "inputs"), card["sizes"].items()),
+    ]  # fmt: skip
+    if class_names := card["class_names"]:
         rows = [
-            (name, *(split.classes.get(name, 0) for split in card.splits.values()))
-            for name in card.class_names
+            (name, *(split["classes"].get(name, 0) for split in splits.values()))
+            for name in class_names
         ]
-        parts += ["## Videos per class", _table(("class", *card.splits), rows, most=len(rows))]
+        parts += ["## Videos per class", _table(("class", *splits), rows, most=len(rows))]
     for title, entries, what in (
-        ("Rejected", card.rejected, "reason"),
-        ("Damaged, used as far as they go", card.warnings, "warning"),
+        ("Rejected", card["rejected"], "reason"),
+        ("Damaged, used as far as they go", card["warnings"], "warning"),
     ):
         rows = [(f"`{entry['video']}`", entry[what]) for entry in entries]
         parts += [f"## {title}: {len(rows)}", _table(("input", what), rows)] if rows else []
     return "\n\n".join(parts) + "\n"
 
 
-def _splits_table(splits: Mapping[str, SplitFacts]) -> str:
-    head = ("split", "videos", "frames", "shards", "MB", "fingerprint")
-    rows = []
-    for name, facts in splits.items():
-        numbers = (facts.videos, facts.frames, facts.shards)
-        rows.append((name, *numbers, f"{facts.bytes / 1e6:.1f}", f"`{facts.fingerprint}`"))
-    return _table(head, rows)
+def _counts(values: Iterable[str]) -> dict[str, int]:
+    """How often each value occurs, the most frequent first."""
+    return dict(Counter(values).most_common())
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]], most: int = _MOST_ROWS) -> str:

@@ -1,27 +1,52 @@
-"""From some inputs to their shard: one task of a preparation, the same wherever it runs."""
+"""From some inputs to their shard: decode, encode and write, the same wherever it runs."""
 
 import contextlib
 import functools
+import itertools
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from glober_jax.data.building.encode import (
-    Decoder,
-    EncodedFrames,
-    FrameOptions,
-    InputFacts,
-    encode_input,
-)
 from glober_jax.data.building.pool import OnCount
 from glober_jax.data.building.shard_file import ShardFile
-from glober_jax.data.building.splits import Item, SplitOptions, pieces_of
+from glober_jax.data.building.splits import Item, pieces_of
+from glober_jax.data.frames import encode_jpeg, fit_square
 from glober_jax.data.media.captions import TextEncoder
+from glober_jax.data.media.decode import DecodedVideo, UndecodableError
 from glober_jax.data.schema import VideoRecord, record_digest, records_of, serialize
 
 _CAPTIONS_AT_ONCE = 64
+# Frames of longer videos wait on disk until their number is known.
+_MOST_IN_MEMORY = 64 * 2**20
+
+# `decode(item, options)`
+Decode = Callable[[Any, Any], DecodedVideo]
+
+
+@dataclass(frozen=True)
+class InputFacts:
+    """What came of one input.
+
+    Attributes:
+      reason: why it cannot be used, or "".
+      warnings: damage that does not make it useless.
+      fps: frames per second, 0.0 where unknown.
+      width, height: of the input's first frame, in pixels.
+      num_frames: how many could be used.
+      pieces: the split of each video that it became.
+    """
+
+    reason: str
+    warnings: Sequence[str] = ()
+    fps: float = 0.0
+    width: int = 0
+    height: int = 0
+    num_frames: int = 0
+    pieces: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -30,13 +55,12 @@ class Part:
 
     Attributes:
       files: where the shards go, by split.
-      items, sizes: the inputs in order, and the `num_bytes` of each.
+      items: the inputs, in order.
       stamp: changes with anything that the shards are made of.
     """
 
     files: Mapping[str, ShardFile]
     items: Sequence[Item]
-    sizes: Sequence[int]
     stamp: str
 
     @property
@@ -47,49 +71,57 @@ class Part:
     def is_finished(self) -> bool:
         return all(file.is_finished(self.stamp) for file in self.files.values())
 
-    def facts(self) -> list[tuple[Item, InputFacts]]:
-        """What came of each input, once it is finished."""
-        entries = next(iter(self.files.values())).read().inputs
-        facts = [InputFacts(**entry) for entry in entries]
-        return list(zip(self.items, facts, strict=True))
-
-
-@dataclass(frozen=True)
-class LoadEncoder:
-    """How to load the text encoder in a folder; picklable, unlike some encoders."""
-
-    load: Callable[[Path], TextEncoder]
-    folder: Path
-
-    def __call__(self) -> TextEncoder:
-        """Loads it once in every process."""
-        return _loaded(self.load, self.folder)
+    def facts(self) -> list[InputFacts]:
+        """The facts on each input, once it is finished."""
+        return [InputFacts(**entry) for entry in next(iter(self.files.values())).read().inputs]
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(load: Callable[[Path], TextEncoder], folder: Path) -> TextEncoder:
+def load_once(load: Callable[[Path], TextEncoder], folder: Path) -> TextEncoder:
+    """The text encoder in a folder, loaded once in every process."""
     return load(folder)
+
+
+class _JpegFrames:
+    """JPEG frames of one video, in memory or, where those are many, in a file without a name."""
+
+    def __init__(self, folder: Path) -> None:
+        # Closed when it is no longer referred to.
+        self._file = tempfile.SpooledTemporaryFile(_MOST_IN_MEMORY, dir=folder)  # noqa: SIM115
+        self._ends = [0]
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def append(self, jpeg: bytes) -> None:
+        self._file.write(jpeg)
+        self._ends.append(self._file.tell())
+
+    def read(self, start: int, stop: int) -> list[bytes]:
+        ends = self._ends[start : stop + 1]
+        self._file.seek(ends[0])
+        return [self._file.read(end - begin) for begin, end in itertools.pairwise(ends)]
 
 
 @dataclass(frozen=True)
 class MakeShard:
-    """The task of a worker: decode, encode and write the inputs of a part.
+    """The task of a worker; picklable.
 
     Attributes:
-      decode: how an input becomes frames.
-      frames, splits: what becomes of the frames.
+      decode: `decode(item, options)` turns an input into frames.
+      options: `size`, `fit`, `quality`, `min_frames`, `max_frames` and `test_fraction` of
+        `MediaOptions`.
       labels: by class name; inputs without a class have label 0.
       encoder: loads what embeds captions; None stores captions alone.
     """
 
-    decode: Decoder
-    frames: FrameOptions
-    splits: SplitOptions
+    decode: Decode
+    options: Any
     labels: Mapping[str | None, int]
-    encoder: LoadEncoder | None = None
+    encoder: Callable[[], TextEncoder] | None = None
 
     def __call__(self, part: Part, on_count: OnCount) -> None:
-        """Counts up the size of each input, used or not."""
+        """Makes the shards of a part; counts inputs, used or not."""
         inputs: list[InputFacts] = []
         folder = next(iter(part.files.values())).path.parent
         with contextlib.ExitStack() as stack:
@@ -97,47 +129,60 @@ class MakeShard:
                 split: stack.enter_context(file.writing(part.stamp, inputs))
                 for split, file in part.files.items()
             }
-            for item, size, text_LE in zip(part.items, part.sizes, self._texts(part), strict=True):
-                remaining = size
-
-                def count(number: int) -> None:
-                    nonlocal remaining
-                    remaining -= number
-                    on_count(number)
-
-                facts, frames = encode_input(item, self.decode, self.frames, folder, count)
+            for item, text_LE in zip(part.items, self._texts(part.items), strict=True):
+                frames = _JpegFrames(folder)
+                facts = self._encode(item, frames)
                 pieces = []
                 if not facts.reason:
-                    pieces = pieces_of(len(frames), tuple(writers), self.splits)
+                    pieces = pieces_of(len(frames), tuple(writers), self.options)
                 for split, start, stop in pieces:
-                    records = self._records(item, facts, frames, start, stop, text_LE)
+                    records = self._records(item, facts.fps, frames, start, stop, text_LE)
                     stored = ((serialize(record), record_digest(record)) for record in records)
                     writers[split].add(stop - start, stored)
                 inputs.append(replace(facts, pieces=[split for split, _, _ in pieces]))
-                on_count(remaining)
+                on_count(1)
 
-    def _texts(self, part: Part) -> Iterator[np.ndarray | None]:
+    def _texts(self, items: Sequence[Item]) -> Iterator[np.ndarray | None]:
         """Embeddings of each item's caption, float16 [L, E]."""
-        captions = [item.caption for item in part.items]
-        for start in range(0, len(captions), _CAPTIONS_AT_ONCE):
-            some = captions[start : start + _CAPTIONS_AT_ONCE]
-            yield from self.encoder()(some) if self.encoder else [None] * len(some)
+        for start in range(0, len(items), _CAPTIONS_AT_ONCE):
+            captions = [item.caption for item in items[start : start + _CAPTIONS_AT_ONCE]]
+            yield from self.encoder()(captions) if self.encoder else [None] * len(captions)
+
+    def _encode(self, item: Item, frames: _JpegFrames) -> InputFacts:
+        """Decodes an input and appends its frames; one that cannot be used has a `reason`."""
+        options, size = self.options, (0, 0)
+        try:
+            decoded = self.decode(item, options)
+            for frame in decoded.frames:
+                size = size if frames else frame.size
+                square = fit_square(frame, options.size, options.fit)
+                frames.append(encode_jpeg(square, options.quality))
+        except UndecodableError as error:
+            return InputFacts(str(error))
+        count, least, warnings = len(frames), options.min_frames, decoded.warnings
+        if count >= least:
+            return InputFacts("", warnings, decoded.fps, *size, count)
+        # One bad frame is often like the next.
+        more = [f"and {len(warnings) - 1} more like that"] if len(warnings) > 1 else []
+        few = f"has {count} usable frames, fewer than --min_frames={least}"
+        return InputFacts("; ".join([few, *warnings[:1], *more]))
 
     def _records(
         self,
         item: Item,
-        facts: InputFacts,
-        frames: EncodedFrames,
+        fps: float,
+        frames: _JpegFrames,
         begin: int,
         end: int,
         text_LE: np.ndarray | None,
     ) -> Iterator[VideoRecord]:
-        whole = end - begin == len(frames)
+        """The records of frames `begin` to `end` (excluded) of an input, as a video."""
+        is_whole = end - begin == len(frames)
         for start, stop in records_of(end - begin):
             yield VideoRecord(
-                item.video_id + ("" if whole else f"[{begin}:{end}]"),
+                item.video_id if is_whole else f"{item.video_id}[{begin}:{end}]",
                 self.labels.get(item.class_name, 0),
-                facts.fps,
+                fps,
                 end - begin,
                 start,
                 frames.read(begin + start, begin + stop),

@@ -1,15 +1,11 @@
-"""Runs tasks over worker processes, so that nothing hangs whichever side dies.
-
-The parent sees how far its workers are through one shared counter. A worker whose parent is gone
-ends at once; a parent whose worker is gone says so.
-"""
+"""Runs tasks over worker processes; neither side waits for the other once it is dead."""
 
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from glober_jax.data.workers import end_with_parent, start_resource_tracker, without_interrupts
 from glober_jax.errors import UserError
@@ -17,21 +13,12 @@ from glober_jax.errors import UserError
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 OnCount = Callable[[int], None]
-
-
-class Named(Protocol):
-    """A task; the name is for messages."""
-
-    @property
-    def name(self) -> str: ...
-
-
-Task = TypeVar("Task", bound=Named)
+Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
 class Unfinished(UserError):
-    """Not all tasks are done, for no fault of theirs; what is finished is in place."""
+    """Not all tasks are done, through no fault of theirs; what is finished is in place."""
 
 
 def run_tasks(
@@ -44,20 +31,20 @@ def run_tasks(
     """Runs `function(task, on_count)` for every task, and yields tasks with results as they finish.
 
     Args:
-      function: a picklable function; it reports progress by calling its second argument.
-      tasks: what to run it on, picklable; started in this order.
+      function: picklable; reports progress by calling its second argument.
+      tasks: picklable, each with a `name` for messages; started in this order.
       on_count: called in this process with what has been reported since the last call.
-      workers: how many processes; with 1, or a single task, all runs in this one.
+      workers: number of processes; with 1, or a single task, all runs in this one.
 
     Raises:
-      Unfinished: a worker process died, of a lack of memory for one. Errors of `function` arrive
-        as they are.
+      Unfinished: a worker process died. Errors of `function` arrive as they are.
     """
     workers = min(workers, len(tasks))
     if workers <= 1:
         for task in tasks:
             yield task, function(task, on_count)
         return
+    # The counter would start it, with its warnings.
     start_resource_tracker()
     context = multiprocessing.get_context("spawn")
     counter = context.Value("q", 0)
@@ -96,7 +83,7 @@ _counter: Any = None
 def _start_worker(counter: Any) -> None:
     global _counter
     _counter = counter
-    # Ctrl-C goes to the whole group of processes; the parent decides what it means.
+    # Ctrl-C goes to the whole group of processes; the parent alone acts on it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
 

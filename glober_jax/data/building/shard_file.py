@@ -21,7 +21,7 @@ _WRITER_OPTIONS = "group_size:1,uncompressed"
 
 @dataclass
 class ShardFacts:
-    """What a shard holds.
+    """The description of a shard.
 
     Attributes:
       stamp: says what it was made of.
@@ -40,28 +40,25 @@ class ShardFacts:
     checksum: str = ""
 
 
+@dataclass(frozen=True)
 class ShardWriter:
-    """Takes the videos of a shard, and counts in `facts` what it has."""
+    """Appends videos to a shard, and counts them in `facts`."""
 
-    def __init__(self, path: Path, facts: ShardFacts) -> None:
-        self.facts = facts
-        self._writer = ArrayRecordWriter(str(path), _WRITER_OPTIONS)
+    writer: ArrayRecordWriter
+    facts: ShardFacts
 
     def add(self, num_frames: int, records: Iterable[tuple[bytes, str]]) -> None:
         """Adds a video: its serialized records, each with a digest of its content."""
         self.facts.lengths.append(num_frames)
         for data, digest in records:
-            self._writer.write(data)
+            self.writer.write(data)
             self.facts.num_bytes += len(data)
             self.facts.digests.append(digest)
-
-    def close(self) -> None:
-        self._writer.close()
 
 
 @dataclass(frozen=True)
 class ShardFile:
-    """A shard: where, and where it is described once it is complete."""
+    """A shard, and the file that describes it once it is complete."""
 
     path: Path
     description: Path
@@ -71,53 +68,44 @@ class ShardFile:
         return self.description.exists() and self.read().stamp == stamp
 
     def read(self) -> ShardFacts:
-        """What a finished shard holds."""
+        """The description of a finished shard."""
         return ShardFacts(**json.loads(self.description.read_text("utf-8")))
 
     @contextmanager
     def writing(self, stamp: str = "", inputs: Sequence[Any] = ()) -> Iterator[ShardWriter]:
         """Takes videos until the way out, where the shard is moved to its place and described."""
-        # Two machines may write the same shard, where one was taken for dead.
-        draft = self.description.with_name(f"draft-{uuid.uuid4().hex}")
-        writer = ShardWriter(draft, ShardFacts(stamp, inputs))
-        yield writer
+        draft = self._draft()
+        facts, writer = ShardFacts(stamp, inputs), ArrayRecordWriter(str(draft), _WRITER_OPTIONS)
+        yield ShardWriter(writer, facts)
         writer.close()
-        writer.facts.checksum = file_checksum(draft)
+        facts.checksum = file_checksum(draft)
         self.description.unlink(missing_ok=True)
         draft.replace(self.path)
-        self.describe(writer.facts)
+        self.describe(facts)
 
     def describe(self, facts: ShardFacts) -> None:
         """Declares the shard, which is in place, complete."""
-        draft = self.description.with_name(f"draft-{uuid.uuid4().hex}")
+        draft = self._draft()
         draft.write_text(json.dumps(asdict(facts)), "utf-8")
         draft.replace(self.description)
 
+    def _draft(self) -> Path:
+        # Two machines may write the same shard, where one was taken for dead.
+        return self.description.with_name(f"draft-{uuid.uuid4().hex}")
+
 
 def shard_files(staging: Path, dataset: str, split: str, count: int) -> list[ShardFile]:
-    """The `count` shards of a split, under the names TFDS expects, in `data_folder`.
-
-    Makes the folders.
-    """
-    descriptions = staging / "shards"
-    for folder in (data_folder(staging, dataset), descriptions):
+    """The `count` shards of a split of a dataset in `staging`; makes their folders."""
+    data, descriptions = staging / dataset / VERSION, staging / "shards"
+    for folder in (data, descriptions):
         folder.mkdir(parents=True, exist_ok=True)
-    paths = shard_paths(data_folder(staging, dataset), split, count)
+    paths = shard_paths(data, split, count)
     return [ShardFile(path, descriptions / f"{path.name}.json") for path in paths]
 
 
 def shard_paths(data: Path, split: str, count: int) -> list[Path]:
-    """Where the `count` shards of a split are, in the `data_folder` of their dataset."""
-    template = _file_names(data, split)
-    return [
-        Path(template.sharded_filepath(shard_index=number, num_shards=count))
-        for number in range(count)
-    ]
-
-
-def data_folder(staging: Path, dataset: str) -> Path:
-    """Where in `staging` the dataset's files go."""
-    return staging / dataset / VERSION
+    """The `count` shards of a split in the version folder of their dataset."""
+    return [Path(path) for path in _file_names(data, split).sharded_filepaths(count)]
 
 
 def write_metadata(
@@ -133,10 +121,10 @@ def write_metadata(
     Fingerprints, checksums of shards and lengths of videos are added to the metadata.
 
     Returns:
-      What is in the shards of each split.
+      The descriptions of the shards of each split.
     """
-    folder = data_folder(staging, dataset)
-    for path in set(folder.iterdir()) - {file.path for some in splits.values() for file in some}:
+    data = staging / dataset / VERSION
+    for path in set(data.iterdir()) - {file.path for some in splits.values() for file in some}:
         path.unlink()
     shards = {split: [file.read() for file in some] for split, some in splits.items()}
     infos = [
@@ -144,7 +132,7 @@ def write_metadata(
             name=split,
             shard_lengths=[len(facts.digests) for facts in some],
             num_bytes=sum(facts.num_bytes for facts in some),
-            filename_template=_file_names(folder, split),
+            filename_template=_file_names(data, split),
         )
         for split, some in shards.items()
     ]
@@ -157,11 +145,11 @@ def write_metadata(
         },
     }
     tfds.folder_dataset.write_metadata(
-        data_dir=folder,
+        data_dir=data,
         features=features,
         split_infos=infos,
         version=VERSION,
-        filename_template=_file_names(folder, None),
+        filename_template=_file_names(data, None),
         check_data=False,
         description=description,
         metadata=tfds.core.MetadataDict({**metadata, **every}),

@@ -5,9 +5,8 @@ Pure: depends on the list of inputs alone, so that every process and every rerun
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from glober_jax.errors import UserError
 
@@ -26,64 +25,38 @@ class Item(Protocol):
     class_name: str | None
     caption: str
 
-    def num_bytes(self) -> int:
-        """Size, in the unit that progress is counted in."""
-
-    def stamp(self) -> int:
-        """Changes when the input does."""
+    def stat(self) -> tuple[int, int]:
+        """Its bytes, or as many as take as long to decode; and when it last changed."""
 
 
-@dataclass(frozen=True)
-class SplitOptions:
-    """How long videos are cut and what is held out; see `MediaOptions`."""
-
-    min_frames: int
-    max_frames: int | None
-    test_fraction: float
+# The inputs by the splits they are for, in the order of the list. Those for both splits give their
+# first part to "train" and their last one to "test".
+HeldOut = dict[tuple[str, ...], Sequence[Item]]
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """The inputs by the splits they are for, in the order of the list.
-
-    Those for both splits give their first part to "train" and their last one to "test". `how` says
-    how that came about, with room for the numbers of inputs that are held out and usable.
-    """
-
-    inputs: Mapping[tuple[str, ...], Sequence[Item]]
-    how: str
-
-    @property
-    def is_divided(self) -> bool:
-        """Whether inputs are for both splits."""
-        return SPLITS in self.inputs
-
-
-def hold_out(items: Sequence[Item], test_fraction: float, *, divide: bool = True) -> HeldOut:
-    """Assigns every input to a split.
+def hold_out(
+    items: Sequence[Item], test_fraction: float, *, divide: bool = True
+) -> tuple[HeldOut, str]:
+    """Assigns every input to its splits; raises UserError where one split would be empty.
 
     Where inputs say their split, from folders or a list, that decides. Otherwise whole groups are
     held out where there are at least `1 / test_fraction`: those whose names have the smallest
-    hashes, so that more videos hardly change which. With fewer, the last part of each video.
+    hashes, so that more videos hardly change which. With fewer, the last part of each video, or
+    where `divide` is False, because none is long enough, one group.
 
-    Args:
-      items: the inputs; those of one group stay together, "" is a group of its own.
-      test_fraction: part to hold out, in (0, 0.5].
-      divide: False where no video is long enough to be divided: one group is held out.
-
-    Raises:
-      UserError: one of the splits would be empty.
+    Returns:
+      The inputs, and a sentence with room for the numbers of held-out and of usable ones.
     """
     if any(item.split == "test" for item in items):
         given = {(split,): [item for item in items if item.split == split] for split in SPLITS}
         if not given["train",]:
             raise UserError("the input has a test split but no usable video for training")
-        return HeldOut(given, "train and test as the input says")
+        return given, "train and test as the input says"
     groups = [item.group or f"/{item.video_id}" for item in items]
     by_hash = sorted(set(groups), key=lambda name: hashlib.sha256(name.encode()).digest())
     count = round(len(by_hash) * test_fraction)
     if count < 1 and divide:
-        return HeldOut({SPLITS: items}, "held out the last part of {} of {} videos for testing")
+        return {SPLITS: items}, "held out the last part of {} of {} videos for testing"
     if len(by_hash) == 1:
         raise UserError(
             "nothing can be held out for testing: there is only one video, or one group of them, "
@@ -96,17 +69,15 @@ def hold_out(items: Sequence[Item], test_fraction: float, *, divide: bool = True
     )
     together = f", those of {len(held_out)} groups" if len(by_hash) < len(items) else ""
     how = f"held out {{}} of {{}} videos for testing, whole{together}"
-    return HeldOut({("train",): train, ("test",): test}, how)
+    return {("train",): train, ("test",): test}, how
 
 
-def pieces_of(
-    length: int, splits: Sequence[str], options: SplitOptions
-) -> list[tuple[str, int, int]]:
+def pieces_of(length: int, splits: Sequence[str], options: Any) -> list[tuple[str, int, int]]:
     """Split, first frame, and the one after the last, of each video that an input becomes.
 
     An input for both splits gives `max(min_frames, test_fraction * length)` frames to the last,
     none if fewer than `min_frames` were left. What is longer than `max_frames` is cut into the
-    fewest that are not, even in length, so none is a stub.
+    fewest that are not, even in length, so none is a stub. `options` has these, see `MediaOptions`.
     """
     cut = length - max(options.min_frames, round(length * options.test_fraction))
     if len(splits) == 1 or cut < options.min_frames:
@@ -119,13 +90,13 @@ def pieces_of(
     return pieces
 
 
-def cut_shards(sizes: Sequence[int], least: int) -> list[slice]:
-    """Which consecutive inputs share a shard, by their sizes.
+def cut_shards(sizes: Sequence[int]) -> list[slice]:
+    """Which consecutive inputs share a shard, by their sizes in bytes.
 
-    About `_SHARDS` shards, so that there is work for many processes, but of at least `least` and
-    at most `_MOST` times that, unless one input alone is larger.
+    About `_SHARDS` shards, so that there is work for many processes, but of at least `LEAST_BYTES`
+    and at most `_MOST` times that, unless one input alone is larger.
     """
-    room = min(max(sum(sizes) // _SHARDS, least), _MOST * least)
+    room = min(max(sum(sizes) // _SHARDS, LEAST_BYTES), _MOST * LEAST_BYTES)
     starts, filled = [0], 0
     for place, size in enumerate(sizes):
         if filled and filled + size > room:

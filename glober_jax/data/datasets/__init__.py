@@ -1,1 +1,1 @@
-"""TFDS builders, one per kind of input; all share one feature schema."""
+"""What lies where in each dataset: its options, and its inputs with class, split and group."""

@@ -9,19 +9,18 @@ import errno
 import functools
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glober_jax.data.building import splits
-from glober_jax.data.building.build import Recipe, write_dataset
-from glober_jax.data.building.card import Card, markdown
-from glober_jax.data.building.encode import FrameOptions
-from glober_jax.data.building.make_shard import LoadEncoder
-from glober_jax.data.building.output_folder import OutputFolder, Preparation
-from glober_jax.data.building.runners import HERE, Runner
-from glober_jax.data.building.splits import SplitOptions
+from glober_jax.data.building.beam import run_on_beam
+from glober_jax.data.building.build import make_shards
+from glober_jax.data.building.card import make_card, markdown
+from glober_jax.data.building.make_shard import Decode, InputFacts, MakeShard, load_once
+from glober_jax.data.building.output_folder import OutputFolder
+from glober_jax.data.building.pool import run_tasks
+from glober_jax.data.building.shard_file import write_metadata
 from glober_jax.data.datasets import (
     sky_timelapse,
     synthetic_sky,
@@ -30,25 +29,38 @@ from glober_jax.data.datasets import (
     video_folder,
     webvid,
 )
-from glober_jax.data.datasets.synthetic_sky import DrawSky, SyntheticSkyOptions
-from glober_jax.data.media.captions import TextEncoder
-from glober_jax.data.media.decode import decode_media
-from glober_jax.data.media.options import MediaOptions
-from glober_jax.data.media.tree import Listing
+from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
+from glober_jax.data.media.captions import TextEncoder, captions_digest
+from glober_jax.data.media.decode import DecodedVideo, decode_media
+from glober_jax.data.media.media_options import MediaOptions
+from glober_jax.data.media.tree import Listing, MediaItem
+from glober_jax.data.schema import CLASS_NAMES, TEXT, TextInfo, record_features
 from glober_jax.errors import UserError
 
 Options = MediaOptions | SyntheticSkyOptions
 
-_PATHS = frozenset(("input", "captions", "clip", "lists"))
+_PATHS = ("input", "captions", "clip", "lists")
+
+
+def _decode(item: MediaItem, options: MediaOptions) -> DecodedVideo:
+    return decode_media(item, options.fps)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A kind of dataset: one line on it, the class of its options, what lists its inputs."""
+    """A kind of dataset.
+
+    Attributes:
+      description: one line.
+      options: the class of its options.
+      list_inputs: lists the inputs for these options.
+      decode: turns an input into frames; picklable.
+    """
 
     description: str
     options: type
     list_inputs: Callable[[Any], Listing]
+    decode: Decode = _decode
 
 
 DATASETS = {
@@ -65,6 +77,7 @@ DATASETS = {
         "Procedural sky time-lapse in four classes.",
         SyntheticSkyOptions,
         synthetic_sky.list_inputs,
+        synthetic_sky.draw,
     ),
 }
 
@@ -74,50 +87,64 @@ def make_dataset(
     output: Path,
     *,
     overwrite: bool = False,
-    run: Runner = HERE,
+    workers: int = 1,
+    beam_options: str | None = None,
     load_encoder: Callable[[Path], TextEncoder] | None = None,
-) -> Card | None:
+) -> dict[str, Any] | None:
     """Makes the dataset that `options`, by their class, describe.
 
-    An interrupted run is gone on with; its parts lie in a hidden folder in `output`.
+    An interrupted run is continued; its shards lie in a hidden folder in `output`.
 
     Args:
       options: what to make and how.
       output: the folder of this dataset and nothing else.
       overwrite: whether to replace a different dataset that this function made there.
-      run: where the work is done, which changes nothing about the result.
-      load_encoder: loads the text encoder in `options.clip`, where there is one; picklable where
-        others run the work.
+      workers: processes of this machine to work with.
+      beam_options: Apache Beam's flags, to work with it instead; the result is the same.
+      load_encoder: loads the text encoder in the folder `options.clip`, where there is one;
+        picklable where other processes work.
 
     Returns:
-      What came of it, or None if the same dataset is already there.
+      The data card (see `make_card`), or None if the same dataset is already there.
 
     Raises:
       UserError: the input is missing or unusable, `output` is not writable or holds something
         else, the disk is full, or a worker died.
     """
-    name = next(name for name, kind in DATASETS.items() if kind.options is type(options))
-    paths = {
-        field.name: os.path.abspath(value)
-        for field in dataclasses.fields(options)
-        if field.name in _PATHS and (value := getattr(options, field.name))
-    }
+    name, kind = next((n, kind) for n, kind in DATASETS.items() if kind.options is type(options))
+    paths = {path: value for path in _PATHS if (value := getattr(options, path, None))}
+    paths = {path: os.path.abspath(value) for path, value in paths.items()}
     options = dataclasses.replace(options, **paths)
-    wanted = Preparation(name, dataclasses.asdict(options), _command(name, options, output))
-    folder = OutputFolder(output, wanted)
+    command = _command(name, options, output)
+    folder = OutputFolder(output, name, dataclasses.asdict(options), command)
     if folder.is_finished(overwrite=overwrite):
         return None
-    listing = DATASETS[name].list_inputs(options)
-    clip = getattr(options, "clip", None)
-    encoder = LoadEncoder(load_encoder, Path(clip)) if clip else None
-    if encoder is not None:
-        # Whatever is wrong with it is said before anything else is done.
+    listing = kind.list_inputs(options)
+    encoder = None
+    if "clip" in paths:
+        encoder = functools.partial(load_once, load_encoder, Path(paths["clip"]))
+        # Fails before anything else is done.
         encoder()
-    recipe = _recipe(name, options, listing, encoder)
+    labels = {class_name: label for label, class_name in enumerate(listing.class_names)}
+    make = MakeShard(kind.decode, options, labels, encoder)
     try:
         with folder.staging() as staging:
-            card = write_dataset(recipe, staging, run)
-            folder.publish(staging, card.to_dict(), markdown(card, name, wanted.command))
+            if beam_options is None:
+                run = functools.partial(run_tasks, workers=workers)
+            else:
+                run = functools.partial(run_on_beam, folder=staging, options=beam_options)
+            shards, how, facts = make_shards(listing, make, name, staging, run)
+            text = _text_info(encoder(), listing, facts) if encoder else None
+            stored = write_metadata(
+                staging,
+                name,
+                kind.description,
+                record_features(text.width if text else None),
+                shards,
+                {CLASS_NAMES: list(listing.class_names)} | ({TEXT: vars(text)} if text else {}),
+            )
+            card = make_card(listing, how, facts, stored)
+            folder.publish(staging, card, markdown(card, name, command))
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -128,27 +155,9 @@ def make_dataset(
     return card
 
 
-def _recipe(name: str, options: Options, listing: Listing, encoder: LoadEncoder | None) -> Recipe:
-    common = functools.partial(Recipe, name, DATASETS[name].description, listing, encoder=encoder)
-    if isinstance(options, SyntheticSkyOptions):
-        pixels = options.num_frames * options.size**2
-        return common(
-            DrawSky(options.seed, options.size, options.num_frames, options.frame_step),
-            # At 95, JPEG's noise is a quarter of what changes from one drawn frame to the next.
-            FrameOptions(options.size, quality=100),
-            # Videos are scenes, whatever their length.
-            SplitOptions(1, None, test_fraction=0.5),
-            unit="video",
-            # Drawing a pixel takes longer than decoding a byte.
-            least_per_shard=max(1, splits.LEAST_BYTES // (4 * pixels)),
-        )
-    return common(
-        functools.partial(decode_media, fps=options.fps),
-        FrameOptions(options.size, options.fit, options.quality, options.min_frames),
-        SplitOptions(options.min_frames, options.max_frames, options.test_fraction),
-        unit="byte",
-        least_per_shard=splits.LEAST_BYTES,
-    )
+def _text_info(encoder: TextEncoder, listing: Listing, facts: Mapping[str, InputFacts]) -> TextInfo:
+    captions = {i.video_id: i.caption for i in listing.items if not facts[i.video_id].reason}
+    return TextInfo(encoder.length, encoder.width, encoder.digest, captions_digest(captions))
 
 
 def _command(name: str, options: Options, output: Path) -> str:

@@ -2,7 +2,7 @@
 
 A field is a sum of plane waves on a periodic N x N tile,
 
-    f(x, y, t) = Re sum_k A_k exp(i (phi_k + 2 pi k.(x, y) + t w_k)),   |A_k| ~ |k|^(-beta/2)
+    f(x, y, t) = Re sum_k A_k exp(i (phi_k + 2 pi k.(x, y) + t w_k)),   |A_k| ~ |k|^(-slope/2)
 
 with w_k = churn_k - 2 pi k.velocity. The second term moves the whole pattern rigidly (exactly, not
 by whole pixels); churn_k is random and grows with |k|^(2/3), so small shapes boil faster than large
@@ -14,21 +14,6 @@ Dimensions: T frames, N tile side, F = N // 2 + 1 stored frequencies, H rows, W 
 from dataclasses import dataclass
 
 import numpy as np
-
-_CHURN_EXPONENT = 2 / 3
-
-
-@dataclass(frozen=True)
-class FieldSpec:
-    """The statistics of a field: tile side, spectral slope and band, and its boiling rate.
-
-    `churn` is in radians per frame at the lowest frequency `band[0]`; `band` is in waves per tile.
-    """
-
-    tile: int
-    slope: float
-    band: tuple[int, int]
-    churn: float
 
 
 @dataclass(frozen=True)
@@ -49,34 +34,35 @@ class Field:
 
 
 def draw_field(
-    rng: np.random.Generator, spec: FieldSpec, velocity: tuple[float, float] = (0.0, 0.0)
+    rng: np.random.Generator,
+    *,
+    tile: int,
+    slope: float,
+    band: tuple[int, int],
+    churn: float,
+    velocity: tuple[float, float] = (0.0, 0.0),
 ) -> Field:
-    """Draws a field whose pattern moves by `velocity` (x, y) tiles per frame."""
-    waves_x = np.fft.rfftfreq(spec.tile, 1 / spec.tile)[None, :]
-    waves_y = np.fft.fftfreq(spec.tile, 1 / spec.tile)[:, None]
+    """Draws a field whose pattern moves by `velocity` (x, y) tiles per frame.
+
+    `band` is in waves per tile, `churn` in radians per frame at the lowest frequency `band[0]`.
+    """
+    waves_x = np.fft.rfftfreq(tile, 1 / tile)[None, :]
+    waves_y = np.fft.fftfreq(tile, 1 / tile)[:, None]
     frequency_NF = np.hypot(waves_x, waves_y)
-    lowest, highest = spec.band
+    lowest, highest = band
     in_band_NF = (frequency_NF >= lowest) & (frequency_NF <= highest)
-    amplitude_NF = in_band_NF * np.maximum(frequency_NF, 1) ** (-spec.slope / 2)
+    amplitude_NF = in_band_NF * np.maximum(frequency_NF, 1) ** (-slope / 2)
     phase_NF = rng.uniform(0, 2 * np.pi, frequency_NF.shape)
-    boil_NF = spec.churn * (np.maximum(frequency_NF, 1) / lowest) ** _CHURN_EXPONENT
+    boil_NF = churn * (np.maximum(frequency_NF, 1) / lowest) ** (2 / 3)
     rates_NF = rng.standard_normal(frequency_NF.shape) * boil_NF
     rates_NF -= 2 * np.pi * (waves_x * velocity[0] + waves_y * velocity[1])
     waves_NF = amplitude_NF * np.exp(1j * phase_NF)
-    waves_NF /= np.fft.irfft2(waves_NF, s=(spec.tile, spec.tile)).std()
-    return Field(spec.tile, waves_NF.astype(np.complex64), rates_NF)
+    waves_NF /= np.fft.irfft2(waves_NF, s=(tile, tile)).std()
+    return Field(tile, waves_NF.astype(np.complex64), rates_NF)
 
 
 def sample_field(field_TNN: np.ndarray, u_HW: np.ndarray, v_HW: np.ndarray) -> np.ndarray:
-    """Looks a periodic field up at tile coordinates (1.0 is one tile), bilinearly.
-
-    Args:
-      field_TNN: float32 [T, N, N].
-      u_HW, v_HW: horizontal and vertical coordinates, any real number.
-
-    Returns:
-      float32 [T, H, W].
-    """
+    """Looks a field up bilinearly: float32 [T, H, W]; u across, v down, 1.0 is one tile."""
     tile = field_TNN.shape[-1]
     column, column_part = _cell(u_HW, tile)
     row, row_part = _cell(v_HW, tile)

@@ -2,9 +2,8 @@
 
 Picture coordinates run from 0 to 1, x to the right and y down. A ray above the horizon meets the
 cloud plane at distance z = 1 / (elevation + 0.16), which gives the decks their perspective. Clouds
-are lit by the difference between their density here and a little nearer the sun. Only numpy is
-needed, and nothing depends on the frame size but the sampling grid. Colours come first in the
-shapes, so that maps of the picture broadcast against them as they are, and fast.
+are lit by the difference between their density here and a little nearer the sun. Nothing depends
+on the frame size but the sampling grid. Colours come first in the shapes, which broadcasts fast.
 
 Dimensions: T frames, H rows, W columns, C colours (float32 linear light, until the film curve).
 """
@@ -70,17 +69,12 @@ def render_video(
     """
     scene = draw_scene(seed, index)
     frames_T = start + step * np.arange(num_frames, dtype=np.float64)
-    return render_scene(scene, size=size, frames_T=frames_T), scene.label
-
-
-def render_scene(scene: SkyScene, *, size: int, frames_T: np.ndarray) -> np.ndarray:
-    """Renders a scene at these times, float64 in frames: uint8 [T, size, size, 3]."""
     view = _look(scene, size, frames_T - _REFERENCE_FRAME)
     light_CTHW = _sky(scene, view)
     light_CTHW = _add_high_clouds(light_CTHW, scene.high_clouds, view, frames_T)
     light_CTHW = _add_low_clouds(light_CTHW, scene, view, frames_T)
     light_CTHW = _add_ground(light_CTHW, scene, view)
-    return _develop(light_CTHW)
+    return _develop(light_CTHW), scene.label
 
 
 def _look(scene: SkyScene, size: int, times_T: np.ndarray) -> _View:

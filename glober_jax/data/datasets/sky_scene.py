@@ -1,4 +1,4 @@
-"""What a synthetic sky contains: every random choice of one scene, before any pixel is drawn.
+"""The content of a synthetic sky: every random choice of one scene, before any pixel is drawn.
 
 A scene is a pure function of (seed, index) and knows neither the frame size nor the clip length,
 so the same scene can be rendered at any size and over any window of time.
@@ -8,13 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from glober_jax.data.datasets.sky_field import Field, FieldSpec, draw_field
+from glober_jax.data.datasets.sky_field import Field, draw_field
 
 CLASS_NAMES = ("clear", "broken", "overcast", "sunset")
-
-_LOW_CLOUDS = FieldSpec(tile=96, slope=3.4, band=(2, 40), churn=0.035)
-_HIGH_CLOUDS = FieldSpec(tile=64, slope=2.8, band=(2, 24), churn=0.020)
-_SOIL = FieldSpec(tile=64, slope=2.0, band=(2, 20), churn=0.0)
 
 # How far the low deck must rise above its mean to count as cloud, in standard deviations.
 _CLOUD_THRESHOLD = {
@@ -29,10 +25,7 @@ _RIDGE_ROUGHNESS = 0.55
 
 @dataclass(frozen=True)
 class Ridge:
-    """A mountain silhouette: sines of falling height, and how it is painted.
-
-    `haze` in [0, 1] is how much of the horizon's colour lies over it (1 = far away).
-    """
+    """A mountain silhouette: sines of falling height; `haze` 1 has the horizon's colour."""
 
     height: float
     offset: float
@@ -45,19 +38,15 @@ class Ridge:
     def profile(self, x_W: np.ndarray) -> np.ndarray:
         """Height of the ridge line above its base at x in [0, 1], in picture heights: float32."""
         profile_W = np.zeros_like(x_W)
-        for octave, (frequency, phase) in enumerate(
-            zip(self.frequencies, self.phases, strict=True)
-        ):
+        waves = zip(self.frequencies, self.phases, strict=True)
+        for octave, (frequency, phase) in enumerate(waves):
             profile_W += _RIDGE_ROUGHNESS**octave * np.sin(2 * np.pi * (frequency * x_W + phase))
         return (self.height / 2 * profile_W - self.offset).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class CloudDeck:
-    """A cloud layer: its field, and where the camera looks at it.
-
-    `scale` is (across, depth) tiles per unit of the perspective plane, `origin` in tiles.
-    """
+    """A cloud layer; `scale` is (across, depth) tiles per unit of the perspective plane."""
 
     field: Field
     scale: tuple[float, float]
@@ -93,12 +82,7 @@ class SkyScene:
 
 
 def draw_scene(seed: int, index: int) -> SkyScene:
-    """Draws scene number `index` of the sky dataset `seed`; classes take turns by index.
-
-    Args:
-      seed: non-negative dataset seed.
-      index: non-negative scene number; its label is `index % 4`.
-    """
+    """Draws scene number `index` of the sky dataset `seed`; its label is `index % 4`."""
     rng = np.random.default_rng((seed, index))
     label = index % len(CLASS_NAMES)
     name = CLASS_NAMES[label]
@@ -112,7 +96,7 @@ def draw_scene(seed: int, index: int) -> SkyScene:
         gloom=rng.uniform(0.15, 0.4) if name == "overcast" else 0.0,
         low_clouds=low_clouds,
         high_clouds=high_clouds,
-        soil=draw_field(rng, _SOIL),
+        soil=draw_field(rng, tile=64, slope=2.0, band=(2, 20), churn=0.0),
         ground_tint=tuple(np.array((0.085, 0.105, 0.075)) * rng.uniform(0.6, 1.5, 3)),
         ridges=(
             _draw_ridge(rng, height=0.075, offset=-0.01, haze=0.42, near=0),
@@ -127,14 +111,15 @@ def _draw_clouds(rng: np.random.Generator, name: str) -> tuple[CloudDeck, CloudD
     wind = (1.3 * speed * np.cos(direction), 0.7 * speed * np.sin(direction))
     scale = rng.uniform(0.16, 0.30)
     low = CloudDeck(
-        field=draw_field(rng, _LOW_CLOUDS, wind),
+        field=draw_field(rng, tile=96, slope=3.4, band=(2, 40), churn=0.035, velocity=wind),
         scale=(scale, 1.25 * scale),
         origin=(rng.uniform(), rng.uniform()),
         threshold=rng.uniform(*_CLOUD_THRESHOLD[name]),
     )
     lag = rng.uniform(0.3, 0.6)
+    slower = (lag * wind[0], lag * wind[1])
     high = CloudDeck(
-        field=draw_field(rng, _HIGH_CLOUDS, (lag * wind[0], lag * wind[1])),
+        field=draw_field(rng, tile=64, slope=2.8, band=(2, 24), churn=0.020, velocity=slower),
         scale=(0.5 * scale, 1.6 * scale),
         origin=(rng.uniform(), rng.uniform()),
         threshold=rng.uniform(0.2, 1.2),

@@ -2,7 +2,7 @@
 
     {sky_train | train, sky_test | test | val}/<film>/<scene>/<film>_frames_00086552.jpg
     {sky_train | train, sky_test | test | val}/<film>/*.png
-    <scene>/000000.jpg                          in a folder or a .zip file, without splits
+    <scene>/000000.jpg                          without splits
     <folder>/<film>_1_frames_00086552.jpg       scenes mixed in one folder
     {train, test}/<scene>.mp4
 
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from glober_jax.data.media.options import MediaOptions
+from glober_jax.data.media.media_options import MediaOptions
 from glober_jax.data.media.tree import SPLIT_FOLDERS, Listing, MediaItem, find_videos, inside_splits
 
 _SCENE = re.compile(r"(?P<film>[\w-]{11})_\d+")
@@ -32,11 +32,7 @@ class SkyTimelapseOptions(MediaOptions):
 
 
 def list_inputs(options: SkyTimelapseOptions) -> Listing:
-    """The scenes, grouped by film.
-
-    Raises:
-      UserError: the input is missing or holds no videos.
-    """
+    """The scenes, grouped by film; raises UserError where there are none."""
     listing = inside_splits(
         find_videos(
             Path(options.input),
@@ -46,7 +42,7 @@ def list_inputs(options: SkyTimelapseOptions) -> Listing:
         )
     )
     items = _grouped(listing.items)
-    return replace(listing, items=tuple(items), notices=listing.notices + _shared_films(items))
+    return replace(listing, items=items, notices=listing.notices + _shared_films(items))
 
 
 def _grouped(items: Sequence[MediaItem]) -> list[MediaItem]:

@@ -5,10 +5,10 @@ videos there are. Classes take turns: every four consecutive videos hold one of 
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from PIL import Image
 
-from glober_jax.data.building.pool import OnCount
 from glober_jax.data.datasets.sky_render import render_video
 from glober_jax.data.datasets.sky_scene import CLASS_NAMES
 from glober_jax.data.media.decode import DecodedVideo
@@ -35,6 +35,14 @@ class SyntheticSkyOptions:
     seed: int = 0
     frame_step: int = 1
 
+    # Of `MediaOptions`, but no flags. At quality 95, JPEG's noise is a quarter of what changes from
+    # one drawn frame to the next.
+    fit: ClassVar = "crop"
+    quality: ClassVar = 100
+    min_frames: ClassVar = 1
+    max_frames: ClassVar = None
+    test_fraction: ClassVar = 0.5
+
     def __post_init__(self) -> None:
         for name in ("num_videos", "num_test_videos", "num_frames", "size", "frame_step"):
             if getattr(self, name) < 1:
@@ -46,42 +54,19 @@ class SyntheticSkyOptions:
 
 @dataclass(frozen=True)
 class SkyItem:
-    """A scene to draw, as an input like any other."""
+    """A scene to draw, as an input like any other; `num_pixels` are those of the whole video."""
 
     scene: int
+    num_pixels: int
     video_id: str
     split: str
     class_name: str
     group: str = ""
     caption: str = ""
 
-    def num_bytes(self) -> int:
-        """One: videos are what is counted."""
-        return 1
-
-    def stamp(self) -> int:
-        return 0
-
-
-@dataclass(frozen=True)
-class DrawSky:
-    """Draws the frames of an item, of `seed`'s skies."""
-
-    seed: int
-    size: int
-    num_frames: int
-    frame_step: int
-
-    def __call__(self, item: SkyItem, on_count: OnCount) -> DecodedVideo:
-        del on_count  # A video is done at once.
-        frames_THWC, _ = render_video(
-            self.seed,
-            item.scene,
-            size=self.size,
-            num_frames=self.num_frames,
-            step=self.frame_step,
-        )
-        return DecodedVideo(_FPS, map(Image.fromarray, frames_THWC))
+    def stat(self) -> tuple[int, int]:
+        """Drawing a pixel takes as long as decoding four bytes; a scene never changes."""
+        return 4 * self.num_pixels, 0
 
 
 def list_inputs(options: SyntheticSkyOptions) -> Listing:
@@ -90,9 +75,11 @@ def list_inputs(options: SyntheticSkyOptions) -> Listing:
         "train": range(options.num_videos),
         "test": range(_FIRST_TEST_SCENE, _FIRST_TEST_SCENE + options.num_test_videos),
     }
+    num_pixels = options.num_frames * options.size**2
     items = [
         SkyItem(
             scene,
+            num_pixels,
             f"sky_{options.seed}_{scene:07d}",
             split,
             CLASS_NAMES[scene % len(CLASS_NAMES)],
@@ -100,4 +87,16 @@ def list_inputs(options: SyntheticSkyOptions) -> Listing:
         for split, numbers in scenes.items()
         for scene in numbers
     ]
-    return Listing(tuple(items), (), CLASS_NAMES)
+    return Listing(items, class_names=CLASS_NAMES)
+
+
+def draw(item: SkyItem, options: SyntheticSkyOptions) -> DecodedVideo:
+    """The frames of a scene."""
+    frames_THWC, _ = render_video(
+        options.seed,
+        item.scene,
+        size=options.size,
+        num_frames=options.num_frames,
+        step=options.frame_step,
+    )
+    return DecodedVideo(_FPS, map(Image.fromarray, frames_THWC))

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from glober_jax.data.media.options import MediaOptions
+from glober_jax.data.media.media_options import MediaOptions
 from glober_jax.data.media.tree import Listing, find_videos, inside_splits
 
 _CLIP = re.compile(r"(?P<film>.+?)(#\d+#\d+|_\d{6}_\d{6})")
@@ -28,11 +28,7 @@ class TaichiHdOptions(MediaOptions):
 
 
 def list_inputs(options: TaichiHdOptions) -> Listing:
-    """The clips, grouped by film.
-
-    Raises:
-      UserError: the input is missing or holds no videos.
-    """
+    """The clips, grouped by film; raises UserError where there are none."""
     listing = inside_splits(
         find_videos(
             Path(options.input), "MP4 files or folders of frames, in folders train and test if any"
@@ -43,4 +39,4 @@ def list_inputs(options: TaichiHdOptions) -> Listing:
         replace(item, group=clip["film"] if clip else "")
         for item, clip in zip(listing.items, clips, strict=True)
     ]
-    return replace(listing, items=tuple(grouped))
+    return replace(listing, items=grouped)

@@ -2,28 +2,30 @@
 
     UCF-101/<Class>/v_<Class>_g01_c01.avi       or all in one folder, at any depth
     train/v_<Class>_g01_c01/*.jpg               folders train and test count without lists
-    ucfTrainTestlist/{classInd,trainlist01,testlist01}.txt      in the input or beside it
+    ucfTrainTestlist/                           in the input or beside it
+        classInd.txt        1 ApplyEyeMakeup
+        trainlist01.txt     ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1
+        testlist01.txt      ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi
 
 A video's class and group are taken from its name. Groups are videos of one scene and actor, 25 for
-each class. A dataset that TFDS has prepared from its catalogue's `ucf101` is read as well.
+each class.
 
 Source: https://www.crcv.ucf.edu/data/UCF101.php.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from glober_jax.data.datasets.ucf101_lists import OfficialLists, find_lists
-from glober_jax.data.media.catalogue import find_prepared, list_prepared
-from glober_jax.data.media.options import MediaOptions
+from glober_jax.data.media.media_options import MediaOptions
 from glober_jax.data.media.tree import Listing, MediaItem, Rejection, find_videos, inside_splits
 from glober_jax.errors import UserError
 
 _VIDEO = re.compile(r"v_(?P<class_name>.+)_g(?P<group>\d+)_c\d+", re.IGNORECASE)
 # Spelt in two ways in the official files; this one is classInd.txt's.
 _CLASS_SPELLING = {"handstandpushups": "HandstandPushups"}
+_CLASSES = "classInd.txt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,94 +46,33 @@ class Ucf101Options(MediaOptions):
         if self.split not in (1, 2, 3):
             raise UserError(f"--split must be 1, 2 or 3, not {self.split}")
 
+    @property
+    def list_files(self) -> tuple[str, str]:
+        """Names of the lists of videos to train on and to test on."""
+        return f"trainlist{self.split:02d}.txt", f"testlist{self.split:02d}.txt"
+
 
 def list_inputs(options: Ucf101Options) -> Listing:
     """The videos with class, split and group.
 
     Raises:
       UserError: the input is missing or holds no videos of UCF-101; the lists are missing, damaged
-        or name none of them; a prepared dataset is of another split.
+        or name none of them.
     """
-    root = Path(options.input)
-    if prepared := find_prepared(root, "ucf101"):
-        return _list_prepared(prepared, options)
-    found = find_videos(root, "files or folders like v_Archery_g01_c01.avi")
+    found = find_videos(Path(options.input), "files or folders like v_Archery_g01_c01.avi")
     items, misnamed = _classified(found.items)
     if not items:
         raise UserError(
-            f"--input={root} holds no videos of UCF-101, which are called like "
+            f"--input={options.input} holds no videos of UCF-101, which are called like "
             f"v_Archery_g01_c01.avi, unlike {found.items[0].video_id}"
         )
-    listing = _listing(items, _find_lists(root, options), options)
+    folder = _find_lists(options)
+    listing = _by_lists(items, folder, options) if folder else _by_folders(items, options)
     return replace(
         listing,
         rejections=(*found.rejections, *misnamed, *listing.rejections),
         notices=found.notices + listing.notices,
     )
-
-
-def _listing(
-    items: Sequence[MediaItem], lists: OfficialLists | None, options: Ucf101Options
-) -> Listing:
-    if lists is None:
-        inside = inside_splits(Listing(tuple(items)))
-        by_folder = any(item.split == "test" for item in items)
-        how = "the input's folders" if by_folder else "groups, of which some are held out"
-        notice = (
-            f"no trainlist{options.split:02d}.txt in --input or beside it, and no --lists=DIR: "
-            f"train and test are not the official split, but by {how}"
-        )
-        class_names = sorted({item.class_name for item in inside.items})
-        return replace(inside, class_names=tuple(class_names), notices=(notice,))
-    items, unlisted = _as_listed(items, lists)
-    if not items:
-        raise UserError(
-            f"{lists.train} and {lists.test} in {lists.folder} name none of the videos in "
-            f"--input={options.input}: {unlisted[0].video_id} {unlisted[0].reason}"
-        )
-    notices = [f"train and test as {lists.train} and {lists.test} in {lists.folder} say"]
-    if absent := len(lists.splits) - len(items):
-        notices.append(f"{absent:,} of the {len(lists.splits):,} videos they name are not there")
-    return Listing(tuple(items), tuple(unlisted), lists.class_names, tuple(notices))
-
-
-def _find_lists(root: Path, options: Ucf101Options) -> OfficialLists | None:
-    if options.lists is None:
-        return find_lists((root, root.absolute().parent), options.split)
-    lists = find_lists((Path(options.lists),), options.split)
-    if lists is None:
-        raise UserError(
-            f"--lists={options.lists} holds no trainlist{options.split:02d}.txt: give the folder "
-            "with the official lists, ucfTrainTestlist"
-        )
-    return lists
-
-
-def _list_prepared(folders: Sequence[Path], options: Ucf101Options) -> Listing:
-    """What TFDS has prepared; the configs of its `ucf101` are named by their split."""
-    if len(folders) > 1:
-        names = ", ".join(str(folder) for folder in folders)
-        raise UserError(
-            f"--input={options.input} holds several prepared datasets ({names}): name one"
-        )
-    (folder,) = folders
-    if options.lists is not None:
-        raise UserError(
-            f"--lists does not apply to --input={folder}, which TFDS has prepared with its splits"
-        )
-    config = re.fullmatch(r"ucf101_(?P<split>\d)(?P<stretched>_256)?", folder.parent.name)
-    if config and int(config["split"]) != options.split:
-        raise UserError(
-            f"--input={folder} holds split {config['split']}, not {options.split}: pass "
-            f"--split={config['split']}, or the folder of the config ucf101_{options.split}"
-        )
-    notices = [f"read what TFDS has prepared in {folder}, with its splits"]
-    if config and config["stretched"]:
-        notices.append(
-            "the frames of this config are stretched to 256x256 from 320x240; those of "
-            f"ucf101_{options.split} are not"
-        )
-    return replace(list_prepared(folder), notices=tuple(notices))
 
 
 def _classified(items: Sequence[MediaItem]) -> tuple[list[MediaItem], list[Rejection]]:
@@ -146,28 +87,88 @@ def _classified(items: Sequence[MediaItem]) -> tuple[list[MediaItem], list[Rejec
             reason = f"has the name of {accepted[key].video_id}"
             rejections.append(Rejection(item.video_id, reason))
         else:
-            spelt = match["class_name"]
-            class_name = _CLASS_SPELLING.get(spelt.lower(), spelt)
+            class_name = _CLASS_SPELLING.get(match["class_name"].lower(), match["class_name"])
             group = f"{class_name}_g{match['group']}"
             accepted[key] = replace(item, class_name=class_name, group=group)
     return list(accepted.values()), rejections
 
 
-def _as_listed(
-    items: Sequence[MediaItem], lists: OfficialLists
-) -> tuple[list[MediaItem], list[Rejection]]:
-    """Split and class as the lists say; rejects what they do not name."""
-    spelling = {name.lower(): name for name in lists.class_names}
+def _find_lists(options: Ucf101Options) -> Path | None:
+    """The folder of the official lists; None where there is none and none was asked for."""
+    root = Path(options.input)
+    places = [Path(options.lists)] if options.lists else [root, root.absolute().parent]
+    below = (".", "ucfTrainTestlist", "UCF101TrainTestSplits-RecognitionTask/ucfTrainTestlist")
+    train, _ = options.list_files
+    folders = [place / name for place in places for name in below]
+    folder = next((folder for folder in folders if (folder / train).is_file()), None)
+    if folder is None and options.lists:
+        raise UserError(
+            f"--lists={options.lists} holds no {train}: give the folder with the official lists, "
+            "ucfTrainTestlist"
+        )
+    return folder
+
+
+def _by_folders(items: Sequence[MediaItem], options: Ucf101Options) -> Listing:
+    inside = inside_splits(Listing(items))
+    by_folder = any(item.split == "test" for item in items)
+    how = "the input's folders" if by_folder else "groups, of which some are held out"
+    notice = (
+        f"no {options.list_files[0]} in --input or beside it, and no --lists=DIR: train and test "
+        f"are not the official split, but by {how}"
+    )
+    class_names = sorted({item.class_name for item in inside.items})
+    return replace(inside, class_names=tuple(class_names), notices=(notice,))
+
+
+def _by_lists(items: Sequence[MediaItem], folder: Path, options: Ucf101Options) -> Listing:
+    """Split and class as the lists in `folder` say; rejects what they do not name."""
+    classes = {int(number): name for number, name in _lines(folder / _CLASSES, r"\d+ \S+")}
+    if sorted(classes) != list(range(1, len(classes) + 1)):
+        raise UserError(f"{folder / _CLASSES} does not number its classes 1, 2, 3, ...")
+    splits = {
+        PurePosixPath(video).stem.lower(): split
+        for split, name in zip(("train", "test"), options.list_files, strict=True)
+        for video, *_ in _lines(folder / name, r"\S+( \d+)?")
+    }
+    class_names = tuple(classes[number] for number in sorted(classes))
+    spelling = {name.lower(): name for name in class_names}
+    train, test = options.list_files
     accepted, rejections = [], []
     for item in items:
-        split = lists.splits.get(item.name.lower())
+        split = splits.get(item.name.lower())
         class_name = spelling.get(item.class_name.lower())
-        if split is None:
-            reason = f"is named neither in {lists.train} nor in {lists.test}"
-            rejections.append(Rejection(item.video_id, reason))
-        elif class_name is None:
-            reason = f"its class {item.class_name} is not in classInd.txt"
-            rejections.append(Rejection(item.video_id, reason))
-        else:
+        if split and class_name:
             accepted.append(replace(item, split=split, class_name=class_name))
-    return accepted, rejections
+            continue
+        reason = f"its class {item.class_name} is not in {_CLASSES}"
+        if split is None:
+            reason = f"is named neither in {train} nor in {test}"
+        rejections.append(Rejection(item.video_id, reason))
+    if not accepted:
+        raise UserError(
+            f"{train} and {test} in {folder} name none of the videos in --input={options.input}: "
+            f"{rejections[0].video_id} {rejections[0].reason}"
+        )
+    notices = [f"train and test as {train} and {test} in {folder} say"]
+    if absent := len(splits) - len(accepted):
+        notices.append(f"{absent:,} of the {len(splits):,} videos they name are not there")
+    return Listing(accepted, tuple(rejections), class_names, tuple(notices))
+
+
+def _lines(file: Path, form: str) -> Iterator[list[str]]:
+    """The words of each line that is not empty."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise UserError(
+            f"{file} cannot be read: {reason}; the lists of UCF-101 are {_CLASSES}, trainlist and "
+            "testlist, all in one folder"
+        ) from error
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.split()
+        if words and not re.fullmatch(form, " ".join(words)):
+            raise UserError(f"{file}, line {number}, is no line of UCF-101's lists: {line.strip()}")
+        if words:
+            yield words

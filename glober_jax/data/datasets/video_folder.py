@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glober_jax.data.media.captions import add_captions
-from glober_jax.data.media.options import MediaOptions
+from glober_jax.data.media.media_options import MediaOptions
+from glober_jax.data.media.order import natural_key
 from glober_jax.data.media.tree import Listing, Rejection, find_media, inside_splits
 from glober_jax.errors import UserError
 
@@ -35,42 +36,42 @@ def list_inputs(options: VideoFolderOptions) -> Listing:
     """
     listing = find_media(Path(options.input))
     if not listing.items:
+        seen = "".join(f"; {name} {reason}" for name, reason in listing.rejections[:1])
         raise UserError(
             f"--input={options.input} holds no videos: expected video files (mp4, avi, mov, mkv, "
             "webm, gif, mpg, wmv, ...) or folders of numbered images (jpg, png, tif, webp, ...), "
-            "at any depth" + _what_is_there(listing)
+            f"at any depth{seen}"
         )
-    listing = inside_splits(_with_class_train(listing) if options.class_folders else listing)
     if options.class_folders:
-        homeless = [item for item in listing.items if item.class_name is None]
-        rejections = tuple(Rejection(item.video_id, "lies in no class folder") for item in homeless)
-        listing = replace(
-            listing,
-            items=tuple(item for item in listing.items if item.class_name is not None),
-            rejections=listing.rejections + rejections,
-            class_names=None,
-        )
+        listing = _in_classes(inside_splits(_with_class_train(listing)))
+    else:
+        listing = inside_splits(listing)
     if options.captions or options.clip:
         listing = add_captions(listing, Path(options.captions) if options.captions else None)
+    if options.class_folders:
+        names = sorted({item.class_name for item in listing.items}, key=natural_key)
+        listing = replace(listing, class_names=tuple(names))
     return listing
-
-
-def _what_is_there(listing: Listing) -> str:
-    if not listing.rejections:
-        return ""
-    first = listing.rejections[0]
-    return f"; {first.video_id} {first.reason}"
 
 
 def _with_class_train(listing: Listing) -> Listing:
     """A folder train among other folders is a class of that name where there is no test split."""
-    items = listing.items
-    beside = any(item.split is None and item.folders for item in items)
-    if not beside or any(item.split == "test" for item in items):
+    beside = any(item.split is None and item.folders for item in listing.items)
+    if not beside or any(item.split == "test" for item in listing.items):
         return listing
-    classes = [item.folders[0] if item.folders else None for item in items]
-    unsplit = (
-        replace(item, split=None, class_name=name)
-        for item, name in zip(items, classes, strict=True)
+    unsplit = [
+        replace(item, split=None, class_name=item.folders[0] if item.folders else None)
+        for item in listing.items
+    ]
+    return replace(listing, items=unsplit)
+
+
+def _in_classes(listing: Listing) -> Listing:
+    """The videos that have a class; the others are rejected."""
+    items = [item for item in listing.items if item.class_name is not None]
+    rejections = tuple(
+        Rejection(item.video_id, "lies in no class folder")
+        for item in listing.items
+        if item.class_name is None
     )
-    return replace(listing, items=tuple(unsplit))
+    return replace(listing, items=items, rejections=listing.rejections + rejections)

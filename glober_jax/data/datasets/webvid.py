@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glober_jax.data.media.captions import add_captions
-from glober_jax.data.media.options import MediaOptions
+from glober_jax.data.media.media_options import MediaOptions
 from glober_jax.data.media.tree import Listing, find_videos, inside_splits
 
 

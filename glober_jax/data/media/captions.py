@@ -1,42 +1,40 @@
-"""Captions of videos: from one file for all, or from a text file beside each.
+"""Captions of videos: from one table for all, or from a text file beside each.
 
-And what embeds them: any `TextEncoder`, of which `interop/clip_text.py` holds the one for CLIP.
+Any `TextEncoder` embeds them; `interop/clip_text.py` holds the one for CLIP.
 Dimension key: N captions, L tokens, E width of a token's embedding.
 """
 
+import csv
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TextIO
 
 import numpy as np
 
-from glober_jax.data.media.archive import read_file
-from glober_jax.data.media.caption_table import CaptionRow, read_rows
 from glober_jax.data.media.tree import Listing, MediaItem, Rejection
 from glober_jax.errors import UserError
 
+# WebVid's captions are called names.
+_VIDEO_COLUMNS, _CAPTION_COLUMNS = ("path", "videoid"), ("caption", "text", "name")
+
 
 class TextEncoder(Protocol):
-    """Embeds captions; `digest` tells encoders apart that give other embeddings."""
+    """Embeds captions; `digest` differs between encoders that give other embeddings."""
 
-    @property
-    def length(self) -> int: ...
-
-    @property
-    def width(self) -> int: ...
-
-    @property
-    def digest(self) -> str: ...
+    length: int
+    width: int
+    digest: str
 
     def __call__(self, captions: Sequence[str]) -> np.ndarray:
         """float16 [N, L, E]."""
 
 
 def add_captions(listing: Listing, file: Path | None) -> Listing:
-    """Gives every video its caption.
+    """The videos with their captions, those without rejected, and notices of rows not used.
 
     Args:
       listing: the videos.
@@ -44,45 +42,30 @@ def add_captions(listing: Listing, file: Path | None) -> Listing:
         `.tsv`), of JSON lines, or one JSON list. Videos are named by `path`, relative to their
         folder and with forward slashes, or as WebVid does, by `videoid`, a file's name without
         suffix; captions are in `caption`, `text` or `name`. All but a JSON list is read row by row,
-        so that it may be much longer than `items`. None takes the text file beside each video.
-
-    Returns:
-      The videos with a caption, the others rejected, and notices of rows that were not used.
+        so that it may be much longer than `listing`. None takes the text file beside each video.
 
     Raises:
       UserError: the table cannot be read, lacks a column, names a path twice or none of the
         videos.
     """
-    items = listing.items
     if file is None:
-        captions = {item.video_id: caption_beside(item) for item in items}
-        missing, notices = "has no caption: no text file of that name beside it", []
-        twins: dict[str, str] = {}
+        captions = {item.video_id: _caption_beside(item) for item in listing.items}
+        missing, twins, notices = "has no caption: no text file of that name beside it", {}, []
     else:
-        captions, twins, notices = _match_rows(items, file)
+        captions, twins, notices = _match_rows(listing.items, file)
         missing = "has no caption in --captions"
-    captioned, rejections = [], []
-    for item in items:
-        if caption := captions.get(item.video_id):
-            captioned.append(replace(item, caption=caption))
-        else:
-            rejections.append(Rejection(item.video_id, twins.get(item.video_id, missing)))
+    every = [replace(item, caption=captions.get(item.video_id, "")) for item in listing.items]
+    rejections = (
+        Rejection(item.video_id, twins.get(item.video_id, missing))
+        for item in every
+        if not item.caption
+    )
     return replace(
         listing,
-        items=tuple(captioned),
+        items=[item for item in every if item.caption],
         rejections=(*listing.rejections, *rejections),
         notices=(*listing.notices, *notices),
     )
-
-
-def caption_beside(item: MediaItem) -> str:
-    """The text beside a video, `clip.txt` for `clip.mp4` or for a folder `clip`; "" without."""
-    place = item.files[0].parent if item.is_images else item.files[0].with_suffix("")
-    file = place.with_name(f"{place.name}.txt")
-    try:
-        return _one_line(read_file(item.archive, file).decode("utf-8-sig"))
-    except (OSError, UnicodeError):
-        return ""
 
 
 def captions_digest(captions: Mapping[str, str]) -> str:
@@ -91,24 +74,33 @@ def captions_digest(captions: Mapping[str, str]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
+def _caption_beside(item: MediaItem) -> str:
+    """The text beside a video, `clip.txt` for `clip.mp4` or for a folder `clip`; "" without."""
+    place = item.files[0].parent if item.is_images else item.files[0].with_suffix("")
+    try:
+        return _one_line(place.with_name(f"{place.name}.txt").read_text("utf-8-sig"))
+    except (OSError, UnicodeError):
+        return ""
+
+
 def _match_rows(
     items: Sequence[MediaItem], file: Path
 ) -> tuple[dict[str, str], dict[str, str], list[str]]:
-    """Captions by video id; why not, for videos of equal names; sentences on rows not used."""
+    """Captions by video id; reasons for videos of equal names; sentences on rows not used."""
     first: dict[str, str] = {}
     for item in items:
         first.setdefault(item.name, item.video_id)
     videos = {"path": {item.video_id: item.video_id for item in items}, "videoid": first}
     captions: dict[str, str] = {}
     unused = repeated = 0
-    for row in read_rows(file):
-        video_id = videos[row.column].get(row.video)
+    for line, column, video, caption in _read_rows(file):
+        video_id = videos[column].get(video)
         if video_id is None:
             unused += 1
         elif video_id not in captions:
-            captions[video_id] = _one_line(row.caption)
-        elif row.column == "path":
-            raise _named_twice(file, row)
+            captions[video_id] = _one_line(caption)
+        elif column == "path":
+            raise UserError(f"--captions={file}, line {line}, names {video} a second time")
         else:
             repeated += 1
     if items and not any(captions.values()):
@@ -122,16 +114,93 @@ def _match_rows(
         for item in items
         if item.video_id not in captions and first[item.name] in captions
     }
-    notices = []
-    if unused:
-        notices.append(f"{unused:,} rows of --captions name no video in --input")
-    if repeated:
-        notices.append(f"{repeated:,} rows of --captions name a video again; the first row counts")
+    counts = {
+        "name no video in --input": unused,
+        "name a video again; the first row counts": repeated,
+    }
+    notices = [f"{count:,} rows of --captions {what}" for what, count in counts.items() if count]
     return captions, twins, notices
 
 
-def _named_twice(file: Path, row: CaptionRow) -> UserError:
-    return UserError(f"--captions={file}, line {row.line}, names {row.video} a second time")
+def _read_rows(file: Path) -> Iterator[tuple[int, str, str, str]]:
+    """Line, column that names the video, its value there, and caption, of each row of a table.
+
+    The first character of the file says whether it is JSON.
+    """
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as text:
+            begin = text.read(1 << 10).lstrip()[:1]
+            text.seek(0)
+            read = {"[": _json_list, "{": _json_lines}.get(begin, _separated)
+            for line, row in read(text):
+                yield line, *_video_and_caption(line, row)
+    except UnicodeError as error:
+        raise UserError(f"--captions={file} cannot be read: it is not UTF-8 text") from error
+    except ValueError as error:
+        raise UserError(f"--captions={file}, {error}") from error
+    except OSError as error:
+        raise UserError(f"--captions={file} cannot be read: {error.strerror}") from error
+
+
+def _bad_row(line: int, reason: str) -> ValueError:
+    return ValueError(f"line {line}, holds no path and caption: {reason}")
+
+
+def _video_and_caption(line: int, row: Any) -> tuple[str, str, str]:
+    fields = {str(key).strip().lower(): row[key] for key in row} if isinstance(row, dict) else {}
+    column = next((name for name in _VIDEO_COLUMNS if name in fields), "")
+    text = next((name for name in _CAPTION_COLUMNS if name in fields), "")
+    video, caption = fields.get(column), fields.get(text)
+    if not isinstance(video, str | int) or not isinstance(caption, str):
+        raise _bad_row(
+            line,
+            "expected the columns path,caption or videoid,caption or videoid,name (or JSON with "
+            "these keys)",
+        )
+    video = str(video).strip()
+    return column, posixpath.normpath(video) if column == "path" else video, caption
+
+
+def _separated(text: TextIO) -> Iterator[tuple[int, dict[str, str]]]:
+    delimiter = "\t" if text.name.lower().endswith(".tsv") else ","
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    header: list[str] = []
+    while True:
+        line = reader.line_num + 1
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            reason = f"a quote is not closed, or not doubled within quotes ({error})"
+            raise _bad_row(line, reason) from error
+        if row is None:
+            return
+        if row and header:
+            if len(row) != len(header):
+                raise _bad_row(
+                    line,
+                    f"fields: {len(row)}, in the header: {len(header)}; a text that holds commas "
+                    "or line breaks must stand in double quotes",
+                )
+            yield line, dict(zip(header, row, strict=True))
+        header = header or row
+
+
+def _json_lines(text: TextIO) -> Iterator[tuple[int, Any]]:
+    for line, content in enumerate(text, start=1):
+        if content.strip():
+            try:
+                yield line, json.loads(content)
+            except json.JSONDecodeError as error:
+                raise _bad_row(line, f"not JSON on one line ({error.msg})") from error
+
+
+def _json_list(text: TextIO) -> Iterator[tuple[int, Any]]:
+    try:
+        rows = json.load(text)
+    except json.JSONDecodeError as error:
+        raise _bad_row(error.lineno, f"not a JSON list ({error.msg})") from error
+    # The parser does not say on which line an entry begins.
+    yield from ((1, row) for row in rows)
 
 
 def _one_line(caption: str) -> str:

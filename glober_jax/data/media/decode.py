@@ -1,18 +1,21 @@
-"""Decodes video files and image folders as streams: one frame in memory at a time."""
+"""Decodes video files and image folders as streams: one frame in memory at a time.
 
-import io
+Dimension key: T frames, H = W frame size, C = 3 colours (RGB).
+"""
+
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from pathlib import Path
 
 import av
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from glober_jax.data.frames import Fit, fit_square
 from glober_jax.data.media import picture
-from glober_jax.data.media.archive import read_file
-from glober_jax.data.media.catalogue import read_frames
-from glober_jax.data.media.tree import MediaItem
+from glober_jax.data.media.tree import VIDEO_SUFFIXES, MediaItem, find_media, kind_of
+from glober_jax.errors import UserError
 
 # A longer pause between two frames counts as this many seconds, so that one broken timestamp
 # cannot fill a disk with copies of a still.
@@ -32,8 +35,7 @@ class DecodedVideo:
     Attributes:
       fps: frames per second of `frames`, 0.0 where unknown.
       frames: images of the input's own size, in order; may be iterated once.
-      warnings: what went wrong so far without making the input useless; complete once `frames`
-        is exhausted.
+      warnings: damage that does not make the input useless; complete once `frames` is exhausted.
     """
 
     fps: float
@@ -41,39 +43,54 @@ class DecodedVideo:
     warnings: list[str] = field(default_factory=list)
 
 
-def decode_media(
-    item: MediaItem, on_bytes: Callable[[int], None], fps: float | None = None
-) -> DecodedVideo:
+def read_video(path: Path, size: int, fit: Fit = "crop") -> tuple[np.ndarray, float]:
+    """All frames of a video file or of a folder of images, and frames per second or 0.0.
+
+    Args:
+      path: a file that `prepare` could read too, or a folder that directly holds the frames.
+      size, fit: see `fit_square`.
+
+    Returns:
+      uint8 [T, H, W, C], and the rate.
+
+    Raises:
+      UserError: there is no such video, or it is damaged.
+    """
+    try:
+        video = decode_media(_one_item(path))
+        frames = [np.asarray(fit_square(frame, size, fit)) for frame in video.frames]
+    except UndecodableError as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    if not frames:
+        raise UserError(f"cannot read {path}: it holds no frame that can be decoded")
+    if video.warnings:
+        raise UserError(f"{path} is damaged: {video.warnings[0]}; mend or cut it first")
+    return np.stack(frames), video.fps
+
+
+def decode_media(item: MediaItem, fps: float | None = None) -> DecodedVideo:
     """Opens one input for reading.
 
     Args:
       item: what to read.
-      on_bytes: called with the number of input bytes consumed since the last call.
       fps: frame rate to resample to; None keeps every frame. A slower video keeps its own rate,
         and images, which have no clock, are taken to be at this rate already.
 
     Raises:
       UndecodableError: the input holds nothing readable.
     """
-    if not item.is_images and item.record is None:
-        return _open_video(item, fps, on_bytes)
-    warnings: list[str] = []
-    frames = _image_frames(_encoded_images(item), warnings, on_bytes)
-    return DecodedVideo(fps or 0.0, frames, warnings)
+    if item.is_images:
+        warnings: list[str] = []
+        return DecodedVideo(fps or 0.0, _image_frames(item.files, warnings), warnings)
+    return _open_video(item.files[0], fps)
 
 
 def resample(timed_frames: Iterable[TimedFrame], fps: float) -> Iterator[Image.Image]:
-    """Takes, for each tick of a clock at `fps`, the frame nearest in time.
+    """Takes, for each tick of a clock from the first to the last frame, the frame nearest in time.
 
-    Args:
-      timed_frames: (seconds, frame) in order of time, starting at any time.
-      fps: ticks per second.
-
-    Yields:
-      One frame per tick from the first frame's time to the last's: some dropped, some repeated.
+    `timed_frames` are (seconds, frame) in order of time, starting at any time.
     """
-    tick, now, held = 0, 0.0, None
-    previous = 0.0
+    tick, now, previous, held = 0, 0.0, 0.0, None
     for seconds, frame in timed_frames:
         if held is not None:
             step = min(max(seconds - previous, 0.0), _LONGEST_PAUSE)
@@ -87,47 +104,39 @@ def resample(timed_frames: Iterable[TimedFrame], fps: float) -> Iterator[Image.I
         tick += 1
 
 
-def _encoded_images(item: MediaItem) -> list[tuple[str, Callable[[], bytes]]]:
-    """Name of each image, and what reads it."""
-    if item.record is None:
-        return [(path.name, partial(read_file, item.archive, path)) for path in item.files]
-    try:
-        images = read_frames(item.files[0], item.record)
-    except OSError as error:
-        raise UndecodableError(_reason(error)) from error
-    return [(str(number), partial(bytes, image)) for number, image in enumerate(images)]
+def _one_item(path: Path) -> MediaItem:
+    if path.is_dir():
+        items = [i for i in find_media(path).items if i.is_images and i.files[0].parent == path]
+        if len(items) != 1:
+            raise UserError(
+                f"{path} directly holds no frames of a video: give a file or such a folder"
+            )
+        return items[0]
+    if not path.is_file():
+        raise UserError(f"there is no video {path}")
+    if kind_of(path.name) != "video":
+        known = ", ".join(sorted(VIDEO_SUFFIXES))
+        raise UserError(f"{path} is not a video file: those end in {known}")
+    return MediaItem(path.name, (path,), is_images=False)
 
 
-def _image_frames(
-    images: Iterable[tuple[str, Callable[[], bytes]]],
-    warnings: list[str],
-    on_bytes: Callable[[int], None],
-) -> Iterator[Image.Image]:
-    for name, read in images:
+def _image_frames(files: Sequence[Path], warnings: list[str]) -> Iterator[Image.Image]:
+    for path in files:
         try:
-            data = read()
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(path) as image:
                 frame = picture.of_image(image)
         # Pillow's format readers raise all of these on damaged files.
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-            warnings.append(f"frame {name} left out: {_reason(error)}")
-            continue
-        yield frame
-        on_bytes(len(data))
-
-
-def _open_video(
-    item: MediaItem, fps: float | None, on_bytes: Callable[[int], None]
-) -> DecodedVideo:
-    try:
-        if item.archive is None:
-            source, size = str(item.files[0]), item.files[0].stat().st_size
+            warnings.append(f"frame {path.name} left out: {_reason(error)}")
         else:
-            data = read_file(item.archive, item.files[0])
-            source, size = io.BytesIO(data), len(data)
-        if size == 0:
+            yield frame
+
+
+def _open_video(file: Path, fps: float | None) -> DecodedVideo:
+    try:
+        if file.stat().st_size == 0:
             raise UndecodableError("the file is empty")
-        container = av.open(source)
+        container = av.open(str(file))
     except (OSError, av.FFmpegError, UnicodeError) as error:
         raise UndecodableError(f"not a readable video ({_reason(error)})") from error
     if not container.streams.video:
@@ -140,7 +149,7 @@ def _open_video(
     average_rate = None if is_cut else stream.average_rate
     source_fps = float(average_rate or stream.guessed_rate or 0.0)
     warnings: list[str] = []
-    timed_frames = _timed_frames(container, stream, source_fps, warnings, on_bytes)
+    timed_frames = _timed_frames(container, stream, source_fps, warnings)
     # Rates such as 30000/1001 must not count as different from the 29.97 somebody typed.
     if fps is None or source_fps < fps or math.isclose(source_fps, fps, rel_tol=1e-3):
         return DecodedVideo(source_fps, (frame for _, frame in timed_frames), warnings)
@@ -152,31 +161,23 @@ def _timed_frames(
     stream: av.VideoStream,
     fps: float,
     warnings: list[str],
-    on_bytes: Callable[[int], None],
 ) -> Iterator[TimedFrame]:
     """Decodes to the end or to the first error, which becomes a warning."""
-    expected, decoded = _shown_frames(stream), 0
+    expected, decoded = stream.frames, 0
+    if expected and "mp4" in container.format.name:
+        # Its edit list may leave out some of the stored frames.
+        expected = sum(not entry.is_discard for entry in stream.index_entries)
     with container:
         try:
-            for packet in container.demux(stream):
-                on_bytes(packet.size)
-                for frame in packet.decode():
-                    seconds = frame.time if frame.time is not None else decoded / (fps or 1.0)
-                    yield seconds, picture.of_video(frame, stream)
-                    decoded += 1
+            for frame in container.decode(stream):
+                seconds = frame.time if frame.time is not None else decoded / (fps or 1.0)
+                yield seconds, picture.of_video(frame, stream)
+                decoded += 1
         except av.FFmpegError as error:
             warnings.append(f"decoding stopped after {decoded} frames ({_reason(error)})")
             return
     if decoded < expected:
         warnings.append(f"only {decoded} of {expected} frames could be decoded")
-
-
-def _shown_frames(stream: av.VideoStream) -> int:
-    """How many frames the container says a player shows; 0 where it does not say."""
-    if stream.frames and "mp4" in stream.container.format.name:
-        # Its edit list may leave out some of those stored.
-        return sum(not entry.is_discard for entry in stream.index_entries)
-    return stream.frames
 
 
 def _reason(error: Exception) -> str:

@@ -66,14 +66,13 @@ def video_prefixes(names: Iterable[str]) -> dict[str, str]:
 
 
 def _parts(name: str, number: re.Pattern) -> tuple[tuple[bool, str | int | Fraction], ...]:
-    """Texts and numbers in turn; the first says which of both a part is."""
-    parts = ((place % 2 == 1, part) for place, part in enumerate(number.split(name)) if part)
-    return tuple((is_number, _value(p) if is_number else p) for is_number, p in parts)
-
-
-def _value(number: str) -> int | Fraction:
-    # Exact: a time in nanoseconds has more digits than a float.
-    return Fraction(number) if "." in number else int(number)
+    """Texts and numbers in turn; the first of each pair says which a part is."""
+    # Fractions are exact: a time in nanoseconds has more digits than a float.
+    return tuple(
+        (True, Fraction(part) if "." in part else int(part)) if place % 2 else (False, part)
+        for place, part in enumerate(number.split(name))
+        if part
+    )
 
 
 def _counters(stems: Mapping[str, str]) -> dict[str, dict[str, int]]:

@@ -1,4 +1,4 @@
-"""What a person sees of a stored picture: 8 bits a colour, upright, with square pixels.
+"""Decoded pictures as a viewer shows them: 8 bits a colour, upright, with square pixels.
 
 The one place that decides depth, orientation and pixel shape, whoever reads the picture.
 """
@@ -15,7 +15,7 @@ def of_image(image: Image.Image) -> Image.Image:
     """The RGB picture of an image file; 16-bit grey values are divided by 257, alpha is dropped.
 
     Raises:
-      ValueError: nobody knows which of its values is white, or it holds several pictures.
+      ValueError: the range of its values is unknown, or it holds several pictures.
       OSError, SyntaxError, EOFError: the file is damaged.
     """
     # Phones put a second, smaller picture into a JPEG file.
@@ -56,9 +56,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
         return Image.fromarray(scaled.round().astype(np.uint8))
     if image.mode in ("I", "F"):
         kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
-        raise ValueError(
-            f"its values are {kind}, of which nobody knows which is white: store 8 or 16 bits"
-        )
+        raise ValueError(f"its values are {kind}, whose range is unknown: store 8 or 16 bits")
     if image.mode == "P":
         # Says nothing of transparent entries, which Pillow warns about.
         return image.convert("RGBA")

@@ -5,45 +5,44 @@ Layout, every part but the media optional and any depth of folders allowed in be
     <root>/[train | test]/[class]/.../video.mp4
     <root>/[train | test]/[class]/.../frames/0001.jpg, 0002.jpg, ...
 
-`<root>` may also be a .zip archive of such a tree. Images beside a video are no frames. Left out
-are files that are neither video nor image, and what systems leave behind: names that start with a
-dot, and the folders in `LITTER`.
+Images beside a video are no frames. Left out are files that are neither video nor image, and what
+systems leave behind: names that start with a dot, and those in `_LITTER`.
 """
 
+import contextlib
+import mimetypes
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path, PurePosixPath
+from typing import Literal, NamedTuple
 
-from glober_jax.data.media.archive import file_size, list_members
-from glober_jax.data.media.kinds import kind_of
 from glober_jax.data.media.order import natural_key, order_frames, video_prefixes
 from glober_jax.errors import UserError
 
 SPLIT_FOLDERS = {
-    "train": "train",
-    "sky_train": "train",
-    "test": "test",
-    "sky_test": "test",
-    "val": "test",
-    "valid": "test",
-    "validation": "test",
+    **dict.fromkeys(("train", "sky_train"), "train"),
+    **dict.fromkeys(("test", "sky_test", "val", "valid", "validation"), "test"),
 }
-LITTER = frozenset(("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"))
+_LITTER = frozenset(("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"))
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """Where a video lies in a file of many.
+def _suffixes(names: str) -> frozenset[str]:
+    return frozenset(f".{name}" for name in names.split())
 
-    Attributes:
-      position: its first byte in a TFRecord file, its number in an ArrayRecord file.
-      num_bytes: its size.
-    """
 
-    position: int
-    num_bytes: int
+VIDEO_SUFFIXES = _suffixes(
+    "3g2 3gp amv asf avi divx dv f4v flv gif h264 h265 hevc ivf m1v m2ts m2v m4v mjpeg mjpg mkv "
+    "mov mp4 mpe mpeg mpg mts mxf nut ogm ogv qt rm rmvb ts vob webm wmv y4m"
+)
+_IMAGE_SUFFIXES = _suffixes(
+    "avif bmp dib j2k jfif jp2 jpe jpeg jpg jpx pbm pgm png pnm ppm sgi tga tif tiff webp"
+)
+# Beside what Python knows as pictures: raw files of cameras and studios.
+_UNREAD_SUFFIXES = _suffixes(
+    "arw braw cr2 cr3 dng dpx exr hdr heic heif jxl nef orf psd r3d raf raw rw2 swf svg"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,32 +51,22 @@ class MediaItem:
 
     Attributes:
       video_id: path relative to the root, with forward slashes; always valid UTF-8.
-      files: the video file alone, or the image files in frame order, or the file of `record`.
+      files: the video file alone, or the image files in frame order.
       is_images: whether `files` are images.
       split: "train" or "test" by its top folder, or None.
       class_name: the first folder below the split's, or None where the video lies in none.
-      caption: what the video shows, "" where nobody said or asked.
-      group: videos of one group, such as scenes of one film, must not be divided between train and
+      caption: text that describes the video, "" without.
+      group: videos of one group, such as scenes of one film, are not divided between train and
         test; "" for a video that stands alone.
-      archive: the .zip file that `files` are members of; None for files of their own.
-      record: where the video lies in `files[0]`, a file of records; None for files of media.
     """
 
     video_id: str
     files: tuple[Path, ...]
     is_images: bool
-    split: str | None
-    class_name: str | None
+    split: str | None = None
+    class_name: str | None = None
     caption: str = ""
     group: str = ""
-    archive: Path | None = None
-    record: Record | None = None
-
-    @property
-    def name(self) -> str:
-        """What the video is called: the last part of its id, without a file's suffix."""
-        path = PurePosixPath(self.video_id)
-        return path.name if self.is_images else path.stem
 
     @property
     def place(self) -> str:
@@ -85,24 +74,27 @@ class MediaItem:
         return self.video_id if self.is_images else os.path.splitext(self.video_id)[0]
 
     @property
+    def name(self) -> str:
+        """The last part of the id, without a file's suffix."""
+        return PurePosixPath(self.place).name
+
+    @property
     def folders(self) -> tuple[str, ...]:
         """The folders between the root and the video, outermost first."""
         return PurePosixPath(self.video_id).parts[:-1]
 
-    def num_bytes(self) -> int:
-        """Size of the media; files that cannot be examined count as empty."""
-        if self.record is not None:
-            return self.record.num_bytes
-        return sum(_size(self.archive, path) for path in self.files)
+    def stat(self) -> tuple[int, int]:
+        """Bytes of the files that are there, and when these last changed, in nanoseconds."""
+        num_bytes = modified = 0
+        for path in self.files:
+            with contextlib.suppress(OSError):
+                found = path.stat()
+                num_bytes += found.st_size
+                modified = max(modified, found.st_mtime_ns)
+        return num_bytes, modified
 
-    def stamp(self) -> int:
-        """When its files last changed, in nanoseconds; a file that is not there is no change."""
-        files = self.files if self.archive is None else (self.archive,)
-        return max((path.stat().st_mtime_ns for path in files if path.exists()), default=0)
 
-
-@dataclass(frozen=True)
-class Rejection:
+class Rejection(NamedTuple):
     """An input that does not become part of the dataset, and why."""
 
     video_id: str
@@ -111,74 +103,90 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a dataset's folder holds, before anything is decoded.
+    """The inputs of a dataset, before anything is decoded.
 
     Attributes:
-      items: what to decode, in the order of the records; no two of one id.
+      items: what to decode, in the order of the records.
       rejections: what is left out by its place or name.
-      class_names: the classes that labels index; None for those of the usable items, sorted.
-      notices: sentences on how the folder was understood, for people.
+      class_names: the classes that labels index.
+      notices: sentences on how the folder was understood.
     """
 
-    items: tuple[MediaItem, ...]
+    items: Sequence[MediaItem]
     rejections: tuple[Rejection, ...] = ()
-    class_names: tuple[str, ...] | None = ()
+    class_names: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        if len({item.video_id for item in self.items}) < len(self.items):
-            raise ValueError("two videos of one id")
+
+def kind_of(name: str) -> Literal["video", "image", "unread", "other"]:
+    """What a file is by its name; "unread" is a picture or video of a format that is not read."""
+    suffix = os.path.splitext(name)[1].lower()
+    if suffix in VIDEO_SUFFIXES:
+        return "video"
+    if suffix in _IMAGE_SUFFIXES:
+        return "image"
+    is_media = mimetypes.types_map.get(suffix, "").startswith(("image/", "video/"))
+    return "unread" if is_media or suffix in _UNREAD_SUFFIXES else "other"
 
 
 def find_media(
     root: Path, *, skip: Collection[str] = (), split_at_prefixes: bool = False
 ) -> Listing:
-    """Lists the media below `root` in natural order.
+    """Lists the media below a folder in natural order; raises UserError where it is none.
+
+    Rejected are empty and unreadable folders, images beside a video, and formats that are not read.
 
     Args:
-      root: a folder or a .zip file.
+      root: the folder.
       skip: names of folders to leave out.
       split_at_prefixes: whether frames in one folder whose names differ before the frame's number
         are different videos.
-
-    Returns:
-      The media without classes; rejected are empty and unreadable folders, images beside a video,
-      and media of formats that are not read.
-
-    Raises:
-      UserError: `root` is neither a folder nor a readable archive.
     """
+    if not root.is_dir():
+        raise UserError(
+            f"--input={root} is not a folder: give the folder that holds your videos (of an "
+            "archive, unpack it first)"
+        )
+    items: list[MediaItem] = []
     rejections: list[Rejection] = []
-    left_out = LITTER | set(skip)
-    if root.is_dir():
-        places, archive = _folders(root, left_out, rejections), None
-    elif root.is_file() and root.suffix.lower() == ".zip":
-        places, archive = _archived_folders(root, left_out), root
-    else:
-        raise UserError(f"--input={root} is not a folder: give the folder that holds your videos")
-    items, doubts = [], []
-    for place, has_folders, names in places:
-        if place and not has_folders and not names:
-            rejections.append(Rejection(_storable(place), "is empty: holds no frames, no video"))
-        for video_id, files, is_images in _videos(place, names, split_at_prefixes, rejections):
-            if is_images:
-                files, doubt = order_frames(files)
-                doubts += [f"as in {video_id}, where {doubt}"] if doubt else []
-            folder = Path(place) if archive else root / place
-            paths = tuple(folder / name for name in files)
-            items.append(_item(_storable(video_id), paths, is_images, archive))
-    items.sort(key=lambda item: natural_key(item.place))
-    distinct = []
-    for _, (first, *others) in groupby(items, key=lambda item: item.video_id):
-        distinct.append(first)
-        rejections.extend(Rejection(other.video_id, "has the name of another") for other in others)
+    doubts: list[str] = []
+
+    def id_of(path: Path) -> str:
+        # The name may hold bytes that are not UTF-8, which no dataset could store.
+        name = os.fsencode(path.relative_to(root).as_posix())
+        return name.decode("utf-8", errors="backslashreplace")
+
+    def reject(reason: str, *paths: Path) -> None:
+        rejections.extend(Rejection(id_of(path), reason) for path in paths)
+
+    for folder, has_folders, names in _folders(root, _LITTER | set(skip), reject):
+        files: dict[str, list[Path]] = {"video": [], "image": [], "unread": [], "other": []}
+        for name in sorted(names, key=natural_key):
+            files[kind_of(name)].append(folder / name)
+        if not has_folders and not names and folder != root:
+            reject("is empty: holds no frames, no video", folder)
+        reject(
+            "is of a format that is not read: convert it to MP4, or PNG for frames",
+            *files["unread"],
+        )
+        items += [_item(id_of(path), (path,), False) for path in files["video"]]
+        if files["video"]:
+            beside = "is an image beside a video: frames need a folder of their own"
+            reject(beside, *files["image"])
+            continue
+        for prefix, frames in _frame_sets(files["image"], split_at_prefixes).items():
+            ordered, doubt = order_frames(path.name for path in frames)
+            paths = tuple(folder / name for name in ordered)
+            items.append(_item(id_of(folder / prefix), paths, True))
+            doubts += [f"as in {items[-1].video_id}, where {doubt}"] if doubt else []
     notices = ()
     if doubts:
         notices = (
             f"names of frames allow two orders (videos: {len(doubts):,}), {doubts[0]}; all numbers "
             "of a name count, from left to right: rename the files where that is wrong",
         )
-    return Listing(tuple(distinct), tuple(rejections), notices=notices)
+    items.sort(key=lambda item: natural_key(item.place))
+    return Listing(items, tuple(rejections), notices=notices)
 
 
 def find_videos(
@@ -186,20 +194,19 @@ def find_videos(
 ) -> Listing:
     """`find_media` for videos without classes, whose split folders may lie at any depth.
 
-    Raises:
-      UserError: there are none, where the `expected` layout has some.
+    Raises UserError, with the `expected` layout, where there are none.
     """
     found = find_media(root, skip=skip, split_at_prefixes=split_at_prefixes)
     if not found.items:
         raise UserError(f"--input={root} holds no videos: expected {expected}")
     items = [replace(item, split=_split(item), class_name=None) for item in found.items]
-    return replace(found, items=tuple(items))
+    return replace(found, items=items)
 
 
 def inside_splits(listing: Listing) -> Listing:
     """The listing where there is no test split, else with what lies in no split rejected."""
     test = next((item for item in listing.items if item.split == "test"), None)
-    inside = tuple(item for item in listing.items if item.split is not None)
+    inside = [item for item in listing.items if item.split is not None]
     if test is None or len(inside) == len(listing.items):
         return listing
     reason = "lies outside the train and test folders"
@@ -215,24 +222,21 @@ def inside_splits(listing: Listing) -> Listing:
 
 
 def _split(item: MediaItem) -> str | None:
-    """What the outermost folder named like a split says, at any depth; None without one."""
+    """The outermost split folder at any depth; None without one."""
     names = (folder.lower() for folder in item.folders)
     return next((SPLIT_FOLDERS[name] for name in names if name in SPLIT_FOLDERS), item.split)
 
 
-# A folder by its path from the root, "" for the root; whether it has folders; its files' names.
-_Place = tuple[str, bool, Sequence[str]]
-
-
 def _folders(
-    root: Path, left_out: Collection[str], rejections: list[Rejection]
-) -> Iterator[_Place]:
-    def place(folder: str) -> str:
-        return Path(folder).relative_to(root).as_posix().removeprefix(".")
+    root: Path, left_out: Collection[str], reject: Callable[..., None]
+) -> Iterator[tuple[Path, bool, list[str]]]:
+    """Every folder, whether it has subfolders, and the names of its files."""
 
     def unreadable(error: OSError) -> None:
-        name = _storable(place(error.filename))
-        rejections.append(Rejection(name, f"cannot be read: {error.strerror}"))
+        reject(f"cannot be read: {error.strerror}", Path(error.filename))
+
+    def kept(names: Sequence[str]) -> list[str]:
+        return [name for name in names if not name.startswith(".") and name not in left_out]
 
     visited = set()
     for folder, subfolders, names in os.walk(root, onerror=unreadable, followlinks=True):
@@ -242,80 +246,24 @@ def _folders(
             subfolders.clear()
             continue
         visited.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not _is_litter(name, left_out))
-        yield place(folder), bool(subfolders), [n for n in names if not _is_litter(n, left_out)]
+        subfolders[:] = sorted(kept(subfolders))
+        yield Path(folder), bool(subfolders), kept(names)
 
 
-def _archived_folders(path: Path, left_out: Collection[str]) -> Iterator[_Place]:
-    try:
-        members = list_members(path)
-    except OSError as error:
-        raise UserError(f"--input={path} is not a readable .zip file: {error}") from error
-    names: dict[str, list[str]] = {}
-    for member in members:
-        folder, _, name = member.rpartition("/")
-        if any(_is_litter(part, left_out) for part in member.split("/")):
-            continue
-        names.setdefault(folder, []).extend([name] if name else [])
-    parents = {str(parent) for folder in names for parent in PurePosixPath(folder).parents}
-    for folder, found in names.items():
-        yield folder, folder in parents, found
+def _frame_sets(images: Sequence[Path], split_at_prefixes: bool) -> dict[str, list[Path]]:
+    """The images of each video in a folder, by what precedes the frame's number in their names."""
+    prefixes = video_prefixes(path.name for path in images) if split_at_prefixes else {}
+    frames: dict[str, list[Path]] = defaultdict(list)
+    for path in images:
+        frames[prefixes.get(path.name, "")].append(path)
+    return frames if len(frames) != 1 else {"": list(images)}
 
 
-def _is_litter(name: str, left_out: Collection[str]) -> bool:
-    return name.startswith(".") or name in left_out
-
-
-def _videos(
-    place: str, names: Iterable[str], split_at_prefixes: bool, rejections: list[Rejection]
-) -> Iterator[tuple[str, Sequence[str], bool]]:
-    """Id, files, and whether those are images, of the videos that files of one folder make."""
-    kinds: dict[str, list[str]] = {"video": [], "image": [], "unread": [], "other": []}
-    for name in names:
-        kinds[kind_of(name)].append(name)
-
-    def id_of(name: str) -> str:
-        return "/".join(part for part in (place, name) if part)
-
-    def reject(names: Iterable[str], reason: str) -> None:
-        rejections.extend(
-            Rejection(_storable(id_of(name)), reason) for name in sorted(names, key=natural_key)
-        )
-
-    reject(kinds["unread"], "is of a format that is not read: convert it to MP4, or PNG for frames")
-    for name in kinds["video"]:
-        yield id_of(name), [name], False
-    if kinds["video"]:
-        reject(kinds["image"], "is an image beside a video: frames need a folder of their own")
-        return
-    prefixes = video_prefixes(kinds["image"]) if split_at_prefixes else {}
-    frames: dict[str, list[str]] = {}
-    for name in kinds["image"]:
-        frames.setdefault(prefixes.get(name, ""), []).append(name)
-    for prefix, files in frames.items():
-        yield id_of("" if len(frames) == 1 else prefix) or ".", files, True
-
-
-def _item(
-    video_id: str, files: tuple[Path, ...], is_images: bool, archive: Path | None
-) -> MediaItem:
+def _item(video_id: str, files: tuple[Path, ...], is_images: bool) -> MediaItem:
     folders = video_id.split("/")[:-1]
     split = SPLIT_FOLDERS.get(folders[0].lower()) if folders else None
     # A folder of frames may itself be the split folder: train/0001.jpg.
     if is_images and not folders:
         split = SPLIT_FOLDERS.get(video_id.lower())
     below_split = folders[1:] if split else folders
-    class_name = below_split[0] if below_split else None
-    return MediaItem(video_id, files, is_images, split, class_name, archive=archive)
-
-
-def _storable(name: str) -> str:
-    # The name may hold bytes that are not UTF-8, which no dataset could store.
-    return os.fsencode(name).decode("utf-8", errors="backslashreplace")
-
-
-def _size(archive: Path | None, path: Path) -> int:
-    try:
-        return file_size(archive, path)
-    except OSError:
-        return 0
+    return MediaItem(video_id, files, is_images, split, below_split[0] if below_split else None)

@@ -1,11 +1,10 @@
-"""How videos on disk become the frames of a dataset: what every dataset of files can be asked."""
+"""How videos on disk become the frames of a dataset: the flags of every dataset of files."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
+from glober_jax.data.frames import Fit
 from glober_jax.errors import UserError
-
-Fit = Literal["crop", "letterbox"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,8 +14,7 @@ class MediaOptions:
     Attributes:
       input: the folder that holds the videos.
       size: side of the square frames, in pixels.
-      fit: "crop" scales the short side to `size` and keeps the centre, "letterbox" scales the long
-        side and fills up with black.
+      fit: see `fit_square`.
       fps: frame rate to come down to; None keeps every frame.
       quality: of the stored JPEG frames, 1 to 100.
       min_frames: shorter videos are rejected.

@@ -1,4 +1,4 @@
-"""A video somebody points at."""
+"""Video files and folders of frames become frames: all of them, in order, at the wanted rate."""
 
 from pathlib import Path
 
@@ -7,8 +7,10 @@ import pytest
 from PIL import Image
 
 from glober_jax import media
-from glober_jax.data.media.one_video import read_video
+from glober_jax.data.media.decode import decode_media, read_video, resample
+from glober_jax.data.media.tree import find_media
 from glober_jax.errors import UserError
+from tests.data.videos import write_video
 
 FRAMES = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.full((5, 24, 32, 3), 40, np.uint8)
 
@@ -41,3 +43,31 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=sentence):
             read_video(tmp_path / name, 16)
+
+
+def test_every_container_is_read(tmp_path: Path) -> None:
+    """Fails when videos are left out for their suffix, or lose frames or their rate."""
+    codecs = {
+        ".m4v": "mpeg4", ".3gp": "mpeg4", ".wmv": "wmv2", ".flv": "flv", ".f4v": "libx264",
+        ".mpg": "mpeg2video", ".mpeg": "mpeg1video", ".mts": "mpeg2video", ".TS": "mpeg2video",
+        ".m2ts": "mpeg2video", ".ogv": "libvpx", ".y4m": "wrapped_avframe",
+    }  # fmt: skip
+    for suffix, codec in codecs.items():
+        write_video(tmp_path / f"clip{suffix}", 20, 25, codec)
+    videos = {item.files[0].suffix: decode_media(item) for item in find_media(tmp_path).items}
+    assert videos.keys() == codecs.keys()
+    for suffix, video in videos.items():
+        assert len(list(video.frames)) == 20 and video.fps == pytest.approx(25), suffix
+
+
+def test_resampling_takes_the_nearest_frame_and_bounds_pauses() -> None:
+    frames = [Image.new("L", (1, 1), i) for i in range(4)]
+
+    def values(times: list[float], fps: float) -> list[int]:
+        timed = zip(times, frames, strict=False)
+        return [frame.getpixel((0, 0)) for frame in resample(timed, fps)]
+
+    assert values([5.0, 5.1, 5.2, 5.3], 5) == [0, 2]
+    assert values([0.0, 0.3, 0.4, 0.5], 10) == [0, 0, 1, 1, 2, 3]
+    # A broken timestamp a year ahead counts as a pause of one second.
+    assert len(values([0.0, 0.1, 3e7, 3e7 + 0.1], 10)) == 13
