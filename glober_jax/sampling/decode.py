@@ -179,15 +179,17 @@ class VideoSampler:
     ) -> None:
         self._global_shape = networks.global_shape
         self._chunk_frames, self._devices = options.chunk_frames, mesh.size
-        self._decode = spread(
+        on_devices = functools.partial(spread, mesh=mesh, dtype=networks.dtype)
+        self._decode = on_devices(
             functools.partial(decode_frames, networks, process, options),
-            mesh,
-            (VIDEOS, VIDEOS, FRAMES, ALL),
-            FRAMES,
+            rows=(VIDEOS, VIDEOS, FRAMES, ALL),
+            output=FRAMES,
         )
-        self._encode = spread(functools.partial(encode_clip, networks), mesh, (VIDEOS,), VIDEOS)
+        self._encode = on_devices(
+            functools.partial(encode_clip, networks), rows=(VIDEOS,), output=VIDEOS
+        )
         self._encode_frames, self._decode_latents = (
-            spread(functools.partial(function, networks), mesh, (FRAMES,), FRAMES)
+            on_devices(functools.partial(function, networks), rows=(FRAMES,), output=FRAMES)
             for function in (encode_frames, decode_latents)
         )
 

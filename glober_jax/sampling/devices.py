@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.typing import DTypeLike
 
 from glober_jax.parallel.rules import gather_parameters
 
@@ -22,14 +23,15 @@ ALL, VIDEOS, FRAMES = PartitionSpec(), PartitionSpec("videos"), PartitionSpec("v
 def spread(
     function: Callable[..., jax.Array],
     mesh: Mesh,
+    dtype: DTypeLike,
     rows: tuple[PartitionSpec, ...],
     output: PartitionSpec,
 ) -> Callable[[int], Any]:
     """`function(model, *rows)`, compiled so that each device of `mesh` computes its own rows.
 
     Rows and the output are `VIDEOS` [B, ...], `FRAMES` [B, n, ...] or `ALL`, what every device is
-    given; B and n are those of a `piece`. Parameters are gathered once, however they lie. What is
-    returned takes B and returns the jitted function.
+    given; B and n are those of a `piece`. Parameters in shards are gathered once, in `dtype`. What
+    is returned takes B and returns the jitted function.
     """
 
     @functools.cache
@@ -45,7 +47,7 @@ def spread(
             return NamedSharding(grid, spec if jax.process_count() == 1 else ALL)
 
         return jax.jit(
-            lambda model, *given: share(gather_parameters(model, mesh), *given),
+            lambda model, *given: share(gather_parameters(model, mesh, dtype), *given),
             in_shardings=(None, *map(place, rows)),
             out_shardings=place(output),
         )

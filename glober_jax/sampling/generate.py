@@ -78,6 +78,7 @@ class FeatureSampler:
         self._generate = spread(
             functools.partial(generate_features, networks, process, options),
             mesh,
+            networks.dtype,
             (VIDEOS, VIDEOS, ALL),
             VIDEOS,
         )
