@@ -105,7 +105,7 @@ _GUIDANCE = {
 }
 _BATCH = flags.DEFINE_integer("batch", 16, "Videos that are begun together", lower_bound=1)
 _CHUNK_FRAMES = flags.DEFINE_integer(
-    "chunk_frames", None, "Frames denoised at a time; bounds memory", lower_bound=1
+    "chunk_frames", None, "Frames each device denoises at a time; bounds memory", lower_bound=1
 )
 flags.mark_flag_as_required("workdir")
 

@@ -95,7 +95,7 @@ class PlainVideoStage:
         """One update on `target_frames`, all frames of each clip, and their `label` or `text`."""
         networks, options = self.networks, self.options
         keys = jax.random.split(named_key(self.seed, NAME, state.step), 4)
-        frozen = gather_parameters(frozen, self.mesh)
+        frozen = gather_parameters(frozen, self.mesh, self.networks.dtype)
         posterior = codec_posterior(networks, frozen, batch["target_frames"])
         z0 = state.constants["latent_scale"].normalise(posterior.sample(keys[0]))
         clips = len(z0)
@@ -109,7 +109,7 @@ class PlainVideoStage:
 
         def of_clips(rows: tuple[jax.Array, ...]) -> tuple[Params, dict[str, jax.Array]]:
             def loss_fn(params: Params) -> jax.Array:
-                params = gather_parameters(params, self.mesh)
+                params = gather_parameters(params, self.mesh, self.networks.dtype)
                 return clip_loss(networks, self.process, params, *rows)
 
             loss, gradients = jax.value_and_grad(loss_fn)(state.params)

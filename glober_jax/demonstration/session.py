@@ -150,8 +150,8 @@ class Session:
     def _decode(
         self, model: Glober, feature_1HWG: np.ndarray, part: Part, seed: int, start: float
     ) -> Iterator[Stage]:
-        # A short video is filled up to a whole chunk, so that one program serves all lengths.
-        missing = max(self._chunk_frames - part.frames, 0)
+        # A video is filled up to whole chunks, so that one program serves all lengths.
+        missing = -part.frames % self._chunk_frames
         index = np.pad(part.index_n, (0, missing), mode="edge")
         made: list[np.ndarray] = []
         for chunk in model.chunks(feature_1HWG, index, seed=seed):

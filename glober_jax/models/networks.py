@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from glober_jax.models.compat import Compat
 from glober_jax.models.condition import ConditionTokens
@@ -44,6 +45,11 @@ class Networks:
     def compat(self) -> Compat:
         """Which rules hold, of the networks and of their training: ours or the published ones."""
         return self.frame_features.compat
+
+    @property
+    def dtype(self) -> DTypeLike:
+        """What they all compute in, but for norms."""
+        return self.unet.dtype
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

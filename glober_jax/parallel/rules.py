@@ -10,7 +10,9 @@ import re
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.typing import DTypeLike
 
 # Below this many elements a parameter is cheaper to replicate than to gather.
 MIN_SHARDED_SIZE = 2**16
@@ -77,29 +79,41 @@ def tree_shardings(abstract: Any, mesh: Mesh) -> Any:
     return jax.tree_util.tree_map_with_path(of_leaf, abstract)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _gather(value: jax.Array, sharding: NamedSharding) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _gather(value: jax.Array, sharding: NamedSharding, dtype: DTypeLike) -> jax.Array:
     whole = PartitionSpec(*(axis if axis == "tensor" else None for axis in sharding.spec))
-    return jax.lax.with_sharding_constraint(value, NamedSharding(sharding.mesh, whole))
+    # Kept in shards until it is cast, or the partitioner gathers first.
+    cast = jax.lax.with_sharding_constraint(value.astype(dtype), sharding)
+    return jax.lax.with_sharding_constraint(cast, NamedSharding(sharding.mesh, whole))
 
 
-def _gather_forward(value: jax.Array, sharding: NamedSharding) -> tuple[jax.Array, None]:
-    return _gather(value, sharding), None
+def _gather_forward(
+    value: jax.Array, sharding: NamedSharding, dtype: DTypeLike
+) -> tuple[jax.Array, None]:
+    return _gather(value, sharding, dtype), None
 
 
-def _gather_backward(sharding: NamedSharding, _: None, gradient: jax.Array) -> tuple[jax.Array]:
-    return (jax.lax.with_sharding_constraint(gradient, sharding),)
+def _gather_backward(
+    sharding: NamedSharding, dtype: DTypeLike, _: None, gradient: jax.Array
+) -> tuple[jax.Array]:
+    del dtype
+    return (jax.lax.with_sharding_constraint(gradient.astype(jnp.float32), sharding),)
 
 
 _gather.defvjp(_gather_forward, _gather_backward)
 
 
-def gather_parameters(params: Any, mesh: Mesh) -> Any:
-    """Parameters made whole along `fsdp` for use in a forward pass.
+def gather_parameters(params: Any, mesh: Mesh, dtype: DTypeLike) -> Any:
+    """float32 parameters made whole along `fsdp` for a forward pass that computes in `dtype`.
 
-    Forward: all-gather; backward: the gradient is reduce-scattered into the parameter's own
-    shards. Without this the partitioner may reshard activations instead of parameters.
+    Forward: what is in shards is cast, then gathered; backward: the gradient is reduce-scattered,
+    in float32, into the parameter's own shards. Without this the partitioner may reshard
+    activations instead of parameters.
     """
     if mesh.shape["fsdp"] == 1:
         return params
-    return jax.tree.map(_gather, params, tree_shardings(params, mesh))
+
+    def gather(value: jax.Array, sharding: NamedSharding) -> jax.Array:
+        return _gather(value, sharding, dtype if "fsdp" in sharding.spec else value.dtype)
+
+    return jax.tree.map(gather, params, tree_shardings(params, mesh))

@@ -36,6 +36,9 @@ def _of_equation(equation: Any) -> int:
     inner = [_count(part) for part in parts if hasattr(part, "eqns")]
     if name == "cond":
         return max(inner)
+    if name == "shard_map":
+        # What is inside is what one device does.
+        return sum(inner) * equation.params["mesh"].size
     # A `while` says nothing of how often it runs; nothing that is trained here has one.
     return sum(inner) * (equation.params["length"] if name == "scan" else 1)
 

@@ -9,8 +9,9 @@ latents of a frame, X, Y frame size.
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import einops
 import jax
@@ -25,8 +26,8 @@ from glober_jax.diffusion.samplers import sample
 from glober_jax.models.frame_codec import normalise_frames, to_pixels
 from glober_jax.models.latents import ChannelScale, Gaussian
 from glober_jax.models.networks import Networks, Params
-from glober_jax.parallel.mesh import batch_ways, constrain_batch, replicated
 from glober_jax.randomness import seed_words
+from glober_jax.sampling.devices import ALL, FRAMES, VIDEOS, filled_up, piece, spread
 from glober_jax.sampling.noise import frame_noise
 from glober_jax.sampling.options import SamplingOptions
 
@@ -59,24 +60,21 @@ def frame_predictor(
     params: Params,
     global_BHWG: jax.Array,
     index_Bn: jax.Array,
-    constrain: Callable[[jax.Array], jax.Array] = lambda x: x,
 ) -> Predictor:
     """The guided video decoder for the frames at `index_Bn`: (z_t [N, h, w, Z], t) -> prediction.
 
-    What does not depend on the noise (frame features, tokens of every branch) is computed here,
-    once. `constrain` may shard the frame axis of an array.
-    """
+    X"""
     batch, frames = index_Bn.shape
 
     def tokens(feature_BHWG: jax.Array, domain: bool) -> jax.Array:
         with_domain_B = jnp.full(feature_BHWG.shape[:1], domain, jnp.float32)
         tokens_BLE = networks.apply(params, "global_tokens", feature_BHWG, with_domain_B)
         each = jnp.broadcast_to(tokens_BLE, (batch, *tokens_BLE.shape[1:]))
-        return constrain(jnp.repeat(each, frames, axis=0))
+        return jnp.repeat(each, frames, axis=0)
 
     def maps(feature_BHWG: jax.Array) -> list[jax.Array]:
         found = networks.apply(params, "frame_features", feature_BHWG, index_Bn)
-        return [constrain(einops.rearrange(m, "b n h w c -> (b n) h w c")) for m in found]
+        return [einops.rearrange(m, "b n h w c -> (b n) h w c") for m in found]
 
     conditions = {"full": (tokens(global_BHWG, True), maps(global_BHWG))}
     if guidance.weights.keys() - {"full"}:
@@ -101,7 +99,6 @@ def denoise_frames(
     index_Bn: jax.Array,
     noise_BnhwZ: jax.Array,
     step_noise: Callable[[jax.Array], jax.Array] | None = None,
-    constrain: Callable[[jax.Array], jax.Array] = lambda x: x,
 ) -> jax.Array:
     """Latents [B, n, h, w, Z] of the frames at `index_Bn`, guided, from `noise_BnhwZ`.
 
@@ -109,13 +106,13 @@ def denoise_frames(
     """
 
     def flat(z_BnhwZ: jax.Array) -> jax.Array:
-        return constrain(einops.rearrange(z_BnhwZ, "b n h w z -> (b n) h w z"))
+        return einops.rearrange(z_BnhwZ, "b n h w z -> (b n) h w z")
 
     guidance = options.decoder_guidance
     latents = sample(
         process,
         options.decoder_solver,
-        frame_predictor(networks, guidance, params, global_BHWG, index_Bn, constrain),
+        frame_predictor(networks, guidance, params, global_BHWG, index_Bn),
         flat(noise_BnhwZ),
         draw_noise=lambda t: flat(step_noise(t)),
     )
@@ -139,7 +136,6 @@ def decode_frames(
     video_B: jax.Array,
     index_Bn: jax.Array,
     seed: jax.Array | int,
-    constrain: Callable[[jax.Array], jax.Array] = lambda x: x,
 ) -> jax.Array:
     """Global features -> uint8 frames [B, n, X, Y, 3] at any real indices. Pure; jit it.
 
@@ -160,7 +156,6 @@ def decode_frames(
         index_Bn,
         noise(0),
         step_noise=lambda t: noise(t + 1),
-        constrain=constrain,
     )
     return decode_latents(networks, model, latents)
 
@@ -174,7 +169,7 @@ class Chunk(NamedTuple):
 
 
 class VideoSampler:
-    """Compiled decoding of features into frames for one model size, on a mesh.
+    """Compiled decoding of features into frames for one model size, on all devices of a mesh.
 
     Holds compiled functions, no parameters: those come with each call.
     """
@@ -183,49 +178,52 @@ class VideoSampler:
         self, networks: Networks, process: DiffusionProcess, options: SamplingOptions, mesh: Mesh
     ) -> None:
         self._global_shape = networks.global_shape
-        self._chunk_frames = options.chunk_frames
-        self._devices = batch_ways(mesh)
-        decode = functools.partial(
-            decode_frames,
-            networks,
-            process,
-            options,
-            constrain=functools.partial(constrain_batch, mesh=mesh),
+        self._chunk_frames, self._devices = options.chunk_frames, mesh.size
+        on_devices = functools.partial(spread, mesh=mesh, dtype=networks.dtype)
+        self._decode = on_devices(
+            functools.partial(decode_frames, networks, process, options),
+            rows=(VIDEOS, VIDEOS, FRAMES, ALL),
+            output=FRAMES,
         )
-        self._decode = jax.jit(decode, out_shardings=replicated(mesh))
-        self._encode, self._encode_frames, self._decode_latents = (
-            jax.jit(functools.partial(function, networks), out_shardings=replicated(mesh))
-            for function in (encode_clip, encode_frames, decode_latents)
+        self._encode = on_devices(
+            functools.partial(encode_clip, networks), rows=(VIDEOS,), output=VIDEOS
+        )
+        self._encode_frames, self._decode_latents = (
+            on_devices(functools.partial(function, networks), rows=(FRAMES,), output=FRAMES)
+            for function in (encode_frames, decode_latents)
         )
 
     def encode(self, model: FrameModel, key_frames_BKXYC: np.ndarray) -> np.ndarray:
         """uint8 key frames -> mean global features [B, H, W, G]."""
-        return jax.device_get(self._encode(model, key_frames_BKXYC))
+        videos = len(key_frames_BKXYC)
+        padded_B, _ = piece(videos, 1, self._devices, videos)
+        features = self._encode(padded_B)(model, filled_up(key_frames_BKXYC, padded_B))
+        return jax.device_get(features)[:videos]
 
     def encode_frames(self, model: FrameModel, frames_BnXYC: np.ndarray) -> np.ndarray:
         """uint8 frames -> the codec's unit-variance latents [B, n, h, w, Z]."""
-        return jax.device_get(self._encode_frames(model, frames_BnXYC))
+        return self._map(self._encode_frames, model, frames_BnXYC)
 
     def decode_latents(self, model: FrameModel, latents_BnhwZ: np.ndarray) -> np.ndarray:
         """The codec's unit-variance latents -> uint8 frames [B, n, X, Y, 3]."""
-        return jax.device_get(self._decode_latents(model, latents_BnhwZ))
+        return self._map(self._decode_latents, model, latents_BnhwZ)
+
+    def _map(
+        self, function: Callable[[int], Any], model: FrameModel, rows_Bn: np.ndarray
+    ) -> np.ndarray:
+        videos, frames = rows_Bn.shape[:2]
+        padded_B, padded_n = piece(videos, frames, self._devices, videos * frames)
+        rows_Bn = filled_up(filled_up(rows_Bn, padded_B), padded_n, axis=1)
+        return jax.device_get(function(padded_B)(model, rows_Bn))[:videos, :frames]
 
     def piece(self, videos: int, frames: int) -> tuple[int, int]:
-        """(videos, frames of each) that are denoised at once, of so many.
-
-        Pieces are equal, and every device has its part of each, so memory does not grow with the
-        videos and frames, and one compilation serves all.
-        """
-        step_n = min(frames, self._chunk_frames)
-        step_B = max(1, min(videos, self._chunk_frames // step_n))
-        while step_B * step_n % self._devices:
-            step_n += 1
-        return step_B, step_n
+        """(videos, frames of each) that are denoised at once, of so many: see `devices.piece`."""
+        return piece(videos, frames, self._devices, self._chunk_frames)
 
     def trace(self, model: FrameModel, videos: int, frames: int) -> jax.stages.Traced:
         """The program of one piece of so many; what it costs can be asked of it."""
         step_B, step_n = self.piece(videos, frames)
-        return self._decode.trace(
+        return self._decode(step_B).trace(
             model,
             np.zeros((step_B, *self._global_shape), np.float32),
             np.zeros(step_B, np.int32),
@@ -244,19 +242,25 @@ class VideoSampler:
         """The frames of every video at the same real indices [n], piece by piece.
 
         Videos are numbered from `first_video` on, which decides their noise. The last pieces are
-        filled up with frames that are dropped.
+        filled up with rows that are dropped. While one piece is with the caller, the next is made.
         """
         videos, frames = len(global_BHWG), len(index_n)
         step_B, step_n = self.piece(videos, frames)
-        for first in range(0, videos, step_B):
-            rows = np.minimum(np.arange(first, first + step_B, dtype=np.int32), videos - 1)
-            numbers = rows + np.int32(first_video)
-            for left in range(0, frames, step_n):
-                columns = np.minimum(np.arange(left, left + step_n), frames - 1)
-                index = np.tile(np.float32(index_n[columns]), (step_B, 1))
-                made = self._decode(model, global_BHWG[rows], numbers, index, seed_words(seed))
-                made = jax.device_get(made)[: videos - first, : frames - left]
-                yield Chunk(first, left, made)
+        decode = self._decode(step_B)
+
+        def begun() -> Iterator[tuple[int, int, jax.Array]]:
+            for first in range(0, videos, step_B):
+                features = filled_up(global_BHWG[first : first + step_B], step_B)
+                numbers = np.int32(first_video) + np.arange(first, first + step_B, dtype=np.int32)
+                for left in range(0, frames, step_n):
+                    columns = filled_up(np.float32(index_n[left : left + step_n]), step_n)
+                    index_Bn = np.tile(columns, (step_B, 1))
+                    made = decode(model, features, numbers, index_Bn, seed_words(seed))
+                    yield first, left, made
+
+        for (first, left, made), _ in itertools.pairwise(itertools.chain(begun(), [None])):
+            frames_BnXYC = jax.device_get(made)[: videos - first, : frames - left]
+            yield Chunk(first, left, frames_BnXYC)
 
     def decode(
         self,

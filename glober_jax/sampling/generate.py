@@ -16,8 +16,8 @@ from glober_jax.diffusion.process import DiffusionProcess
 from glober_jax.diffusion.samplers import sample
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import Networks, Params
-from glober_jax.parallel.mesh import replicated
 from glober_jax.randomness import named_key, seed_words
+from glober_jax.sampling.devices import ALL, VIDEOS, filled_up, piece, spread
 from glober_jax.sampling.options import SamplingOptions
 
 
@@ -74,20 +74,31 @@ class FeatureSampler:
     def __init__(
         self, networks: Networks, process: DiffusionProcess, options: SamplingOptions, mesh: Mesh
     ) -> None:
-        self._generate = jax.jit(
+        self._devices = mesh.size
+        self._generate = spread(
             functools.partial(generate_features, networks, process, options),
-            out_shardings=replicated(mesh),
+            mesh,
+            networks.dtype,
+            (VIDEOS, VIDEOS, ALL),
+            VIDEOS,
         )
 
     def trace(self, model: FeatureModel, condition: np.ndarray) -> jax.stages.Traced:
         """The program of so many videos; what it costs can be asked of it."""
-        return self._generate.trace(
-            model, np.zeros(len(condition), np.int32), condition, seed_words(0)
-        )
+        rows = self._rows(condition, 0)
+        return self._generate(len(rows[0])).trace(model, *rows, seed_words(0))
 
     def __call__(
         self, model: FeatureModel, condition: np.ndarray, seed: int, first_video: int = 0
     ) -> np.ndarray:
         """New features [B, H, W, G] of videos `first_video` ... under these conditions."""
-        videos = np.arange(first_video, first_video + len(condition), dtype=np.int32)
-        return jax.device_get(self._generate(model, videos, condition, seed_words(seed)))
+        rows = self._rows(condition, first_video)
+        features = self._generate(len(rows[0]))(model, *rows, seed_words(seed))
+        return jax.device_get(features)[: len(condition)]
+
+    def _rows(self, condition: np.ndarray, first_video: int) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers and conditions of the videos, and of some more that fill up the devices."""
+        videos = len(condition)
+        padded_B, _ = piece(videos, 1, self._devices, videos)
+        numbers = np.int32(first_video) + np.arange(padded_B, dtype=np.int32)
+        return numbers, filled_up(condition, padded_B)

@@ -47,8 +47,8 @@ class SamplingOptions:
     `condition_scale`.
     `shared_noise` is how much of a frame's initial noise, in variance, is common to all frames of
     the video: 0 as published, 1 keeps texture still between frames. `chunk_frames` bounds memory:
-    at most that many frames, in all branches, are denoised at once. `fps` is written into the
-    videos.
+    at most that many frames, in all branches, are denoised at once on each device. `fps` is
+    written into the videos.
     """
 
     sampler: Sampler = "ddim"

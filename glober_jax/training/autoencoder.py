@@ -125,7 +125,7 @@ class AutoencoderStage:
         key = named_key(self.seed, NAME, state.step)
         latent_scale = state.constants["latent_scale"]
         constrain = functools.partial(constrain_batch, mesh=self.mesh)
-        frozen = gather_parameters(frozen, self.mesh)
+        frozen = gather_parameters(frozen, self.mesh, self.networks.dtype)
         inputs = draw_inputs(
             networks, process, options, FrameModel(frozen, latent_scale), batch, key
         )
@@ -133,7 +133,7 @@ class AutoencoderStage:
 
         def of_clips(inputs: DenoisingInputs) -> tuple[Params, dict[str, jax.Array]]:
             def loss_fn(params: Params) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
-                params = gather_parameters(params, self.mesh)
+                params = gather_parameters(params, self.mesh, self.networks.dtype)
                 model = FrameModel(frozen | params, latent_scale)
                 return autoencoder_losses(
                     networks, process, options, model, inputs, weight, constrain

@@ -124,7 +124,7 @@ class CodecStage:
         Of those only `psnr` would not be the same over the whole batch: it is the mean of the
         micro-batches' own.
         """
-        frozen = gather_parameters(frozen, self.mesh)
+        frozen = gather_parameters(frozen, self.mesh, jnp.float32)
         weight = self.options.adversarial.weight_at(state.step) if adversarial else None
         frames = batch["target_frames"]
         key = named_key(self.seed, NAME, state.step)
@@ -136,7 +136,7 @@ class CodecStage:
             inputs = [einops.rearrange(x, "b n ... -> (b n) ...") for x in frames_and_noise]
 
             def loss_fn(params: Params) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
-                params = gather_parameters(params, self.mesh)
+                params = gather_parameters(params, self.mesh, self.networks.dtype)
                 return codec_losses(self.networks, self.options, params, frozen, *inputs, weight)
 
             return joint_gradients(loss_fn, state.params, DISCRIMINATOR)

@@ -83,7 +83,7 @@ class GeneratorStage:
         """The gradients of one batch, and its loss."""
         networks, process = self.networks, self.process
         key = named_key(self.seed, NAME, state.step)
-        frozen = gather_parameters(frozen, self.mesh)
+        frozen = gather_parameters(frozen, self.mesh, self.networks.dtype)
         drawn = draw_noise(networks, process, self.options, len(batch["key_frames"]), key)
         rows = (batch["key_frames"], batch[networks.condition.field], drawn)
 
@@ -95,7 +95,7 @@ class GeneratorStage:
             features = state.constants["feature_scale"].normalise(features)
 
             def loss_fn(params: Params) -> jax.Array:
-                params = gather_parameters(params, self.mesh)
+                params = gather_parameters(params, self.mesh, self.networks.dtype)
                 return generator_loss(networks, process, params, features, condition, drawn)
 
             loss, gradients = jax.value_and_grad(loss_fn)(state.params)

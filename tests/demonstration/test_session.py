@@ -94,7 +94,7 @@ def test_all_lengths_share_a_program(session: Session) -> None:
     again = list(session.redraw(clip, Part(16, 0, 0.5, num_frames=17), SAMPLING, seed=9))
     assert not any("Compiling" in stage.note for stage in again)
     model, is_new = session._program(SAMPLING)
-    assert not is_new and model._frames._decode._cache_size() == 1
+    assert not is_new and model._frames._decode(1)._cache_size() == 1
 
 
 def test_only_some_programs_are_kept(session: Session) -> None:

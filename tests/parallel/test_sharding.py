@@ -4,7 +4,9 @@ Run as a program, this file trains two steps on eight CPU devices in several mes
 it saw; the tests read that.
 """
 
+import functools
 import json
+import re
 import tempfile
 from typing import Any
 
@@ -43,6 +45,17 @@ SMALL_THRESHOLD = 512
 @pytest.fixture(scope="module")
 def runs() -> dict[str, Any]:
     """What the program below saw, by stage and mesh."""
+    return _seen()["runs"]
+
+
+@pytest.fixture(scope="module")
+def gathered_types() -> list[str]:
+    """What it saw of the joint step in bfloat16."""
+    return _seen()["gathered_types"]
+
+
+@functools.cache
+def _seen() -> dict[str, Any]:
     return on_eight_devices(__file__)
 
 
@@ -93,6 +106,15 @@ def test_channels_stay_where_they_are(runs: dict[str, Any]) -> None:
     """
     for run in runs.values():
         assert run["all_to_alls"] == 0
+
+
+def test_parameters_travel_in_the_type_that_is_computed_in(gathered_types: list[str]) -> None:
+    """Fails when float32 parameters are gathered and cast after, twice the bytes.
+
+    Read from the joint step before XLA partitions it: on CPUs XLA has no collectives in bfloat16.
+    """
+    assert len(gathered_types) > 50
+    assert set(gathered_types) == {"bf16"}
 
 
 def train(name: str, sizes: tuple[int, int, int]) -> dict[str, Any]:
@@ -164,7 +186,29 @@ def train(name: str, sizes: tuple[int, int, int]) -> dict[str, Any]:
     }
 
 
+def types_of_gathered() -> list[str]:
+    """Of every parameter in shards that the bfloat16 joint step makes whole."""
+    config = single_level_config()
+    config.dtype = "bfloat16"
+    config.autoencoder.batch_size = 16
+    experiment, mesh = parse(config), mesh_of(*MESHES["fsdp"])
+    stage = abstract_stage(experiment, "autoencoder", mesh)
+    _, program = stage.programs[-1]
+    jitted = jit_program(program, stage.state, stage.frozen, mesh)
+    lowered = jitted.trace(stage.state, stage.frozen, stage.batch).lower().as_text()
+    whole = r"sharding_constraint .*, \[(?:\{\}, )*\{\}\]> : tensor<((?:\d+x)*)(\w+)>"
+    params = (stage.state.params, stage.frozen)
+    shardings = jax.tree.leaves(tree_shardings(params, mesh))
+    in_shards = {
+        "".join(f"{size}x" for size in leaf.shape)
+        for leaf, sharding in zip(jax.tree.leaves(params), shardings, strict=True)
+        if "fsdp" in sharding.spec
+    }
+    return [dtype for shape, dtype in re.findall(whole, lowered) if shape in in_shards]
+
+
 if __name__ == "__main__":
     rules.MIN_SHARDED_SIZE = SMALL_THRESHOLD
     assert jax.device_count() == 8
-    print(json.dumps({f"{name} {mesh}": train(name, MESHES[mesh]) for name, mesh in RUNS}))
+    seen = {f"{name} {mesh}": train(name, MESHES[mesh]) for name, mesh in RUNS}
+    print(json.dumps({"runs": seen, "gathered_types": types_of_gathered()}))

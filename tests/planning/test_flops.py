@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.sharding import AbstractMesh, PartitionSpec
 
 from glober_jax.planning.flops import count_flops
 
@@ -63,3 +64,16 @@ def test_loops_and_recomputation_count_and_dead_code_does_not() -> None:
     assert count_flops(jax.jit(dead).trace(square))[0] == 0
     # Two products forward, two again, and two for the gradient of each.
     assert count_flops(jax.jit(gradient).trace(square))[0] == 8 * once
+
+
+def test_what_one_device_does_counts_for_all() -> None:
+    """Fails when the inside of a `shard_map`, one device's work, is taken for all work."""
+    mesh = AbstractMesh((2, 4), ("videos", "frames"))
+    product = jax.shard_map(
+        jnp.matmul,
+        mesh=mesh,
+        in_specs=(PartitionSpec(("videos", "frames")), PartitionSpec()),
+        out_specs=PartitionSpec(("videos", "frames")),
+    )
+    traced = jax.jit(product).trace(jnp.zeros((16, 4)), jnp.zeros((4, 3)))
+    assert count_flops(traced)[0] == 2 * 16 * 4 * 3
