@@ -63,7 +63,8 @@ def frame_predictor(
 ) -> Predictor:
     """The guided video decoder for the frames at `index_Bn`: (z_t [N, h, w, Z], t) -> prediction.
 
-    X"""
+    Computes what does not depend on the noise here, once: frame features and tokens of each branch.
+    """
     batch, frames = index_Bn.shape
 
     def tokens(feature_BHWG: jax.Array, domain: bool) -> jax.Array:
