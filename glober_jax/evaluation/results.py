@@ -29,7 +29,8 @@ from etils import epath
 
 from glober_jax import media
 from glober_jax.errors import UserError
-from glober_jax.evaluation.protocols import Protocol, caveat
+from glober_jax.evaluation.protocol import Protocol
+from glober_jax.evaluation.protocols import caveat
 from glober_jax.versions import versions
 
 Result = dict[str, Any]
@@ -37,31 +38,13 @@ Result = dict[str, Any]
 # In a workdir.
 FOLDER = "evaluations"
 
-_NUMBER = (int, float)
-_KIND_NAMES = {
-    dict: "an object",
-    list: "a list",
-    str: "a text",
-    int: "a whole number",
-    _NUMBER: "a number",
+# What readers of a result rely on.
+_SECTIONS = {
+    **dict.fromkeys(("protocol", "scores", "floor", "motion", "model", "data", "versions"), dict),
+    **{"notes": list, "devices": list, "command": str, "seconds": int | float},
 }
-# What readers of a result rely on: the kind of every field, or its own fields.
-_SCORE = dict.fromkeys(("value", "low", "high", "confidence"), _NUMBER)
-_SCORE |= {"repeats": list, "num_real": int, "num_generated": int}
-_MOTION = dict.fromkeys(("real", "generated", "distance"), _NUMBER)
-_RESULT = {
-    "protocol": {field.name: object for field in dataclasses.fields(Protocol)},
-    "scores": dict,
-    "floor": dict,
-    "motion": dict,
-    "model": dict,
-    "data": {"real": {"fingerprint": str}},
-    "notes": list,
-    "versions": dict,
-    "devices": list,
-    "command": str,
-    "seconds": _NUMBER,
-}
+_SCORE = ("value", "low", "high", "confidence", "num_real", "num_generated")
+_NUMBERS = {"scores": _SCORE, "floor": _SCORE, "motion": ("real", "generated", "distance")}
 
 
 def build(
@@ -83,7 +66,7 @@ def build(
         `reconstruction` and `coverage`; those that are None are left out.
 
     Raises:
-      UserError: a number is NaN or infinite, which names it; or a section is not as it should be.
+      UserError: a number is NaN or infinite; the message says which.
     """
     result = {
         "protocol": dataclasses.asdict(protocol),
@@ -94,9 +77,7 @@ def build(
         "command": command,
         "seconds": round(seconds, 1),
     }
-    result = {name: _plain(value, name) for name, value in result.items() if value is not None}
-    _check(result, "the result")
-    return result
+    return {name: _plain(value, name) for name, value in result.items() if value is not None}
 
 
 def write(path: epath.PathLike, result: Result) -> None:
@@ -117,7 +98,11 @@ def read(path: epath.PathLike) -> Result:
         raise UserError(f"cannot read the result {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise UserError(f"{path} is damaged, or no result: it is not JSON ({error})") from error
-    _check(result, str(path))
+    if problem := _problem(result):
+        raise UserError(
+            f"{path} is no evaluation result: {problem}; take a file that evaluate wrote, or "
+            "evaluate again"
+        )
     section = result.get("reconstruction")
     if section and "kinds" not in section:
         # Written before the parts of a model were told apart.
@@ -148,35 +133,23 @@ def _plain(value: Any, place: str) -> Any:
     return value
 
 
-def _check(result: Any, name: str) -> None:
-    problem = _problem(result, _RESULT, "")
-    if not problem:
-        entries = (("scores", _SCORE), ("floor", _SCORE), ("motion", _MOTION))
-        checks = (_problem(result[s], dict.fromkeys(result[s], kind), s) for s, kind in entries)
-        problem = next(filter(None, checks), None)
-    if problem:
-        raise UserError(
-            f"{name} is no evaluation result: {problem}; take a file that evaluate wrote, or "
-            "evaluate again"
-        )
-
-
-def _problem(value: Any, kind: Any, place: str) -> str | None:
-    """The first place where `value` is not of its kind, or misses a field; None if there is none.
-
-    A kind is a type, or several, or the kinds of an object's fields.
-    """
-    if isinstance(kind, Mapping):
-        if not isinstance(value, dict):
-            return f"{place or 'it'} is not an object"
-        for key, inner in kind.items():
-            inside = f"{place}.{key}" if place else key
-            problem = (
-                _problem(value[key], inner, inside) if key in value else f"{inside} is missing"
-            )
-            if problem:
-                return problem
-        return None
-    # To Python, true is a number too.
-    fits = isinstance(value, kind) and (kind is object or not isinstance(value, bool))
-    return None if fits else f"{place} is {json.dumps(value)}, not {_KIND_NAMES[kind]}"
+def _problem(result: Any) -> str | None:
+    """The first field that is missing or of another kind; None if there is none."""
+    if not isinstance(result, dict):
+        return "it is not an object"
+    for name, kind in _SECTIONS.items():
+        if not isinstance(result.get(name), kind):
+            return f"{name} is missing or of another kind"
+    for section, names in _NUMBERS.items():
+        for score, entry in result[section].items():
+            for name in names:
+                value = entry.get(name) if isinstance(entry, dict) else None
+                # To Python, true is a number too.
+                if not isinstance(value, int | float) or isinstance(value, bool):
+                    return f"{section}.{score}.{name} is not a number"
+    for field in dataclasses.fields(Protocol):
+        if field.name not in result["protocol"]:
+            return f"protocol.{field.name} is missing"
+    real = result["data"].get("real")
+    known = isinstance(real, dict) and isinstance(real.get("fingerprint"), str)
+    return None if known else "data.real.fingerprint is missing"

@@ -5,7 +5,7 @@ Dimension key: F chosen frames, H, W frame size, C = 3 colours.
 
 import contextlib
 import dataclasses
-import functools
+import itertools
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +25,6 @@ _LOSSLESS = frozenset(
     ("ffv1", "ffvhuff", "huffyuv", "lagarith", "magicyuv", "png", "qtrle", "rawvideo", "utvideo")
 )
 _LOSSY_IMAGES = frozenset((".jpg", ".jpeg", ".webp"))
-_BYTES_AT_ONCE = 1 << 24
 
 
 def open_folder(path: Path) -> VideoSet:
@@ -58,8 +57,8 @@ def open_folder(path: Path) -> VideoSet:
 
     for item, size in zip(items, sizes, strict=True):
         check_size(item, size)
-    classes = sorted({item.class_name for item in items if item.class_name is not None})
-    labelled = all(item.class_name is not None for item in items)
+    names = {item.class_name for item in items}
+    classes = () if None in names else tuple(sorted(names))
 
     def read(index: int, frames: Sequence[int]) -> np.ndarray:
         frames_FHWC = _read(items[index], frames)
@@ -69,18 +68,18 @@ def open_folder(path: Path) -> VideoSet:
 
     def content(index: int) -> Iterator[bytes]:
         for file in items[index].files:
-            with _reading(file), file.open("rb") as opened:
-                yield from iter(functools.partial(opened.read, _BYTES_AT_ONCE), b"")
+            with _reading(file):
+                yield file.read_bytes()
 
     return VideoSet(
         source=str(path),
         size=sizes[0],
         names=tuple(item.video_id for item in items),
         lengths=lengths,
-        labels=tuple(classes.index(item.class_name) for item in items) if labelled else None,
-        class_names=tuple(classes) if labelled else (),
-        notes=(*dict.fromkeys(note for found in notes for note in found), *_notes(listing)),
-        read_frames=read,
+        labels=tuple(classes.index(item.class_name) for item in items) if classes else None,
+        class_names=classes,
+        notes=(*dict.fromkeys(itertools.chain(*notes)), *_notes(listing)),
+        read=read,
         content=content,
     )
 
@@ -123,10 +122,9 @@ def _file_header(item: MediaItem, folder: Path) -> _Header:
 
 
 def _read(item: MediaItem, frames: Sequence[int]) -> list[np.ndarray]:
-    """Chosen frames, each uint8 [H, W, C]."""
+    """Chosen frames, each uint8 [H, W, C]; each image is decoded once, and only those asked for."""
     place, wanted = item.files[0], frames
     if item.is_images:
-        # Each file is decoded once, and only those that are asked for.
         item = dataclasses.replace(item, files=tuple(item.files[t] for t in frames))
         place, wanted = place.parent, range(len(frames))
     found: dict[int, np.ndarray] = {}

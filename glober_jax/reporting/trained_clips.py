@@ -14,9 +14,10 @@ from jax.sharding import Mesh
 
 from glober_jax.data.clips import ClipSpec
 from glober_jax.errors import UserError
-from glober_jax.evaluation import reconstruction
+from glober_jax.evaluation.interpolation import blend
 from glober_jax.evaluation.measuring import ClipSet
-from glober_jax.evaluation.protocols import Protocol, to_fit
+from glober_jax.evaluation.protocol import Protocol
+from glober_jax.evaluation.protocols import to_fit
 from glober_jax.experiment import Experiment
 from glober_jax.pretrained import load_model
 from glober_jax.sampling.glober import Glober
@@ -106,7 +107,7 @@ def generated_clips(
 def reconstructed_clips(
     model: TrainedModel, real: ClipSet, clip: ClipSpec, seed: int
 ) -> dict[str, ClipSet]:
-    """Clips made of real ones by the parts of a model, each beside the real one, for `parts.KINDS`.
+    """Clips made of real ones by each of `scoring.PARTS`, each beside the real one.
 
     Args:
       model: only "reconstruction" depends on how it samples.
@@ -115,18 +116,16 @@ def reconstructed_clips(
       seed: of the decoder's noise.
     """
     glober = model.glober
-    frame_model = {
-        name: {"autoencoder": model.identity[name]["autoencoder"]} for name in ("steps", "saved")
-    }
-    of_codec = {name: model.identity[name] for name in ("workdir", "jax", "device")} | frame_model
+    of_codec = {name: model.identity[name] for name in ("workdir", "jax", "device")}
+    for name in ("steps", "saved"):
+        of_codec[name] = {"autoencoder": model.identity[name]["autoencoder"]}
 
     def codec(clip_THWC: np.ndarray) -> np.ndarray:
         return glober.decode_latents(glober.encode_frames(clip_THWC[None]))
 
     def interpolated(clip_THWC: np.ndarray) -> np.ndarray:
         keys = glober.encode_frames(clip_THWC[None, clip.key_positions])
-        blended = reconstruction.blend(keys, clip.key_positions, clip.num_frames)
-        return glober.decode_latents(blended)
+        return glober.decode_latents(blend(keys, clip.key_positions, clip.num_frames))
 
     def one_by_one(kind: str, make: Callable[[np.ndarray], np.ndarray]) -> ClipSet:
         def read(first: int, count: int) -> np.ndarray:
@@ -163,12 +162,8 @@ def first_reconstructions(
 def in_between_clips(model: TrainedModel, real: ClipSet, clip: ClipSpec, seed: int) -> ClipSet:
     """Clips at twice the model's frame rate, decoded from every second frame of the real ones.
 
-    Args:
-      model: encodes frames 0, 2, ... 2 (T - 1), which are a clip it knows, and decodes frame k at
-        the index k / (2 T).
-      real: clips of 2 T - 1 frames.
-      clip: the model's own shape, of T frames.
-      seed: of the decoder's noise.
+    Frames 0, 2, ... 2 (T - 1) of the 2 T - 1 real ones are a clip that the model knows;
+    frame k is decoded at the index k / (2 T).
     """
     return _encoded_and_decoded("between", model, real, seed, clip, finer=2)
 

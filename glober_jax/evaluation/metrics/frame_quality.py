@@ -43,15 +43,11 @@ def pooled_psnr(psnr_NT: np.ndarray) -> np.ndarray:
     return _decibel((255.0**2 / 10 ** (psnr_NT / 10)).mean(axis=1))
 
 
-def frame_measures(frame_size: int, metrics: Sequence[Metric]) -> dict[Metric, FrameMeasure]:
+def frame_measures(metrics: Sequence[Metric]) -> dict[Metric, FrameMeasure]:
     """Functions that measure the frames of one clip, (made, real) uint8 [T, H, W, C] -> [T].
 
     `psnr` is in dB; `ssim` is at most 1; `lpips` is 0 for equal frames. SSIM and LPIPS run on this
-    process's first device.
-
-    Args:
-      frame_size: side of the frames, in pixels; `metrics_of` says which metrics it suffices for.
-      metrics: which functions to make.
+    process's first device. `metrics_of` says which of them a frame is large enough for.
 
     Raises:
       UserError: a package is missing.
@@ -102,7 +98,7 @@ class FrameScores:
 
     def __init__(self, frame_size: int) -> None:
         metrics = ["psnr", "lpips"] if lpips.available("alex", frame_size) else ["psnr"]
-        self._measures = frame_measures(frame_size, metrics)
+        self._measures = frame_measures(metrics)
 
     def __call__(self, made_NTHWC: np.ndarray, real_NTHWC: np.ndarray) -> dict[str, float]:
         """Scores of uint8 clips."""
