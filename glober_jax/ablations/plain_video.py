@@ -10,7 +10,6 @@ Dimension key: B clips, T frames, h, w, Z latents, L tokens, E their width, X, Y
 
 import dataclasses
 import functools
-from collections.abc import Iterator
 from typing import Any
 
 import einops
@@ -202,17 +201,13 @@ class ClipSampler:
 
     def __call__(self, model: FrameModel, conditions: np.ndarray, seed: int) -> np.ndarray:
         """One clip for each condition: uint8 [B, T, X, Y, 3]."""
-        return np.concatenate(list(self._batches(model, conditions, seed)))
-
-    def _batches(
-        self, model: FrameModel, conditions: np.ndarray, seed: int
-    ) -> Iterator[np.ndarray]:
+        made = []
         for first in range(0, len(conditions), self._batch):
             # The last batch is filled up, so that one compilation serves all.
             numbers = np.arange(first, first + self._batch, dtype=np.int32)
             rows = np.minimum(numbers, len(conditions) - 1)
-            made = self._sample(model, numbers, conditions[rows], seed_words(seed))
-            yield jax.device_get(made)[: len(conditions) - first]
+            made.append(self._sample(model, numbers, conditions[rows], seed_words(seed)))
+        return np.concatenate(jax.device_get(made))[: len(conditions)]
 
 
 def whole_clips(clip: ClipSpec) -> ClipSpec:
