@@ -62,7 +62,7 @@ def evaluate(
     folder: epath.PathLike | None,
     other_videos: Callable[[], VideoSet] | None = None,
 ) -> Evaluation:
-    """Scores generated clips against real ones.
+    """Scores generated clips against real ones; `UserError` where there are too few.
 
     Args:
       protocol: decides which real clips, and how often.
@@ -71,9 +71,6 @@ def evaluate(
       extractor: measures both.
       folder: where measures are kept, see `measuring.measure`.
       other_videos: opens real videos of another split, for the baseline; None where there are none.
-
-    Raises:
-      UserError: no video is long enough, or there are too few clips to score.
     """
     pairs = []
     for repeat in range(protocol.repeats):
@@ -107,10 +104,7 @@ def evaluate_videos(
     extractor: FeatureExtractor,
     folder: epath.PathLike | None,
 ) -> Evaluation:
-    """`evaluate` of the first frames of the first generated videos that are long enough.
-
-    Each repeat goes on with the next videos.
-    """
+    """`evaluate` of the first frames of generated videos; each repeat goes on with the next."""
     usable = generated.long_enough(protocol.min_length)
 
     def clips(repeat: int, places: Places) -> ClipSet:
@@ -121,11 +115,7 @@ def evaluate_videos(
 
 
 def fitted_to_pair(protocol: Protocol, real: VideoSet, generated: VideoSet) -> Protocol:
-    """The protocol that two sets of these sizes allow.
-
-    `small` takes as many clips as the smaller set has; one that repeats does so as often as there
-    are generated videos for.
-    """
+    """The protocol with as many clips, if it is `small`, and repeats as there are videos for."""
     num_real, num_generated = (len(x.long_enough(protocol.min_length)) for x in (real, generated))
     protocol = fitted(protocol, [protocol.min_length] * min(num_real, num_generated))
     repeats = max(1, min(protocol.repeats, num_generated // protocol.num_clips))
@@ -142,10 +132,7 @@ def memorisation(
 def _other_real_clips(
     protocol: Protocol, videos: VideoSet, more: Callable[[], VideoSet] | None, count: int
 ) -> ClipSet | None:
-    """As many clips of other real videos, for the baseline.
-
-    Those are of the same split where enough are left, else of another; None where there are none.
-    """
+    """As many clips of other real videos: of the same split, else of `more`; else None."""
     another = dataclasses.replace(protocol, num_clips=count, videos="random", repeat_videos=False)
     taken = {video for video, _ in choose(protocol, videos)}
     lengths = [0 if i in taken else length for i, length in enumerate(videos.lengths)]

@@ -40,13 +40,10 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 
 @dataclass(frozen=True)
 class ClipSet:
-    """Clips of one shape, read block by block.
+    """Clips of one shape, read block by block: `kind` is one word, such as "real", for file names.
 
-    Attributes:
-      kind: one word for people and file names, such as "real".
-      identity: all that decides their pixels, for JSON: two sets of one identity are the same.
-      num_clips: how many there are.
-      read: (first, count) to uint8 [B, T, H, W, C], or [B, 2, T, H, W, C] of clips in pairs.
+    `identity`, for JSON, is all that decides their pixels: two sets of one identity are the same.
+    `read(first, count)` gives uint8 [B, T, H, W, C], or [B, 2, T, H, W, C] of clips in pairs.
     """
 
     kind: str
@@ -57,11 +54,9 @@ class ClipSet:
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """Measures clips, each by itself.
+    """Measures clips, each uint8 [T, H, W, C] and by itself: arrays [B, ...] by name.
 
-    Attributes:
-      identity: all that its numbers depend on besides the clips, for JSON.
-      measure: clips, each uint8 [T, H, W, C], to arrays [B, ...] by name.
+    `identity`, for JSON, is all that the numbers depend on besides the clips.
     """
 
     identity: Mapping[str, Any]
@@ -103,10 +98,9 @@ def motions() -> FeatureExtractor:
 
 
 def pairs(quality: Mapping[Metric, FrameMeasure], of_made: FeatureExtractor) -> FeatureExtractor:
-    """Of made clips beside real ones [B, 2, T, H, W, C]: quality, and what `of_made` measures.
+    """Of made clips beside real ones [B, 2, T, H, W, C]: `quality`, float64 [B, T] of each metric.
 
-    The metrics of `quality`, see `frame_quality.frame_measures`, are float64 [B, T]; `of_made` sees
-    the made clips alone.
+    `of_made` measures the made clips alone.
     """
 
     def measure(pairs_B2THWC: np.ndarray) -> Measures:
@@ -131,12 +125,9 @@ def together(*extractors: FeatureExtractor) -> FeatureExtractor:
 def measure(clips: ClipSet, extractor: FeatureExtractor, folder: epath.PathLike | None) -> Measures:
     """Arrays [N, ...] by name, of all clips in order.
 
-    Args:
-      clips: what to measure.
-      extractor: how.
-      folder: blocks that are done are kept here, each in a file, and found here if clips of the
-        same identity were measured by an extractor of the same identity. None keeps nothing, as
-        several processes have to: they must agree on what is measured again.
+    Blocks that are done are kept in `folder`, each in a file, and found there if clips of the same
+    identity were measured by an extractor of the same identity. None keeps nothing, as several
+    processes have to: they must agree on what is measured again.
     """
     key = json.dumps([dict(clips.identity), dict(extractor.identity)], sort_keys=True)
     name = f"{clips.kind}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"

@@ -21,11 +21,7 @@ _NAME = re.compile(r"([^@]*?)(?:-([0-9]{1,9})f)?(?:@(.*))?", re.DOTALL)
 
 
 def get_protocol(name: str) -> Protocol:
-    """The protocol of that name; `NAME-FRAMESf` and `@CLIPS` behind it change one knob each.
-
-    Raises:
-      UserError: there is none, or it has too few clips, or fewer frames than I3D takes.
-    """
+    """The protocol of that name; `-FRAMESf` and `@CLIPS` behind it change one knob each."""
     base, frames, clips = _NAME.fullmatch(name).groups()
     if base not in PROTOCOLS:
         near = difflib.get_close_matches(base, PROTOCOLS, n=1)
@@ -45,9 +41,6 @@ def with_clips(protocol: Protocol, num_clips: int) -> Protocol:
     """The protocol with another number of clips, which its name then says: `styleganv_16f@256`.
 
     It is another protocol: a Frechet distance of fewer clips is larger.
-
-    Raises:
-      UserError: fewer than two clips, of which no covariance can be taken.
     """
     if num_clips < 2:
         raise UserError(f"an evaluation needs at least 2 clips, not {num_clips}")
@@ -58,10 +51,7 @@ def with_clips(protocol: Protocol, num_clips: int) -> Protocol:
 
 
 def fitted(protocol: Protocol, lengths: Sequence[int]) -> Protocol:
-    """`small` for videos of these lengths: as many clips as there are videos to take them from.
-
-    Every other protocol is fixed, and itself.
-    """
+    """`small` with as many clips as there are videos to take them from; other protocols as is."""
     usable = sum(length >= protocol.min_length for length in lengths)
     fits = "@" not in protocol.name and _parts(protocol)[0] == SMALL
     return with_clips(protocol, usable) if fits and 2 <= usable < protocol.num_clips else protocol
@@ -72,20 +62,14 @@ def choose_clips(
 ) -> list[tuple[int, int]]:
     """The real clips of a repeat: (video number, first frame), by ascending video.
 
-    Depends on nothing but its arguments. A video's clip is the same however many are taken.
+    A video's clip is the same however many are taken: `num_clips`, or one of each usable video
+    where these are fewer and not gone over again. `UserError` where no video is long enough.
 
     Args:
       protocol: says which and how many.
       lengths: frames of each video, in sorted order of the videos' names.
       labels: class of each video; only "class_balanced" looks at them.
       repeat: 0 to `protocol.repeats` - 1.
-
-    Returns:
-      `num_clips` clips, or one of each usable video where these are fewer and not gone over again;
-      see `shortfall`.
-
-    Raises:
-      UserError: no video is long enough.
     """
     lengths_V = np.asarray(lengths, np.int64)
     usable = np.flatnonzero(lengths_V >= protocol.min_length)
@@ -135,10 +119,7 @@ def caveat(protocol: Protocol) -> str | None:
 
 
 def shortfall(protocol: Protocol, num_real: int, num_generated: int | None = None) -> str | None:
-    """A note where there are fewer clips than the protocol's, or None.
-
-    A model generates as many as the protocol says: `num_generated` is None.
-    """
+    """A note where there are fewer clips than the protocol's, or None; models make them all."""
     generated = protocol.num_clips if num_generated is None else num_generated
     if min(num_real, generated) >= protocol.num_clips:
         return None

@@ -32,11 +32,7 @@ _LEAST_TO_EXTRAPOLATE = 64
 
 
 def scores(repeats: Repeats, ddof: int) -> dict[str, Any]:
-    """Records of `fvd`, `kvd` and `fd_alex`; `fvd` also extrapolated.
-
-    Raises:
-      UserError: there are too few clips for an interval, or a feature is not finite.
-    """
+    """Records of `fvd`, also extrapolated, `kvd` and `fd_alex`; raises as `jackknife_interval`."""
     # Clip by clip, so that an interval leaves out whole clips: their frames are alike.
     looks = [
         tuple(measures["looks"].reshape(len(measures["looks"]), -1) for measures in pair)
@@ -87,13 +83,10 @@ def motion_scores(real: Measures, generated: Measures) -> dict[str, Any]:
 def part_scores(
     real: Measures, made: Mapping[str, Measures], key_positions_K: np.ndarray, ddof: int
 ) -> dict[str, Any]:
-    """Quality of every one of `PARTS`, scores against `real`, and motion beside it.
+    """Quality of each of `PARTS`, scores against `real` where it has `logits`, and its motion.
 
-    Args:
-      real: `logits`, where `made` has some, and measures of motion.
-      made: of every part what `measuring.pairs` measures, with or without `logits`.
-      key_positions_K: places that the encoder sees.
-      ddof: covariances divide by N - ddof.
+    `made` is of every part what `measuring.pairs` measures; `key_positions_K` are the places that
+    the encoder sees.
     """
     kinds = {}
     for kind, measures in made.items():

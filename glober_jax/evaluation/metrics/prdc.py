@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist
 
 from glober_jax.errors import UserError
 
-# By default a clip's ball reaches to its neighbour of this number.
+# A clip's ball reaches to its neighbour of this number.
 NEIGHBOURS = 5
 # A generated clip counts as memorised if it is nearer than 95 % of the held-out clips.
 _QUANTILE, _NUM_PAIRS = 0.95, 16
@@ -30,15 +30,8 @@ def prdc(real_ND: np.ndarray, generated_MD: np.ndarray, k: int = NEIGHBOURS) -> 
       density: real balls that hold a generated clip, on average, over k; may exceed 1.
       coverage: part of the real clips whose ball holds a generated clip.
 
-    Raises:
-      UserError: a set has no more than `k` clips.
+    Both sets have more than `k` clips.
     """
-    for name, features in (("real", real_ND), ("generated", generated_MD)):
-        if len(features) <= k:
-            raise UserError(
-                f"{len(features)} {name} clips are too few for coverage, which looks at {k} "
-                f"neighbours of each; evaluate at least {k + 1} clips"
-            )
     distance_MN = cdist(generated_MD, real_ND)
     in_real_MN = distance_MN <= _radii(real_ND, k)
     in_generated_MN = distance_MN <= _radii(generated_MD, k)[:, None]
