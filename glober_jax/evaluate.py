@@ -169,7 +169,7 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
     )
     folder = _CACHE.value or output.parent / "measures"
     found = evaluate_videos(protocol, real, generated, extractor, folder)
-    note = shortfall(protocol, len(found.real["logits"]), len(found.generated["logits"]))
+    notes += shortfall(protocol, len(found.real["logits"]), len(found.generated["logits"]))
     result = results.build(
         protocol,
         **found.sections,
@@ -178,7 +178,7 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
             name: {"source": videos.source, "fingerprint": videos.fingerprint}
             for name, videos in (("real", real), ("generated", generated))
         },
-        notes=[*notes, note] if note else notes,
+        notes=notes,
         command=_command(),
         seconds=time.monotonic() - start,
     )

@@ -106,29 +106,28 @@ def to_fit(protocol: Protocol, num_frames: int, longer: str) -> str:
     )
 
 
-def caveat(protocol: Protocol) -> str | None:
-    """A note for the reader of scores where clips have another length than usual, or None."""
+def caveat(protocol: Protocol) -> list[str]:
+    """A note for the reader of scores where clips have another length than usual."""
     base, frames = _parts(protocol)
     if frames is None:
-        return None
-    return (
+        return []
+    return [
         f"Clips have {frames} frames where those of protocol {base} have "
         f"{PROTOCOLS[base].num_frames}: scores compare neither with published ones nor with those "
         f"of {base}."
-    )
+    ]
 
 
-def shortfall(protocol: Protocol, num_real: int, num_generated: int | None = None) -> str | None:
-    """A note where there are fewer clips than the protocol's, or None; models make them all."""
-    generated = protocol.num_clips if num_generated is None else num_generated
-    if min(num_real, generated) >= protocol.num_clips:
-        return None
-    here = f"{num_real:,}" if num_generated is None else f"{num_real:,} real and {generated:,} made"
-    return (
+def shortfall(protocol: Protocol, num_real: int, num_made: int | None = None) -> list[str]:
+    """A note where there are fewer clips than the protocol's; None made are as many as it says."""
+    if min(num_real, num_made or protocol.num_clips) >= protocol.num_clips:
+        return []
+    here = f"{num_real:,}" if num_made is None else f"{num_real:,} real and {num_made:,} made"
+    return [
         f"protocol {protocol.name} takes up to {protocol.num_clips} clips, one of each video of at "
         f"least {protocol.min_length} frames, and here are {here}; scores compare only to those of "
         "as many clips"
-    )
+    ]
 
 
 def table() -> str:

@@ -71,7 +71,7 @@ def build(
     result = {
         "protocol": dataclasses.asdict(protocol),
         **sections,
-        "notes": [*filter(None, [caveat(protocol)]), *notes],
+        "notes": [*caveat(protocol), *notes],
         "versions": versions(),
         "devices": [str(device.device_kind) for device in jax.devices()],
         "command": command,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from glober_jax.evaluation import measuring, scoring
+from glober_jax.evaluation import measuring, results, scoring
 from glober_jax.evaluation.evaluating import choose, real_clips
 from glober_jax.evaluation.interpolation import interpolate
 from glober_jax.evaluation.measuring import FeatureExtractor, Measures
@@ -34,7 +34,6 @@ from glober_jax.evaluation.video_io import prepared_videos
 from glober_jax.experiment import Experiment
 from glober_jax.reporting.model_evaluation import check_length, check_size, model_record
 from glober_jax.reporting.trained_clips import TrainedModel, in_between_clips
-from glober_jax.versions import versions
 
 _INTERPOLATED = "interpolated_"
 _LABELS = {
@@ -59,17 +58,10 @@ def evaluate_in_between(
       experiment: the model's.
       model: trained on every second frame of the videos.
       protocol: says how many clips; they are centre clips of test videos.
-      data_dir: a prepared data set with all their frames.
+      data_dir: a prepared data set with all their frames; `UserError` where it does not fit.
       folder: where measures are kept, see `measuring.measure`.
       seed: of the decoder's noise.
-      command: for the record.
-
-    Returns:
-      A record for JSON, `frames` being that of `by_group`.
-
-    Raises:
-      UserError: there is no data set, of the model's frame size and with a test video of U frames
-        or more; or a package is missing.
+      command: for the record, whose `frames` are those of `by_group`.
     """
     start = time.monotonic()
     clip = experiment.clip
@@ -83,26 +75,22 @@ def evaluate_in_between(
         start="centre",
         repeat_videos=False,
     )
-    check_length(
-        videos,
-        protocol,
-        "clip of this model with the frames between its own",
-        "give data with all frames, of longer videos",
-    )
+    kind, advice = "with the frames between its own ", "give data with all frames, of longer videos"
+    check_length(videos, protocol, kind, advice)
     protocol = fitted(protocol, videos.lengths)
     real = real_clips(protocol, videos, choose(protocol, videos))
     extractor = quality_extractor(frame_measures(metrics_of(experiment.networks.frame_size)))
     measured = measuring.measure(in_between_clips(model, real, clip, seed), extractor, folder)
-    return {
-        "protocol": dataclasses.asdict(protocol),
-        "frames": by_group(measured),
-        "num_clips": real.num_clips,
-        "model": model_record(model, seed),
-        "data": {"real": {"source": videos.source, "fingerprint": videos.fingerprint}},
-        "versions": versions(),
-        "command": command,
-        "seconds": round(time.monotonic() - start, 1),
-    }
+    return results.build(
+        protocol,
+        frames=by_group(measured),
+        num_clips=real.num_clips,
+        model=model_record(model, seed),
+        data={"real": {"source": videos.source, "fingerprint": videos.fingerprint}},
+        notes=[],
+        command=command,
+        seconds=time.monotonic() - start,
+    )
 
 
 def quality_extractor(quality: Mapping[Metric, FrameMeasure]) -> FeatureExtractor:

@@ -55,14 +55,9 @@ class ModelEvaluation:
         mesh: Mesh,
         folder: epath.PathLike | None,
     ) -> None:
-        """Opens the data set and loads the networks that measure.
+        """Opens the prepared data set in `data_dir` and loads the networks that measure.
 
-        Args:
-          experiment: the models'.
-          protocol: how to evaluate.
-          data_dir: where the prepared data set is.
-          mesh: the devices to measure on.
-          folder: where measures are kept, see `measuring.measure`.
+        Measures are kept in `folder`, see `measuring.measure`.
 
         Raises:
           UserError: the data set is not there, damaged, or of another frame size; the protocol's
@@ -95,8 +90,7 @@ class ModelEvaluation:
         others = None if "+" in protocol.split else lambda: self._videos(other_split)
         generated = functools.partial(self._generated, model, seed)
         found = evaluate(protocol, self._real, generated, self._extractor, self._folder, others)
-        note = shortfall(protocol, len(found.real["logits"]))
-        notes = [note] if note else []
+        notes = shortfall(protocol, len(found.real["logits"]))
         try:
             found.sections["coverage"] |= self._memorisation(found)
         except UserError as error:
@@ -124,7 +118,7 @@ class ModelEvaluation:
             num_clips=min(self.protocol.num_clips, most or self.protocol.num_clips),
         )
         advice = "evaluate without --reconstruction, or on data with longer videos (--data)"
-        check_length(videos, protocol, "clip of this model", advice)
+        check_length(videos, protocol, "", advice)
         return real_clips(protocol, videos, choose(protocol, videos))
 
     def reconstruction(
@@ -211,23 +205,19 @@ def check_size(videos: VideoSet, experiment: Experiment) -> None:
         )
 
 
-def check_length(videos: VideoSet, protocol: Protocol, clip: str, advice: str) -> None:
-    """Raises `UserError` where no video is long enough for the protocol's clips, named `clip`."""
+def check_length(videos: VideoSet, protocol: Protocol, kind: str, advice: str) -> None:
+    """Raises `UserError` where no video is long enough for the protocol's clips."""
     if not videos.long_enough(protocol.min_length):
         raise UserError(
-            f"the videos of {videos.source} have at most {max(videos.lengths)} frames, and a "
-            f"{clip} takes {protocol.min_length}: {advice}"
+            f"the videos of {videos.source} have at most {max(videos.lengths)} frames, and a clip "
+            f"of this model {kind}takes {protocol.min_length}: {advice}"
         )
 
 
 def _conditions(
     network: ConditionTokens, videos: VideoSet, numbers: Sequence[int]
 ) -> tuple[Callable[[int, int], np.ndarray], Any]:
-    """(first, count) to what `ConditionTokens` takes for clips like these videos; and its identity.
-
-    Raises:
-      UserError: the videos have no class or no text, which the model needs.
-    """
+    """(first, count) to what `ConditionTokens` takes for clips like these videos; its identity."""
     if network.kind == "class":
         if videos.labels is None or len(videos.class_names) != network.num_classes:
             raise UserError(

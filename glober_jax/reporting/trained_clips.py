@@ -58,11 +58,7 @@ def load_trained(
 def protocol_index(protocol: Protocol, clip: ClipSpec) -> np.ndarray:
     """Where in the model's clip the protocol's frames lie: float32 [n] in [0, 1).
 
-    Frame i is i * protocol.stride frames of the real video after the first, and the model's clip is
-    T * clip.stride of them long.
-
-    Raises:
-      UserError: the protocol's clips reach beyond the model's.
+    `UserError` where they reach beyond it.
     """
     length = clip.num_frames * clip.stride
     if protocol.span > length:
@@ -107,13 +103,9 @@ def generated_clips(
 def reconstructed_clips(
     model: TrainedModel, real: ClipSet, clip: ClipSpec, seed: int
 ) -> dict[str, ClipSet]:
-    """Clips made of real ones by each of `scoring.PARTS`, each beside the real one.
+    """Clips made of real ones of the shape `clip` by each of `scoring.PARTS`, beside the real ones.
 
-    Args:
-      model: only "reconstruction" depends on how it samples.
-      real: clips of the model's own shape.
-      clip: that shape.
-      seed: of the decoder's noise.
+    Only "reconstruction" depends on how the model samples, and on the seed of its noise.
     """
     glober = model.glober
     of_codec = {name: model.identity[name] for name in ("workdir", "jax", "device")}
