@@ -122,13 +122,12 @@ def test_folders_of_classes_make_labels(tmp_path: Path) -> None:
     assert "splits test and train; all videos" in notes and "test/a/empty is empty" in notes
 
 
-@pytest.mark.parametrize("shape", [(2, 4, 6, 8), (2, 4, 6, 8, 1)])
-def test_grey_arrays_become_colour(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    grey = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
-    videos = open_video_set(as_npz(tmp_path, grey))
-    assert "grey" in videos.notes[0]
-    expected_HW = grey.reshape(2, 4, 6, 8)[1, 3]
-    np.testing.assert_array_equal(videos.read(1, [3])[0], np.stack([expected_HW] * 3, -1))
+def test_grey_arrays_become_colour(tmp_path: Path) -> None:
+    grey = random_videos()[..., :1]
+    for stored in (grey, grey[..., 0]):
+        videos = open_video_set(as_npz(tmp_path, stored))
+        assert "grey" in videos.notes[0]
+        np.testing.assert_array_equal(videos.read(1, [3])[0], grey[1, 3].repeat(3, axis=-1))
 
 
 def test_what_lost_quality_before_is_noted(tmp_path: Path) -> None:
@@ -162,12 +161,22 @@ def test_lossy_video_is_refused(tmp_path: Path, name: str) -> None:
         (np.zeros((4, 6, 8, 3), np.uint8), r"x\[None\]"),
         (np.zeros((4, 6), np.uint8), "stacked into one array"),
         (np.zeros((0, 4, 6, 8, 3), np.uint8), "no video at all"),
-        (np.linspace(-0.5, 0.5, 24).reshape(1, 1, 2, 4, 3), "nobody knows what is black"),
+        *(
+            (np.resize(x, (1, 1, 2, 4, 3)), r"nobody knows .*\(\(x - black\) / \(white - black\)")
+            for x in (
+                np.linspace(-0.5, 0.5, 24),
+                np.linspace(-0.02, 0.9, 24),
+                np.linspace(-128, 127, 24).astype(np.int8),
+                np.linspace(0, 4095, 24).astype(np.uint16),
+                np.linspace(0, 1, 24).astype(np.int64),
+            )
+        ),
     ],
 )
 def test_wrong_arrays_come_with_the_conversion(
     tmp_path: Path, array: np.ndarray, advice: str
 ) -> None:
+    """Fails when a mistake is not explained, or values that may mean several things are guessed."""
     with pytest.raises(UserError, match=advice):
         open_video_set(as_npy(tmp_path, array))
 
