@@ -63,10 +63,8 @@ def run_all(
 ) -> None:
     """Makes every run that is not finished: all rows with one seed, then with the next.
 
-    `after_each()` is called once before, and again after each run.
-
-    Raises:
-      UserError: a command failed, or a run was begun with other settings.
+    `after_each()` is called once before, and again after each run. `UserError` where a run was
+    begun with other settings.
     """
     plans = {row: _plan(ablation, row) for row in rows}
     # The rows of a table are complete sooner than their spread.
@@ -89,11 +87,7 @@ def run_all(
 
 
 def execute(arguments: Sequence[str]) -> None:
-    """Runs `python -m ARGUMENTS`; SIGTERM and Ctrl-C reach it, and it may save before it ends.
-
-    Raises:
-      UserError: it failed.
-    """
+    """Runs `python -m ARGUMENTS`; SIGTERM and Ctrl-C reach it, and it may save before it ends."""
     process = subprocess.Popen([sys.executable, "-m", *arguments], stdout=sys.stderr)
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:

@@ -5,7 +5,7 @@ Dimension key: N clips, D features.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,9 +32,12 @@ class Evaluation(NamedTuple):
     generated: Measures
 
 
-def choose(protocol: Protocol, videos: VideoSet, repeat: int = 0) -> Places:
-    """The clips of a repeat, as (video, first frame); `UserError` where no video is long enough."""
-    return choose_clips(protocol, videos.lengths, _labels(videos), repeat)
+def choose(
+    protocol: Protocol, videos: VideoSet, repeat: int = 0, without: Collection[int] = ()
+) -> Places:
+    """The clips of a repeat, of none of the videos `without`; raises as `choose_clips`."""
+    lengths = [0 if i in without else length for i, length in enumerate(videos.lengths)]
+    return choose_clips(protocol, lengths, videos.labels or (0,) * len(videos), repeat)
 
 
 def real_clips(protocol: Protocol, videos: VideoSet, places: Places, kind: str = "real") -> ClipSet:
@@ -134,17 +137,15 @@ def _other_real_clips(
 ) -> ClipSet | None:
     """As many clips of other real videos: of the same split, else of `more`; else None."""
     another = dataclasses.replace(protocol, num_clips=count, videos="random", repeat_videos=False)
+    usable = set(videos.long_enough(protocol.min_length))
     taken = {video for video, _ in choose(protocol, videos)}
-    lengths = [0 if i in taken else length for i, length in enumerate(videos.lengths)]
-    if sum(length >= protocol.min_length for length in lengths) < count:
+    if len(usable - taken) < count:
         if more is None:
             return None
-        videos = more()
-        lengths = videos.lengths
+        videos, taken = more(), set()
         if len(videos.long_enough(protocol.min_length)) < count:
             return None
-    places = choose_clips(another, lengths, _labels(videos))
-    return real_clips(protocol, videos, places, "other_real")
+    return real_clips(protocol, videos, choose(another, videos, without=taken), "other_real")
 
 
 def _check_numbers(real: ClipSet, generated: ClipSet, others: ClipSet | None) -> None:
@@ -171,10 +172,6 @@ def _halves(measured: Measures, seed: int) -> tuple[Measures, Measures]:
         for half in (order[: count // 2], order[count // 2 : count // 2 * 2])
     )
     return first, second
-
-
-def _labels(videos: VideoSet) -> Sequence[int]:
-    return videos.labels or (0,) * len(videos)
 
 
 def _looks(measures: Measures) -> np.ndarray:

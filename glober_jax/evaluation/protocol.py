@@ -23,11 +23,9 @@ class Protocol:
       start: a clip starts at a "random" frame, or lies in the "centre" of its video.
       repeat_videos: with fewer videos than `num_clips`, whether they are gone over again for more
         clips, or there are just fewer clips.
-      resize: how frames of any shape become the square that I3D sees: "stretch", or "crop" to the
-        centre; both bilinear with pixel centres at halves, without antialiasing.
+      resize: how frames of any shape become the square that I3D sees, see `preprocess`.
       value_range: of the pixels that I3D sees.
-      features: of one clip; "i3d_logits" are Kinetics-400 logits before the softmax, averaged over
-        time.
+      features: of one clip.
       ddof: covariances divide by N - ddof.
       repeats: how often clips are chosen, sampled and scored anew; the mean is the score.
       seed: of every random choice of clips.
@@ -59,11 +57,7 @@ class Protocol:
 
     @property
     def min_length(self) -> int:
-        """Frames of the shortest video that is used.
-
-        `stride` after the last frame included, as StyleGAN-V counts: its strided clips come from
-        the same videos as its long ones.
-        """
+        """Frames of the shortest video; as in StyleGAN-V, with `stride` after the last frame."""
         return self.num_frames * self.stride
 
 
@@ -112,12 +106,7 @@ def _balanced(protocol: Protocol) -> Protocol:
 
 
 _ALL = (
-    _STYLEGANV,
-    _balanced(_STYLEGANV),
-    _STYLEGANV_128F,
-    _balanced(_STYLEGANV_128F),
-    _STYLEGANV_128F_S8,
-    _balanced(_STYLEGANV_128F_S8),
+    *(p for q in (_STYLEGANV, _STYLEGANV_128F, _STYLEGANV_128F_S8) for p in (q, _balanced(q))),
     Protocol(
         name="digan",
         split="test",

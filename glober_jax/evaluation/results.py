@@ -55,18 +55,10 @@ def build(
     seconds: float,
     **sections: Mapping[str, Any] | None,
 ) -> Result:
-    """The record, with NumPy's values as Python's.
+    """The record, with NumPy's values as Python's; sections that are None are left out.
 
-    Args:
-      protocol: the clips were chosen and scored by.
-      notes: sentences for the reader of the numbers.
-      command: that repeats the evaluation.
-      seconds: that it took.
-      **sections: `scores`, `floor`, `motion`, `model`, `data`, and where they were measured
-        `reconstruction` and `coverage`; those that are None are left out.
-
-    Raises:
-      UserError: a number is NaN or infinite; the message says which.
+    `notes` are sentences for the reader of the numbers; `command` repeats the evaluation.
+    `UserError` where a number is NaN or infinite.
     """
     result = {
         "protocol": dataclasses.asdict(protocol),
@@ -87,11 +79,7 @@ def write(path: epath.PathLike, result: Result) -> None:
 
 
 def read(path: epath.PathLike) -> Result:
-    """A record that `write` wrote.
-
-    Raises:
-      UserError: the file cannot be read, is no JSON, or misses something; the message says what.
-    """
+    """A record that `write` wrote; `UserError` where it cannot be read or misses something."""
     try:
         result = json.loads(epath.Path(path).read_text())
     except OSError as error:

@@ -30,12 +30,9 @@ _LOSSY_IMAGES = frozenset((".jpg", ".jpeg", ".webp"))
 def open_folder(path: Path) -> VideoSet:
     """The videos below a folder, in natural order; those in folders of their own have classes.
 
-    Frames may be of any image format; grey ones become RGB, and what is compressed with loss is
-    noted. Sizes and lengths come from headers: damage shows when frames are read.
-
-    Raises:
-      UserError: there are no videos, a file is unreadable or compressed with loss, or the first
-        frames differ in size.
+    Frames may be of any image format. Sizes and lengths come from headers: damage shows when frames
+    are read. `UserError` where there are no videos, or one is unreadable, compressed with loss, or
+    of another size than the first.
     """
     listing = find_media(path)
     items = listing.items

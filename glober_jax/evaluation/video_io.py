@@ -62,11 +62,7 @@ def open_video_set(path: str | os.PathLike[str], split: str = "test") -> VideoSe
 def prepared_videos(directory: epath.PathLike, split: str) -> VideoSet:
     """The videos of a split of a prepared data set, or of several in turn, as of "train+test".
 
-    Videos are at most as long as `prepare --max_frames` let them be. A record of each is read at
-    once, for its name.
-
-    Raises:
-      UserError: there is no data set or no such split, or a video is damaged.
+    A record of each is read at once, for its name. `UserError` where one is damaged.
     """
     parts = [open_videos(directory, name) for name in split.split("+")]
     places = [(part, number) for part in parts for number in range(len(part))]
@@ -121,8 +117,7 @@ def _damage(directory: epath.PathLike) -> Iterator[None]:
 def _open_array(path: Path) -> VideoSet:
     """The videos of a `.npy`, mapped into memory, or of a `.npz`, read whole.
 
-    The array is uint8 [N, T, H, W, C], or grey, [N, T, H, W] or [N, T, H, W, 1], whose values
-    become all three colours. A `.npz` calls it "frames", or holds nothing else.
+    The array is uint8 [N, T, H, W, C], or grey: [N, T, H, W] or [N, T, H, W, 1].
     """
     array = _load(path)
     found = f"{path} holds {array.dtype} {list(array.shape)}"

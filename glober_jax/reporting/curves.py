@@ -33,15 +33,7 @@ _LOG_RATIO = 4.0
 
 
 def plot_curves(metrics_jsonl: epath.PathLike, output_png: epath.PathLike) -> None:
-    """Writes the charts of `training_charts` as one PNG, a row for each stage.
-
-    Args:
-      metrics_jsonl: file written by `MetricsWriter`; torn lines are skipped.
-      output_png: where to write the picture (120 dots per inch).
-
-    Raises:
-      UserError: there is nothing to plot, or the picture cannot be written.
-    """
+    """Writes the charts of `training_charts` as one PNG, a row for each stage."""
     rows = training_charts(read_metrics(metrics_jsonl))
     if not rows:
         raise UserError(f"no losses to plot in {metrics_jsonl}; train at least one step first")

@@ -61,15 +61,10 @@ class Report:
 def write_workdir_report(
     workdir: epath.PathLike, first: Result | None, **content: Any
 ) -> epath.Path:
-    """Writes `WORKDIR/report.html` and returns its path.
+    """Writes `WORKDIR/report.html`, with the workdir's own numbers, and returns its path.
 
-    Args:
-      workdir: what was trained; its metrics, summary and other results are shown too.
-      first: the result that is shown in full, where there is one.
-      **content: other fields of `Report`.
-
-    Raises:
-      UserError: a result in the workdir is damaged, or the report cannot be written.
+    `first` is the result that is shown in full, where there is one; `content` are other fields of
+    `Report`.
     """
     workdir = results_folder(workdir)
     stored = [results.read(path) for path in sorted((workdir / results.FOLDER).glob("*.json"))]
@@ -87,11 +82,7 @@ def write_workdir_report(
 
 
 def write_report(path: epath.PathLike, report: Report) -> None:
-    """Writes the page, with style, script, charts and videos inside: it needs nothing else.
-
-    Raises:
-      UserError: the path cannot be written.
-    """
+    """Writes the page, with style, script, charts and videos inside: it needs nothing else."""
     result = report.results[0] if report.results else {}
     kinds = result.get("reconstruction", {}).get("kinds", {})
     # Everything is escaped but the SVG of charts, in which matplotlib escapes texts.
