@@ -14,7 +14,6 @@ import av
 import numpy as np
 from PIL import Image
 
-from glober_jax.data.media import picture
 from glober_jax.data.media.decode import UndecodableError, decode_media
 from glober_jax.data.media.tree import Listing, MediaItem, find_media
 from glober_jax.errors import UserError
@@ -41,8 +40,7 @@ def open_folder(path: Path) -> VideoSet:
             f"{path} holds no videos: expected a folder of frames (PNG, JPEG) for each video, "
             "lossless video files, or a .npy or .npz file"
         )
-    headers = [_frames_header(i) if i.is_images else _file_header(i, path) for i in items]
-    lengths, sizes, notes = zip(*headers, strict=True)
+    lengths, sizes, notes = zip(*(_header(item, path) for item in items), strict=True)
 
     def check_size(item: MediaItem, size: tuple[int, int]) -> None:
         if size != sizes[0]:
@@ -81,41 +79,42 @@ def open_folder(path: Path) -> VideoSet:
     )
 
 
-# Frames, height and width, notes.
-_Header = tuple[int, tuple[int, int], list[str]]
+def _header(item: MediaItem, folder: Path) -> tuple[int, tuple[int, int], list[str]]:
+    """Number of frames, height and width of the first, and notes."""
+    file, notes = item.files[0], []
+    with _reading(file):
+        if item.is_images:
+            length = len(item.files)
+            with Image.open(file) as image:
+                if image.mode in ("L", "LA", "1") or image.mode.startswith("I;16"):
+                    notes.append("Some frames are grey; all three colours are given their values.")
+            if any(path.suffix.lower() in _LOSSY_IMAGES for path in item.files):
+                notes.append(
+                    "Frames are stored as JPEG or WebP: what that compression did to them is "
+                    "measured too."
+                )
+        else:
+            length, pixel_format = _inspect(file, folder)
+            if pixel_format.startswith("yuv"):
+                notes.append(
+                    f"Video files store colours as {pixel_format}; frames that were RGB before "
+                    "lost some colour there (FFV1 keeps it with -pix_fmt bgr0)."
+                )
+    (first_HWC,) = _read(item, [0])
+    return length, first_HWC.shape[:2], notes
 
 
-def _frames_header(item: MediaItem) -> _Header:
-    with _reading(item.files[0]), Image.open(item.files[0]) as image:
-        width, height = picture.size_of_image(image)
-        grey = image.mode in ("L", "LA", "1") or image.mode.startswith("I;16")
-    notes = ["Some frames are grey; all three colours are given their values."] if grey else []
-    if any(path.suffix.lower() in _LOSSY_IMAGES for path in item.files):
-        notes.append(
-            "Frames are stored as JPEG or WebP: what that compression did to them is measured too."
-        )
-    return len(item.files), (height, width), notes
-
-
-def _file_header(item: MediaItem, folder: Path) -> _Header:
-    (file,) = item.files
-    with _reading(file), av.open(str(file)) as container:
+def _inspect(file: Path, folder: Path) -> tuple[int, str]:
+    """Number of frames and pixel format of a video file."""
+    with av.open(str(file)) as container:
         if not container.streams.video:
             raise UndecodableError("it holds no video")
         codec = container.streams.video[0].codec_context
         if codec.name not in _LOSSLESS:
             raise _lossy(file, codec.name, folder)
-        pixel_format = codec.pix_fmt or ""
         # Not every container says its number of frames; here every packet is one.
-        length = sum(1 for packet in container.demux(container.streams.video[0]) if packet.size)
-        if length == 0:
-            raise UndecodableError("it holds no frames")
-    (first_HWC,) = _read(item, [0])
-    yuv = (
-        f"Video files store colours as {pixel_format}; frames that were RGB before lost some "
-        "colour there (FFV1 keeps it with -pix_fmt bgr0)."
-    )
-    return length, first_HWC.shape[:2], [yuv] if pixel_format.startswith("yuv") else []
+        packets = container.demux(container.streams.video[0])
+        return sum(1 for packet in packets if packet.size), codec.pix_fmt or ""
 
 
 def _read(item: MediaItem, frames: Sequence[int]) -> list[np.ndarray]:
