@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glober_jax.errors import UserError
@@ -89,10 +89,16 @@ def compare(results: Mapping[str, Result]) -> str:
     if len(results) < 2:
         raise UserError(f"a comparison needs at least two results, not {len(results)}")
     first_name, first = next(iter(results.items()))
+    expected = _conditions(first)
     for name, result in results.items():
-        if differences := list(_differences(first, result)):
+        differing = [
+            f"{condition} is {json.dumps(expected.get(condition))} and {json.dumps(value)}"
+            for condition, value in _conditions(result).items()
+            if value != expected.get(condition)
+        ]
+        if differing:
             raise UserError(
-                f"{first_name} and {name} cannot be compared: {'; '.join(differences)}; evaluate "
+                f"{first_name} and {name} cannot be compared: {', '.join(differing)}; evaluate "
                 "both alike"
             )
     columns = {"real clips": _scores(first["floor"])}
@@ -136,32 +142,15 @@ def _number(value: float | None, digits: int) -> str:
     return _MISSING if value is None else f"{value:.{digits}f}"
 
 
-def _differences(a: Result, b: Result) -> Iterator[str]:
-    """Phrases on why two results cannot be compared."""
-    knobs = [
-        f"{knob} is {_both(*values)}"
-        for knob in dict.fromkeys([*a["protocol"], *b["protocol"]])
-        if knob not in _NO_KNOBS
-        and (values := [result["protocol"].get(knob) for result in (a, b)])[0] != values[1]
-    ]
-    if knobs:
-        yield f"their protocols differ ({', '.join(knobs)})"
-    fingerprints = [result["data"]["real"]["fingerprint"] for result in (a, b)]
-    if fingerprints[0] != fingerprints[1]:
-        yield f"the real data's fingerprint is {_both(*fingerprints)}"
-    # Most often all scores differ alike, so it is said once.
-    counts = {
-        (kind, *(result["scores"][score][f"num_{kind}"] for result in (a, b)))
-        for score in a["scores"].keys() & b["scores"].keys()
-        for kind in ("generated", "real")
+def _conditions(result: Result) -> dict[str, Any]:
+    """What has to be equal for scores to compare."""
+    score = next(iter(result["scores"].values()))
+    knobs = {k: value for k, value in result["protocol"].items() if k not in _NO_KNOBS}
+    return knobs | {
+        "the real data's fingerprint": result["data"]["real"]["fingerprint"],
+        "the number of generated clips": score["num_generated"],
+        "the number of real clips": score["num_real"],
     }
-    for kind, *values in sorted(counts):
-        if values[0] != values[1]:
-            yield f"the number of {kind} clips is {_both(*values)}"
-
-
-def _both(a: Any, b: Any) -> str:
-    return f"{json.dumps(a)} and {json.dumps(b)}"
 
 
 def _cells(result: Result) -> dict[str, str]:

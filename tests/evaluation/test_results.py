@@ -146,7 +146,7 @@ def test_comparison_is_a_table_with_a_verdict() -> None:
     [
         (
             {"protocol": get_protocol("digan@256")},
-            r'differ \(split is "train\+test" and "test", .*videos is.*resize is.*ddof is 0 and 1',
+            r'split is "train\+test" and "test", .*videos is.*resize is.*ddof is 0 and 1',
         ),
         (
             {"data": {"real": {"fingerprint": "def"}}},
@@ -154,7 +154,7 @@ def test_comparison_is_a_table_with_a_verdict() -> None:
         ),
         (
             {"scores": {"fvd": score(93.0, clips=200), "kvd": score(1.0, clips=200)}},
-            "number of generated clips is 256 and 200; the number of real clips is 256 and 200",
+            "number of generated clips is 256 and 200, the number of real clips is 256 and 200",
         ),
     ],
 )

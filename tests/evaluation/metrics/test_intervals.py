@@ -18,7 +18,6 @@ fvd = functools.partial(frechet_distance, ddof=0)
 @pytest.mark.parametrize(
     ("score", "gaussians", "count", "widest"),
     [
-        (fvd, Gaussians(16, shift=0.5), 48, 1.4),
         (fvd, Gaussians(64, shift=0.5, scale=1.3), 32, 1.5),
         (fvd, Gaussians(16), 48, 2.0),
         (kernel_distance, Gaussians(16, shift=0.5), 48, 1.4),
@@ -83,9 +82,9 @@ def test_an_interval_of_what_is_never_negative_ends_at_zero() -> None:
     assert kvd["low"] < 0 and kvd["value"] - kvd["low"] == pytest.approx(kvd["high"] - kvd["value"])
 
 
-@pytest.mark.parametrize("gaussians", [Gaussians(24), Gaussians(24, shift=0.3, scale=1.4)])
-def test_extrapolation_is_much_closer_to_the_truth_than_the_score(gaussians: Gaussians) -> None:
+def test_extrapolation_is_much_closer_to_the_truth_than_the_score() -> None:
     """Fails when the line is read anywhere but at 0, or the error claimed is not the error made."""
+    gaussians = Gaussians(24, shift=0.3, scale=1.4)
     rng = np.random.default_rng(0)
     sets = [gaussians.draw(rng, 96) for _ in range(30)]
     results = [extrapolate(fvd, *pair, seed=i) for i, pair in enumerate(sets)]
