@@ -39,10 +39,7 @@ Result = dict[str, Any]
 FOLDER = "evaluations"
 
 # What readers of a result rely on.
-_SECTIONS = {
-    **dict.fromkeys(("protocol", "scores", "floor", "motion", "model", "data", "versions"), dict),
-    **{"notes": list, "devices": list, "command": str, "seconds": int | float},
-}
+_SECTIONS = ("protocol", "model", "notes", "versions", "devices", "command", "seconds")
 _SCORE = ("value", "low", "high", "confidence", "num_real", "num_generated")
 _NUMBERS = {"scores": _SCORE, "floor": _SCORE, "motion": ("real", "generated", "distance")}
 
@@ -86,11 +83,7 @@ def read(path: epath.PathLike) -> Result:
         raise UserError(f"cannot read the result {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise UserError(f"{path} is damaged, or no result: it is not JSON ({error})") from error
-    if problem := _problem(result):
-        raise UserError(
-            f"{path} is no evaluation result: {problem}; take a file that evaluate wrote, or "
-            "evaluate again"
-        )
+    _check(result, path)
     section = result.get("reconstruction")
     if section and "kinds" not in section:
         # Written before the parts of a model were told apart.
@@ -121,23 +114,21 @@ def _plain(value: Any, place: str) -> Any:
     return value
 
 
-def _problem(result: Any) -> str | None:
-    """The first field that is missing or of another kind; None if there is none."""
-    if not isinstance(result, dict):
-        return "it is not an object"
-    for name, kind in _SECTIONS.items():
-        if not isinstance(result.get(name), kind):
-            return f"{name} is missing or of another kind"
-    for section, names in _NUMBERS.items():
-        for score, entry in result[section].items():
-            for name in names:
-                value = entry.get(name) if isinstance(entry, dict) else None
-                # To Python, true is a number too.
-                if not isinstance(value, int | float) or isinstance(value, bool):
-                    return f"{section}.{score}.{name} is not a number"
-    for field in dataclasses.fields(Protocol):
-        if field.name not in result["protocol"]:
-            return f"protocol.{field.name} is missing"
-    real = result["data"].get("real")
-    known = isinstance(real, dict) and isinstance(real.get("fingerprint"), str)
-    return None if known else "data.real.fingerprint is missing"
+def _check(result: Any, path: epath.PathLike) -> None:
+    try:
+        found = {name: result[name] for name in _SECTIONS}
+        found["fingerprint"] = result["data"]["real"]["fingerprint"]
+        for section, names in _NUMBERS.items():
+            for score, entry in result[section].items():
+                found |= {f"{section}.{score}.{name}": entry[name] for name in names}
+        wrong = [k for k, v in found.items() if "." in k and type(v) not in (int, float)]
+        problem = f"{wrong[0]} is not a number" if wrong else None
+    except KeyError as error:
+        problem = f"{error} is missing"
+    except (AttributeError, TypeError):
+        problem = "what should be an object is not"
+    if problem:
+        raise UserError(
+            f"{path} is no evaluation result: {problem}; take a file that evaluate wrote, or "
+            "evaluate again"
+        )

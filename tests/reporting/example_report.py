@@ -49,6 +49,10 @@ def _score(value: float, width: float) -> dict[str, Any]:
     return bounds | {"confidence": 0.95, "num_real": 256, "num_generated": 256}
 
 
+def _moved(generated: float, real: float, distance: float) -> dict[str, Any]:
+    return {"generated": generated, "real": real, "distance": distance}
+
+
 def _result(steps: int, scale: float) -> dict[str, Any]:
     worse = 130 / steps + 9 * (scale - 2.2) ** 2
     sag = np.sin(np.pi * np.arange(_NUM_FRAMES) / 5) ** 2
@@ -59,21 +63,14 @@ def _result(steps: int, scale: float) -> dict[str, Any]:
             "kvd": _score(4.31 + worse / 14, 0.6),
             "fd_alex": _score(38.2 + worse / 4, 2.4),
         },
-        "floor": {
-            "fvd": _score(35.9, 2.0),
-            "kvd": _score(-0.07, 0.4),
-            "fd_alex": _score(12.6, 0.8),
-        },
+        "floor": {"fvd": _score(35.9, 2), "kvd": _score(-0.07, 0.4), "fd_alex": _score(12.6, 0.8)},
         "motion": {
-            "difference": {
-                **{"real": 0.0142, "generated": 0.0131, "distance": 0.0013},
-                **{"share": 0.9225, "floor": 0.0004},
-            },
-            "flow_magnitude": {"real": 0.41, "generated": 0.34, "distance": 0.1, "share": 0.829},
-            "roughness": {"real": 1.25, "generated": 1.31, "distance": 0.08},
-            "flicker": {"real": 0.0021, "generated": 0.0027, "distance": 0.0007},
-            "frozen": {"real": 0.0, "generated": 0.0, "distance": 0.0},
-            "warping_error": {"real": 0.0087, "generated": 0.0069, "distance": 0.0021},
+            "difference": _moved(0.0131, 0.0142, 0.0013) | {"share": 0.9225, "floor": 0.0004},
+            "flow_magnitude": _moved(0.34, 0.41, 0.1) | {"share": 0.829},
+            "roughness": _moved(1.31, 1.25, 0.08),
+            "flicker": _moved(0.0027, 0.0021, 0.0007),
+            "frozen": _moved(0.0, 0.0, 0.0),
+            "warping_error": _moved(0.0069, 0.0087, 0.0021),
         },
         "coverage": {"coverage": 0.61, "nearest_training_clips": [{"distance": 1.0}]},
         "reconstruction": {
@@ -106,7 +103,7 @@ def _result(steps: int, scale: float) -> dict[str, Any]:
 
 def _reconstruction(sag: np.ndarray, psnr: float, fvd: float, share: float) -> dict[str, Any]:
     by_index = {"psnr_db": psnr - 2.4 * sag, "ssim": 0.871 - 0.05 * sag, "lpips": 0.09 + sag / 50}
-    moved = {"real": 0.0142, "generated": 0.0142 * share, "distance": 0.002, "share": share}
+    moved = _moved(0.0142 * share, 0.0142, 0.002) | {"share": share}
     return {
         **{name: {"value": v.mean(), "by_index": v.tolist()} for name, v in by_index.items()},
         "scores": {"fvd": _score(fvd, 4.0)},
