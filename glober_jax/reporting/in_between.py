@@ -33,7 +33,7 @@ from glober_jax.evaluation.tables import aligned
 from glober_jax.evaluation.video_io import prepared_videos
 from glober_jax.experiment import Experiment
 from glober_jax.reporting.model_evaluation import check_length, check_size, model_record
-from glober_jax.reporting.trained_clips import TrainedModel, in_between_clips
+from glober_jax.reporting.trained_clips import TrainedModel, encoded_and_decoded
 
 _INTERPOLATED = "interpolated_"
 _LABELS = {
@@ -80,7 +80,8 @@ def evaluate_in_between(
     protocol = fitted(protocol, videos.lengths)
     real = real_clips(protocol, videos, choose(protocol, videos))
     extractor = quality_extractor(frame_measures(metrics_of(experiment.networks.frame_size)))
-    measured = measuring.measure(in_between_clips(model, real, clip, seed), extractor, folder)
+    pairs = encoded_and_decoded("between", model, real, seed, clip, finer=2)
+    measured = measuring.measure(pairs, extractor, folder)
     return results.build(
         protocol,
         frames=by_group(measured),

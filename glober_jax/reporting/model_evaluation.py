@@ -33,12 +33,7 @@ from glober_jax.evaluation.video_io import prepared_videos
 from glober_jax.evaluation.video_set import VideoSet, pixels
 from glober_jax.experiment import Experiment
 from glober_jax.models.condition import ConditionTokens
-from glober_jax.reporting.trained_clips import (
-    TrainedModel,
-    generated_clips,
-    protocol_index,
-    reconstructed_clips,
-)
+from glober_jax.reporting.trained_clips import TrainedModel, protocol_index, reconstructed_clips
 
 # Training clips that generated ones are looked for among.
 _MOST_TRAINING_CLIPS = 2048
@@ -155,10 +150,24 @@ class ModelEvaluation:
 
     def _generated(self, model: TrainedModel, seed: int, repeat: int, places: Places) -> ClipSet:
         """New clips, under the conditions of the real ones in turn."""
-        count = self.protocol.num_clips
+        count, index_n = self.protocol.num_clips, self._index_n
         videos = np.resize([video for video, _ in places], count).tolist()
-        conditions = _conditions(self._experiment.networks.condition, self._real, videos)
-        return generated_clips(model, self._index_n, seed, repeat * count, count, *conditions)
+        network = self._experiment.networks.condition
+        conditions, of_conditions = _conditions(network, self._real, videos)
+
+        def read(first: int, number: int) -> np.ndarray:
+            noise = {"seed": seed, "first_video": repeat * count + first}
+            features = model.glober.generate_globals(number, conditions(first, number), **noise)
+            return model.glober.decode(features, index_n, **noise)
+
+        identity = {
+            "model": model.identity,
+            "index": index_n.tolist(),
+            "seed": seed,
+            "first_video": repeat * count,
+            "conditions": of_conditions,
+        }
+        return ClipSet("generated", identity, count, read)
 
     def _memorisation(self, found: Evaluation) -> dict[str, Any]:
         """Distances of generated and of test clips to centre clips of the training videos."""

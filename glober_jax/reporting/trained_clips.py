@@ -70,36 +70,6 @@ def protocol_index(protocol: Protocol, clip: ClipSpec) -> np.ndarray:
     return (np.arange(protocol.num_frames) * protocol.stride / length).astype(np.float32)
 
 
-def generated_clips(
-    model: TrainedModel,
-    index_n: np.ndarray,
-    seed: int,
-    first_video: int,
-    num_clips: int,
-    conditions: Callable[[int, int], np.ndarray],
-    condition_identity: Any,
-) -> ClipSet:
-    """New clips of the videos numbered from `first_video` on.
-
-    `conditions(first, count)` are what `ConditionTokens` takes, for clips of this set by number.
-    """
-
-    def read(first: int, count: int) -> np.ndarray:
-        number = first_video + first
-        wanted = conditions(first, count)
-        features = model.glober.generate_globals(count, wanted, seed=seed, first_video=number)
-        return model.glober.decode(features, index_n, seed=seed, first_video=number)
-
-    identity = {
-        "model": model.identity,
-        "index": index_n.tolist(),
-        "seed": seed,
-        "first_video": first_video,
-        "conditions": condition_identity,
-    }
-    return ClipSet("generated", identity, num_clips, read)
-
-
 def reconstructed_clips(
     model: TrainedModel, real: ClipSet, clip: ClipSpec, seed: int
 ) -> dict[str, ClipSet]:
@@ -131,7 +101,7 @@ def reconstructed_clips(
     return {
         "codec": one_by_one("codec", codec),
         "interpolated": one_by_one("interpolated", interpolated),
-        "reconstruction": _encoded_and_decoded("reconstruction", model, real, seed, clip),
+        "reconstruction": encoded_and_decoded("reconstruction", model, real, seed, clip),
     }
 
 
@@ -151,19 +121,14 @@ def first_reconstructions(
     }
 
 
-def in_between_clips(model: TrainedModel, real: ClipSet, clip: ClipSpec, seed: int) -> ClipSet:
-    """Clips at twice the model's frame rate, decoded from every second frame of the real ones.
-
-    Frames 0, 2, ... 2 (T - 1) of the 2 T - 1 real ones are a clip that the model knows;
-    frame k is decoded at the index k / (2 T).
-    """
-    return _encoded_and_decoded("between", model, real, seed, clip, finer=2)
-
-
-def _encoded_and_decoded(
+def encoded_and_decoded(
     kind: str, model: TrainedModel, real: ClipSet, seed: int, clip: ClipSpec, finer: int = 1
 ) -> ClipSet:
-    """Made clips beside real ones, whose every `finer`-th frame is one of the model's clip."""
+    """Clips decoded from every `finer`-th frame of the real ones, at all their times, beside them.
+
+    Those frames are a clip of T frames as the model knows them; frame k of the real clip is decoded
+    at the index k / (finer T).
+    """
     length = (clip.num_frames - 1) * finer + 1
     index_n = (np.arange(length) / (finer * clip.num_frames)).astype(np.float32)
 
