@@ -68,17 +68,22 @@ _PROTOCOLS = flags.DEFINE_boolean("protocols", False, "Print all protocols, as M
 _SHOWN_CLIPS = 8
 # Threads of XLA on a CPU, the same for up to as many devices that are parts of it.
 _CPU_THREADS = 8
-# Of sampling, all combinations of the values given: the kind of each, and what it is.
-_CHOICES = {
-    "sampler": (str, "ddim or dpm++; the config's by default"),
-    "spacing": (str, "Where the steps lie; the sampler's by default"),
-    "steps": (int, "Sampling steps; the config's by default"),
-    "guidance_condition": (float, "Guidance scale; the config's by default"),
-    "guidance_video": (float, "Guidance scale; the config's by default"),
-    "guidance_domain": (float, "Guidance scale; the config's by default"),
+# By field of the sampling options, the kind of its values and the flag.
+_SAMPLING = {
+    "sampler": (str, flags.DEFINE_list("sampler", [], "ddim or dpm++; the config's by default")),
+    "spacing": (
+        str,
+        flags.DEFINE_list("spacing", [], "Where the steps lie; the sampler's by default"),
+    ),
+    "steps": (int, flags.DEFINE_list("steps", [], "Sampling steps; the config's by default")),
+    **{
+        f"{name}_scale": (
+            float,
+            flags.DEFINE_list(f"guidance_{name}", [], "Guidance scale; the config's by default"),
+        )
+        for name in ("condition", "video", "domain")
+    },
 }
-for _name, (_, _help) in _CHOICES.items():
-    flags.DEFINE_list(_name, [], _help)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -197,14 +202,12 @@ def _check_output(path: epath.Path | Path) -> None:
 def _choices() -> Iterator[dict[str, Any]]:
     """Every combination of the sampling flags' values."""
     given = {}
-    for name, (kind, _) in _CHOICES.items():
-        values = flags.FLAGS[name].value
-        field = f"{name.removeprefix('guidance_')}_scale" if kind is float else name
+    for name, (kind, flag) in _SAMPLING.items():
         try:
-            if values:
-                given[field] = [kind(value) for value in values]
+            if flag.value:
+                given[name] = [kind(value) for value in flag.value]
         except ValueError:
-            raise UserError(f"--{name}={','.join(values)}: give numbers") from None
+            raise UserError(f"--{flag.name}={','.join(flag.value)}: give numbers") from None
     for values in itertools.product(*given.values()):
         yield dict(zip(given, values, strict=True))
 
