@@ -24,12 +24,12 @@ from glober_jax.ablations import runs, table
 from glober_jax.errors import UserError
 
 # Of one run: minutes of one CPU core, and of one GPU.
-_FLOPS = {32: 1e13, 64: 2e15}
+_FLOPS = {"32": 1e13, "64": 2e15}
 
 _OUTPUT = flags.DEFINE_string("output", "runs/ablations", "Where the runs go")
 _ROWS = flags.DEFINE_list("rows", [], "Names of rows; all by default")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "How many seeds of each row", lower_bound=1)
-_SIZE = flags.DEFINE_integer("size", 32, "Of frames, in pixels; 32 or 64")
+_SIZE = flags.DEFINE_enum("size", "32", list(_FLOPS), "Of frames, in pixels")
 _BUDGET = flags.DEFINE_float(
     "flops", None, "Training operations of each run; by --size if left out"
 )
@@ -45,19 +45,22 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"unexpected argument {argv[0]}; flags begin with --")
     # The accelerator is for the commands that this one starts.
     jax.config.update("jax_platforms", "cpu")
+    try:
+        module = runpy.run_path(_CONFIG.value)
+    except OSError as error:
+        raise UserError(f"cannot load --config={_CONFIG.value}: {error.strerror}") from error
     ablation = runs.Ablation(
         config_file=_CONFIG.value,
-        module=_module(_CONFIG.value),
+        module=module,
         output=Path(_OUTPUT.value),
-        size=_SIZE.value,
-        flops=_BUDGET.value or _flops(_SIZE.value),
+        size=int(_SIZE.value),
+        flops=_BUDGET.value or _FLOPS[_SIZE.value],
         clips=_CLIPS.value,
         data=_DATA.value,
     )
-    rows = _ROWS.value or list(ablation.module["ROWS"])
-    if unknown := [row for row in rows if row not in ablation.module["ROWS"]]:
-        known = ", ".join(ablation.module["ROWS"])
-        raise UserError(f"--rows={unknown[0]}: there are {known}")
+    rows = _ROWS.value or list(module["ROWS"])
+    if unknown := [row for row in rows if row not in module["ROWS"]]:
+        raise UserError(f"--rows={unknown[0]}: there are {', '.join(module['ROWS'])}")
     seeds, results = range(_SEEDS.value), Path(_RESULTS.value)
 
     def write() -> None:
@@ -70,19 +73,6 @@ def main(argv: Sequence[str]) -> None:
 
     runs.run_all(ablation, rows, seeds, write, runs.execute)
     print(f"results: {results}")
-
-
-def _module(file: str) -> dict[str, object]:
-    try:
-        return runpy.run_path(file)
-    except OSError as error:
-        raise UserError(f"cannot load --config={file}: {error.strerror or error}") from error
-
-
-def _flops(size: int) -> float:
-    if size not in _FLOPS:
-        raise UserError(f"--size={size}: frames have 32 or 64 pixels")
-    return _FLOPS[size]
 
 
 if __name__ == "__main__":

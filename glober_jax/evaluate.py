@@ -26,18 +26,18 @@ from etils import epath
 
 from glober_jax import cli, config, media
 from glober_jax.errors import UserError
-from glober_jax.evaluation import in_between, measuring, results
-from glober_jax.evaluation.evaluating import evaluate_videos, fitted_to_pair, overlap
-from glober_jax.evaluation.protocols import SMALL, Protocol, get_protocol, shortfall, table
+from glober_jax.evaluation import measuring, results
+from glober_jax.evaluation.evaluating import evaluate_videos, fitted_to_pair
+from glober_jax.evaluation.protocol import SMALL, Protocol
+from glober_jax.evaluation.protocols import get_protocol, shortfall, table
 from glober_jax.evaluation.tables import compare, for_people
 from glober_jax.evaluation.video_io import open_video_set
 from glober_jax.evaluation.video_set import check_pair
-from glober_jax.experiment import Experiment
 from glober_jax.parallel.mesh import MeshShape, make_mesh
-from glober_jax.reporting.in_between_evaluation import evaluate_in_between
+from glober_jax.reporting import in_between
 from glober_jax.reporting.model_evaluation import ModelEvaluation
 from glober_jax.reporting.report.workdir_report import write_workdir_report
-from glober_jax.reporting.trained_clips import TrainedModel, load_trained
+from glober_jax.reporting.trained_clips import first_reconstructions, load_trained
 from glober_jax.training.packaged_model import results_folder
 from glober_jax.training.trained import load_config
 from glober_jax.values import check_seed
@@ -68,13 +68,18 @@ _PROTOCOLS = flags.DEFINE_boolean("protocols", False, "Print all protocols, as M
 _SHOWN_CLIPS = 8
 # Threads of XLA on a CPU, the same for up to as many devices that are parts of it.
 _CPU_THREADS = 8
+# By field of the sampling options, the kind of its values and the flag.
 _SAMPLING = {
-    "sampler": flags.DEFINE_list("sampler", [], "ddim or dpm++; the config's by default"),
-    "spacing": flags.DEFINE_list("spacing", [], "Where the steps lie; the sampler's by default"),
-    "steps": flags.DEFINE_list("steps", [], "Sampling steps; the config's by default"),
+    "sampler": (str, flags.DEFINE_list("sampler", [], "ddim or dpm++; the config's by default")),
+    "spacing": (
+        str,
+        flags.DEFINE_list("spacing", [], "Where the steps lie; the sampler's by default"),
+    ),
+    "steps": (int, flags.DEFINE_list("steps", [], "Sampling steps; the config's by default")),
     **{
-        f"{name}_scale": flags.DEFINE_list(
-            f"guidance_{name}", [], "Guidance scale; the config's by default"
+        f"{name}_scale": (
+            float,
+            flags.DEFINE_list(f"guidance_{name}", [], "Guidance scale; the config's by default"),
         )
         for name in ("condition", "video", "domain")
     },
@@ -111,55 +116,42 @@ def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
         raise UserError("--output names one result; leave it out to try several ways of sampling")
     if _OUTPUT.value:
         _check_output(epath.Path(_OUTPUT.value))
-    mesh = make_mesh(experiment.mesh)
+    mesh, seed = make_mesh(experiment.mesh), _SEED.value
     folder = results_folder(workdir) / results.FOLDER
+    measures = _CACHE.value or folder / "measures"
+    models = (
+        load_trained(experiment, workdir, options, mesh, _CHECKPOINT.value) for options in choices
+    )
     if _BETWEEN.value:
-        for sampling in choices:
-            model = load_trained(experiment, workdir, sampling, mesh, _CHECKPOINT.value)
-            _evaluate_in_between(experiment, model, protocol, folder)
+        for model in models:
+            record = in_between.evaluate_in_between(
+                experiment, model, protocol, _BETWEEN.value, measures, seed, _command()
+            )
+            # Not among the results, of which the report and --compare know what they hold.
+            output = _OUTPUT.value or folder / "in_between" / results.file_name(record)
+            results.write(output, record)
+            print(in_between.for_people(record["frames"]))
+            print(f"{record['num_clips']} clips; result: {output}")
         return
     data = _DATA.value or experiment.data.dir
-    measures = _CACHE.value or folder / "measures"
     evaluation = ModelEvaluation(experiment, protocol, data, mesh, measures)
-    for sampling in choices:
-        model = load_trained(experiment, workdir, sampling, mesh, _CHECKPOINT.value)
-        again = None
-        if _RECONSTRUCTION.value:
-            again = evaluation.reconstruction(model, _SEED.value, evaluation.test_clips())
-        result = evaluation.result(model, _SEED.value, reconstruction=again, command=_command())
+    real = evaluation.test_clips() if _RECONSTRUCTION.value else None
+    for model in models:
+        again = real and evaluation.reconstruction(model, seed, real)
+        result = evaluation.result(model, seed, reconstruction=again, command=_command())
         output = _OUTPUT.value or folder / results.file_name(result)
         results.write(output, result)
         _tell(result, output)
+    again = real and first_reconstructions(model, real, experiment.clip, seed, _SHOWN_CLIPS)
     path = write_workdir_report(
         workdir,
         result,
-        evaluation.samples(model, _SEED.value, _SHOWN_CLIPS),
-        evaluation.reconstructions(model, _SEED.value, _SHOWN_CLIPS)
-        if _RECONSTRUCTION.value
-        else {},
-        experiment.source,
-        experiment.sampling.fps,
+        samples=evaluation.samples(model, seed, _SHOWN_CLIPS),
+        reconstruction=again or {},
+        config=experiment.source,
+        fps=experiment.sampling.fps,
     )
     print(f"report: {path}")
-
-
-def _evaluate_in_between(
-    experiment: Experiment, model: TrainedModel, protocol: Protocol, folder: epath.Path
-) -> None:
-    record = evaluate_in_between(
-        experiment,
-        model,
-        protocol,
-        _BETWEEN.value,
-        _CACHE.value or folder / "measures",
-        _SEED.value,
-        _command(),
-    )
-    # Not among the results, of which the report and --compare know what they hold.
-    output = _OUTPUT.value or folder / "in_between" / results.file_name(record)
-    results.write(output, record)
-    print(in_between.for_people(record["frames"]))
-    print(f"{record['num_clips']} clips; result: {output}")
 
 
 def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) -> None:
@@ -169,7 +161,7 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
     _check_output(output)
     start = time.monotonic()
     real, generated = (open_video_set(path, protocol.split) for path in (real_path, generated_path))
-    notes = check_pair(real, generated, protocol.min_length, protocol)
+    notes = check_pair(real, generated, protocol)
     protocol = fitted_to_pair(protocol, real, generated)
     mesh = make_mesh(MeshShape())
     extractor = measuring.together(
@@ -177,20 +169,16 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
     )
     folder = _CACHE.value or output.parent / "measures"
     found = evaluate_videos(protocol, real, generated, extractor, folder)
-    note = shortfall(protocol, len(found.real["logits"]), len(found.generated["logits"]))
-    data = {
-        name: {"source": videos.source, "fingerprint": videos.fingerprint}
-        for name, videos in (("real", real), ("generated", generated))
-    }
+    notes += shortfall(protocol, len(found.real["logits"]), len(found.generated["logits"]))
     result = results.build(
         protocol,
-        scores=found.scores,
-        floor=found.floor,
-        motion=found.motion,
-        coverage=overlap(found),
+        **found.sections,
         model={},
-        data=data,
-        notes=(*notes, *filter(None, [note])),
+        data={
+            name: {"source": videos.source, "fingerprint": videos.fingerprint}
+            for name, videos in (("real", real), ("generated", generated))
+        },
+        notes=notes,
         command=_command(),
         seconds=time.monotonic() - start,
     )
@@ -214,14 +202,12 @@ def _check_output(path: epath.Path | Path) -> None:
 def _choices() -> Iterator[dict[str, Any]]:
     """Every combination of the sampling flags' values."""
     given = {}
-    kinds = {"sampler": str, "spacing": str, "steps": int}
-    for name, flag in _SAMPLING.items():
-        if flag.value:
-            kind = kinds.get(name, float)
-            try:
+    for name, (kind, flag) in _SAMPLING.items():
+        try:
+            if flag.value:
                 given[name] = [kind(value) for value in flag.value]
-            except ValueError:
-                raise UserError(f"--{flag.name}={','.join(flag.value)}: give numbers") from None
+        except ValueError:
+            raise UserError(f"--{flag.name}={','.join(flag.value)}: give numbers") from None
     for values in itertools.product(*given.values()):
         yield dict(zip(given, values, strict=True))
 
@@ -231,7 +217,6 @@ def _command() -> str:
 
 
 def _tell(result: Mapping[str, Any], output: Any) -> None:
-    """Scores and where they are, for people."""
     for note in result["notes"]:
         print(f"note: {note}", file=sys.stderr)
     print(for_people(result))

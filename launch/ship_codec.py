@@ -58,7 +58,7 @@ def measure(networks: Networks, params: Params, clips_NTHWC: np.ndarray) -> dict
         return to_pixels(networks.apply(params, "frame_codec", mean, method="decode"))
 
     size = clips_NTHWC.shape[2]
-    measures = frame_measures(size, metrics_of(size))
+    measures = frame_measures(metrics_of(size))
     values = [
         [measure(np.asarray(both_ways(clip)), clip).mean() for measure in measures.values()]
         for clip in clips_NTHWC

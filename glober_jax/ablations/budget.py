@@ -45,10 +45,7 @@ def steps_for(flops_by_stage: dict[str, float], flops: float) -> dict[str, int]:
     Raises:
       UserError: it does not pay for one step of each.
     """
-    steps = {
-        name: round(_SHARES[name] * flops / of_one_step)
-        for name, of_one_step in flops_by_stage.items()
-    }
+    steps = {name: round(_SHARES[name] * flops / one) for name, one in flops_by_stage.items()}
     if min(steps.values()) < 1:
         least = max(one / _SHARES[name] for name, one in flops_by_stage.items())
         raise UserError(
@@ -70,8 +67,7 @@ def with_steps(config: dict[str, Any], steps: dict[str, int]) -> dict[str, int]:
         if section == autoencoder.NAME:
             before, adversarial = config[section]["steps"], config[section]["adversarial"]
             for key in ("start_step", "warmup_steps"):
-                scaled = round(adversarial[key] * count / before)
-                changes[f"{section}.adversarial.{key}"] = scaled
+                changes[f"{section}.adversarial.{key}"] = round(adversarial[key] * count / before)
     return changes
 
 

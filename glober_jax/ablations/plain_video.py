@@ -10,7 +10,7 @@ Dimension key: B clips, T frames, h, w, Z latents, L tokens, E their width, X, Y
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import einops
@@ -152,67 +152,50 @@ def clip_loss(
     return process.loss(prediction, z0_BThwZ, eps_BThwZ, t_B).mean()
 
 
-def sample_clips(
-    networks: Networks,
-    process: DiffusionProcess,
-    options: SamplingOptions,
-    model: FrameModel,
-    video_B: jax.Array,
-    condition: jax.Array,
-    seed: jax.Array | int,
-) -> jax.Array:
-    """New clips, uint8 [B, T, X, Y, 3], of videos by number under these conditions.
+def clip_sampler(
+    stage: PlainVideoStage, options: SamplingOptions, batch: int
+) -> Callable[[FrameModel, np.ndarray, int], np.ndarray]:
+    """(model, conditions, seed) to one clip for each condition: uint8 [B, T, X, Y, 3].
 
-    Each is a function of (seed, video number, condition), guided by `options.condition_guidance`.
+    Each is a function of (seed, place, condition), guided by `options.condition_guidance`; `batch`
+    are made at a time.
     """
-    frames = networks.unet.clip_frames
-    index_BT = jnp.broadcast_to(jnp.arange(frames) / frames, (len(video_B), frames))
+    networks, frames = stage.networks, stage.networks.unet.clip_frames
 
-    def noise(step: jax.Array | int) -> jax.Array:
-        # Of each frame its own, as in training.
-        return frame_noise(seed, video_B, index_BT, networks.latent_shape, 0.0, step)
+    @functools.partial(jax.jit, out_shardings=replicated(stage.mesh))
+    def sample_batch(
+        model: FrameModel, video_B: jax.Array, condition: jax.Array, seed: jax.Array
+    ) -> jax.Array:
+        index_BT = jnp.broadcast_to(jnp.arange(frames) / frames, (len(video_B), frames))
 
-    def context(present: float) -> jax.Array:
-        with_condition_B = jnp.full(video_B.shape, present)
-        return networks.apply(model.params, "condition", condition, with_condition_B)
+        def noise(step: jax.Array | int) -> jax.Array:
+            # Of each frame its own, as in training.
+            return frame_noise(seed, video_B, index_BT, networks.latent_shape, 0.0, step)
 
-    latents = sample(
-        process,
-        options.solver,
-        guided_predictor(
+        def context(present: float) -> jax.Array:
+            with_condition_B = jnp.full(video_B.shape, present)
+            return networks.apply(model.params, "condition", condition, with_condition_B)
+
+        predictor = guided_predictor(
             options.condition_guidance,
             functools.partial(predict_clips, networks, model.params),
             {"with": context(1.0), "without": context(0.0)},
-        ),
-        noise(0),
-        draw_noise=lambda t: noise(t + 1),
-    )
-    return decode_latents(networks, model, latents)
-
-
-class ClipSampler:
-    """Compiled `sample_clips`, `batch` at a time; holds no parameters."""
-
-    def __init__(self, stage: PlainVideoStage, options: SamplingOptions, batch: int) -> None:
-        self._sample = jax.jit(
-            functools.partial(sample_clips, stage.networks, stage.process, options),
-            out_shardings=replicated(stage.mesh),
         )
-        self._batch = batch
+        latents = sample(
+            stage.process, options.solver, predictor, noise(0), draw_noise=lambda t: noise(t + 1)
+        )
+        return decode_latents(networks, model, latents)
 
-    def __call__(self, model: FrameModel, conditions: np.ndarray, seed: int) -> np.ndarray:
-        """One clip for each condition: uint8 [B, T, X, Y, 3]."""
-        return np.concatenate(list(self._batches(model, conditions, seed)))
-
-    def _batches(
-        self, model: FrameModel, conditions: np.ndarray, seed: int
-    ) -> Iterator[np.ndarray]:
-        for first in range(0, len(conditions), self._batch):
+    def sample_all(model: FrameModel, conditions: np.ndarray, seed: int) -> np.ndarray:
+        made = []
+        for first in range(0, len(conditions), batch):
             # The last batch is filled up, so that one compilation serves all.
-            numbers = np.arange(first, first + self._batch, dtype=np.int32)
+            numbers = np.arange(first, first + batch, dtype=np.int32)
             rows = np.minimum(numbers, len(conditions) - 1)
-            made = self._sample(model, numbers, conditions[rows], seed_words(seed))
-            yield jax.device_get(made)[: len(conditions) - first]
+            made.append(sample_batch(model, numbers, conditions[rows], seed_words(seed)))
+        return np.concatenate(jax.device_get(made))[: len(conditions)]
+
+    return sample_all
 
 
 def whole_clips(clip: ClipSpec) -> ClipSpec:

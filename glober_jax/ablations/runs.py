@@ -5,14 +5,14 @@ a run was started with is in its plan.json; when it is finished there are result
 seconds.json as well, and it is not run again.
 """
 
-import dataclasses
 import json
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from glober_jax import config, media
 from glober_jax.ablations import budget, plain_video
@@ -24,7 +24,7 @@ PLAN_FILE, RESULT_FILE = "plan.json", "result.json"
 Execute = Callable[[Sequence[str]], None]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Ablation:
     """What is compared: rows of a config file at one size, by what protocol, at what expense.
 
@@ -54,19 +54,6 @@ class Ablation:
         return row == self.module["PLAIN_VIDEO"]
 
 
-class Run(NamedTuple):
-    """One row with one seed; `plan` is all that decides what is trained, as JSON."""
-
-    row: str
-    seed: int
-    folder: Path
-    plan: dict[str, Any]
-
-    @property
-    def finished(self) -> bool:
-        return all((self.folder / name).exists() for name in (RESULT_FILE, SECONDS_FILE))
-
-
 def run_all(
     ablation: Ablation,
     rows: Sequence[str],
@@ -76,57 +63,31 @@ def run_all(
 ) -> None:
     """Makes every run that is not finished: all rows with one seed, then with the next.
 
-    `after_each()` is called once before, and again after each run.
-
-    Raises:
-      UserError: a command failed, or a run was begun with other settings.
+    `after_each()` is called once before, and again after each run. `UserError` where a run was
+    begun with other settings.
     """
+    plans = {row: _plan(ablation, row) for row in rows}
     # The rows of a table are complete sooner than their spread.
-    planned = [(row, seed) for seed in seeds for row in rows]
-    steps = {row: _planned_steps(ablation, row) for row in rows}
-    runs = [_planned_run(ablation, row, seed, steps[row]) for row, seed in planned]
-    missing = [run for run in runs if not run.finished]
-    with Progress("ablations", len(runs), len(runs) - len(missing), unit="run") as progress:
+    folders = {(row, seed): ablation.output / row / str(seed) for seed in seeds for row in rows}
+    for (row, _), folder in folders.items():
+        _check_plan(folder, plans[row])
+    missing = [run for run, folder in folders.items() if not _finished(folder)]
+    done = len(folders) - len(missing)
+    with Progress("ablations", len(folders), done, unit="run") as progress:
         after_each()
-        progress.update(len(runs) - len(missing))
-        for run in missing:
-            progress.note(f"begins {run.row}, seed {run.seed}, in {run.folder}")
-            media.write_file(run.folder / PLAN_FILE, json.dumps(run.plan, indent=2).encode())
-            for command in commands(ablation, run):
+        progress.update(done)
+        for row, seed in missing:
+            folder, plan = folders[row, seed], plans[row]
+            progress.note(f"begins {row}, seed {seed}, in {folder}")
+            media.write_file(folder / PLAN_FILE, json.dumps(plan, indent=2).encode())
+            for command in _commands(ablation, row, seed, folder, plan["changes"]):
                 execute(command)
             after_each()
             progress.advance()
 
 
-def commands(ablation: Ablation, run: Run) -> Iterator[list[str]]:
-    """The commands of a run, as lists of words after `python -m`."""
-    folder, plain = str(run.folder), ablation.is_plain(run.row)
-    changes = {"seed": run.seed, **run.plan["changes"]}
-    train = [f"--config={ablation.config_file}:{run.row},{ablation.size}", f"--workdir={folder}"]
-    train += [f"--config.{key}={value}" for key, value in changes.items()]
-    if ablation.data:
-        train.append(f"--config.data.dir={ablation.data}")
-    # Real clips are measured once for all.
-    evaluate = ["glober_jax.evaluate", f"--protocol=small@{ablation.clips}"]
-    evaluate.append(f"--cache={ablation.output / 'measures'}")
-    if plain:
-        yield ["glober_jax.ablations.train_plain_video", *train, f"--clips={ablation.clips}"]
-        real = ablation.data or ablation.config(run.row)["data"]["dir"]
-        made = run.folder / plain_video.CLIPS_FILE
-        evaluate += [f"--real={real}", f"--generated={made}"]
-    else:
-        yield ["glober_jax.main", *train]
-        yield ["glober_jax.ablations.time_sampling", f"--workdir={folder}"]
-        evaluate += [f"--workdir={folder}", "--reconstruction", f"--seed={run.seed}"]
-    yield [*evaluate, f"--output={run.folder / RESULT_FILE}"]
-
-
 def execute(arguments: Sequence[str]) -> None:
-    """Runs `python -m ARGUMENTS`; SIGTERM and Ctrl-C reach it, and it may save before it ends.
-
-    Raises:
-      UserError: it failed.
-    """
+    """Runs `python -m ARGUMENTS`; SIGTERM and Ctrl-C reach it, and it may save before it ends."""
     process = subprocess.Popen([sys.executable, "-m", *arguments], stdout=sys.stderr)
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
@@ -143,38 +104,48 @@ def execute(arguments: Sequence[str]) -> None:
         )
 
 
-def _planned_run(ablation: Ablation, row: str, seed: int, steps: dict[str, Any]) -> Run:
-    folder = ablation.output / row / str(seed)
-    # As JSON gives it back.
-    plan = json.loads(json.dumps(_plan(ablation, row, steps)))
-    begun = _read(folder / PLAN_FILE)
-    if begun is not None and begun != plan:
-        differing = [key for key in plan if begun.get(key) != plan[key]]
-        raise UserError(
-            f"{folder} was begun with other settings ({', '.join(differing)}): give those, another "
-            "--output, or move that folder away"
-        )
-    return Run(row, seed, folder, plan)
+def _commands(
+    ablation: Ablation, row: str, seed: int, folder: Path, changes: Mapping[str, Any]
+) -> Iterator[list[str]]:
+    """The commands of a run, as lists of words after `python -m`."""
+    train = [f"--config={ablation.config_file}:{row},{ablation.size}", f"--workdir={folder}"]
+    train += [f"--config.{key}={value}" for key, value in {"seed": seed, **changes}.items()]
+    if ablation.data:
+        train.append(f"--config.data.dir={ablation.data}")
+    # Real clips are measured once for all.
+    evaluate = ["glober_jax.evaluate", f"--protocol=small@{ablation.clips}"]
+    evaluate.append(f"--cache={ablation.output / 'measures'}")
+    if ablation.is_plain(row):
+        yield ["glober_jax.ablations.train_plain_video", *train, f"--clips={ablation.clips}"]
+        real = ablation.data or ablation.config(row)["data"]["dir"]
+        evaluate += [f"--real={real}", f"--generated={folder / plain_video.CLIPS_FILE}"]
+    else:
+        yield ["glober_jax.main", *train]
+        yield ["glober_jax.ablations.time_sampling", f"--workdir={folder}"]
+        evaluate += [f"--workdir={folder}", "--reconstruction", f"--seed={seed}"]
+    yield [*evaluate, f"--output={folder / RESULT_FILE}"]
 
 
-def _plan(ablation: Ablation, row: str, counted: dict[str, Any]) -> dict[str, Any]:
-    source = ablation.config(row)
+def _plan(ablation: Ablation, row: str) -> dict[str, Any]:
+    """All that decides what is trained, as JSON gives it back."""
+    source = json.loads(json.dumps(ablation.config(row)))
+    counted = _flops_per_step(ablation, row, source)
+    steps = budget.steps_for(counted, ablation.flops)
     return {
         "flops": ablation.flops,
         "clips": ablation.clips,
         "flops_per_step": counted,
-        "steps": (steps := budget.steps_for(counted, ablation.flops)),
+        "steps": steps,
         "changes": budget.with_steps(source, steps),
         "config": source,
     }
 
 
-def _planned_steps(ablation: Ablation, row: str) -> dict[str, float]:
-    """Operations of one step by stage; counting takes a minute and is kept in OUTPUT/ROW."""
-    source = json.loads(json.dumps(ablation.config(row)))
+def _flops_per_step(ablation: Ablation, row: str, source: dict[str, Any]) -> dict[str, float]:
+    """By stage; counting takes a minute and is kept in OUTPUT/ROW."""
     file = ablation.output / row / "flops_per_step.json"
-    kept = _read(file)
-    if kept is None or kept["config"] != source:
+    kept = json.loads(file.read_text()) if file.exists() else {}
+    if kept.get("config") != source:
         experiment = config.parse(ablation.config(row))
         print(f"{row}: counting operations", file=sys.stderr, flush=True)
         counted = budget.flops_per_step(experiment, ablation.is_plain(row))
@@ -183,5 +154,15 @@ def _planned_steps(ablation: Ablation, row: str) -> dict[str, float]:
     return kept["flops_per_step"]
 
 
-def _read(file: Path) -> Any:
-    return json.loads(file.read_text()) if file.exists() else None
+def _check_plan(folder: Path, plan: Mapping[str, Any]) -> None:
+    file = folder / PLAN_FILE
+    begun = json.loads(file.read_text()) if file.exists() else plan
+    if differing := [key for key in plan if begun.get(key) != plan[key]]:
+        raise UserError(
+            f"{folder} was begun with other settings ({', '.join(differing)}): give those, another "
+            "--output, or move that folder away"
+        )
+
+
+def _finished(folder: Path) -> bool:
+    return all((folder / name).exists() for name in (RESULT_FILE, SECONDS_FILE))

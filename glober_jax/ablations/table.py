@@ -1,37 +1,54 @@
 """The results of all finished runs as Markdown and JSON, however many there are."""
 
+import functools
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from glober_jax.ablations.budget import AUTOENCODER_SHARE
 from glober_jax.ablations.runs import PLAN_FILE, RESULT_FILE, Ablation
 from glober_jax.ablations.time_sampling import SECONDS_FILE
 
-_MADE_AGAIN = ("reconstruction", "kinds", "reconstruction")
+_MADE_AGAIN = "reconstruction.kinds.reconstruction"
+_MOTION = {"difference": "frame difference", "flow_magnitude": "flow", "roughness": "roughness"}
 # Where a run's numbers are in its result; those that are not there are shown as a dash.
 _METRICS = {
-    "fvd": ("scores", "fvd", "value"),
-    "fvd_low": ("scores", "fvd", "low"),
-    "fvd_high": ("scores", "fvd", "high"),
-    "kvd": ("scores", "kvd", "value"),
-    **{name: ("coverage", name) for name in ("precision", "recall", "coverage")},
+    "fvd": "scores.fvd.value",
+    "fvd_low": "scores.fvd.low",
+    "fvd_high": "scores.fvd.high",
+    "kvd": "scores.kvd.value",
+    **{name: f"coverage.{name}" for name in ("precision", "recall", "coverage")},
+    **{f"{name}_{of}": f"motion.{name}.{of}" for name in _MOTION for of in ("generated", "real")},
+    "rfvd": f"{_MADE_AGAIN}.scores.fvd.value",
     **{
-        f"{name}_{whose}": ("motion", name, whose)
-        for name in ("difference", "flow_magnitude", "roughness")
-        for whose in ("generated", "real")
-    },
-    "rfvd": (*_MADE_AGAIN, "scores", "fvd", "value"),
-    **{
-        f"{name}_{place}": (*_MADE_AGAIN, name, place)
+        f"{name}_{place}": f"{_MADE_AGAIN}.{name}.{place}"
         for name in ("psnr_db", "lpips")
         for place in ("at_keys", "elsewhere")
     },
-    "floor_fvd": ("floor", "fvd", "value"),
+    "floor_fvd": "floor.fvd.value",
 }
-_MOTION = {"difference": "frame difference", "flow_magnitude": "flow", "roughness": "roughness"}
-_DASH = "\N{EN DASH}"
+# By title of a table and of a column: the metric and its digits.
+_TABLES = {
+    "New videos": {
+        "FVD": ("fvd", 0),
+        "KVD": ("kvd", 1),
+        "precision": ("precision", 2),
+        "recall": ("recall", 2),
+        "coverage": ("coverage", 2),
+        "seconds per video": ("seconds_per_video", 3),
+    },
+    "Motion of new videos, real = 1": {
+        title: (f"{name}_share", 2) for name, title in _MOTION.items()
+    },
+    "Test clips encoded and decoded": {
+        "rFVD": ("rfvd", 0),
+        "PSNR at key frames": ("psnr_db_at_keys", 2),
+        "PSNR elsewhere": ("psnr_db_elsewhere", 2),
+        "LPIPS at key frames": ("lpips_at_keys", 3),
+        "LPIPS elsewhere": ("lpips_elsewhere", 3),
+    },
+}
 
 
 def summary(ablation: Ablation, seeds: Sequence[int]) -> dict[str, Any]:
@@ -55,7 +72,7 @@ def summary(ablation: Ablation, seeds: Sequence[int]) -> dict[str, Any]:
                 "partial": not {str(seed) for seed in seeds} <= runs.keys(),
                 **{key: plan[key] for key in ("flops", "flops_per_step", "steps")},
                 "mean": _over_seeds(runs, statistics.mean),
-                "deviation": _over_seeds(runs, _deviation),
+                "deviation": _over_seeds(runs, lambda v: statistics.stdev(v) if v[1:] else None),
                 "runs": runs,
             }
     return {
@@ -72,6 +89,7 @@ def summary(ablation: Ablation, seeds: Sequence[int]) -> dict[str, Any]:
 def markdown(found: Mapping[str, Any], json_file: str) -> str:
     """The page for people, of what `summary` gave and the `command` that did; it links the JSON."""
     rows = found["rows"]
+    labels = {name: f"{name} (partial)" if row["partial"] else name for name, row in rows.items()}
     partial = [name for name, row in rows.items() if row["partial"]]
     floors = [row["mean"]["floor_fvd"] for row in rows.values() if "floor_fvd" in row["mean"]]
     lines = [
@@ -87,86 +105,51 @@ def markdown(found: Mapping[str, Any], json_file: str) -> str:
     ]
     if partial:
         lines += ["", f"Partial, some seeds are still missing: {', '.join(partial)}."]
-    for title, columns in (
-        ("New videos", _GENERATED),
-        ("Motion of new videos, real = 1", _MOVING),
-        ("Test clips encoded and decoded", _RECONSTRUCTED),
-    ):
+    for title, columns in _TABLES.items():
         lines += ["", f"## {title}", "", f"| row | {' | '.join(columns)} |"]
         lines.append("|---" * (len(columns) + 1) + "|")
         for name, row in rows.items():
-            cells = [column(row) for column in columns.values()]
-            lines.append(f"| {_label(name, row)} | {' | '.join(cells)} |")
+            cells = [_cell(row, *column) for column in columns.values()]
+            lines.append(f"| {labels[name]} | {' | '.join(cells)} |")
     lines += ["", "## Rows", "", "| row | seeds | steps | what it is |", "|---|---|---|---|"]
     for name, row in rows.items():
         steps = ", ".join(f"{stage} {count:,}" for stage, count in row["steps"].items())
-        cells = (_label(name, row), ", ".join(row["runs"]), steps, row["description"])
+        cells = (labels[name], ", ".join(row["runs"]), steps, row["description"])
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 
-def _label(name: str, row: Mapping[str, Any]) -> str:
-    return f"{name} (partial)" if row["partial"] else name
-
-
 def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
     """What is there of `_METRICS`, and how motion compares with that of real clips."""
-    numbers = {name: _at(result, path) for name, path in _METRICS.items()}
+
+    def at(path: str) -> float | None:
+        return functools.reduce(lambda tree, key: (tree or {}).get(key), path.split("."), result)
+
+    numbers = {name: at(path) for name, path in _METRICS.items()}
     for name in _MOTION:
         made, real = numbers[f"{name}_generated"], numbers[f"{name}_real"]
         numbers[f"{name}_share"] = made / real if made is not None and real else None
     return {name: value for name, value in numbers.items() if value is not None}
 
 
-def _at(tree: Any, path: Sequence[str]) -> float | None:
-    for key in path:
-        tree = tree.get(key) if isinstance(tree, Mapping) else None
-    return tree
-
-
-def _deviation(values: Sequence[float]) -> float | None:
-    return statistics.stdev(values) if len(values) > 1 else None
-
-
-def _over_seeds(runs: Mapping[str, Mapping[str, float]], compute: Any) -> dict[str, float | None]:
-    names = {name: None for numbers in runs.values() for name in numbers}
+def _over_seeds(
+    runs: Mapping[str, Mapping[str, float]], compute: Callable[[list[float]], float | None]
+) -> dict[str, float | None]:
+    names = dict.fromkeys(name for numbers in runs.values() for name in numbers)
     return {
         name: compute([numbers[name] for numbers in runs.values() if name in numbers])
         for name in names
     }
 
 
-def _column(name: str, digits: int) -> Any:
-    """A row -> "mean ± deviation" of a metric, or a dash."""
-
-    def cell(row: Mapping[str, Any]) -> str:
-        mean, deviation = row["mean"].get(name), row["deviation"].get(name)
-        if mean is None:
-            return _DASH
-        text = f"{mean:.{digits}f}"
-        return text if deviation is None else f"{text} ± {deviation:.{digits}f}"
-
-    return cell
-
-
-def _fvd(row: Mapping[str, Any]) -> str:
-    mean = row["mean"]
-    return f"{_column('fvd', 0)(row)} [{mean['fvd_low']:.0f}, {mean['fvd_high']:.0f}]"
-
-
-_GENERATED = {
-    "FVD": _fvd,
-    "KVD": _column("kvd", 1),
-    "precision": _column("precision", 2),
-    "recall": _column("recall", 2),
-    "coverage": _column("coverage", 2),
-    "seconds per video": _column("seconds_per_video", 3),
-}
-_MOVING = {title: _column(f"{name}_share", 2) for name, title in _MOTION.items()}
-_RECONSTRUCTED = {
-    "rFVD": _column("rfvd", 0),
-    "PSNR at key frames": _column("psnr_db_at_keys", 2),
-    "PSNR elsewhere": _column("psnr_db_elsewhere", 2),
-    "LPIPS at key frames": _column("lpips_at_keys", 3),
-    "LPIPS elsewhere": _column("lpips_elsewhere", 3),
-}
+def _cell(row: Mapping[str, Any], name: str, digits: int) -> str:
+    """ "mean ± deviation" of a metric, of FVD with its interval; or a dash."""
+    mean, deviation = row["mean"], row["deviation"].get(name)
+    if name not in mean:
+        return "\N{EN DASH}"
+    text = f"{mean[name]:.{digits}f}"
+    if deviation is not None:
+        text += f" ± {deviation:.{digits}f}"
+    if name == "fvd":
+        text += f" [{mean['fvd_low']:.0f}, {mean['fvd_high']:.0f}]"
+    return text

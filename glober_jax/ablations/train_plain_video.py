@@ -16,12 +16,7 @@ from etils import epath
 from ml_collections import config_flags
 
 from glober_jax import cli, config, media, run
-from glober_jax.ablations.plain_video import (
-    CLIPS_FILE,
-    ClipSampler,
-    PlainVideoStage,
-    plain_video_stage,
-)
+from glober_jax.ablations import plain_video
 from glober_jax.ablations.time_sampling import TIMED_VIDEOS, write_seconds
 from glober_jax.errors import UserError
 from glober_jax.parallel.mesh import make_mesh
@@ -45,10 +40,10 @@ def main(argv: Sequence[str]) -> None:
     run.run(experiment, workdir, codec.NAME)
     pipeline = Pipeline(experiment, workdir, make_mesh(experiment.mesh))
     codec_params, _ = pipeline.frozen_codec()
-    stage = PlainVideoStage.of(experiment, pipeline.mesh)
+    stage = plain_video.PlainVideoStage.of(experiment, pipeline.mesh)
     with MetricsWriter(workdir / "logs", enabled=True) as writer:
         state = run_stage(
-            plain_video_stage(pipeline, stage, codec_params),
+            plain_video.plain_video_stage(pipeline, stage, codec_params),
             workdir,
             experiment.source,
             experiment.loop,
@@ -58,10 +53,10 @@ def main(argv: Sequence[str]) -> None:
         )
     model = FrameModel(codec_params | state.ema, state.constants["latent_scale"])
     conditions = pipeline.data.clips("test", _CLIPS.value)[stage.networks.condition.field]
-    sampler = ClipSampler(stage, experiment.sampling, TIMED_VIDEOS)
+    sampler = plain_video.clip_sampler(stage, experiment.sampling, TIMED_VIDEOS)
     clips = io.BytesIO()
     np.save(clips, sampler(model, conditions, experiment.seed))
-    media.write_file(workdir / CLIPS_FILE, clips.getvalue())
+    media.write_file(workdir / plain_video.CLIPS_FILE, clips.getvalue())
     few = np.resize(conditions, (TIMED_VIDEOS, *conditions.shape[1:]))
     write_seconds(workdir, lambda: sampler(model, few, experiment.seed))
 

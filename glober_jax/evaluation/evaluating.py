@@ -5,8 +5,8 @@ Dimension key: N clips, D features.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
@@ -16,40 +16,28 @@ from glober_jax.evaluation import scoring
 from glober_jax.evaluation.measuring import ClipSet, FeatureExtractor, Measures, measure
 from glober_jax.evaluation.metrics import prdc
 from glober_jax.evaluation.metrics.intervals import LEAST
-from glober_jax.evaluation.protocols import Protocol, choose_clips, fitted
+from glober_jax.evaluation.protocol import Protocol
+from glober_jax.evaluation.protocols import choose_clips, fitted
 from glober_jax.evaluation.video_set import VideoSet
 
 # (video, first frame) of each clip.
 Places = Sequence[tuple[int, int]]
 
 
-@dataclasses.dataclass(frozen=True)
-class RealVideos:
-    """Real videos that generated ones are compared with.
-
-    Attributes:
-      videos: those of the protocol's split.
-      others: opens real videos of another split, for the baseline; None where there are none.
-    """
-
-    videos: VideoSet
-    others: Callable[[], VideoSet] | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """Sections of a result, and the measures of the first repeat."""
 
-    scores: dict[str, Any]
-    floor: dict[str, Any]
-    motion: dict[str, Any]
+    sections: dict[str, Any]
     real: Measures
     generated: Measures
 
 
-def choose(protocol: Protocol, videos: VideoSet, repeat: int = 0) -> Places:
-    """The clips of a repeat, as (video, first frame); `UserError` where no video is long enough."""
-    return choose_clips(protocol, videos.lengths, _labels(videos), repeat)
+def choose(
+    protocol: Protocol, videos: VideoSet, repeat: int = 0, without: Collection[int] = ()
+) -> Places:
+    """The clips of a repeat, of none of the videos `without`; raises as `choose_clips`."""
+    lengths = [0 if i in without else length for i, length in enumerate(videos.lengths)]
+    return choose_clips(protocol, lengths, videos.labels or (0,) * len(videos), repeat)
 
 
 def real_clips(protocol: Protocol, videos: VideoSet, places: Places, kind: str = "real") -> ClipSet:
@@ -57,12 +45,8 @@ def real_clips(protocol: Protocol, videos: VideoSet, places: Places, kind: str =
     length, stride = protocol.min_length, protocol.stride
 
     def read(first: int, count: int) -> np.ndarray:
-        return np.stack(
-            [
-                videos.read(video, range(start, start + length, stride))
-                for video, start in places[first : first + count]
-            ]
-        )
+        chosen = places[first : first + count]
+        return np.stack([videos.read(i, range(at, at + length, stride)) for i, at in chosen])
 
     identity = {
         "videos": videos.fingerprint,
@@ -75,45 +59,45 @@ def real_clips(protocol: Protocol, videos: VideoSet, places: Places, kind: str =
 
 def evaluate(
     protocol: Protocol,
-    real: RealVideos,
+    videos: VideoSet,
     generated: Callable[[int, Places], ClipSet],
     extractor: FeatureExtractor,
     folder: epath.PathLike | None,
+    other_videos: Callable[[], VideoSet] | None = None,
 ) -> Evaluation:
-    """Scores generated clips against real ones.
+    """Scores generated clips against real ones; `UserError` where there are too few.
 
     Args:
       protocol: decides which real clips, and how often.
-      real: the videos they are taken from.
+      videos: the real ones, of the protocol's split.
       generated: (repeat, its real clips' places) to the clips they are compared with.
       extractor: measures both.
       folder: where measures are kept, see `measuring.measure`.
-
-    Raises:
-      UserError: no video is long enough, or there are too few clips to score.
+      other_videos: opens real videos of another split, for the baseline; None where there are none.
     """
     pairs = []
     for repeat in range(protocol.repeats):
-        places = choose(protocol, real.videos, repeat)
-        pairs.append((real_clips(protocol, real.videos, places), generated(repeat, places)))
-    others = _other_real_clips(protocol, real, pairs[0][0].num_clips)
+        places = choose(protocol, videos, repeat)
+        pairs.append((real_clips(protocol, videos, places), generated(repeat, places)))
+    others = _other_real_clips(protocol, videos, other_videos, pairs[0][0].num_clips)
     _check_numbers(*pairs[0], others)
     repeats = [tuple(measure(clips, extractor, folder) for clips in pair) for pair in pairs]
-    first_real, first_generated = repeats[0]
-    if others is None:
-        baseline = _halves(first_real, protocol.seed)
+    real, made = repeats[0]
+    if others:
+        baseline = real, measure(others, extractor, folder)
     else:
-        baseline = first_real, measure(others, extractor, folder)
-    moving = scoring.motion_scores(first_real, first_generated)
+        baseline = _halves(real, protocol.seed)
+    moving = scoring.motion_scores(real, made)
     for name, score in scoring.motion_scores(*baseline).items():
         moving[name]["floor"] = score["distance"]
-    return Evaluation(
-        scores=scoring.scores(repeats, protocol.ddof),
-        floor=scoring.scores([baseline], protocol.ddof),
-        motion=moving,
-        real=first_real,
-        generated=first_generated,
-    )
+    looks = _looks(real), _looks(made)
+    sections = {
+        "scores": scoring.scores(repeats, protocol.ddof),
+        "floor": scoring.scores([baseline], protocol.ddof),
+        "motion": moving,
+        "coverage": prdc.prdc(*looks) if min(map(len, looks)) > prdc.NEIGHBOURS else {},
+    }
+    return Evaluation(sections, real, made)
 
 
 def evaluate_videos(
@@ -123,62 +107,45 @@ def evaluate_videos(
     extractor: FeatureExtractor,
     folder: epath.PathLike | None,
 ) -> Evaluation:
-    """`evaluate` of the first frames of the first generated videos that are long enough.
-
-    Each repeat goes on with the next videos.
-    """
+    """`evaluate` of the first frames of generated videos; each repeat goes on with the next."""
     usable = generated.long_enough(protocol.min_length)
 
     def clips(repeat: int, places: Places) -> ClipSet:
-        del places
         chosen = usable[repeat * protocol.num_clips :][: protocol.num_clips]
         return real_clips(protocol, generated, [(video, 0) for video in chosen], "generated")
 
-    return evaluate(protocol, RealVideos(real), clips, extractor, folder)
+    return evaluate(protocol, real, clips, extractor, folder)
 
 
 def fitted_to_pair(protocol: Protocol, real: VideoSet, generated: VideoSet) -> Protocol:
-    """The protocol that two sets of these sizes allow.
-
-    `small` takes as many clips as the smaller set has; one that repeats does so as often as there
-    are generated videos for.
-    """
+    """The protocol with as many clips, if it is `small`, and repeats as there are videos for."""
     num_real, num_generated = (len(x.long_enough(protocol.min_length)) for x in (real, generated))
     protocol = fitted(protocol, [protocol.min_length] * min(num_real, num_generated))
     repeats = max(1, min(protocol.repeats, num_generated // protocol.num_clips))
     return dataclasses.replace(protocol, repeats=repeats)
 
 
-def overlap(evaluation: Evaluation) -> dict[str, Any]:
-    """Precision, recall, density and coverage, by AlexNet's features; {} for a handful of clips."""
-    looks = [_looks(measures) for measures in (evaluation.real, evaluation.generated)]
-    return {} if min(map(len, looks)) <= prdc.NEIGHBOURS else prdc.prdc(*looks)
-
-
 def memorisation(
     generated: Measures, held_out: Measures, training: Measures, training_names: Sequence[str]
 ) -> dict[str, Any]:
     """Nearness of generated clips to training clips, by AlexNet's features; see `prdc`."""
-    looks = [_looks(measures) for measures in (generated, held_out, training)]
-    return prdc.memorisation(*looks, training_names)
+    return prdc.memorisation(*map(_looks, (generated, held_out, training)), training_names)
 
 
-def _other_real_clips(protocol: Protocol, real: RealVideos, count: int) -> ClipSet | None:
-    """As many clips of other real videos, for the baseline.
-
-    Those are of the same split where enough are left, else of another; None where there are none.
-    """
+def _other_real_clips(
+    protocol: Protocol, videos: VideoSet, more: Callable[[], VideoSet] | None, count: int
+) -> ClipSet | None:
+    """As many clips of other real videos: of the same split, else of `more`; else None."""
     another = dataclasses.replace(protocol, num_clips=count, videos="random", repeat_videos=False)
-    taken = {video for video, _ in choose(protocol, real.videos)}
-    for videos, without in ((real.videos, taken), (real.others and real.others(), set())):
-        if videos is None:
-            continue
-        lengths = [0 if i in without else length for i, length in enumerate(videos.lengths)]
-        if sum(length >= protocol.min_length for length in lengths) < count:
-            continue
-        places = choose_clips(another, lengths, _labels(videos))
-        return real_clips(protocol, videos, places, "other_real")
-    return None
+    usable = set(videos.long_enough(protocol.min_length))
+    taken = {video for video, _ in choose(protocol, videos)}
+    if len(usable - taken) < count:
+        if more is None:
+            return None
+        videos, taken = more(), set()
+        if len(videos.long_enough(protocol.min_length)) < count:
+            return None
+    return real_clips(protocol, videos, choose(another, videos, without=taken), "other_real")
 
 
 def _check_numbers(real: ClipSet, generated: ClipSet, others: ClipSet | None) -> None:
@@ -205,10 +172,6 @@ def _halves(measured: Measures, seed: int) -> tuple[Measures, Measures]:
         for half in (order[: count // 2], order[count // 2 : count // 2 * 2])
     )
     return first, second
-
-
-def _labels(videos: VideoSet) -> Sequence[int]:
-    return videos.labels or (0,) * len(videos)
 
 
 def _looks(measures: Measures) -> np.ndarray:

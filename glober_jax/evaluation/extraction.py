@@ -15,7 +15,6 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from glober_jax.errors import UserError
 from glober_jax.parallel.mesh import replicated
 
 # An array, or arrays by name: features of clips along the first axis.
@@ -25,19 +24,16 @@ Features = Any
 def per_clip(
     compute: Callable[[Any, jax.Array], Features], params: Any, mesh: Mesh, clips_per_device: int
 ) -> Callable[[Iterable[np.ndarray]], Features]:
-    """Compiled map from clips to their features.
+    """Compiled map from clips, each [T, H, W, C] and all of one shape, to host arrays [N, ...].
+
+    It holds two batches at a time. Where there are several processes, all pass the same clips.
 
     Args:
       compute: maps (params, clips [b, T, H, W, C]) to arrays [b, ...], or a tree of them, for each
         clip by itself.
       params: put on all devices once.
       mesh: its devices share the clips, whatever its axes.
-      clips_per_device: b; the memory that is needed grows with it.
-
-    Returns:
-      A function of clips, each [T, H, W, C] and all of one shape, that returns host arrays
-      [N, ...], in order. It holds two batches at a time. Where there are several processes, all of
-      them pass the same clips. It raises `UserError` if there are none.
+      clips_per_device: b.
     """
     spread, size = PartitionSpec(mesh.axis_names), mesh.size * clips_per_device
     params = jax.device_put(params, replicated(mesh))
@@ -47,7 +43,7 @@ def per_clip(
     )
 
     def start(batch: list[np.ndarray]) -> Features:
-        """Features of a batch, filled up if it is the last; devices go on computing them."""
+        # The last batch is filled up.
         clips_BTHWC = np.stack(batch + batch[-1:] * (size - len(batch)))
         # Each process puts what its devices take; jax.device_put would compare all of it first.
         clips = jax.make_array_from_callback(
@@ -62,8 +58,6 @@ def per_clip(
             count += len(batch)
             # Devices work while the next batch is read, and no further ahead.
             batches[-2:-1] = jax.device_get(batches[-2:-1])
-        if not batches:
-            raise UserError("there are no clips to measure; check where they are read from")
         found = jax.device_get(batches)
         return jax.tree.map(lambda *rows: np.concatenate(rows)[:count], *found)
 

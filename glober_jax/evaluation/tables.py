@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glober_jax.errors import UserError
@@ -18,6 +18,8 @@ _MOTION = {
 # Texts about a protocol, which decide no score.
 _NO_KNOBS = ("name", "description", "source")
 _MISSING = "-"
+
+Entry = Mapping[str, Any]
 
 
 def for_people(result: Result) -> str:
@@ -47,15 +49,19 @@ def for_people(result: Result) -> str:
     return "\n".join(lines)
 
 
-def reconstructions(section: Mapping[str, Any]) -> list[str]:
+def reconstructions(section: Entry) -> list[str]:
     """The table of a result's `reconstruction`: a column for real clips and for every kind."""
     kinds = section["kinds"].values()
     rows = [["reconstructions", "real", *section["kinds"]]]
     for name, (label, digits) in _QUALITY.items():
-        entries = [kind.get(name) for kind in kinds]
+        entries = [kind.get(name, {}) for kind in kinds]
         if any(entries):
-            rows.append([f"  {label}", "", *(_number(entry, digits) for entry in entries)])
-            rows.append(["    at key / other frames", "", *(_places(e, digits) for e in entries)])
+            rows.append([f"  {label}", "", *(_number(e.get("value"), digits) for e in entries)])
+            places = [
+                f"{_number(e.get('at_keys'), digits)} / {_number(e.get('elsewhere'), digits)}"
+                for e in entries
+            ]
+            rows.append(["    at key / other frames", "", *places])
     for name, label in _SCORES.items():
         scores = [kind.get("scores", {}).get(name) for kind in kinds]
         if any(scores):
@@ -83,25 +89,29 @@ def compare(results: Mapping[str, Result]) -> str:
     if len(results) < 2:
         raise UserError(f"a comparison needs at least two results, not {len(results)}")
     first_name, first = next(iter(results.items()))
+    expected = _conditions(first)
     for name, result in results.items():
-        if differences := list(_differences(first, result)):
+        differing = [
+            f"{condition} is {json.dumps(expected.get(condition))} and {json.dumps(value)}"
+            for condition, value in _conditions(result).items()
+            if value != expected.get(condition)
+        ]
+        if differing:
             raise UserError(
-                f"{first_name} and {name} cannot be compared: {'; '.join(differences)}; evaluate "
+                f"{first_name} and {name} cannot be compared: {', '.join(differing)}; evaluate "
                 "both alike"
             )
-    columns = {"real clips": _score_cells(first["floor"])} | {
-        name: _cells(result) for name, result in results.items()
-    }
+    columns = {"real clips": _scores(first["floor"])}
+    columns |= {name: _cells(result) for name, result in results.items()}
     labels = dict.fromkeys(itertools.chain(*columns.values()))
     scores = dict.fromkeys(itertools.chain(*(result["scores"] for result in results.values())))
     rows = [
         [label, *(cells.get(label, _MISSING) for cells in columns.values())] for label in labels
     ]
-    percents = sorted({100 * score["confidence"] for score in first["scores"].values()})
+    percents = sorted({f"{100 * score['confidence']:g}" for score in first["scores"].values()})
     lines = [
         f"protocol {first['protocol']['name']}, real data {first['data']['real']['fingerprint']}",
-        f"[{' and '.join(f'{percent:g}' for percent in percents)} % intervals]; real clips are "
-        "scored against other real clips",
+        f"[{' and '.join(percents)} % intervals]; real clips are scored against other real clips",
         "",
         *aligned([["score", *columns], *rows]),
         "",
@@ -119,76 +129,54 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _interval(score: Mapping[str, Any]) -> str:
+def _interval(score: Entry) -> str:
     return f"[{score['low']:.2f}, {score['high']:.2f}]"
 
 
-def _moving(entry: Mapping[str, Any], key: str = "generated") -> str:
+def _moving(entry: Entry, key: str = "generated") -> str:
     share = entry.get("share")
     return f"{entry[key]:.4g}" + ("" if share is None else f" ({100 * share:.0f} %)")
 
 
-def _number(entry: Mapping[str, Any] | None, digits: int) -> str:
-    return _MISSING if entry is None else f"{entry['value']:.{digits}f}"
+def _number(value: float | None, digits: int) -> str:
+    return _MISSING if value is None else f"{value:.{digits}f}"
 
 
-def _places(entry: Mapping[str, Any] | None, digits: int) -> str:
-    places = [(entry or {}).get(name) for name in ("at_keys", "elsewhere")]
-    return " / ".join(_MISSING if value is None else f"{value:.{digits}f}" for value in places)
-
-
-def _differences(a: Result, b: Result) -> Iterator[str]:
-    """Phrases on why two results cannot be compared."""
-    knobs = [
-        f"{knob} is {_both(*values)}"
-        for knob in dict.fromkeys([*a["protocol"], *b["protocol"]])
-        if knob not in _NO_KNOBS
-        and (values := [result["protocol"].get(knob) for result in (a, b)])[0] != values[1]
-    ]
-    if knobs:
-        yield f"their protocols differ ({', '.join(knobs)})"
-    fingerprints = [result["data"]["real"]["fingerprint"] for result in (a, b)]
-    if fingerprints[0] != fingerprints[1]:
-        yield f"the real data's fingerprint is {_both(*fingerprints)}"
-    # Most often all scores differ alike, so it is said once.
-    counts = {
-        (kind, *(result["scores"][score][f"num_{kind}"] for result in (a, b)))
-        for score in a["scores"].keys() & b["scores"].keys()
-        for kind in ("generated", "real")
-    }
-    for kind, *values in sorted(counts):
-        if values[0] != values[1]:
-            yield f"the number of {kind} clips is {_both(*values)}"
-
-
-def _both(a: Any, b: Any) -> str:
-    return f"{json.dumps(a)} and {json.dumps(b)}"
-
-
-def _score_cells(scores: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        name: f"{score['value']:.4g} [{score['low']:.4g}, {score['high']:.4g}]"
-        for name, score in scores.items()
+def _conditions(result: Result) -> dict[str, Any]:
+    """What has to be equal for scores to compare."""
+    score = next(iter(result["scores"].values()))
+    knobs = {k: value for k, value in result["protocol"].items() if k not in _NO_KNOBS}
+    return knobs | {
+        "the real data's fingerprint": result["data"]["real"]["fingerprint"],
+        "the number of generated clips": score["num_generated"],
+        "the number of real clips": score["num_real"],
     }
 
 
 def _cells(result: Result) -> dict[str, str]:
-    cells = _score_cells(result["scores"])
-    cells |= {f"motion: {k}": _moving(entry, "distance") for k, entry in result["motion"].items()}
+    cells = _scores(result["scores"]) | _motion(result["motion"], "motion: ")
     reconstruction = result.get("reconstruction", {})
     if "num_clips" in reconstruction:
         # A training run's end takes fewer than the protocol does.
         cells["reconstructed clips"] = str(reconstruction["num_clips"])
     for kind, section in reconstruction.get("kinds", {}).items():
-        found = {
-            name: f"{entry['value']:.4g}"
-            for name, entry in section.items()
-            if isinstance(entry, Mapping) and "value" in entry
-        }
-        found |= _score_cells(section.get("scores", {}))
-        found |= {k: _moving(e, "distance") for k, e in section.get("motion", {}).items()}
-        cells |= {f"{kind}: {name}": cell for name, cell in found.items()}
+        for name, entry in section.items():
+            if isinstance(entry, Mapping) and "value" in entry:
+                cells[f"{kind}: {name}"] = f"{entry['value']:.4g}"
+        cells |= _scores(section.get("scores", {}), f"{kind}: ")
+        cells |= _motion(section.get("motion", {}), f"{kind}: ")
     return cells
+
+
+def _scores(scores: Entry, before: str = "") -> dict[str, str]:
+    return {
+        f"{before}{name}": f"{score['value']:.4g} [{score['low']:.4g}, {score['high']:.4g}]"
+        for name, score in scores.items()
+    }
+
+
+def _motion(motion: Entry, before: str) -> dict[str, str]:
+    return {f"{before}{name}": _moving(entry, "distance") for name, entry in motion.items()}
 
 
 def _verdict(score: str, results: Mapping[str, Result]) -> str:

@@ -5,7 +5,7 @@ Dimension key: F chosen frames, H, W frame size, C = 3 colours.
 
 import contextlib
 import dataclasses
-import functools
+import itertools
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +14,6 @@ import av
 import numpy as np
 from PIL import Image
 
-from glober_jax.data.media import picture
 from glober_jax.data.media.decode import UndecodableError, decode_media
 from glober_jax.data.media.tree import Listing, MediaItem, find_media
 from glober_jax.errors import UserError
@@ -25,18 +24,14 @@ _LOSSLESS = frozenset(
     ("ffv1", "ffvhuff", "huffyuv", "lagarith", "magicyuv", "png", "qtrle", "rawvideo", "utvideo")
 )
 _LOSSY_IMAGES = frozenset((".jpg", ".jpeg", ".webp"))
-_BYTES_AT_ONCE = 1 << 24
 
 
 def open_folder(path: Path) -> VideoSet:
     """The videos below a folder, in natural order; those in folders of their own have classes.
 
-    Frames may be of any image format; grey ones become RGB, and what is compressed with loss is
-    noted. Sizes and lengths come from headers: damage shows when frames are read.
-
-    Raises:
-      UserError: there are no videos, a file is unreadable or compressed with loss, or the first
-        frames differ in size.
+    Frames may be of any image format. Sizes and lengths come from headers: damage shows when frames
+    are read. `UserError` where there are no videos, or one is unreadable, compressed with loss, or
+    of another size than the first.
     """
     listing = find_media(path)
     items = listing.items
@@ -45,8 +40,7 @@ def open_folder(path: Path) -> VideoSet:
             f"{path} holds no videos: expected a folder of frames (PNG, JPEG) for each video, "
             "lossless video files, or a .npy or .npz file"
         )
-    headers = [_frames_header(i) if i.is_images else _file_header(i, path) for i in items]
-    lengths, sizes, notes = zip(*headers, strict=True)
+    lengths, sizes, notes = zip(*(_header(item, path) for item in items), strict=True)
 
     def check_size(item: MediaItem, size: tuple[int, int]) -> None:
         if size != sizes[0]:
@@ -58,8 +52,8 @@ def open_folder(path: Path) -> VideoSet:
 
     for item, size in zip(items, sizes, strict=True):
         check_size(item, size)
-    classes = sorted({item.class_name for item in items if item.class_name is not None})
-    labelled = all(item.class_name is not None for item in items)
+    names = {item.class_name for item in items}
+    classes = () if None in names else tuple(sorted(names))
 
     def read(index: int, frames: Sequence[int]) -> np.ndarray:
         frames_FHWC = _read(items[index], frames)
@@ -69,64 +63,64 @@ def open_folder(path: Path) -> VideoSet:
 
     def content(index: int) -> Iterator[bytes]:
         for file in items[index].files:
-            with _reading(file), file.open("rb") as opened:
-                yield from iter(functools.partial(opened.read, _BYTES_AT_ONCE), b"")
+            with _reading(file):
+                yield file.read_bytes()
 
     return VideoSet(
         source=str(path),
         size=sizes[0],
         names=tuple(item.video_id for item in items),
         lengths=lengths,
-        labels=tuple(classes.index(item.class_name) for item in items) if labelled else None,
-        class_names=tuple(classes) if labelled else (),
-        notes=(*dict.fromkeys(note for found in notes for note in found), *_notes(listing)),
-        read_frames=read,
+        labels=tuple(classes.index(item.class_name) for item in items) if classes else None,
+        class_names=classes,
+        notes=(*dict.fromkeys(itertools.chain(*notes)), *_notes(listing)),
+        read=read,
         content=content,
     )
 
 
-# Frames, height and width, notes.
-_Header = tuple[int, tuple[int, int], list[str]]
+def _header(item: MediaItem, folder: Path) -> tuple[int, tuple[int, int], list[str]]:
+    """Number of frames, height and width of the first, and notes."""
+    file, notes = item.files[0], []
+    with _reading(file):
+        if item.is_images:
+            length = len(item.files)
+            with Image.open(file) as image:
+                if image.mode in ("L", "LA", "1") or image.mode.startswith("I;16"):
+                    notes.append("Some frames are grey; all three colours are given their values.")
+            if any(path.suffix.lower() in _LOSSY_IMAGES for path in item.files):
+                notes.append(
+                    "Frames are stored as JPEG or WebP: what that compression did to them is "
+                    "measured too."
+                )
+        else:
+            length, pixel_format = _inspect(file, folder)
+            if pixel_format.startswith("yuv"):
+                notes.append(
+                    f"Video files store colours as {pixel_format}; frames that were RGB before "
+                    "lost some colour there (FFV1 keeps it with -pix_fmt bgr0)."
+                )
+    (first_HWC,) = _read(item, [0])
+    return length, first_HWC.shape[:2], notes
 
 
-def _frames_header(item: MediaItem) -> _Header:
-    with _reading(item.files[0]), Image.open(item.files[0]) as image:
-        width, height = picture.size_of_image(image)
-        grey = image.mode in ("L", "LA", "1") or image.mode.startswith("I;16")
-    notes = ["Some frames are grey; all three colours are given their values."] if grey else []
-    if any(path.suffix.lower() in _LOSSY_IMAGES for path in item.files):
-        notes.append(
-            "Frames are stored as JPEG or WebP: what that compression did to them is measured too."
-        )
-    return len(item.files), (height, width), notes
-
-
-def _file_header(item: MediaItem, folder: Path) -> _Header:
-    (file,) = item.files
-    with _reading(file), av.open(str(file)) as container:
+def _inspect(file: Path, folder: Path) -> tuple[int, str]:
+    """Number of frames and pixel format of a video file."""
+    with av.open(str(file)) as container:
         if not container.streams.video:
             raise UndecodableError("it holds no video")
         codec = container.streams.video[0].codec_context
         if codec.name not in _LOSSLESS:
             raise _lossy(file, codec.name, folder)
-        pixel_format = codec.pix_fmt or ""
         # Not every container says its number of frames; here every packet is one.
-        length = sum(1 for packet in container.demux(container.streams.video[0]) if packet.size)
-        if length == 0:
-            raise UndecodableError("it holds no frames")
-    (first_HWC,) = _read(item, [0])
-    yuv = (
-        f"Video files store colours as {pixel_format}; frames that were RGB before lost some "
-        "colour there (FFV1 keeps it with -pix_fmt bgr0)."
-    )
-    return length, first_HWC.shape[:2], [yuv] if pixel_format.startswith("yuv") else []
+        packets = container.demux(container.streams.video[0])
+        return sum(1 for packet in packets if packet.size), codec.pix_fmt or ""
 
 
 def _read(item: MediaItem, frames: Sequence[int]) -> list[np.ndarray]:
-    """Chosen frames, each uint8 [H, W, C]."""
+    """Chosen frames, each uint8 [H, W, C]; each image is decoded once, and only those asked for."""
     place, wanted = item.files[0], frames
     if item.is_images:
-        # Each file is decoded once, and only those that are asked for.
         item = dataclasses.replace(item, files=tuple(item.files[t] for t in frames))
         place, wanted = place.parent, range(len(frames))
     found: dict[int, np.ndarray] = {}

@@ -1,7 +1,6 @@
 """Opens sets of videos: prepared data sets, NumPy's files, and folders of media.
 
-Dimension key: N videos, T frames, F chosen ones, H, W frame size, C colours, L tokens of a caption,
-E their width.
+Dimension key: N videos, T frames, H, W frame size, C colours.
 """
 
 import contextlib
@@ -19,14 +18,12 @@ from glober_jax.data.damage import DamagedVideo
 from glober_jax.data.source import open_videos
 from glober_jax.errors import UserError
 from glober_jax.evaluation.video_folder import open_folder
-from glober_jax.evaluation.video_set import PreparedVideos, VideoSet
+from glober_jax.evaluation.video_set import VideoSet
 from glober_jax.pixels import conversion
 from glober_jax.progress import Progress
 
-_SUFFIXES = (".npy", ".npz")
 # The key under which `python -m glober_jax.sample --save_arrays` stores its videos.
 _FRAMES = "frames"
-_NPY, _ZIP = b"\x93NUMPY", b"PK"
 
 
 def open_video_set(path: str | os.PathLike[str], split: str = "test") -> VideoSet:
@@ -49,30 +46,23 @@ def open_video_set(path: str | os.PathLike[str], split: str = "test") -> VideoSe
             return _open_array(place / f"{_FRAMES}.npz")
         if place.is_dir():
             return open_folder(place)
-        if not place.exists():
-            raise UserError(
-                f"{place} does not exist: give a folder of videos, or a .npy or .npz file"
-            )
-        if place.suffix.lower() in _SUFFIXES:
+        if place.suffix.lower() in (".npy", ".npz"):
             return _open_array(place)
+        found = "is a single file" if place.exists() else "does not exist"
     except OSError as error:
         raise UserError(
             f"{path} cannot be read: {error.strerror or error}; give a place that can"
         ) from error
     raise UserError(
-        f"{place} is a single file: give the folder that holds the videos, or a .npy or .npz file "
-        "of uint8 [N, T, H, W, 3] (unpack an archive first)"
+        f"{place} {found}: give the folder that holds the videos, or a .npy or .npz file of uint8 "
+        "[N, T, H, W, 3] (unpack an archive first)"
     )
 
 
-def prepared_videos(directory: epath.PathLike, split: str) -> PreparedVideos:
+def prepared_videos(directory: epath.PathLike, split: str) -> VideoSet:
     """The videos of a split of a prepared data set, or of several in turn, as of "train+test".
 
-    Videos are at most as long as `prepare --max_frames` let them be. A record of each is read at
-    once, for its name.
-
-    Raises:
-      UserError: there is no data set or no such split, or a video is damaged.
+    A record of each is read at once, for its name. `UserError` where one is damaged.
     """
     parts = [open_videos(directory, name) for name in split.split("+")]
     places = [(part, number) for part in parts for number in range(len(part))]
@@ -90,23 +80,23 @@ def prepared_videos(directory: epath.PathLike, split: str) -> PreparedVideos:
         with _damage(directory):
             return part[number].read(list(frames))
 
-    def content(index: int) -> Iterator[bytes]:
+    def content(index: int) -> list[bytes]:
         # Its split's digest stands for what a record holds: data sets may be large.
         part, number = places[index]
-        yield f"{part.fingerprint} {number}".encode()
+        return [f"{part.fingerprint} {number}".encode()]
 
     def read_text(index: int) -> np.ndarray | None:
         part, number = places[index]
         return part[number].text_LE
 
-    return PreparedVideos(
+    return VideoSet(
         source=f"{directory} ({split})",
         size=(height, width),
         names=names,
         lengths=lengths,
         labels=labels if parts[0].class_names else None,
         class_names=parts[0].class_names,
-        read_frames=read,
+        read=read,
         content=content,
         read_text=read_text,
     )
@@ -127,77 +117,9 @@ def _damage(directory: epath.PathLike) -> Iterator[None]:
 def _open_array(path: Path) -> VideoSet:
     """The videos of a `.npy`, mapped into memory, or of a `.npz`, read whole.
 
-    The array is uint8 [N, T, H, W, C], or grey, [N, T, H, W] or [N, T, H, W, 1], whose values
-    become all three colours. A `.npz` calls it "frames", or holds nothing else.
-
-    Raises:
-      UserError: the file is damaged, holds Python objects, or another kind of array; the message
-        says how to convert one.
+    The array is uint8 [N, T, H, W, C], or grey: [N, T, H, W] or [N, T, H, W, 1].
     """
     array = _load(path)
-    _check_array(path, array)
-    videos_NTHWC = array if array.ndim == 5 else array[..., None]
-    count, length, height, width, colours = videos_NTHWC.shape
-    grey = f"{path.name} holds grey videos; all three colours are given their values."
-
-    def read(index: int, frames: Sequence[int]) -> np.ndarray:
-        return np.repeat(videos_NTHWC[index, list(frames)], 3 // colours, axis=-1)
-
-    def content(index: int) -> Iterator[bytes]:
-        # Frame by frame, so that a long video in a mapped file takes no memory.
-        yield repr((height, width)).encode()
-        for frame_HWC in videos_NTHWC[index]:
-            yield frame_HWC.tobytes()
-
-    return VideoSet(
-        source=str(path),
-        size=(height, width),
-        names=tuple(str(number) for number in range(count)),
-        lengths=(length,) * count,
-        notes=() if colours == 3 else (grey,),
-        read_frames=read,
-        content=content,
-    )
-
-
-def _load(path: Path) -> np.ndarray:
-    with path.open("rb") as file:
-        start = file.read(len(_NPY))
-    if start != _NPY and not start.startswith(_ZIP):
-        raise UserError(
-            f"{path} is not a file that NumPy wrote with np.save or np.savez: it was copied "
-            "incompletely, or holds something else under that name"
-        )
-    try:
-        if start == _NPY:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays[_array_name(path, arrays.files)]
-    except (EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        # NumPy's only words for it, in each of its two readers.
-        if "Object arrays" in str(error) or "Python objects" in str(error):
-            raise UserError(
-                f"{path} holds Python objects, which only a pickle can store and which could run "
-                "any code when read: save one uint8 array [N, T, H, W, 3] (np.stack your videos)"
-            ) from error
-        raise UserError(
-            f"{path} cannot be read and is probably cut off: {error}; copy or write it again"
-        ) from error
-
-
-def _array_name(path: Path, names: Sequence[str]) -> str:
-    if _FRAMES in names:
-        return _FRAMES
-    if len(names) != 1:
-        raise UserError(
-            f"{path} must hold the videos as {_FRAMES!r} or as its only array, and it holds "
-            f"{', '.join(names) or 'nothing'}: write it with "
-            f"np.savez_compressed(path, {_FRAMES}=videos)"
-        )
-    return names[0]
-
-
-def _check_array(path: Path, array: np.ndarray) -> None:
     found = f"{path} holds {array.dtype} {list(array.shape)}"
     if wrong := _wrong_shape(array.shape):
         raise UserError(f"{found}, and uint8 [N, T, H, W, 3] is needed: {wrong}")
@@ -205,6 +127,42 @@ def _check_array(path: Path, array: np.ndarray) -> None:
         raise UserError(f"{found}, so no video at all: was this file meant?")
     if array.dtype != np.uint8:
         raise UserError(f"{found}, and uint8 in 0..255 is needed: {conversion(array, 'save')}")
+    videos_NTHWC = array if array.ndim == 5 else array[..., None]
+    count, length, height, width, colours = videos_NTHWC.shape
+    grey = f"{path.name} holds grey videos; all three colours are given their values."
+    return VideoSet(
+        source=str(path),
+        size=(height, width),
+        names=tuple(map(str, range(count))),
+        lengths=(length,) * count,
+        notes=() if colours == 3 else (grey,),
+        read=lambda index, frames: np.repeat(
+            videos_NTHWC[index, list(frames)], 3 // colours, axis=-1
+        ),
+        content=lambda index: [repr((height, width)).encode(), videos_NTHWC[index].tobytes()],
+    )
+
+
+def _load(path: Path) -> np.ndarray:
+    # Of another kind of file, or an array of objects, NumPy says that it would need a pickle.
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(array, np.ndarray):
+            return array
+        with array:
+            names = array.files
+            if _FRAMES not in names and len(names) != 1:
+                raise UserError(
+                    f"{path} must hold the videos as {_FRAMES!r} or as its only array, and it "
+                    f"holds {', '.join(names) or 'nothing'}: write it with "
+                    f"np.savez_compressed(path, {_FRAMES}=videos)"
+                )
+            return array[_FRAMES if _FRAMES in names else names[0]]
+    except (EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{path} cannot be read as one array of numbers: {error}; copy it again, or save one "
+            "uint8 array [N, T, H, W, 3] with np.save"
+        ) from error
 
 
 def _wrong_shape(shape: tuple[int, ...]) -> str | None:
@@ -213,13 +171,9 @@ def _wrong_shape(shape: tuple[int, ...]) -> str | None:
         one_video = 3 in (shape[-1], shape[1])
         advice = "this is one video, or a set of images; of one video, save x[None]"
         return advice if one_video else None
-    if len(shape) != 5:
-        return "save all videos stacked into one array"
-    if shape[-1] in (1, 3):
-        return None
-    for axis in (1, 2):
-        if shape[axis] in (1, 3):
-            return f"the colours must come last; save np.moveaxis(x, {axis}, -1)"
-    if shape[-1] == 4:
-        return "drop the fourth channel; save x[..., :3]"
-    return "no axis is of 3 colours"
+    if len(shape) == 5 and shape[-1] not in (1, 3):
+        for axis in (1, 2):
+            if shape[axis] in (1, 3):
+                return f"the colours must come last; save np.moveaxis(x, {axis}, -1)"
+        return "drop the fourth channel; save x[..., :3]" if shape[-1] == 4 else "find the colours"
+    return None if len(shape) == 5 else "save all videos stacked into one array"

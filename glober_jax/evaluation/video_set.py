@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from glober_jax.errors import UserError
-from glober_jax.evaluation.protocols import PROTOCOLS, SMALL, Protocol, to_fit
+from glober_jax.evaluation.protocol import Protocol
+from glober_jax.evaluation.protocols import to_fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +28,9 @@ class VideoSet:
       labels: the class of each video, an index into `class_names`; None where there are none.
       class_names: sorted.
       notes: sentences on what a reader of the numbers should know about the files.
-      read_frames: (video, frames) to uint8 [F, H, W, C]; the indices are valid.
+      read: (video, frames) to uint8 [F, H, W, C]; raises `UserError` where files are damaged.
       content: the stored bytes of one video, in pieces; what `fingerprint` is made of.
+      read_text: (video) to its caption's token embeddings, float16 [L, E]; None without texts.
     """
 
     source: str
@@ -38,22 +40,12 @@ class VideoSet:
     labels: tuple[int, ...] | None = None
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    read_frames: Callable[[int, Sequence[int]], np.ndarray]
+    read: Callable[[int, Sequence[int]], np.ndarray]
     content: Callable[[int], Iterable[bytes]]
+    read_text: Callable[[int], np.ndarray | None] = lambda video: None
 
     def __len__(self) -> int:
         return len(self.names)
-
-    def read(self, index: int, frames: Sequence[int]) -> np.ndarray:
-        """Chosen frames of one video, in the order asked for: uint8 [F, H, W, C].
-
-        Raises:
-          IndexError: there is no such video or frame.
-          UserError: the files are damaged, or hold frames of another size.
-        """
-        if not 0 <= index < len(self) or any(not 0 <= t < self.lengths[index] for t in frames):
-            raise IndexError(f"frames {list(frames)} of video {index}, of {len(self)} videos")
-        return self.read_frames(index, frames)
 
     def long_enough(self, num_frames: int) -> list[int]:
         """The videos of at least `num_frames` frames, in order."""
@@ -75,22 +67,8 @@ class VideoSet:
         return total.hexdigest()[:16]
 
 
-@dataclass(frozen=True, kw_only=True)
-class PreparedVideos(VideoSet):
-    """`read_text(video)` is its caption's token embeddings, float16 [L, E]; None without texts."""
-
-    read_text: Callable[[int], np.ndarray | None]
-
-
-def check_pair(
-    real: VideoSet,
-    generated: VideoSet,
-    num_frames: int,
-    protocol: Protocol = PROTOCOLS[SMALL],
-) -> tuple[str, ...]:
-    """Checks that clips of `num_frames` frames of both sets can be compared.
-
-    `protocol` is for the advice where videos are too short.
+def check_pair(real: VideoSet, generated: VideoSet, protocol: Protocol) -> list[str]:
+    """Checks that clips of both sets can be compared by the protocol.
 
     Returns:
       Notes for the reader of the numbers: on the files, videos left out as too short, and two
@@ -105,7 +83,7 @@ def check_pair(
             f"{generated.source} are {pixels(generated.size)}, and a score between two sizes means "
             "nothing: give real videos of the size that was generated"
         )
-    notes = []
+    notes, num_frames = [], protocol.min_length
     for kind, videos in (("real", real), ("generated", generated)):
         notes += [f"{kind} videos: {note}" for note in videos.notes]
         count = len(videos.long_enough(num_frames))
@@ -123,7 +101,7 @@ def check_pair(
             )
     if real.fingerprint == generated.fingerprint:
         notes.append("The real and the generated videos are the same.")
-    return tuple(notes)
+    return notes
 
 
 def pixels(size: tuple[int, int]) -> str:

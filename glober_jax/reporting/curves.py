@@ -15,17 +15,15 @@ from glober_jax.errors import UserError
 from glober_jax.reporting.report.charts import Chart, Line
 from glober_jax.training.metrics import read_metrics
 
-# Title of a panel, the unit of its values, and the metrics drawn there; the first match wins.
+# Title of a panel, the unit of its values, and the metrics drawn there; the last match wins.
 _PANELS = (
-    ("Gradient norm", "norm", re.compile(r"grad_norm")),
-    ("PSNR", "dB", re.compile(r"psnr")),
-    ("LPIPS", "LPIPS, lower is better", re.compile(r"lpips")),
-    ("KL divergence", "nats per clip", re.compile(r"kl")),
-    ("Adversarial losses", "loss", re.compile(r"(adv|disc|hinge).*loss|(^|[_/])[dg]_loss")),
-    ("Losses", "loss", re.compile(r"loss")),
+    ("Losses", "loss", r"loss"),
+    ("Adversarial losses", "loss", r"(adv|disc|hinge).*loss|(^|[_/])[dg]_loss"),
+    ("KL divergence", "nats per clip", r"kl"),
+    ("PSNR", "dB", r"psnr"),
+    ("LPIPS", "LPIPS, lower is better", r"lpips"),
+    ("Gradient norm", "norm", r"grad_norm"),
 )
-# As people read from the left.
-_ORDER = ("Losses", "Adversarial losses", "KL divergence", "PSNR", "LPIPS", "Gradient norm")
 _LINES_PER_PANEL = 5
 _PANEL_INCHES = (4.6, 3.2)
 _SMOOTHED_FRACTION = 0.08
@@ -35,15 +33,7 @@ _LOG_RATIO = 4.0
 
 
 def plot_curves(metrics_jsonl: epath.PathLike, output_png: epath.PathLike) -> None:
-    """Writes the charts of `training_charts` as one PNG, a row for each stage.
-
-    Args:
-      metrics_jsonl: file written by `MetricsWriter`; torn lines are skipped.
-      output_png: where to write the picture (120 dots per inch).
-
-    Raises:
-      UserError: there is nothing to plot, or the picture cannot be written.
-    """
+    """Writes the charts of `training_charts` as one PNG, a row for each stage."""
     rows = training_charts(read_metrics(metrics_jsonl))
     if not rows:
         raise UserError(f"no losses to plot in {metrics_jsonl}; train at least one step first")
@@ -68,6 +58,7 @@ def training_charts(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Char
     left out. Only positive values spanning more than a factor 4 have a log axis, except PSNR. A
     crowded panel becomes several; stages without any chart are left out.
     """
+    # By stage and metric, the value of each step.
     stages: dict[str, dict[str, dict[int, float]]] = {}
     for record in records:
         curves = stages.setdefault(record["stage"], {})
@@ -75,34 +66,31 @@ def training_charts(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Char
             # A value that was not finite is null.
             if isinstance(value, int | float) and _panel_of(name):
                 curves.setdefault(name, {})[record["step"]] = value
-    rows = {stage: _charts(curves) for stage, curves in stages.items()}
-    return {stage: charts for stage, charts in rows.items() if charts}
+    return {stage: charts for stage, curves in stages.items() if (charts := _charts(curves))}
 
 
 def _panel_of(name: str) -> str | None:
-    return next((title for title, _, pattern in _PANELS if pattern.search(name)), None)
+    found = [title for title, _, pattern in _PANELS if re.search(pattern, name)]
+    return found[-1] if found else None
 
 
 def _charts(curves: Mapping[str, Mapping[int, float]]) -> list[Chart]:
-    """Of one stage, from metrics by step."""
-    units = {title: unit for title, unit, _ in _PANELS}
     charts = []
-    for title in _ORDER:
+    for title, unit, _ in _PANELS:
         names = sorted(name for name in curves if _panel_of(name) == title)
         for start in range(0, len(names), _LINES_PER_PANEL):
             lines = [_line(name, curves[name]) for name in names[start:][:_LINES_PER_PANEL]]
             values = np.concatenate([line.faint for line in lines])
             log_y = title != "PSNR" and 0 < _LOG_RATIO * values.min() < values.max()
             charts.append(
-                Chart(title=title, x_label="step", y_label=units[title], lines=lines, log_y=log_y)
+                Chart(title=title, x_label="step", y_label=unit, lines=lines, log_y=log_y)
             )
     return charts
 
 
 def _line(name: str, by_step: Mapping[int, float]) -> Line:
     """A metric smoothed by a centred moving mean over 8 % of its points, thinned to 300 points."""
-    steps = np.array(sorted(by_step), np.float64)
-    values = np.array([by_step[step] for step in sorted(by_step)], np.float64)
+    steps, values = np.array(sorted(by_step.items()), np.float64).T
     half = int(len(values) * _SMOOTHED_FRACTION / 2)
     # At the ends the window is cut off rather than shrunk: less noise where people look most.
     sums = np.concatenate([[0.0], np.cumsum(values)])

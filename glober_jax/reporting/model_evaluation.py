@@ -14,34 +14,26 @@ from etils import epath
 from jax.sharding import Mesh
 
 from glober_jax.errors import UserError
-from glober_jax.evaluation import i3d, measuring, parts, results
+from glober_jax.evaluation import i3d, measuring, results, scoring
 from glober_jax.evaluation.evaluating import (
     Evaluation,
     Places,
-    RealVideos,
     choose,
     evaluate,
     memorisation,
-    overlap,
     real_clips,
 )
 from glober_jax.evaluation.measuring import ClipSet
-from glober_jax.evaluation.metrics import frame_quality
+from glober_jax.evaluation.metrics.frame_quality import frame_measures, metrics_of
 from glober_jax.evaluation.metrics.intervals import LEAST
-from glober_jax.evaluation.protocols import Protocol, fitted, shortfall
+from glober_jax.evaluation.protocol import Protocol
+from glober_jax.evaluation.protocols import fitted, shortfall
 from glober_jax.evaluation.results import Result
 from glober_jax.evaluation.video_io import prepared_videos
-from glober_jax.evaluation.video_set import PreparedVideos, pixels
+from glober_jax.evaluation.video_set import VideoSet, pixels
 from glober_jax.experiment import Experiment
 from glober_jax.models.condition import ConditionTokens
-from glober_jax.reporting.report.inline_video import Clips
-from glober_jax.reporting.trained_clips import (
-    TrainedModel,
-    first_reconstructions,
-    generated_clips,
-    protocol_index,
-    reconstructed_clips,
-)
+from glober_jax.reporting.trained_clips import TrainedModel, protocol_index, reconstructed_clips
 
 # Training clips that generated ones are looked for among.
 _MOST_TRAINING_CLIPS = 2048
@@ -58,14 +50,9 @@ class ModelEvaluation:
         mesh: Mesh,
         folder: epath.PathLike | None,
     ) -> None:
-        """Opens the data set and loads the networks that judge.
+        """Opens the prepared data set in `data_dir` and loads the networks that measure.
 
-        Args:
-          experiment: the models'.
-          protocol: how to evaluate.
-          data_dir: where the prepared data set is.
-          mesh: the devices to measure on.
-          folder: where measures are kept, see `measuring.measure`.
+        Measures are kept in `folder`, see `measuring.measure`.
 
         Raises:
           UserError: the data set is not there, damaged, or of another frame size; the protocol's
@@ -73,14 +60,15 @@ class ModelEvaluation:
         """
         self._experiment, self._data_dir, self._folder = experiment, data_dir, folder
         self._index_n = protocol_index(protocol, experiment.clip)
-        self._opened: dict[str, PreparedVideos] = {}
+        self._opened: dict[str, VideoSet] = {}
         self._real = self._videos(protocol.split)
         check_size(self._real, experiment)
         self.protocol = fitted(protocol, self._real.lengths)
         choose(self.protocol, self._real)
         self._looks = measuring.looks(mesh)
         self._logits = measuring.logits(mesh, protocol.resize)
-        self._instrument = measuring.together(self._logits, self._looks, measuring.motions())
+        self._motions = measuring.motions()
+        self._extractor = measuring.together(self._logits, self._looks, self._motions)
 
     def result(
         self,
@@ -91,27 +79,24 @@ class ModelEvaluation:
         command: str,
     ) -> Result:
         """The whole record of new clips; `reconstruction` is a section of it, see there."""
-        start = time.monotonic()
-        found = self._evaluate(model, seed)
-        note = shortfall(self.protocol, len(found.real["logits"]))
-        notes = [note] if note else []
-        coverage = overlap(found)
+        start, protocol = time.monotonic(), self.protocol
+        other_split = "train" if protocol.split == "test" else "test"
+        # Of all splits together there is no other.
+        others = None if "+" in protocol.split else lambda: self._videos(other_split)
+        generated = functools.partial(self._generated, model, seed)
+        found = evaluate(protocol, self._real, generated, self._extractor, self._folder, others)
+        notes = shortfall(protocol, len(found.real["logits"]))
         try:
-            coverage |= self._memorisation(found)
+            found.sections["coverage"] |= self._memorisation(found)
         except UserError as error:
             # The test split may be short, or the training split again: the scores stand.
             notes.append(f"distance to training clips not measured: {error}")
         return results.build(
-            self.protocol,
-            scores=found.scores,
-            floor=found.floor,
-            motion=found.motion,
+            protocol,
+            **found.sections,
             reconstruction=reconstruction,
-            coverage=coverage,
             model=model_record(model, seed),
-            data={
-                "real": {"source": self._real.source, "fingerprint": self._real.fingerprint},
-            },
+            data={"real": {"source": self._real.source, "fingerprint": self._real.fingerprint}},
             notes=notes,
             command=command,
             seconds=time.monotonic() - start,
@@ -127,12 +112,8 @@ class ModelEvaluation:
             split="test",
             num_clips=min(self.protocol.num_clips, most or self.protocol.num_clips),
         )
-        if not videos.long_enough(protocol.min_length):
-            raise UserError(
-                f"the videos of {videos.source} have at most {max(videos.lengths)} frames, and a "
-                f"clip of this model takes {protocol.min_length}: evaluate without "
-                "--reconstruction, or on data with longer videos (--data)"
-            )
+        advice = "evaluate without --reconstruction, or on data with longer videos (--data)"
+        check_length(videos, protocol, "", advice)
         return real_clips(protocol, videos, choose(protocol, videos))
 
     def reconstruction(
@@ -140,66 +121,53 @@ class ModelEvaluation:
         model: TrainedModel,
         seed: int,
         real: ClipSet,
-        scored: Collection[str] = parts.KINDS,
+        scored: Collection[str] = scoring.PARTS,
     ) -> dict[str, Any]:
-        """What each part of the model makes of `real` test clips, see `parts`.
+        """What each part of the model makes of `real` test clips, see `scoring.PARTS`.
 
-        FVD and KVD are those of the kinds in `scored`, where the clips are long and many enough.
+        FVD and KVD are those of the parts in `scored`, where the clips are long and many enough.
         """
-        clip, size = self._experiment.clip, self._experiment.networks.frame_size
+        clip = self._experiment.clip
         if clip.num_frames < i3d.MIN_FRAMES or real.num_clips < LEAST:
             scored = ()
-        moving = measuring.motions()
-        quality = frame_quality.frame_measures(size, frame_quality.metrics_of(size))
+        quality = frame_measures(metrics_of(self._experiment.networks.frame_size))
+        with_logits = measuring.together(self._logits, self._motions)
         made = {}
         for kind, pairs in reconstructed_clips(model, real, clip, seed).items():
-            of_made = measuring.together(self._logits, moving) if kind in scored else moving
-            instrument = measuring.pairs(quality, of_made)
-            made[kind] = measuring.measure(pairs, instrument, self._folder)
+            of_made = with_logits if kind in scored else self._motions
+            made[kind] = measuring.measure(pairs, measuring.pairs(quality, of_made), self._folder)
         # Often the clips that generated ones are compared with, and then measured only once.
-        instrument = self._instrument if scored else moving
-        found = measuring.measure(real, instrument, self._folder)
-        return parts.record(found, made, clip.key_positions, self.protocol.ddof)
+        extractor = self._extractor if scored else self._motions
+        found = measuring.measure(real, extractor, self._folder)
+        return scoring.part_scores(found, made, clip.key_positions, self.protocol.ddof)
 
-    def samples(self, model: TrainedModel, seed: int, count: int) -> dict[str, Clips]:
-        """The first clips that are measured, to look at."""
+    def samples(self, model: TrainedModel, seed: int, count: int) -> dict[str, np.ndarray]:
+        """The first clips that are measured, to look at, by their title."""
         places = choose(self.protocol, self._real)
-        count = min(count, len(places))
-        return {
-            "Generated": Clips(self._generated(model, seed, 0, places).read(0, count)),
-            "Real": Clips(real_clips(self.protocol, self._real, places).read(0, count)),
-        }
-
-    def reconstructions(self, model: TrainedModel, seed: int, count: int) -> dict[str, np.ndarray]:
-        """The first test clips and what is made of them."""
-        return first_reconstructions(model, self.test_clips(), self._experiment.clip, seed, count)
-
-    def _evaluate(self, model: TrainedModel, seed: int) -> Evaluation:
-        other_split = "train" if self.protocol.split == "test" else "test"
-        others = functools.partial(self._videos, other_split)
-        # Of all splits together there is no other.
-        return evaluate(
-            self.protocol,
-            RealVideos(self._real, None if "+" in self.protocol.split else others),
-            functools.partial(self._generated, model, seed),
-            self._instrument,
-            self._folder,
-        )
+        made = self._generated(model, seed, 0, places)
+        real = real_clips(self.protocol, self._real, places)
+        return {"Generated": made.read(0, min(count, len(places))), "Real": real.read(0, count)}
 
     def _generated(self, model: TrainedModel, seed: int, repeat: int, places: Places) -> ClipSet:
         """New clips, under the conditions of the real ones in turn."""
-        count = self.protocol.num_clips
+        count, index_n = self.protocol.num_clips, self._index_n
         videos = np.resize([video for video, _ in places], count).tolist()
-        conditions, identity = _conditions(self._experiment.networks.condition, self._real, videos)
-        return generated_clips(
-            model,
-            self._index_n,
-            seed,
-            first_video=repeat * count,
-            num_clips=count,
-            conditions=conditions,
-            condition_identity=identity,
-        )
+        network = self._experiment.networks.condition
+        conditions, of_conditions = _conditions(network, self._real, videos)
+
+        def read(first: int, number: int) -> np.ndarray:
+            noise = {"seed": seed, "first_video": repeat * count + first}
+            features = model.glober.generate_globals(number, conditions(first, number), **noise)
+            return model.glober.decode(features, index_n, **noise)
+
+        identity = {
+            "model": model.identity,
+            "index": index_n.tolist(),
+            "seed": seed,
+            "first_video": repeat * count,
+            "conditions": of_conditions,
+        }
+        return ClipSet("generated", identity, count, read)
 
     def _memorisation(self, found: Evaluation) -> dict[str, Any]:
         """Distances of generated and of test clips to centre clips of the training videos."""
@@ -219,7 +187,7 @@ class ModelEvaluation:
             names[split] = [videos.names[video] for video, _ in places]
         return memorisation(found.generated, measured["test"], measured["train"], names["train"])
 
-    def _videos(self, split: str) -> PreparedVideos:
+    def _videos(self, split: str) -> VideoSet:
         """Those of a split, opened once."""
         if split not in self._opened:
             self._opened[split] = prepared_videos(self._data_dir, split)
@@ -236,7 +204,7 @@ def model_record(model: TrainedModel, seed: int) -> dict[str, Any]:
     }
 
 
-def check_size(videos: PreparedVideos, experiment: Experiment) -> None:
+def check_size(videos: VideoSet, experiment: Experiment) -> None:
     """Raises `UserError` where these are not of the size that the experiment's models make."""
     size = experiment.networks.frame_size
     if videos.size != (size, size):
@@ -246,14 +214,19 @@ def check_size(videos: PreparedVideos, experiment: Experiment) -> None:
         )
 
 
-def _conditions(
-    network: ConditionTokens, videos: PreparedVideos, numbers: Sequence[int]
-) -> tuple[Callable[[int, int], np.ndarray], Any]:
-    """(first, count) to what `ConditionTokens` takes for clips like these videos; and its identity.
+def check_length(videos: VideoSet, protocol: Protocol, kind: str, advice: str) -> None:
+    """Raises `UserError` where no video is long enough for the protocol's clips."""
+    if not videos.long_enough(protocol.min_length):
+        raise UserError(
+            f"the videos of {videos.source} have at most {max(videos.lengths)} frames, and a clip "
+            f"of this model {kind}takes {protocol.min_length}: {advice}"
+        )
 
-    Raises:
-      UserError: the videos have no class or no text, which the model needs.
-    """
+
+def _conditions(
+    network: ConditionTokens, videos: VideoSet, numbers: Sequence[int]
+) -> tuple[Callable[[int, int], np.ndarray], Any]:
+    """(first, count) to what `ConditionTokens` takes for clips like these videos; its identity."""
     if network.kind == "class":
         if videos.labels is None or len(videos.class_names) != network.num_classes:
             raise UserError(

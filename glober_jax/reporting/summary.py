@@ -16,7 +16,8 @@ from jax.sharding import Mesh
 
 from glober_jax import media
 from glober_jax.errors import UserError
-from glober_jax.evaluation import measuring, reconstruction, results, scoring
+from glober_jax.evaluation import measuring, results, scoring
+from glober_jax.evaluation.interpolation import interpolate
 from glober_jax.evaluation.measuring import ClipSet
 from glober_jax.evaluation.metrics import frame_quality
 from glober_jax.evaluation.protocols import get_protocol
@@ -25,7 +26,6 @@ from glober_jax.evaluation.tables import for_people
 from glober_jax.models import lpips
 from glober_jax.reporting.curves import plot_curves
 from glober_jax.reporting.model_evaluation import ModelEvaluation
-from glober_jax.reporting.report.inline_video import Clips
 from glober_jax.reporting.report.workdir_report import SUMMARY, write_workdir_report
 from glober_jax.reporting.trained_clips import (
     TrainedModel,
@@ -43,6 +43,15 @@ _TRAINING_CLIPS = 128
 _SHOWN_CLIPS = 8
 # I3D takes most of the time.
 _SCORED = ("codec", "reconstruction")
+# What PSNR is of, in the order it is printed in.
+_PSNR_OF = {
+    "reconstruction": "GLOBER: every frame decoded from the global feature",
+    "codec": "frame codec alone: what the decoder could reach",
+    "interpolated": "latents of key frames, linearly interpolated",
+    "interpolated_key_frames": "pixels of key frames, linearly interpolated",
+    "repeated_middle_frame": "middle key frame, repeated",
+    "mean_image": "mean training image, repeated",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,31 +73,24 @@ class Summary:
 
 def measure(pipeline: Pipeline, mesh: Mesh) -> Summary:
     """Reconstructs held-out clips beside baselines, and generates new ones."""
-    experiment, networks = pipeline.experiment, pipeline.networks
+    experiment, previews = pipeline.experiment, pipeline.previews
     model = load_trained(experiment, pipeline.workdir, experiment.sampling, mesh)
-    frame_model, feature_model = model.glober.frame_model, model.glober.feature_model
     steps = {"codec": experiment.codec.total_steps, **model.glober.trained_steps}
-
     evaluation, held_out = _evaluate(pipeline, model, mesh)
     quality = _qualities(pipeline, model, held_out, evaluation)
-    previews = pipeline.previews
     conditions = previews.example_conditions(previews.held_out, _SHOWN_CLIPS)
-    generated = previews.generate(frame_model, feature_model, conditions, experiment.seed)
+    models = model.glober.frame_model, model.glober.feature_model
+    generated = previews.generate(*models, conditions, experiment.seed)
+    by_index = quality["reconstruction"]["psnr_db"]["by_index"]
     numbers = {
-        "psnr_db": {
-            name: round(found["psnr_db"]["of_clips"], 3) for name, found in quality.items()
-        },
+        "psnr_db": {name: round(q["psnr_db"]["of_clips"], 3) for name, q in quality.items()},
         "lpips": {
-            name: round(found["lpips"]["value"], 4)
-            for name, found in quality.items()
-            if "lpips" in found
+            name: round(q["lpips"]["value"], 4) for name, q in quality.items() if "lpips" in q
         },
-        "psnr_by_index_db": [
-            round(value, 3) for value in quality["reconstruction"]["psnr_db"]["by_index"]
-        ],
+        "psnr_by_index_db": [round(value, 3) for value in by_index],
         "held_out_clips": held_out.num_clips,
         "steps": {name: steps[name] for name in STAGES},
-        "parameters": networks.count_parameters(),
+        "parameters": pipeline.networks.count_parameters(),
         "data": {"train": pipeline.data.train.fingerprint, "test": pipeline.data.test.fingerprint},
         "versions": versions(),
         "devices": [str(device.device_kind) for device in jax.devices()],
@@ -111,59 +113,47 @@ def publish(
     summary: Summary, workdir: epath.Path, config: dict[str, Any], seconds: dict[str, float]
 ) -> None:
     """Writes `summary.json`, `samples/` and `report.html`, and prints the short version."""
-    evaluation = summary.evaluation
-    measured = not isinstance(evaluation, str)
-    numbers = {
-        "seconds": seconds,
-        **summary.numbers,
-        "evaluation": evaluation["scores"] if measured else f"not measured: {evaluation}",
-    }
-    if measured:
+    evaluation, rows = summary.evaluation, summary.reconstructed
+    numbers = {"seconds": seconds, **summary.numbers}
+    if isinstance(evaluation, str):
+        numbers["evaluation"] = f"not measured: {evaluation}"
+    else:
+        numbers["evaluation"] = evaluation["scores"]
         numbers["reconstruction"] = evaluation["reconstruction"]
+        results.write(workdir / results.FOLDER / results.file_name(evaluation), evaluation)
     media.write_file(workdir / SUMMARY, json.dumps(numbers, indent=2).encode())
-    folder = workdir / "samples"
+    folder, labels = workdir / "samples", summary.labels
     write_samples(
-        folder,
-        summary.generated,
-        summary.record,
-        fps=summary.fps,
-        row_labels=summary.labels or None,
+        folder, summary.generated, summary.record, fps=summary.fps, row_labels=labels or None
     )
-    rows = summary.reconstructed
     write_sheet(folder / "real.png", rows["Real"])
     sheet = media.comparison_sheet(rows, scale=sheet_scale(rows["Real"]))
     media.write_png(folder / "reconstructed.png", sheet)
     plot_curves(workdir / "logs" / METRICS_FILE, folder / "curves.png")
-    if measured:
-        results.write(workdir / results.FOLDER / results.file_name(evaluation), evaluation)
-    clips = {"Generated": Clips(summary.generated, summary.labels), "Real": Clips(rows["Real"])}
     report = write_workdir_report(
-        workdir, evaluation if measured else None, clips, rows, config, summary.fps
+        workdir,
+        None if isinstance(evaluation, str) else evaluation,
+        samples={"Generated": summary.generated, "Real": rows["Real"]},
+        reconstruction=rows,
+        config=config,
+        fps=summary.fps,
+        labels={"Generated": labels},
     )
     print(_text(numbers, workdir), file=sys.stderr)
-    print(_evaluation_text(evaluation, report), file=sys.stderr, flush=True)
-
-
-_EXPLANATIONS = {
-    "reconstruction": "GLOBER: every frame decoded from the global feature",
-    "codec": "frame codec alone: what the decoder could reach",
-    "interpolated": "latents of key frames, linearly interpolated",
-    "interpolated_key_frames": "pixels of key frames, linearly interpolated",
-    "repeated_middle_frame": "middle key frame, repeated",
-    "mean_image": "mean training image, repeated",
-}
+    scores = f"No FVD: {evaluation}" if isinstance(evaluation, str) else for_people(evaluation)
+    print(f"{scores}\nReport, to open in a browser: {report}", file=sys.stderr, flush=True)
 
 
 def _text(numbers: dict[str, Any], workdir: epath.Path) -> str:
     psnr, lpips = numbers["psnr_db"], numbers["lpips"]
     also = " (and LPIPS)" if lpips else ""
     lines = [f"PSNR on {numbers['held_out_clips']} held-out clips{also}:"]
-    for name, text in _EXPLANATIONS.items():
+    for name, text in _PSNR_OF.items():
         distance = f" ({lpips[name]:.4f})" if lpips else ""
         lines.append(f"  {psnr[name]:6.2f} dB{distance}  {text}")
+    seconds = ", ".join(f"{name} {value:.0f}" for name, value in numbers["seconds"].items())
     lines += [
-        "Seconds: "
-        + ", ".join(f"{name} {value:.0f}" for name, value in numbers["seconds"].items()),
+        f"Seconds: {seconds}",
         f"Open {workdir}/samples: generated (sheet.png, grid.gif, video_*.mp4), reconstructed.png, "
         "real.png, curves.png",
         "Next:",
@@ -210,35 +200,28 @@ def _qualities(
     """
     clip, size = pipeline.experiment.clip, pipeline.networks.frame_size
     metrics = ["psnr", "lpips"] if lpips.available("alex", size) else ["psnr"]
-    measures = frame_quality.frame_measures(size, metrics)
+    measures = frame_quality.frame_measures(metrics)
     if isinstance(evaluation, str):
-        instrument = measuring.pairs(measures, measuring.together())
+        extractor = measuring.pairs(measures, measuring.together())
         pairs = reconstructed_clips(model, held_out, clip, pipeline.experiment.seed)
         found = {
-            kind: scoring.quality(measuring.measure(made, instrument, None))
+            kind: scoring.quality(measuring.measure(made, extractor, None))
             for kind, made in pairs.items()
         }
     else:
         found = evaluation["reconstruction"]["kinds"]
     real = held_out.read(0, held_out.num_clips)
-    keys = real[:, clip.key_positions]
+    keys, shape = real[:, clip.key_positions], real.shape
     training = pipeline.data.clips("train", _TRAINING_CLIPS)["frames"]
     baselines = {
         # One at a time: interpolating takes many times the memory of the pixels.
         "interpolated_key_frames": (
-            reconstruction.interpolate(one[None], clip.key_positions, clip.num_frames)[0]
-            for one in keys
+            interpolate(one[None], clip.key_positions, clip.num_frames)[0] for one in keys
         ),
-        "repeated_middle_frame": reconstruction.repeat_middle(keys, clip.num_frames),
-        "mean_image": reconstruction.repeat_image(training.mean(axis=(0, 1)), real),
+        "repeated_middle_frame": np.broadcast_to(keys[:, keys.shape[1] // 2, None], shape),
+        "mean_image": np.broadcast_to(training.mean((0, 1)).round().astype(np.uint8), shape),
     }
     return found | {
         name: scoring.quality(frame_quality.measure_clips(measures, made, real))
         for name, made in baselines.items()
     }
-
-
-def _evaluation_text(evaluation: Result | str, report: epath.Path) -> str:
-    if isinstance(evaluation, str):
-        return f"No FVD: {evaluation}\nReport: {report}"
-    return f"{for_people(evaluation)}\nReport, to open in a browser: {report}"

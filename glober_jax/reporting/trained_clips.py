@@ -14,9 +14,10 @@ from jax.sharding import Mesh
 
 from glober_jax.data.clips import ClipSpec
 from glober_jax.errors import UserError
-from glober_jax.evaluation import reconstruction
+from glober_jax.evaluation.interpolation import blend
 from glober_jax.evaluation.measuring import ClipSet
-from glober_jax.evaluation.protocols import Protocol, to_fit
+from glober_jax.evaluation.protocol import Protocol
+from glober_jax.evaluation.protocols import to_fit
 from glober_jax.experiment import Experiment
 from glober_jax.pretrained import load_model
 from glober_jax.sampling.glober import Glober
@@ -57,11 +58,7 @@ def load_trained(
 def protocol_index(protocol: Protocol, clip: ClipSpec) -> np.ndarray:
     """Where in the model's clip the protocol's frames lie: float32 [n] in [0, 1).
 
-    Frame i is i * protocol.stride frames of the real video after the first, and the model's clip is
-    T * clip.stride of them long.
-
-    Raises:
-      UserError: the protocol's clips reach beyond the model's.
+    `UserError` where they reach beyond it.
     """
     length = clip.num_frames * clip.stride
     if protocol.span > length:
@@ -73,60 +70,24 @@ def protocol_index(protocol: Protocol, clip: ClipSpec) -> np.ndarray:
     return (np.arange(protocol.num_frames) * protocol.stride / length).astype(np.float32)
 
 
-def generated_clips(
-    model: TrainedModel,
-    index_n: np.ndarray,
-    seed: int,
-    first_video: int,
-    num_clips: int,
-    conditions: Callable[[int, int], np.ndarray],
-    condition_identity: Any,
-) -> ClipSet:
-    """New clips of the videos numbered from `first_video` on.
-
-    `conditions(first, count)` are what `ConditionTokens` takes, for clips of this set by number.
-    """
-
-    def read(first: int, count: int) -> np.ndarray:
-        number = first_video + first
-        wanted = conditions(first, count)
-        features = model.glober.generate_globals(count, wanted, seed=seed, first_video=number)
-        return model.glober.decode(features, index_n, seed=seed, first_video=number)
-
-    identity = {
-        "model": model.identity,
-        "index": index_n.tolist(),
-        "seed": seed,
-        "first_video": first_video,
-        "conditions": condition_identity,
-    }
-    return ClipSet("generated", identity, num_clips, read)
-
-
 def reconstructed_clips(
     model: TrainedModel, real: ClipSet, clip: ClipSpec, seed: int
 ) -> dict[str, ClipSet]:
-    """Clips made of real ones by the parts of a model, each beside the real one, for `parts.KINDS`.
+    """Clips made of real ones of the shape `clip` by each of `scoring.PARTS`, beside the real ones.
 
-    Args:
-      model: only "reconstruction" depends on how it samples.
-      real: clips of the model's own shape.
-      clip: that shape.
-      seed: of the decoder's noise.
+    Only "reconstruction" depends on how the model samples, and on the seed of its noise.
     """
     glober = model.glober
-    frame_model = {
-        name: {"autoencoder": model.identity[name]["autoencoder"]} for name in ("steps", "saved")
-    }
-    of_codec = {name: model.identity[name] for name in ("workdir", "jax", "device")} | frame_model
+    of_codec = {name: model.identity[name] for name in ("workdir", "jax", "device")}
+    for name in ("steps", "saved"):
+        of_codec[name] = {"autoencoder": model.identity[name]["autoencoder"]}
 
     def codec(clip_THWC: np.ndarray) -> np.ndarray:
         return glober.decode_latents(glober.encode_frames(clip_THWC[None]))
 
     def interpolated(clip_THWC: np.ndarray) -> np.ndarray:
         keys = glober.encode_frames(clip_THWC[None, clip.key_positions])
-        blended = reconstruction.blend(keys, clip.key_positions, clip.num_frames)
-        return glober.decode_latents(blended)
+        return glober.decode_latents(blend(keys, clip.key_positions, clip.num_frames))
 
     def one_by_one(kind: str, make: Callable[[np.ndarray], np.ndarray]) -> ClipSet:
         def read(first: int, count: int) -> np.ndarray:
@@ -140,7 +101,7 @@ def reconstructed_clips(
     return {
         "codec": one_by_one("codec", codec),
         "interpolated": one_by_one("interpolated", interpolated),
-        "reconstruction": _encoded_and_decoded("reconstruction", model, real, seed, clip),
+        "reconstruction": encoded_and_decoded("reconstruction", model, real, seed, clip),
     }
 
 
@@ -160,23 +121,14 @@ def first_reconstructions(
     }
 
 
-def in_between_clips(model: TrainedModel, real: ClipSet, clip: ClipSpec, seed: int) -> ClipSet:
-    """Clips at twice the model's frame rate, decoded from every second frame of the real ones.
-
-    Args:
-      model: encodes frames 0, 2, ... 2 (T - 1), which are a clip it knows, and decodes frame k at
-        the index k / (2 T).
-      real: clips of 2 T - 1 frames.
-      clip: the model's own shape, of T frames.
-      seed: of the decoder's noise.
-    """
-    return _encoded_and_decoded("between", model, real, seed, clip, finer=2)
-
-
-def _encoded_and_decoded(
+def encoded_and_decoded(
     kind: str, model: TrainedModel, real: ClipSet, seed: int, clip: ClipSpec, finer: int = 1
 ) -> ClipSet:
-    """Made clips beside real ones, whose every `finer`-th frame is one of the model's clip."""
+    """Clips decoded from every `finer`-th frame of the real ones, at all their times, beside them.
+
+    Those frames are a clip of T frames as the model knows them; frame k of the real clip is decoded
+    at the index k / (finer T).
+    """
     length = (clip.num_frames - 1) * finer + 1
     index_n = (np.arange(length) / (finer * clip.num_frames)).astype(np.float32)
 

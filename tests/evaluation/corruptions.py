@@ -4,15 +4,11 @@ All functions take and give uint8 clips [N, T, H, W, C]; none depends on chance 
 """
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from glober_jax.data.datasets.sky_render import render_video
-from glober_jax.data.frames import fit_square
-from glober_jax.data.media.decode import decode_media
-from glober_jax.data.media.tree import MediaItem
 
 
 def sky_clips(
@@ -24,16 +20,6 @@ def sky_clips(
     """
     drawn = [render_video(0, i, size=size, num_frames=num_frames * stride)[0] for i in scenes]
     return np.stack(drawn)[:, ::stride]
-
-
-def film_clips(path: Path, *, size: int = 32, num_frames: int = 16, stride: int = 1) -> np.ndarray:
-    """A video file cut into clips of every `stride`-th frame; what remains is left out."""
-    item = MediaItem(path.name, (path,), is_images=False)
-    images = decode_media(item).frames
-    frames = [np.asarray(fit_square(image, size)) for image in images]
-    length = num_frames * stride
-    starts = range(0, len(frames) - length + 1, length)
-    return np.stack([frames[start : start + length : stride] for start in starts])
 
 
 def measure(

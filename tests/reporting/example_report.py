@@ -7,105 +7,70 @@ import sys
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFilter
+from scipy.ndimage import gaussian_filter
 
-from glober_jax.data.datasets.sky_render import render_video
 from glober_jax.data.datasets.sky_scene import CLASS_NAMES
-from glober_jax.reporting.report.inline_video import Clips
 from glober_jax.reporting.report.workdir_report import Report, write_report
+from tests.evaluation.corruptions import sky_clips
 
 _NUM_FRAMES = 16
 
 
 def example_report(size: int = 64, num_clips: int = 8) -> Report:
     """Every section, with `num_clips` clips of each kind."""
-    real = _skies(0, num_clips, size)
+    real = sky_clips(range(num_clips), size=size)
+    generated = _blurred(sky_clips(range(1000, 1000 + num_clips), size=size), size / 64)
     labels = [CLASS_NAMES[number % len(CLASS_NAMES)] for number in range(num_clips)]
-    generated = _blurred(_skies(1000, num_clips, size), size / 64)
-    triptych = {
-        "Real": real[:3],
-        "Codec": _blurred(real[:3], size / 160),
-        "GLOBER": _blurred(real[:3], size / 64),
-    }
     return Report(
         title="Synthetic sky, 64x64, 16 frames",
         results=[
             _result(steps, scale)
             for steps, scale in ((20, 2.0), (5, 2.0), (10, 2.0), (50, 2.0), (20, 1.0), (20, 4.0))
         ],
-        samples={"Generated": Clips(generated, labels), "Real": Clips(real, labels)},
-        reconstruction=triptych,
+        samples={"Generated": generated, "Real": real},
+        labels={"Generated": labels, "Real": labels},
+        reconstruction={
+            "Real": real[:3],
+            "Codec": _blurred(real[:3], size / 160),
+            "GLOBER": _blurred(real[:3], size / 64),
+        },
         metrics=_metrics(),
         config={"frame_size": size, "clip": {"num_frames": _NUM_FRAMES}, "seed": 0},
         fps=8.0,
     )
 
 
-def _skies(first: int, count: int, size: int) -> np.ndarray:
-    scenes = range(first, first + count)
-    return np.stack(
-        [render_video(0, scene, size=size, num_frames=_NUM_FRAMES)[0] for scene in scenes]
-    )
-
-
 def _blurred(videos_NTHWC: np.ndarray, radius: float) -> np.ndarray:
-    blur = ImageFilter.GaussianBlur(radius)
-    frames = videos_NTHWC.reshape(-1, *videos_NTHWC.shape[2:])
-    blurred = [np.asarray(Image.fromarray(frame_HWC).filter(blur)) for frame_HWC in frames]
-    return np.stack(blurred).reshape(videos_NTHWC.shape)
+    return gaussian_filter(videos_NTHWC, (0, 0, radius, radius, 0))
 
 
 def _score(value: float, width: float) -> dict[str, Any]:
-    return {
-        "value": value,
-        "low": value - width,
-        "high": value + 1.2 * width,
-        "confidence": 0.95,
-        "repeats": [value],
-        "num_real": 256,
-        "num_generated": 256,
-    }
+    bounds = {"value": value, "low": value - width, "high": value + 1.2 * width}
+    return bounds | {"confidence": 0.95, "num_real": 256, "num_generated": 256}
+
+
+def _moved(generated: float, real: float, distance: float) -> dict[str, Any]:
+    return {"generated": generated, "real": real, "distance": distance}
 
 
 def _result(steps: int, scale: float) -> dict[str, Any]:
     worse = 130 / steps + 9 * (scale - 2.2) ** 2
-    index = np.arange(_NUM_FRAMES)
-    sag = np.sin(np.pi * index / 5) ** 2
-    command = (
-        "python -m glober_jax.evaluate --workdir=runs/sky --protocol=styleganv_16f "
-        f"--num_videos=256 --steps={steps} --condition_scale={scale:g} --output=runs/sky/fvd.json"
-    )
+    sag = np.sin(np.pi * np.arange(_NUM_FRAMES) / 5) ** 2
     return {
-        "protocol": {
-            "name": "styleganv_16f",
-            "num_frames": _NUM_FRAMES,
-            "stride": 1,
-            "num_real": 256,
-            "num_generated": 256,
-            "feature": "logits",
-            "resize": "bilinear",
-            "covariance": "biased",
-        },
+        "protocol": {"name": "styleganv_16f", "num_frames": _NUM_FRAMES, "covariance": "biased"},
         "scores": {
             "fvd": _score(86.4 + worse, 6.1),
             "kvd": _score(4.31 + worse / 14, 0.6),
             "fd_alex": _score(38.2 + worse / 4, 2.4),
         },
-        "floor": {
-            "fvd": _score(35.9, 2.0),
-            "kvd": _score(-0.07, 0.4),
-            "fd_alex": _score(12.6, 0.8),
-        },
+        "floor": {"fvd": _score(35.9, 2), "kvd": _score(-0.07, 0.4), "fd_alex": _score(12.6, 0.8)},
         "motion": {
-            "difference": {
-                **{"real": 0.0142, "generated": 0.0131, "distance": 0.0013},
-                **{"share": 0.9225, "floor": 0.0004},
-            },
-            "flow_magnitude": {"real": 0.41, "generated": 0.34, "distance": 0.1, "share": 0.829},
-            "roughness": {"real": 1.25, "generated": 1.31, "distance": 0.08},
-            "flicker": {"real": 0.0021, "generated": 0.0027, "distance": 0.0007},
-            "frozen": {"real": 0.0, "generated": 0.0, "distance": 0.0},
-            "warping_error": {"real": 0.0087, "generated": 0.0069, "distance": 0.0021},
+            "difference": _moved(0.0131, 0.0142, 0.0013) | {"share": 0.9225, "floor": 0.0004},
+            "flow_magnitude": _moved(0.34, 0.41, 0.1) | {"share": 0.829},
+            "roughness": _moved(1.31, 1.25, 0.08),
+            "flicker": _moved(0.0027, 0.0021, 0.0007),
+            "frozen": _moved(0.0, 0.0, 0.0),
+            "warping_error": _moved(0.0069, 0.0087, 0.0021),
         },
         "coverage": {"coverage": 0.61, "nearest_training_clips": [{"distance": 1.0}]},
         "reconstruction": {
@@ -122,10 +87,7 @@ def _result(steps: int, scale: float) -> dict[str, Any]:
             "seed": 0,
         },
         "data": {
-            "real": {
-                "source": "data/synthetic_sky, split test",
-                "fingerprint": "4f1d7c20a9be6635",
-            },
+            "real": {"source": "data/synthetic_sky (test)", "fingerprint": "4f1d7c20a9be6635"},
             "generated": {"source": "runs/sky, sampled", "fingerprint": "b20c99e1d47a5f08"},
         },
         "notes": [
@@ -134,14 +96,14 @@ def _result(steps: int, scale: float) -> dict[str, Any]:
         ],
         "versions": {"glober_jax": "0.1.0", "jax": "0.10.2", "flax": "0.12.8", "numpy": "2.4.6"},
         "devices": ["TPU v5e (8)"],
-        "command": command,
+        "command": f"python -m glober_jax.evaluate --workdir=runs/sky --steps={steps}",
         "seconds": 431.2,
     }
 
 
 def _reconstruction(sag: np.ndarray, psnr: float, fvd: float, share: float) -> dict[str, Any]:
     by_index = {"psnr_db": psnr - 2.4 * sag, "ssim": 0.871 - 0.05 * sag, "lpips": 0.09 + sag / 50}
-    moved = {"real": 0.0142, "generated": 0.0142 * share, "distance": 0.002, "share": share}
+    moved = _moved(0.0142 * share, 0.0142, 0.002) | {"share": share}
     return {
         **{name: {"value": v.mean(), "by_index": v.tolist()} for name, v in by_index.items()},
         "scores": {"fvd": _score(fvd, 4.0)},
@@ -151,24 +113,22 @@ def _reconstruction(sag: np.ndarray, psnr: float, fvd: float, share: float) -> d
 
 def _metrics() -> list[dict[str, Any]]:
     """Rows as a run logs them, of two stages."""
-    noise = np.random.default_rng(0).normal(size=(400, 4))
     rows: list[dict[str, Any]] = []
-    for number, row in enumerate(noise):
-        step = 50 * (number + 1)
-        fall = np.exp(-step / 4000)
+    for number, noise in enumerate(np.random.default_rng(0).normal(size=(400, 4)), 1):
+        step, fall = 50 * number, np.exp(-number / 80)
         rows.append(
             {
                 "stage": "autoencoder",
                 "step": step,
                 "time": float(step),
-                "loss": 0.05 + 0.9 * fall * np.exp(0.15 * row[0]),
-                "pixel_loss": 0.03 + 0.5 * fall * np.exp(0.15 * row[1]),
-                "kl": 900 * (1 - fall) + 20 * row[2],
-                "psnr_db": 26.5 - 12 * fall + 0.3 * row[3],
-                "grad_norm": 0.4 + 3 * fall * np.exp(0.3 * row[2]),
+                "loss": 0.05 + 0.9 * fall * np.exp(0.15 * noise[0]),
+                "pixel_loss": 0.03 + 0.5 * fall * np.exp(0.15 * noise[1]),
+                "kl": 900 * (1 - fall) + 20 * noise[2],
+                "psnr_db": 26.5 - 12 * fall + 0.3 * noise[3],
+                "grad_norm": 0.4 + 3 * fall * np.exp(0.3 * noise[2]),
             }
         )
-        loss = 0.12 + fall * np.exp(0.2 * row[3])
+        loss = 0.12 + fall * np.exp(0.2 * noise[3])
         rows.append({"stage": "generator", "step": 3 * step, "time": float(step), "loss": loss})
     return rows
 

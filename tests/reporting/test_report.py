@@ -14,10 +14,8 @@ import av
 import numpy as np
 import pytest
 
-from glober_jax.errors import UserError
 from glober_jax.reporting.report import all_evaluations, numbers
 from glober_jax.reporting.report.charts import Chart, Line
-from glober_jax.reporting.report.inline_video import Clips
 from glober_jax.reporting.report.workdir_report import Report, write_report
 from tests.end_to_end.browser import chromium, find_chromium
 from tests.reporting.example_report import example_report
@@ -95,8 +93,8 @@ def test_needs_nothing_but_itself_and_plays_every_clip(page: Page, example: Repo
             assert attributes.get(name, "#").startswith(("#", "data:")), (tag, name)
     clips = [
         (f"{name}: {label}", clip_THWC)
-        for name, kind in example.samples.items()
-        for label, clip_THWC in zip(kind.labels, kind.videos_NTHWC, strict=True)
+        for name, videos in example.samples.items()
+        for label, clip_THWC in zip(example.labels[name], videos, strict=True)
     ]
     for name, videos in example.reconstruction.items():
         clips += [(f"{name}: {number}", clip) for number, clip in enumerate(videos, 1)]
@@ -160,6 +158,11 @@ def test_runs_with_less_say_what_is_there(tmp_path: Path, example: Report) -> No
     rows = [{"stage": "codec", "step": s, "loss": 1.0, "held_out_psnr": 20.0 + s} for s in (1, 2)]
     page = written(tmp_path, Report(title="Codec", metrics=rows))
     assert page.headlines() == [f"22{_SPACE}dB", "2"] and "PSNR" in page.text
+    rows = [{"stage": "generator", "step": s, "loss": 1 / (1 + s)} for s in range(20_000)]
+    page = written(tmp_path, Report(title="Long", metrics=rows))
+    assert re.search(r"loss: 0\.00005\d", page.text) and "15k" in page.text
+    # Thinned, however long a run is.
+    assert len(page.html) < 80_000
     page = written(tmp_path, Report(title="Nothing"))
     assert not page.headlines() and not page.videos() and "svg" not in dict(page.elements)
     bare = {k: v for k, v in example.results[0].items() if k not in ("reconstruction", "coverage")}
@@ -177,11 +180,12 @@ def test_text_from_outside_stays_text(tmp_path: Path, example: Report) -> None:
     result |= {"notes": [evil], "versions": {evil: evil}, "devices": [evil], "command": evil}
     result["data"]["real"]["source"] = f"{evil}\udcff"
     result["protocol"]["name"] = evil
-    videos_NTHWC = example.samples["Real"].videos_NTHWC[:1]
+    videos_NTHWC = example.samples["Real"][:1]
     report = Report(
         title=evil,
         results=[result, example.results[0]],
-        samples={evil: Clips(videos_NTHWC, [evil])},
+        samples={evil: videos_NTHWC},
+        labels={evil: [evil]},
         reconstruction={evil: videos_NTHWC},
         metrics=[{"stage": evil, "step": 1, "time": 0.0, "<script>$a_b$ loss": 1.0}],
         summary={"evaluation": evil, "seconds": {evil: 1.0}},
@@ -202,7 +206,7 @@ def texts_of(chart: Chart) -> list[str]:
 
 
 @pytest.mark.parametrize("log", [False, True])
-@pytest.mark.parametrize("values", [[7.0], [3.0, 3.0], [2.0, 500.0, 20.0], [1e-9, 5.0, 1e9]])
+@pytest.mark.parametrize("values", [[7.0], [3.0, 3.0], [1e-9, 5.0, 1e9]])
 def test_charts_read_without_hovering(log: bool, values: list[float]) -> None:
     """Fails when a title, an axis, its ticks, or a line's name and last value are not drawn."""
     y = np.array(values)
@@ -215,18 +219,6 @@ def test_charts_read_without_hovering(log: bool, values: list[float]) -> None:
     last = numbers.number(values[-1])
     assert {"Losses", "step", "dB", *(f"line {i}: {last}" for i in range(5))} <= set(texts)
     assert len(texts) >= 3 + 5 + 2
-
-
-def test_a_long_run_makes_no_long_page(tmp_path: Path) -> None:
-    steps = np.arange(20_000)
-    values = 1 / (1 + steps)
-    rows = [
-        {"stage": "generator", "step": int(s), "time": 0.0, "loss": float(v), "grad_norm": None}
-        for s, v in zip(steps, values, strict=True)
-    ]
-    page = written(tmp_path, Report(title="Long", metrics=rows))
-    assert (tmp_path / "report.html").stat().st_size < 80_000
-    assert re.search(r"loss: 0\.00005\d", page.text) and "15k" in page.text
 
 
 def test_sweep_compares_only_what_can_be_compared(example: Report) -> None:
@@ -265,29 +257,22 @@ def test_numbers_as_people_read_them() -> None:
     assert [numbers.duration(s) for s in (12.34, 431, 7260)] == ["12.3 s", "7 min", "2 h 01 min"]
 
 
-def test_unwritable_path_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(UserError, match=r"cannot write .*report.html"):
-        write_report(tmp_path / "file" / "report.html", Report(title="Nothing"))
-
-
 def test_in_a_browser_from_a_phone_to_a_wide_screen(tmp_path: Path, example: Report) -> None:
     """Fails when the page is wider than a phone, a text is cut off by its chart, the numbers are
     below the first screen, clips do not play, or anything is fetched."""
     if (executable := find_chromium()) is None:
         pytest.skip("drives a browser: install Chromium or Chrome and put it on the path")
     captions = ["A drone shot over a quiet lake at sunrise, mist rising"] * 4
-    samples = {
-        name: Clips(clips.videos_NTHWC, captions if name == "Generated" else ())
-        for name, clips in example.samples.items()
-    }
-    captioned = replace(example, title="a_run_with_one_long_name_" * 3, samples=samples)
+    title = "a_run_with_one_long_name_" * 3
+    captioned = replace(example, title=title, labels={"Generated": captions})
     write_report(tmp_path / "captioned.html", captioned)
     write_report(tmp_path / "report.html", example)
     playing = "[...document.querySelectorAll('.samples video')].every(v => v.currentTime > 0)"
     with chromium(executable, tmp_path / "profile") as page:
         for name in ("captioned.html", "report.html"):
             page.open(f"file://{tmp_path / name}", 360, 780)
+            third = "document.querySelectorAll('.value')[2].getBoundingClientRect().bottom"
+            assert name == "captioned.html" or page.evaluate(third) < 780
             for width in (360, 700, 1280):
                 page.resize(width, 800)
                 assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -9,8 +9,8 @@ from glober_jax.data.clips import ClipSpec
 from glober_jax.evaluation.measuring import ClipSet
 from glober_jax.reporting.trained_clips import (
     TrainedModel,
+    encoded_and_decoded,
     first_reconstructions,
-    in_between_clips,
     reconstructed_clips,
 )
 
@@ -98,7 +98,7 @@ def test_only_the_reconstruction_depends_on_sampling() -> None:
 def test_every_second_frame_is_encoded_and_all_are_decoded() -> None:
     """Fails when odd frames are encoded, or frame k is not decoded at k / 2 / T."""
     recorder = Recorder()
-    pairs = in_between_clips(model(recorder), real(11), CLIP, seed=0).read(0, 2)
+    pairs = encoded_and_decoded("x", model(recorder), real(11), 0, CLIP, finer=2).read(0, 2)
     assert recorder.encoded[0] == [0, 4, 16, 36, 64, 100]
     assert recorder.index == [pytest.approx(np.arange(11) / 2 / 6)]
     assert pairs.shape == (2, 2, 11, 2, 2, 3)

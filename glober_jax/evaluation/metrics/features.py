@@ -8,12 +8,7 @@ from glober_jax.errors import UserError
 def check_features(
     x_ND: np.ndarray, y_MD: np.ndarray, *, at_least: int = 2
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both sets as float64.
-
-    Raises:
-      UserError: a set has fewer than `at_least` clips, or features that are not finite; or the sets
-        have different numbers of features.
-    """
+    """Both sets as float64; `UserError` where a set has too few clips or features not finite."""
     for name, features in (("first", x_ND), ("second", y_MD)):
         if len(features) < at_least:
             raise UserError(
@@ -27,9 +22,4 @@ def check_features(
                 f"NaN or infinite, the first is clip {broken[0]}; look for damaged or diverged "
                 "clips"
             )
-    if x_ND.shape[1] != y_MD.shape[1]:
-        raise UserError(
-            f"the two sets have {x_ND.shape[1]} and {y_MD.shape[1]} features a clip; measure both "
-            "with the same network"
-        )
     return np.asarray(x_ND, np.float64), np.asarray(y_MD, np.float64)

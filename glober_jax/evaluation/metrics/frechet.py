@@ -13,14 +13,10 @@ from glober_jax.evaluation.metrics.features import check_features
 
 
 def frechet_distance(x_ND: np.ndarray, y_MD: np.ndarray, ddof: int) -> float:
-    """The distance d² of two sets of features, at least 0; exact also for fewer clips than D.
+    """The distance d² of sets of two clips or more, at least 0; exact also for fewer clips than D.
 
-    Args:
-      x_ND, y_MD: features, at least two clips each.
-      ddof: covariances divide by N - ddof: 0 in StyleGAN-V, 1 in TF-GAN, DIGAN, TATS.
-
-    Raises:
-      UserError: see `check_features`.
+    Covariances divide by N - ddof: 0 in StyleGAN-V, 1 in TF-GAN, DIGAN, TATS. Raises as
+    `check_features`.
     """
     x_ND, y_MD = check_features(x_ND, y_MD)
     x_RD, y_RD = _factor(x_ND, ddof), _factor(y_MD, ddof)

@@ -7,9 +7,9 @@ Clips are taken to be independent: several of one video make the standard error 
 Dimension key: N, M clips, D features, K sizes of parts.
 """
 
-import dataclasses
 import statistics
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,12 +21,8 @@ Score = Callable[[np.ndarray, np.ndarray], float]
 LEAST = 4
 
 
-@dataclasses.dataclass(frozen=True)
-class Interval:
-    """A score, and where other sets of as many clips would lie on average: [low, high].
-
-    It is an interval for the score at this N, whose bias it shares, not for infinitely many clips.
-    """
+class Interval(NamedTuple):
+    """A score, and where other sets of as many clips, with its bias, would lie on average."""
 
     value: float
     low: float
@@ -51,10 +47,8 @@ def jackknife_interval(
     times sqrt(n / (N - n)), estimates the standard error at N (Shao & Wu 1989). On Gaussians it is
     6 % too small to 30 % too large where the sets differ clearly, and up to 60 % too large where
     they do not. A hundred resamples know it to 7 %. Where no score can be below `least`, the
-    interval is cut off there: neither is their mean, which it holds as often as before.
-
-    Raises:
-      UserError: there are fewer than `LEAST` clips; see `check_features` and `score`.
+    interval is cut off there: neither is their mean, which it holds as often as before. Raises
+    `UserError` where there are fewer than `LEAST` clips, and as `check_features`.
     """
     x_ND, y_MD = check_features(x_ND, y_MD, at_least=LEAST)
     kept_x, kept_y = (len(features) - len(features) // LEAST for features in (x_ND, y_MD))
@@ -77,13 +71,8 @@ def extrapolate(
     `num_parts` random parts of each of five sizes, from half of the clips up to all, and the line
     through the means against 1/N is read at 0 (Chong & Forsyth 2020, arXiv 1911.07023, who do so
     for images). The line is straight once N is well above the number of directions the features
-    vary in; with as many clips as directions a quarter to a third of the bias stays.
-
-    Args:
-      score: of two sets.
-      x_ND, y_ND: sets of the same size, of eight clips or more.
-      num_parts: scored of each size.
-      seed: of the choice of parts.
+    vary in; with as many clips as directions a quarter to a third of the bias stays. The sets are
+    of the same size, eight clips or more.
     """
     rng, total = np.random.default_rng(seed), len(x_ND)
     sizes_K = np.round(total / np.linspace(1.0, 2.0, 5)).astype(int)

@@ -27,15 +27,10 @@ _EQUAL_LEVELS = 1
 
 
 def measure_clip(clip_THWC: np.ndarray) -> dict[str, np.ndarray]:
-    """Measures one uint8 clip.
+    """Measures one uint8 clip of 3 frames or more: float64 scalars, as the module defines them.
 
-    Returns:
-      float64 scalars `difference`, `roughness`, `flicker`, `frozen` as the module defines them, the
-      roughness of a clip in which nothing changes being 0; and `difference_by_index` [T-1], the
-      difference from each frame to the next.
-
-    Raises:
-      UserError: the clip has fewer than 3 frames.
+    The roughness of a clip in which nothing changes is 0. `difference_by_index` [T-1] is the
+    difference from each frame to the next.
     """
     if len(clip_THWC) < _MIN_FRAMES:
         raise UserError(
@@ -60,16 +55,11 @@ def measure_clip(clip_THWC: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def compare(real_N: np.ndarray, generated_N: np.ndarray) -> dict[str, float | None]:
-    """Means of a measure over two sets of clips, and the Wasserstein distance of its values.
+    """Means of a measure over two sets of clips, their `share` generated / real, and `distance`.
 
-    The sets may differ in size.
-
-    Returns:
-      real, generated: the means.
-      distance: ∫ |F_real(v) - F_generated(v)| dv of the distribution functions F, in the measure's
-        own unit. It is 0 only when both sets hold the same values; two samples of real clips have a
-        small one too, and that is the least to expect of a model.
-      share: the means' generated / real; None where the real one is 0.
+    That is the Wasserstein distance ∫ |F_real(v) - F_generated(v)| dv of the distribution functions
+    F, in the measure's own unit: 0 only when both sets hold the same values. Two samples of real
+    clips have a small one too, the least to expect of a model. `share` of a real mean of 0 is None.
     """
     real, generated = float(real_N.mean()), float(generated_N.mean())
     return {

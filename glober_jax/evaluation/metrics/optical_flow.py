@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from glober_jax.errors import UserError
 from glober_jax.evaluation.optional_dependencies import require
 
 MEASURES = ("warping_error", "flow_magnitude", "occluded")
@@ -27,22 +26,14 @@ _MIN_SIDE = 128
 
 
 def measure_clip(clip_THWC: np.ndarray) -> dict[str, np.ndarray]:
-    """Measures one uint8 clip.
+    """Measures one uint8 clip of 2 frames or more; raises `UserError` without OpenCV.
 
-    Returns:
-      float64 scalars, means over the T-1 pairs of neighbouring frames:
+    Float64 scalars, means over the T-1 pairs of neighbouring frames:
       `warping_error`: mean (x[t] - warped x[t+1])² over pixels where the flows agree, x in [0, 1];
         over all pixels of a pair whose flows agree nowhere.
       `flow_magnitude`: mean length of the flow, in pixels of the clip per frame.
       `occluded`: part of the pixels, in [0, 1], where the flows disagree or leave the picture.
-
-    Raises:
-      UserError: OpenCV is not installed, or the clip has only one frame.
     """
-    if len(clip_THWC) < 2:
-        raise UserError(
-            "a clip of 1 frame has no optical flow; evaluate clips of at least 2 frames"
-        )
     require("cv2", "opencv-python-headless", "the warping error")
     import cv2
 

@@ -24,11 +24,12 @@ def table(results: Sequence[Result]) -> Table:
     differing = _differing(results)
     scores = list(dict.fromkeys(name for result in results for name in score_names(result)))
     rows = []
-    order = [(repr(_setting(result)), result["scores"][scores[0]]["value"]) for result in results]
-    for _, result in sorted(zip(order, results, strict=True), key=lambda pair: pair[0]):
+    for result in sorted(results, key=lambda r: (repr(_setting(r)), _value(r, scores[0]))):
         conditions = _conditions(result)
-        values = (result["scores"].get(name, {}).get("value") for name in scores)
-        first, *others = (*(_text(conditions.get(n)) for n in differing), *map(number, values))
+        first, *others = (
+            *(_text(conditions.get(name)) for name in differing),
+            *(number(_value(result, name)) for name in scores),
+        )
         rows.append(Row(first, "", others))
     return Table([*differing, *map(title, scores)], rows)
 
@@ -84,9 +85,9 @@ def _setting(result: Result) -> dict[str, Any]:
 
 
 def _conditions(result: Result) -> dict[str, Any]:
-    model = result["model"]
-    sampling = {name.replace("_", " "): value for name, value in model.get("sampling", {}).items()}
-    return _setting(result) | sampling | {"seed": model.get("seed")}
+    sampling = result["model"].get("sampling", {})
+    choices = {name.replace("_", " "): value for name, value in sampling.items()}
+    return _setting(result) | choices | {"seed": result["model"].get("seed")}
 
 
 def _differing(results: Sequence[Result]) -> list[str]:
@@ -94,6 +95,10 @@ def _differing(results: Sequence[Result]) -> list[str]:
     conditions = [_conditions(result) for result in results]
     names = dict.fromkeys(name for found in conditions for name in found)
     return [name for name in names if len({repr(found.get(name)) for found in conditions}) > 1]
+
+
+def _value(result: Result, score: str) -> float | None:
+    return result["scores"].get(score, {}).get("value")
 
 
 def _text(value: Any) -> str:

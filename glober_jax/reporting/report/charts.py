@@ -36,13 +36,10 @@ _SVG_STYLE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line of a chart, float [points] each.
+    """One line of a chart, float [points] each, by rising x; its label stands at its end.
 
-    Attributes:
-      label: name, at the end of the line; "" where the title says it.
-      x, y: its points, finite, by rising x.
-      interval: low and high ends, drawn as bars.
-      faint: y values drawn as a light line behind, such as before smoothing.
+    `interval` are low and high ends, drawn as bars; `faint` are y values drawn as a light line
+    behind, such as before smoothing.
     """
 
     label: str

@@ -1,6 +1,6 @@
 """The numbers of the first screen: at most three, each beside what to read it against."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from glober_jax.reporting.report.explanations import title
@@ -29,21 +29,23 @@ def headlines(
       summary: the workdir's `summary.json`, or {}.
       metrics: rows of `logs/metrics.jsonl`.
     """
-    psnr = {kind: _psnr(kind, result, summary, metrics) for kind in _STAGE_OF}
-    limit = f"codec limit: {psnr['codec']}" if psnr["codec"] else ""
-    found = [*_distance(result), *_motion(result)]
-    if psnr["reconstruction"]:
+    found = [*_evaluated(result)]
+    codec, reconstruction = (
+        _psnr(kind, result, summary, metrics) for kind in ("codec", "reconstruction")
+    )
+    if reconstruction:
         text = (
             "Real videos, compressed to a global feature and decoded again. Higher is closer to "
             "the original; the frame codec alone is the limit."
         )
-        found.append(Headline("Reconstruction (PSNR)", psnr["reconstruction"], limit, text))
-    if psnr["codec"]:
+        limit = f"codec limit: {codec}" if codec else ""
+        found.append(Headline("Reconstruction (PSNR)", reconstruction, limit, text))
+    if codec:
         text = (
             "Real frames, encoded and decoded one by one. Higher is closer to the original, and "
             "no other part of the model can exceed it."
         )
-        found.append(Headline("Frame codec (PSNR)", psnr["codec"], "", text))
+        found.append(Headline("Frame codec (PSNR)", codec, "", text))
     if metrics:
         steps = {row["stage"]: row["step"] for row in metrics}
         stages = ", ".join(f"{stage} {number(step)}" for stage, step in steps.items())
@@ -51,37 +53,31 @@ def headlines(
     return found[:3]
 
 
-def _distance(result: Mapping[str, Any]) -> list[Headline]:
-    """The first score; [] without an evaluation."""
-    if not (names := score_names(result)):
-        return []
-    score, floor = result["scores"][names[0]], result["floor"][names[0]]["value"]
-    text = (
-        "How far generated videos are from real ones; lower is better. "
-        f"{percent(score['confidence'])} interval: {number(score['low'])} to "
-        f"{number(score['high'])}."
-    )
-    # A distance without bias may be negative between real sets.
-    if floor > 0:
-        text += f" {score['value'] / floor:.1f} times as far as two sets of real videos are apart."
-    name = f"Distance to real videos ({title(names[0])})"
-    return [Headline(name, number(score["value"]), f"real videos: {number(floor)}", text)]
-
-
-def _motion(result: Mapping[str, Any]) -> list[Headline]:
-    """Optical flow, or the change of pixels, as a share of real; [] where neither is known."""
-    text = (
-        "How much moves from one frame to the next. Much less than real looks frozen, much more "
-        "restless."
-    )
-    motion = result.get("motion", {})
-    return [
-        Headline(
-            f"Motion ({title(name).lower()})", percent(share), f"real videos: {percent(1)}", text
+def _evaluated(result: Mapping[str, Any]) -> Iterator[Headline]:
+    """The first score; optical flow, or the change of pixels, as a share of real."""
+    for name in score_names(result)[:1]:
+        score, floor = result["scores"][name], result["floor"][name]["value"]
+        text = (
+            "How far generated videos are from real ones; lower is better. "
+            f"{percent(score['confidence'])} interval: {number(score['low'])} to "
+            f"{number(score['high'])}."
         )
-        for name in ("flow_magnitude", "difference")
-        if (share := motion.get(name, {}).get("share")) is not None
-    ][:1]
+        # A distance without bias may be negative between real sets.
+        if floor > 0:
+            times = score["value"] / floor
+            text += f" {times:.1f} times as far as two sets of real videos are apart."
+        heading, reference = f"Distance to real videos ({title(name)})", number(floor)
+        yield Headline(heading, number(score["value"]), f"real videos: {reference}", text)
+    motion = result.get("motion", {})
+    for name in ("flow_magnitude", "difference"):
+        if (share := motion.get(name, {}).get("share")) is not None:
+            heading, reference = f"Motion ({title(name).lower()})", f"real videos: {percent(1)}"
+            text = (
+                "How much moves from one frame to the next. Much less than real looks frozen, much "
+                "more restless."
+            )
+            yield Headline(heading, percent(share), reference, text)
+            break
 
 
 def _psnr(

@@ -26,29 +26,33 @@ class Table(NamedTuple):
 
 def scores(result: Result) -> Table:
     """Every score with its interval, and the same of real against real clips."""
-    columns = ("", "generated", "interval", "real vs. real", "interval")
     rows = []
     for name in score_names(result):
-        score, floor = result["scores"][name], result["floor"][name]
-        values = (number(score["value"]), _interval(score), number(floor["value"]))
-        rows.append(_row(name, *values, _interval(floor)))
-    return Table(columns, rows)
+        cells = []
+        for score in (result["scores"][name], result["floor"][name]):
+            interval = f"{number(score['low'])} to {number(score['high'])}"
+            cells += [number(score["value"]), interval]
+        rows.append(Row(title(name), sentence(name), cells))
+    return Table(("", "generated", "interval", "real vs. real", "interval"), rows)
 
 
 def motion(result: Result) -> Table:
     """Motion of real and generated clips, and how far their distributions are apart."""
-    columns = ("", "generated", "real", "share of real", "distance", "real vs. real")
     rows = []
     for name, entry in result["motion"].items():
-        values = (number(entry["generated"]), number(entry["real"]), percent(entry.get("share")))
-        rows.append(_row(name, *values, number(entry["distance"]), number(entry.get("floor"))))
-    return Table(columns, rows)
+        made, real, distance = (number(entry[key]) for key in ("generated", "real", "distance"))
+        cells = (made, real, percent(entry.get("share")), distance, number(entry.get("floor")))
+        rows.append(Row(title(name), sentence(name), cells))
+    return Table(("", "generated", "real", "share of real", "distance", "real vs. real"), rows)
 
 
 def coverage(result: Result) -> Table:
     """Single numbers on where generated clips lie among real ones and training clips."""
-    values = result.get("coverage", {}).items()
-    rows = [_row(name, number(value)) for name, value in values if isinstance(value, int | float)]
+    rows = [
+        Row(title(name), sentence(name), [number(value)])
+        for name, value in result["coverage"].items()
+        if isinstance(value, int | float)
+    ]
     return Table(("", "value"), rows)
 
 
@@ -77,11 +81,3 @@ def score_names(result: Result) -> list[str]:
     """Names of a result's scores, the headline first."""
     found = result.get("scores", {})
     return [name for name in dict.fromkeys((*SCORES, *found)) if name in found]
-
-
-def _row(name: str, *cells: str) -> Row:
-    return Row(title(name), sentence(name), cells)
-
-
-def _interval(score: Mapping[str, float]) -> str:
-    return f"{number(score['low'])} to {number(score['high'])}"

@@ -1,23 +1,15 @@
-"""Motion measures: their values where these are known, and what they make of damaged skies."""
+"""Motion and warping error: where they are known, and what they make of damaged skies."""
 
+import sys
+from types import ModuleType
+
+import cv2
 import numpy as np
 import pytest
 
 from glober_jax.errors import UserError
-from glober_jax.evaluation.metrics import motion
+from glober_jax.evaluation.metrics import motion, optical_flow
 from tests.evaluation import corruptions
-
-# Which measures have to tell each corruption from real clips.
-CAUGHT_BY = {
-    "noise": ("difference", "roughness"),
-    "blur": ("difference", "roughness"),
-    "flicker": ("difference", "roughness", "flicker"),
-    "shuffled": ("difference", "roughness", "flicker"),
-    "frozen": motion.MEASURES,
-    "replaced": ("roughness", "flicker"),
-    "unrelated": ("difference", "roughness", "flicker"),
-    "half speed": ("difference", "flicker"),
-}
 
 
 def grey(levels: list[int]) -> np.ndarray:
@@ -43,6 +35,8 @@ def test_values_of_simple_clips(
     by_index = measured.pop("difference_by_index")
     assert measured == pytest.approx(expected)
     np.testing.assert_allclose(by_index, np.abs(np.diff(levels)) / 255)
+    with pytest.raises(UserError, match="2 frames is too short"):
+        motion.measure_clip(grey([1, 2]))
 
 
 def test_one_value_in_a_hundred_may_move_in_a_frozen_pair() -> None:
@@ -63,40 +57,113 @@ def test_distance_of_two_sets() -> None:
     assert found["distance"] == pytest.approx(1.0)
 
 
-def test_damaged_skies_are_further_from_real_ones_than_other_skies() -> None:
+# What has to be told from real clips, and by which measures.
+CAUGHT_BY = {
+    motion: {
+        "noise": ("difference", "roughness"),
+        "blur": ("difference", "roughness"),
+        "flicker": ("difference", "roughness", "flicker"),
+        "shuffled": ("difference", "roughness", "flicker"),
+        "frozen": motion.MEASURES,
+        "replaced": ("roughness", "flicker"),
+        "unrelated": ("difference", "roughness", "flicker"),
+        "half speed": ("difference", "flicker"),
+    },
+    optical_flow: {
+        "noise": ("warping_error",),
+        "flicker": ("warping_error",),
+        "replaced": ("warping_error",),
+        "shuffled": ("flow_magnitude",),
+        "frozen": ("flow_magnitude",),
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("measures", "count", "num_frames", "levels", "times"),
+    [(motion, 24, 16, 5, 2.5), (optical_flow, 6, 8, 10, 2)],
+)
+def test_damaged_skies_are_further_from_real_ones_than_other_skies(
+    measures: ModuleType, count: int, num_frames: int, levels: int, times: float
+) -> None:
     """Fails when a measure is blind to what it is for (broken: first differences only)."""
-    halves = range(24), range(24, 48)
-    real, other = (
-        {stride: corruptions.sky_clips(scenes, stride=stride) for stride in (1, 2)}
-        for scenes in halves
-    )
-    clips = other[1]
-    damaged = {
-        "noise": corruptions.noise(clips, 5),
-        "blur": corruptions.blur(clips, 1),
-        "flicker": corruptions.flicker(clips, 0.04),
-        "shuffled": corruptions.shuffled(clips),
-        "frozen": corruptions.frozen(clips),
-        "replaced": corruptions.replaced(clips),
-        "unrelated": corruptions.unrelated(clips),
+
+    def skies(first: int, stride: int = 1) -> np.ndarray:
+        scenes = range(first, first + count)
+        return corruptions.sky_clips(scenes, num_frames=num_frames, stride=stride)
+
+    other = skies(24)
+    sets = {
+        "real": skies(0),
+        "other": other,
+        "noise": corruptions.noise(other, levels),
+        "blur": corruptions.blur(other, 1),
+        "flicker": corruptions.flicker(other, 0.04),
+        "shuffled": corruptions.shuffled(other),
+        "frozen": corruptions.frozen(other),
+        "replaced": corruptions.replaced(other),
+        "unrelated": corruptions.unrelated(other),
     }
-    cases = {name: (real[1], clips, made) for name, made in damaged.items()}
-    cases["half speed"] = (real[2], other[2], other[1])
-    for name, sets in cases.items():
-        expected, again, made = (corruptions.measure(motion.measure_clip, clips) for clips in sets)
-        for measure in CAUGHT_BY[name]:
+    cases = {name: ("real", "other", name) for name in CAUGHT_BY[measures]}
+    if "half speed" in cases:
+        sets |= {"real, fast": skies(0, 2), "other, fast": skies(24, 2)}
+        cases["half speed"] = ("real, fast", "other, fast", "other")
+    measured = {
+        name: corruptions.measure(measures.measure_clip, sets[name])
+        for name in dict.fromkeys(name for names in cases.values() for name in names)
+    }
+    for name, names in cases.items():
+        expected, again, made = (measured[one] for one in names)
+        for measure in CAUGHT_BY[measures][name]:
             floor = motion.compare(expected[measure], again[measure])["distance"]
             distance = motion.compare(expected[measure], made[measure])["distance"]
-            assert distance > max(2.5 * floor, 1e-4), (
+            assert distance > max(times * floor, 1e-4), (
                 f"{measure}: {name} clips are {distance:.5f} from real ones, "
                 f"other real ones {floor:.5f}"
             )
-    replaced = corruptions.measure(motion.measure_clip, damaged["replaced"])
-    cut = replaced["difference_by_index"].mean(axis=0)
-    assert cut.argmax() == 7 and cut[7] > 5 * np.delete(cut, 7).max(), cut
+    if measures is motion:
+        cut = measured["replaced"]["difference_by_index"].mean(axis=0)
+        assert cut.argmax() == 7 and cut[7] > 5 * np.delete(cut, 7).max(), cut
+    else:
+        # Why the error is never shown alone.
+        frozen, other = (measured[name]["warping_error"] for name in ("frozen", "other"))
+        assert frozen.max() == 0 < other.min()
 
 
-def test_two_frames_are_too_few() -> None:
-    """Fails when a second difference of nothing becomes a number."""
-    with pytest.raises(UserError, match="2 frames is too short"):
-        motion.measure_clip(grey([1, 2]))
+def moving_texture(size: int, step: tuple[int, int]) -> np.ndarray:
+    """A soft texture that moves by `step` pixels (down, right) a frame: 6 frames."""
+    cells = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
+    side = size * 3 // 2
+    texture = cv2.resize(cells, (side, side), interpolation=cv2.INTER_CUBIC)
+    corners = [(i * step[0], i * step[1]) for i in range(5, -1, -1)]
+    return np.stack([texture[y : y + size, x : x + size] for y, x in corners])
+
+
+@pytest.mark.parametrize(("size", "step"), [(32, (1, 0)), (64, (1, 2)), (160, (4, 3))])
+def test_motion_is_found_and_undone(size: int, step: tuple[int, int]) -> None:
+    """Fails when the flow is not in the clip's own pixels, is warped the wrong way or unseen."""
+    clip = moving_texture(size, step)
+    measured = optical_flow.measure_clip(clip)
+    assert measured["flow_magnitude"] == pytest.approx(np.hypot(*step), rel=0.1)
+    changes = np.square(np.diff(clip / 255.0, axis=0)).mean()
+    assert measured["warping_error"] < 0.02 * changes, (measured, changes)
+    assert measured["occluded"] < 0.2, measured
+
+
+def test_pixels_are_those_of_the_clip_as_it_was_given() -> None:
+    """Fails when enlarging small frames shows: in the flow, or in how far flows may disagree."""
+    small = corruptions.noise(corruptions.sky_clips([1], size=64, num_frames=4), 10)[0]
+    large = np.stack([cv2.resize(x, (128, 128), interpolation=cv2.INTER_LINEAR) for x in small])
+    by_small, by_large = optical_flow.measure_clip(small), optical_flow.measure_clip(large)
+    assert by_large["flow_magnitude"] == pytest.approx(2 * by_small["flow_magnitude"])
+    assert by_large["occluded"] > 1.2 * by_small["occluded"] > 0, (by_small, by_large)
+
+
+def test_clips_without_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when frames that share nothing give no number, or what is missing is a stack trace."""
+    chaos = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), np.uint8)
+    measured = optical_flow.measure_clip(chaos)
+    assert np.isfinite(list(measured.values())).all() and measured["occluded"] > 0.5, measured
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(UserError, match=r"opencv-python-headless.*requirements-eval\.txt"):
+        optical_flow.measure_clip(chaos)

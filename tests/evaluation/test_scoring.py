@@ -6,11 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from glober_jax.evaluation import parts
 from glober_jax.evaluation.metrics import motion, optical_flow
+from glober_jax.evaluation.scoring import part_scores
 from glober_jax.evaluation.tables import reconstructions
-
-KEYS = np.array([0, 2])
 
 
 def measures(level: float, *, made: bool, logits: bool = True) -> dict[str, np.ndarray]:
@@ -26,12 +24,11 @@ def measures(level: float, *, made: bool, logits: bool = True) -> dict[str, np.n
 
 @pytest.fixture(scope="module")
 def section() -> dict[str, Any]:
-    real = measures(0.5, made=False)
     made = {
         "codec": measures(0.5, made=True),
         "interpolated": measures(0.25, made=True, logits=False),
     }
-    return parts.record(real, made, KEYS, ddof=0)
+    return part_scores(measures(0.5, made=False), made, np.array([0, 2]), ddof=0)
 
 
 def test_places_scores_and_shares(section: dict[str, Any]) -> None:
@@ -39,8 +36,8 @@ def test_places_scores_and_shares(section: dict[str, Any]) -> None:
     codec, interpolated = section["kinds"].values()
     assert section["num_clips"] == 8
     for kind in (codec, interpolated):
-        assert kind["psnr_db"]["at_keys"] == 20.0 and kind["psnr_db"]["elsewhere"] == 10.0
-        assert kind["psnr_db"]["value"] == 15.0
+        psnr = kind["psnr_db"]
+        assert (psnr["at_keys"], psnr["elsewhere"], psnr["value"]) == (20.0, 10.0, 15.0)
     assert codec["scores"].keys() == {"fvd", "kvd"} and "scores" not in interpolated
     assert codec["scores"]["fvd"]["value"] == pytest.approx(0.0, abs=1e-9)
     assert codec["scores"]["fvd"]["low"] <= 0 <= codec["scores"]["fvd"]["high"]
@@ -52,18 +49,14 @@ def test_places_scores_and_shares(section: dict[str, Any]) -> None:
 
 def test_all_places_may_be_keys_and_nothing_move() -> None:
     still = measures(0.0, made=True, logits=False)
-    found = parts.record(still, {"codec": still}, np.arange(4), ddof=0)["kinds"]["codec"]
-    assert found["psnr_db"]["elsewhere"] is None
-    assert found["motion"]["difference"]["share"] is None
+    found = part_scores(still, {"codec": still}, np.arange(4), ddof=0)["kinds"]["codec"]
+    assert found["psnr_db"]["elsewhere"] is None and found["motion"]["difference"]["share"] is None
     assert any("15.00" in line for line in reconstructions({"kinds": {"codec": found}}))
 
 
 def test_the_table_has_a_column_for_each_kind(section: dict[str, Any]) -> None:
     """Fails when a number stands in another's column, or one that is missing shifts the others."""
-    rows = [
-        [cell.strip() for cell in re.split("  +", line.strip())]
-        for line in reconstructions(section)
-    ]
+    rows = [re.split("  +", line.strip()) for line in reconstructions(section)]
     assert rows[:3] == [
         ["reconstructions", "real", "codec", "interpolated"],
         ["PSNR of frames in dB", "15.00", "15.00"],
