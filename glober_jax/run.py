@@ -18,14 +18,14 @@ from glober_jax.progress import warn
 from glober_jax.reporting import summary
 from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.checkpoint import StageCheckpoints
-from glober_jax.training.initial import check_initial
+from glober_jax.training.init_from_pretrained import check_pretrained
 from glober_jax.training.loop import run_stage
-from glober_jax.training.metrics import MetricsWriter
+from glober_jax.training.metric_writer import MetricsWriter
 from glober_jax.training.packaged_model import refuse_packaged
 from glober_jax.training.pipeline import Pipeline
+from glober_jax.training.preemption import StopRequest
+from glober_jax.training.restore import CLASSES_FILE, write_config, write_texts
 from glober_jax.training.stages import STAGES
-from glober_jax.training.stopping import StopRequest
-from glober_jax.training.trained import CLASSES_FILE, write_config, write_texts
 
 
 def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
@@ -42,7 +42,7 @@ def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
         # Opening refuses a workdir that holds another architecture.
         with StageCheckpoints(workdir, part.NAME, experiment.source) as checkpoints:
             if checkpoints.latest_step is None:
-                check_initial(workdir, experiment.networks, part.NETWORKS)
+                check_pretrained(workdir, experiment.networks, part.NETWORKS)
     first = jax.process_index() == 0
     with alone_in(workdir) if first else contextlib.nullcontext():
         if first:

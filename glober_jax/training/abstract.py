@@ -16,10 +16,10 @@ from glober_jax.models.networks import AUTOENCODER
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training import autoencoder, codec
 from glober_jax.training.loop import StepFunction
+from glober_jax.training.restore import constant_shapes
 from glober_jax.training.stage_data import batch_shapes
 from glober_jax.training.stages import build_stage
 from glober_jax.training.state import TrainState
-from glober_jax.training.trained import constant_shapes
 
 
 class AbstractStage(NamedTuple):

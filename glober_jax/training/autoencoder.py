@@ -36,8 +36,8 @@ from glober_jax.parallel.rules import gather_parameters
 from glober_jax.randomness import named_key
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training.adversarial import AdversarialOptions, joint_gradients
+from glober_jax.training.gradient_accumulation import accumulate_gradients
 from glober_jax.training.loop import Batch, StepFunction
-from glober_jax.training.micro_batches import mean_over_micro_batches
 from glober_jax.training.state import OptimizerOptions, TrainState, new_state
 
 NAME = "autoencoder"
@@ -141,7 +141,7 @@ class AutoencoderStage:
 
             return joint_gradients(loss_fn, state.params, DISCRIMINATOR)
 
-        return mean_over_micro_batches(of_clips, inputs, options.micro_batches, self.mesh)
+        return accumulate_gradients(of_clips, inputs, options.micro_batches, self.mesh)
 
     def _optimizer(self) -> optax.GradientTransformation:
         options = self.options

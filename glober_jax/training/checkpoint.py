@@ -1,6 +1,6 @@
 """The checkpoints of a stage: saved while it trains, restored when it goes on, read by others.
 
-`WORKDIR/<stage>/<step>/` is one (training/stored.py). Orbax writes them in the background, under
+`WORKDIR/<stage>/<step>/` is one (checkpoint_io.py). Orbax writes them in the background, under
 another name until they are complete. One that turns out to be damaged is moved to
 `WORKDIR/damaged/<stage>/<step>`.
 """
@@ -17,10 +17,9 @@ from jax.sharding import Mesh
 from glober_jax.errors import UserError
 from glober_jax.parallel.agreement import first_message
 from glober_jax.progress import warn
-from glober_jax.training import orbax_noise
-from glober_jax.training.grades import Grade, Grades, NewestAndBest
-from glober_jax.training.packaged_model import is_packaged, read_packaged
-from glober_jax.training.stored import (
+from glober_jax.training import log_filters
+from glober_jax.training.best_checkpoint import Grade, Grades, NewestAndBest
+from glober_jax.training.checkpoint_io import (
     DamagedError,
     describe,
     read_arrays,
@@ -28,6 +27,7 @@ from glober_jax.training.stored import (
     reason,
     stored_steps,
 )
+from glober_jax.training.packaged_model import is_packaged, read_packaged
 
 # Parts of a config that a stage's checkpoints depend on, by their arrays' shapes or by what these
 # mean; of these, options that only trade time for memory may differ.
@@ -71,7 +71,7 @@ class StageCheckpoints:
         self._saving: int | None = None
         self._failure: str | None = None
         self._loop_record: dict[str, int] = {}
-        orbax_noise.silence()
+        log_filters.silence()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._grades = Grades(workdir, stage)

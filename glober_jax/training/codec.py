@@ -34,8 +34,8 @@ from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.rules import gather_parameters
 from glober_jax.randomness import named_key
 from glober_jax.training.adversarial import AdversarialOptions, joint_gradients
+from glober_jax.training.gradient_accumulation import accumulate_gradients
 from glober_jax.training.loop import Batch, StepFunction
-from glober_jax.training.micro_batches import mean_over_micro_batches
 from glober_jax.training.state import OptimizerOptions, TrainState, new_state
 
 NAME = "codec"
@@ -142,7 +142,7 @@ class CodecStage:
             return joint_gradients(loss_fn, state.params, DISCRIMINATOR)
 
         rows, parts = (frames, noise), self.options.micro_batches
-        return mean_over_micro_batches(of_clips, rows, parts, self.mesh)
+        return accumulate_gradients(of_clips, rows, parts, self.mesh)
 
     def _optimizer(self) -> optax.GradientTransformation:
         options = self.options

@@ -17,8 +17,8 @@ from glober_jax.parallel.rules import gather_parameters
 from glober_jax.randomness import named_key
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training.autoencoder import codec_posterior
+from glober_jax.training.gradient_accumulation import accumulate_gradients
 from glober_jax.training.loop import Batch, StepFunction
-from glober_jax.training.micro_batches import mean_over_micro_batches
 from glober_jax.training.state import OptimizerOptions, TrainState, new_state
 
 NAME = "generator"
@@ -101,7 +101,7 @@ class GeneratorStage:
             loss, gradients = jax.value_and_grad(loss_fn)(state.params)
             return gradients, {"loss": loss}
 
-        return mean_over_micro_batches(of_clips, rows, self.options.micro_batches, self.mesh)
+        return accumulate_gradients(of_clips, rows, self.options.micro_batches, self.mesh)
 
     def features(self, model: FrameModel, key_frames: jax.Array) -> jax.Array:
         """Global features [B, H, W, G] of a batch's key frames, see `encoded`."""

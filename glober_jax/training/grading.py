@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from glober_jax.evaluation.measuring import logits
 from glober_jax.evaluation.metrics.frechet import frechet_distance
-from glober_jax.training.grades import Grade
+from glober_jax.training.best_checkpoint import Grade
 
 
 class FvdGrader:

@@ -22,12 +22,12 @@ from glober_jax.parallel.rules import tree_shardings
 from glober_jax.progress import Progress
 from glober_jax.training.checkpoint import StageCheckpoints
 from glober_jax.training.device_batch import device_batch
-from glober_jax.training.initial import start_from_files
-from glober_jax.training.metrics import MetricsWriter
-from glober_jax.training.skipped import SkippedSteps
+from glober_jax.training.init_from_pretrained import init_from_pretrained
+from glober_jax.training.metric_writer import MetricsWriter
+from glober_jax.training.nonfinite_guard import SkippedSteps
+from glober_jax.training.preemption import StopRequest
 from glober_jax.training.state import TrainState
 from glober_jax.training.step_log import Grading, Preview, StepLog, due
-from glober_jax.training.stopping import StopRequest
 from glober_jax.training.watchdog import Watchdog
 
 Batch = dict[str, jax.Array]
@@ -202,4 +202,4 @@ def _restore_or_create(
     shardings = tree_shardings(abstract, mesh)
     create = jax.jit(stage.create, out_shardings=shardings, compiler_options=quick)
     state = create(stage.measure(), stage.given())
-    return start_from_files(state, stage.name, workdir, mesh), 0
+    return init_from_pretrained(state, stage.name, workdir, mesh), 0

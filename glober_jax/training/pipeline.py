@@ -29,19 +29,19 @@ from glober_jax.randomness import named_key
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.sampling.generate import FeatureModel
 from glober_jax.training import autoencoder, codec, generator
-from glober_jax.training.channel_scale import measured_scale
+from glober_jax.training.best_checkpoint import Grade
 from glober_jax.training.checkpoint import newest_step
 from glober_jax.training.feature_cache import FEATURE_CLIP, FeatureVideos, fits
-from glober_jax.training.grades import Grade
 from glober_jax.training.grading import FvdGrader
 from glober_jax.training.latent_cache import codec_id, latent_cache
+from glober_jax.training.latent_stats import measured_scale
 from glober_jax.training.loop import Grading, Preview, Stage
 from glober_jax.training.pretrained_codec import load_pretrained_codec
 from glober_jax.training.previews import CLIPS, Previews
+from glober_jax.training.restore import constant_shapes, load_codec, load_frame_model
 from glober_jax.training.stage_data import StageData, check_stage_batch, reads_text, stage_clip
 from glober_jax.training.stages import STAGES, build_stage
 from glober_jax.training.state import TrainState
-from glober_jax.training.trained import constant_shapes, load_codec, load_frame_model
 
 
 class Pipeline:

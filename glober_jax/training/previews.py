@@ -26,8 +26,8 @@ from glober_jax.sampling.conditions import (
 from glober_jax.sampling.decode import FrameModel, VideoSampler
 from glober_jax.sampling.generate import FeatureModel, FeatureSampler
 from glober_jax.training.loop import Preview
+from glober_jax.training.restore import ExampleTexts
 from glober_jax.training.stage_data import StageData
-from glober_jax.training.trained import ExampleTexts
 
 CLIPS = 8
 

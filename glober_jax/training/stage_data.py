@@ -17,7 +17,7 @@ from glober_jax.data.source import VideoSource, open_videos
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.training import autoencoder, codec, generator
-from glober_jax.training.micro_batches import check_micro_batches
+from glober_jax.training.gradient_accumulation import check_micro_batches
 
 
 def stage_clip(experiment: Experiment, stage: str) -> ClipSpec:

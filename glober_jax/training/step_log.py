@@ -8,9 +8,9 @@ import jax
 import numpy as np
 
 from glober_jax.progress import Progress
-from glober_jax.training.grades import Grade
-from glober_jax.training.metrics import MetricsWriter
-from glober_jax.training.skipped import SkippedSteps
+from glober_jax.training.best_checkpoint import Grade
+from glober_jax.training.metric_writer import MetricsWriter
+from glober_jax.training.nonfinite_guard import SkippedSteps
 from glober_jax.training.state import SKIPPED, TrainState
 
 # Steps that the host is ahead of the one it looks at, so that the device never waits for it.

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from glober_jax.training.metrics import read_metrics
+from glober_jax.training.metric_writer import read_metrics
 from tests.end_to_end.conftest import SMALL_SHARDS
 
 # Far more than a collective takes to fail. Between two, as in a save, JAX notices only after 100 s

@@ -15,8 +15,8 @@ from glober_jax.config import parse
 from glober_jax.parallel import rules
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.training.checkpoint import StageCheckpoints
+from glober_jax.training.restore import constant_shapes
 from glober_jax.training.state import TrainState, new_state
-from glober_jax.training.trained import constant_shapes
 from tests.eight_devices import on_eight_devices
 from tests.tiny import mesh_of, single_level_config
 

@@ -21,7 +21,7 @@ from glober_jax.parallel.mesh import put_batch
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training.abstract import abstract_stage
-from glober_jax.training.initial import start_from_files, write_initial
+from glober_jax.training.init_from_pretrained import init_from_pretrained, write_pretrained
 from glober_jax.training.loop import jit_program
 from tests.eight_devices import on_eight_devices
 from tests.tiny import (
@@ -124,8 +124,8 @@ def train(name: str, sizes: tuple[int, int, int]) -> dict[str, Any]:
     # On several devices the UNet comes as from a conversion.
     with tempfile.TemporaryDirectory() as workdir:
         for network in from_files:
-            write_initial(workdir, network, flatten_dict(drawn[network], sep="/"))
-        state = start_from_files(state, name, workdir, mesh)
+            write_pretrained(workdir, network, flatten_dict(drawn[network], sep="/"))
+        state = init_from_pretrained(state, name, workdir, mesh)
     placed = jax.device_put(frozen, tree_shardings(frozen, mesh))
 
     def batch_of(step: int) -> dict[str, jax.Array]:

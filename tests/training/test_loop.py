@@ -16,10 +16,10 @@ import pytest
 
 from glober_jax.errors import UserError
 from glober_jax.training.loop import LoopOptions, Preview, Stage, run_stage
-from glober_jax.training.metrics import METRICS_FILE, MetricsWriter, read_metrics
-from glober_jax.training.skipped import SKIPPED_FILE
+from glober_jax.training.metric_writer import METRICS_FILE, MetricsWriter, read_metrics
+from glober_jax.training.nonfinite_guard import SKIPPED_FILE
+from glober_jax.training.preemption import StopRequest
 from glober_jax.training.state import TrainState, new_state
-from glober_jax.training.stopping import StopRequest
 from tests.tiny import mesh_of
 
 STEPS = 20

@@ -24,7 +24,7 @@ from glober_jax.training.packaged_model import (
     write_packaged,
 )
 from glober_jax.training.pretrained_codec import load_pretrained_codec
-from glober_jax.training.trained import load_network
+from glober_jax.training.restore import load_network
 from tests.tiny import drawn_params, single_level_config
 
 NAME = "builtin:tiny"

@@ -23,7 +23,7 @@ from jax.sharding import PartitionSpec
 from glober_jax.errors import UserError
 from glober_jax.parallel.agreement import AnyProcess
 from glober_jax.parallel.mesh import BATCH_AXES, MeshShape, make_mesh, put_batch
-from glober_jax.parallel.start import slurm_tasks, start_alone, start_processes, tpu_hosts
+from glober_jax.parallel.multihost import slurm_tasks, start_alone, start_processes, tpu_hosts
 
 
 @pytest.mark.parametrize("how", ["flags", "slurm"])

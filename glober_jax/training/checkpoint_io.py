@@ -23,7 +23,7 @@ from jax.sharding import Mesh
 from glober_jax.errors import UserError
 from glober_jax.parallel.agreement import first_message
 from glober_jax.parallel.rules import tree_shardings
-from glober_jax.training import orbax_noise
+from glober_jax.training import log_filters
 from glober_jax.training.checksum import checksums
 
 # What TensorStore says when it is the storage, or the way to it, that fails.
@@ -143,7 +143,7 @@ def _digest(meta: dict[str, Any]) -> str:
 
 def _alike(checkpoint: epath.Path, read: Callable[[], Any]) -> Any:
     """What `read` returns, or the same error on all processes where it failed on any of them."""
-    orbax_noise.silence()
+    log_filters.silence()
     value, unreachable, damage = None, None, None
     try:
         value = read()

@@ -16,9 +16,7 @@ from glober_jax.parallel.mesh import BATCH_AXES, batch_ways, check_batch, constr
 from glober_jax.parallel.rules import tree_shardings
 
 
-def mean_over_micro_batches(
-    compute: Callable[[Any], Any], rows: Any, count: int, mesh: Mesh
-) -> Any:
+def accumulate_gradients(compute: Callable[[Any], Any], rows: Any, count: int, mesh: Mesh) -> Any:
     """The mean of `compute(part)` over `count` equal parts of `rows`, computed one by one.
 
     Inside jit. `rows` is a pytree of arrays [B, ...], `compute` gives a pytree of float arrays:

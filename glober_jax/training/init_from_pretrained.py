@@ -30,12 +30,12 @@ from glober_jax.training.state import TrainState
 _FLOAT32 = np.dtype("<f4")
 
 
-def initial_file(workdir: epath.PathLike, network: str) -> epath.Path:
+def pretrained_file(workdir: epath.PathLike, network: str) -> epath.Path:
     """Where the network's initial parameters are, or would be."""
     return epath.Path(workdir) / "initial" / f"{network}.safetensors"
 
 
-def write_initial(
+def write_pretrained(
     workdir: epath.PathLike, network: str, arrays: Mapping[str, np.typing.ArrayLike]
 ) -> epath.Path:
     """Writes a network's parameters, by path; whole or not at all, holding one in memory at a time.
@@ -53,7 +53,7 @@ def write_initial(
     encoded = json.dumps(header).encode()
     # The format aligns what follows its header.
     encoded += b" " * (-len(encoded) % 8)
-    file = initial_file(workdir, network)
+    file = pretrained_file(workdir, network)
     temporary = file.with_name(f".{file.name}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -72,30 +72,31 @@ def write_initial(
     return file
 
 
-def check_initial(workdir: epath.PathLike, networks: Networks, names: Sequence[str]) -> None:
+def check_pretrained(workdir: epath.PathLike, networks: Networks, names: Sequence[str]) -> None:
     """Raises `UserError` where the file of one of these networks is none, or has other shapes."""
     for name in names:
-        if (file := initial_file(workdir, name)).exists():
+        if (file := pretrained_file(workdir, name)).exists():
             shapes = jax.eval_shape(lambda name=name: networks.init(name, jax.random.key(0)))
             _check(file, _entries(file), _flatten(shapes))
 
 
-def start_from_files(
+def init_from_pretrained(
     state: TrainState, stage: str, workdir: epath.PathLike, mesh: Mesh
 ) -> TrainState:
     """A fresh state with the networks that have a file taken from there, averages too.
 
     Says on stderr which do and which do not, if any does.
     """
-    there = [name for name in state.params if initial_file(workdir, name).exists()]
+    there = [name for name in state.params if pretrained_file(workdir, name).exists()]
     if not there:
         return state
     loaded = {name: _read(workdir, name, state.params[name], mesh) for name in there}
     averaged = {name: jax.tree.map(jnp.copy, loaded[name]) for name in there if name in state.ema}
     if jax.process_index() == 0:
         others = ", ".join(name for name in state.params if name not in there)
+        folder = pretrained_file(workdir, there[0]).parent
         print(
-            f"{stage} starts with {', '.join(there)} from {initial_file(workdir, there[0]).parent}"
+            f"{stage} starts with {', '.join(there)} from {folder}"
             + (f"; at initial values: {others}" if others else ""),
             file=sys.stderr,
             flush=True,
@@ -115,7 +116,7 @@ def _flatten(params: Any) -> dict[str, Any]:
 
 
 def _read(workdir: epath.PathLike, network: str, like: Params, mesh: Mesh) -> Params:
-    file = initial_file(workdir, network)
+    file = pretrained_file(workdir, network)
     entries, shardings = _entries(file), _flatten(tree_shardings(like, mesh))
     _check(file, entries, _flatten(like))
     loaded = {}

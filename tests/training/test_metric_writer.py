@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from glober_jax.errors import UserError
 from glober_jax.reporting.curves import plot_curves
-from glober_jax.training.metrics import MetricsWriter, read_metrics
+from glober_jax.training.metric_writer import MetricsWriter, read_metrics
 from tests.full_disk import full_disk
 
 
