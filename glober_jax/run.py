@@ -23,7 +23,7 @@ from glober_jax.training.loop import run_stage
 from glober_jax.training.metric_writer import MetricsWriter
 from glober_jax.training.packaged_model import refuse_packaged
 from glober_jax.training.pipeline import Pipeline
-from glober_jax.training.preemption import StopRequest
+from glober_jax.training.preemption import Preemption
 from glober_jax.training.restore import CLASSES_FILE, write_config, write_texts
 from glober_jax.training.stages import STAGES
 
@@ -35,7 +35,7 @@ def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
       UserError: nothing was touched, or the last checkpoint is intact.
     """
     refuse_packaged(workdir)
-    stop = StopRequest()
+    stop = Preemption()
     mesh = make_mesh(experiment.mesh)
     pipeline = Pipeline(experiment, workdir, mesh)
     for part in (codec, autoencoder, generator):

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from glober_jax.models.networks import Params
-from glober_jax.training.loop import StepFunction
-from glober_jax.training.state import OptimizerOptions, by_network
+from glober_jax.training.state import OptimizerOptions, StepFunction, by_network
 
 
 @dataclasses.dataclass(frozen=True)

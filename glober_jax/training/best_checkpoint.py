@@ -1,6 +1,8 @@
-"""How good checkpoints are, by one number each, and that the best one is kept.
+"""Grades of checkpoints, by which the best one is kept: a small Frechet video distance.
 
-`WORKDIR/grades.json` holds {stage: {step: {"name", "value", "higher_is_better"}}}.
+`WORKDIR/grades.json` holds {stage: {step: {"name", "value", "higher_is_better"}}}: outside of the
+checkpoints, so that a damaged one cannot hide the best. Dimension key: N clips, T frames, H, W
+frame size, C colours.
 """
 
 import dataclasses
@@ -9,12 +11,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from etils import epath
+from jax.sharding import Mesh
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from glober_jax import media
-from glober_jax.errors import UserError
-from glober_jax.progress import warn
+from glober_jax.evaluation.measuring import logits
+from glober_jax.evaluation.metrics.frechet import frechet_distance
 
 GRADES_FILE = "grades.json"
 
@@ -41,15 +45,12 @@ class Grades:
         self._by_step = {int(step): Grade(**grade) for step, grade in stored.items()}
 
     def add(self, step: int, grade: Grade) -> None:
-        """Adds a grade, on disk as well; where that fails, with a warning, the next one does."""
+        """Adds a grade, on disk as well. Raises `UserError` where that fails."""
         self._by_step[step] = grade
         if jax.process_index() == 0:
             grades = {str(step): grade._asdict() for step, grade in self._by_step.items()}
             content = self._read() | {self._stage: grades}
-            try:
-                media.write_file(self._file, json.dumps(content, indent=2).encode())
-            except UserError as error:
-                warn(f"the grade of step {step} is not stored: {error}")
+            media.write_file(self._file, json.dumps(content, indent=2).encode())
 
     def best(self, steps: Iterable[int]) -> int | None:
         """The best of these steps; None where none was graded."""
@@ -62,19 +63,34 @@ class Grades:
 
 @dataclasses.dataclass(frozen=True)
 class NewestAndBest(preservation_policy.PreservationPolicy):
-    """Keeps the newest `count` checkpoints, and the best of those that were graded."""
+    """Keeps the newest `count` checkpoints, and the best of those that were graded.
+
+    Orbax's own policy for the best reads every checkpoint when it starts, and fails on a damaged
+    one.
+    """
 
     count: int
     grades: Grades
 
     def should_preserve(
-        self,
-        checkpoints: Sequence[preservation_policy.PolicyCheckpointInfo],
-        *,
-        context: preservation_policy.PreservationContext,
+        self, checkpoints: Sequence[preservation_policy.PolicyCheckpointInfo], **_: Any
     ) -> Sequence[bool]:
         """For each checkpoint, oldest first, whether it is kept."""
-        del context
         steps = [checkpoint.step for checkpoint in checkpoints]
         kept = {*steps[-self.count :], self.grades.best(steps)}
         return [step in kept for step in steps]
+
+
+class FvdGrader:
+    """Grades generated clips against the same real ones, whose logits it holds."""
+
+    def __init__(self, real_NTHWC: np.ndarray, mesh: Mesh) -> None:
+        """Measures the real clips, uint8; `UserError` without the package of I3D's weights."""
+        self._extractor = logits(mesh, "stretch")
+        self._real = self._extractor.measure(real_NTHWC)["logits"]
+
+    def __call__(self, clips: Iterable[np.ndarray]) -> Grade:
+        """The distance to as many clips, each uint8 [T, H, W, C]."""
+        made = self._extractor.measure(clips)["logits"]
+        distance = frechet_distance(self._real, made, ddof=0)
+        return Grade(f"fvd_of_{len(self._real)}", distance, higher_is_better=False)

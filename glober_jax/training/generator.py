@@ -18,8 +18,13 @@ from glober_jax.randomness import named_key
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training.autoencoder import codec_posterior
 from glober_jax.training.gradient_accumulation import accumulate_gradients
-from glober_jax.training.loop import Batch, StepFunction
-from glober_jax.training.state import OptimizerOptions, TrainState, new_state
+from glober_jax.training.state import (
+    Batch,
+    OptimizerOptions,
+    StepFunction,
+    TrainState,
+    new_state,
+)
 
 NAME = "generator"
 NETWORKS = ("condition", "generator")

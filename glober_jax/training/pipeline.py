@@ -29,10 +29,9 @@ from glober_jax.randomness import named_key
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.sampling.generate import FeatureModel
 from glober_jax.training import autoencoder, codec, generator
-from glober_jax.training.best_checkpoint import Grade
+from glober_jax.training.best_checkpoint import FvdGrader, Grade
 from glober_jax.training.checkpoint import newest_step
 from glober_jax.training.feature_cache import FEATURE_CLIP, FeatureVideos, fits
-from glober_jax.training.grading import FvdGrader
 from glober_jax.training.latent_cache import codec_id, latent_cache
 from glober_jax.training.latent_stats import measured_scale
 from glober_jax.training.loop import Grading, Preview, Stage

@@ -5,29 +5,26 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from glober_jax.parallel.together import EndAll
+import jax
+from jax.experimental import multihost_utils
 
 
-class StopRequest:
+class Preemption:
     """Turns SIGTERM (a preempted machine, a scheduler) into an orderly end with exit status 0.
 
-    Inside the loop the state is saved first, on all processes even if only one was told.
-    Elsewhere there is nothing to save, and all end at once: the command can be run again and goes
-    on from the last checkpoint.
+    Inside the loop the state is saved first. Of several processes one SIGTERM suffices: JAX's
+    preemption service makes all of them save the same step. A single process ends at once where
+    there is nothing to save; several end at the next step of training.
     """
 
     def __init__(self) -> None:
-        self.requested = False
-        self._can_save = False
-        signal.signal(signal.SIGTERM, self._handle)
+        self.requested = self._can_save = False
+        self._steps = 0
+        # Of several processes the handler is JAX's.
+        if jax.process_count() == 1:
+            signal.signal(signal.SIGTERM, self._handle)
 
-    def _handle(self, signum: int, frame: FrameType | None) -> None:
-        del signum, frame
-        self.requested = True
-        if not self._can_save:
-            self._end_all("SIGTERM: nothing to save")
-
-    def __enter__(self) -> "StopRequest":
+    def __enter__(self) -> "Preemption":
         self._can_save = True
         return self
 
@@ -35,17 +32,20 @@ class StopRequest:
         self._can_save = False
         if self.requested and exception[0] is None:
             # It came during the last step, after which the state is saved anyway.
-            self._end_all("SIGTERM: the stage is finished and saved")
+            self.exit("SIGTERM: the stage is finished and saved")
+
+    def reached(self) -> bool:
+        """Whether to save and end now, alike on all processes; called once before every step."""
+        self._steps += 1
+        return self.requested or multihost_utils.reached_preemption_sync_point(self._steps)
 
     def exit(self, reason: str) -> NoReturn:
-        """Ends this process; the others have to agree, and do the same."""
-        print(_go_on(reason), file=sys.stderr, flush=True)
+        """Ends this process with status 0."""
+        print(f"{reason}; run the same command again to go on", file=sys.stderr, flush=True)
         sys.exit(0)
 
-    def _end_all(self, reason: str) -> NoReturn:
-        print(_go_on(reason), file=sys.stderr, flush=True)
-        raise EndAll(_go_on(reason))
-
-
-def _go_on(reason: str) -> str:
-    return f"{reason}; run the same command again to go on"
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        del signum, frame
+        self.requested = True
+        if not self._can_save:
+            self.exit("SIGTERM: nothing to save")

@@ -5,7 +5,7 @@ the optimizer that goes with it is a pure value built from the stage's options.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import flax.struct
@@ -15,7 +15,7 @@ import optax
 
 from glober_jax.models.networks import Params
 
-# The metric that says whether a step's update was skipped.
+# Metric: 1 where a step's update was skipped.
 SKIPPED = "skipped"
 _GRADIENT = "grad_norm_"
 
@@ -142,6 +142,10 @@ class TrainState(flax.struct.PyTreeNode):
         finite = jnp.isfinite(jnp.stack(guarded)).all()
         state = self.apply_gradients(gradients, optimizer, ema_decay, finite)
         return state, metrics | {SKIPPED: jnp.logical_not(finite).astype(jnp.int32)}
+
+
+Batch = dict[str, jax.Array]
+StepFunction = Callable[[TrainState, Any, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
 def new_state(

@@ -18,10 +18,10 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from glober_jax.parallel.agreement import AnyProcess
 from jax.sharding import PartitionSpec
 
 from glober_jax.errors import UserError
-from glober_jax.parallel.agreement import AnyProcess
 from glober_jax.parallel.mesh import BATCH_AXES, MeshShape, make_mesh, put_batch
 from glober_jax.parallel.multihost import slurm_tasks, start_alone, start_processes, tpu_hosts
 

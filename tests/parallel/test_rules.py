@@ -13,7 +13,7 @@ from glober_jax.config import parse
 from glober_jax.experiment import Experiment
 from glober_jax.parallel.mesh import AXES
 from glober_jax.parallel.rules import MIN_SHARDED_SIZE, TENSOR_RULES, parameter_spec, tree_shardings
-from glober_jax.training.abstract import abstract_stage
+from glober_jax.training.stages import abstract_stage
 from tests.tiny import ALL_NETWORKS
 
 Shapes = dict[str, tuple[int, ...]]

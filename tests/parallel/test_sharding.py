@@ -20,9 +20,9 @@ from glober_jax.parallel import rules
 from glober_jax.parallel.mesh import put_batch
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.sampling.decode import FrameModel
-from glober_jax.training.abstract import abstract_stage
 from glober_jax.training.init_from_pretrained import init_from_pretrained, write_pretrained
 from glober_jax.training.loop import jit_program
+from glober_jax.training.stages import abstract_stage
 from tests.eight_devices import on_eight_devices
 from tests.tiny import (
     drawn_params,

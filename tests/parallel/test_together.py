@@ -16,14 +16,14 @@ from typing import NamedTuple
 
 import pytest
 from absl import flags
+from glober_jax.parallel.together import end_together
 from jax.experimental import multihost_utils
-from tests.parallel.test_multihost import _free_port
 
 from glober_jax import cli
 from glober_jax.errors import UserError
 from glober_jax.parallel.multihost import start_processes
-from glober_jax.parallel.together import end_together
 from glober_jax.training.preemption import StopRequest
+from tests.parallel.test_multihost import _free_port
 
 GONE = "error: another process of this run is gone ("
 # Far less than JAX takes by itself.
