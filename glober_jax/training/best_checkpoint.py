@@ -1,8 +1,6 @@
-"""Grades of checkpoints, by which the best one is kept: a small Frechet video distance.
+"""Grades of checkpoints, and the policy by which the newest and the best are kept.
 
-`WORKDIR/grades.json` holds {stage: {step: {"name", "value", "higher_is_better"}}}: outside of the
-checkpoints, so that a damaged one cannot hide the best. Dimension key: N clips, T frames, H, W
-frame size, C colours.
+`WORKDIR/grades.json` holds {stage: {step: {"name", "value", "higher_is_better"}}}.
 """
 
 import dataclasses
@@ -11,14 +9,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from etils import epath
-from jax.sharding import Mesh
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from glober_jax import media
-from glober_jax.evaluation.measuring import logits
-from glober_jax.evaluation.metrics.frechet import frechet_distance
 
 GRADES_FILE = "grades.json"
 
@@ -79,18 +73,3 @@ class NewestAndBest(preservation_policy.PreservationPolicy):
         steps = [checkpoint.step for checkpoint in checkpoints]
         kept = {*steps[-self.count :], self.grades.best(steps)}
         return [step in kept for step in steps]
-
-
-class FvdGrader:
-    """Grades generated clips against the same real ones, whose logits it holds."""
-
-    def __init__(self, real_NTHWC: np.ndarray, mesh: Mesh) -> None:
-        """Measures the real clips, uint8; `UserError` without the package of I3D's weights."""
-        self._extractor = logits(mesh, "stretch")
-        self._real = self._extractor.measure(real_NTHWC)["logits"]
-
-    def __call__(self, clips: Iterable[np.ndarray]) -> Grade:
-        """The distance to as many clips, each uint8 [T, H, W, C]."""
-        made = self._extractor.measure(clips)["logits"]
-        distance = frechet_distance(self._real, made, ddof=0)
-        return Grade(f"fvd_of_{len(self._real)}", distance, higher_is_better=False)
