@@ -76,24 +76,20 @@ def end_together() -> Iterator[None]:
     """An error inside ends this process without waiting for the others, and so all of them.
 
     They may be in a collective that never ends; JAX ends them when it misses this one's
-    heartbeats.
-
-    Raises:
-      UserError: in the place of a collective's error, which may be due to another process.
+    heartbeats. A collective's error gets a note, for it may be due to another process.
     """
     try:
         yield
     except BaseException as error:
-        if jax.process_count() == 1 or (isinstance(error, SystemExit) and not error.code):
-            raise
-        # Runs before JAX's own handler, which waits for the others.
-        atexit.register(_leave)
-        if not isinstance(error, jax.errors.JaxRuntimeError):
-            raise
-        raise UserError(
-            f"{str(error).splitlines()[0]}; if another process of this run failed or was killed, "
-            "its own output says why; run the same command again to go on"
-        ) from error
+        if jax.process_count() > 1 and not (isinstance(error, SystemExit) and not error.code):
+            # Runs before JAX's own handler, which waits for the others.
+            atexit.register(_leave)
+            if not isinstance(error, UserError):
+                error.add_note(
+                    "if another process of this run failed or was killed, its own output says why; "
+                    "run the same command again to go on"
+                )
+        raise
 
 
 def first_message(mine: str | None) -> str | None:

@@ -1,16 +1,18 @@
-"""Processes find each other, and say in one sentence why they cannot.
+"""Processes find each other, agree, and end together.
 
-Run as a program, this file joins the others and prints what it then sees as JSON, or the error.
+Run as a program, this file is one process of a run, and prints what it saw as JSON, or its error.
 """
 
 import http.server
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,29 +20,68 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from glober_jax.parallel.agreement import AnyProcess
+from absl import flags
+from jax.experimental import multihost_utils
 from jax.sharding import PartitionSpec
 
+from glober_jax import cli
 from glober_jax.errors import UserError
+from glober_jax.parallel import multihost
 from glober_jax.parallel.mesh import BATCH_AXES, MeshShape, make_mesh, put_batch
 from glober_jax.parallel.multihost import slurm_tasks, start_alone, start_processes, tpu_hosts
+from glober_jax.training.preemption import Preemption
 
 
 @pytest.mark.parametrize("how", ["flags", "slurm"])
 def test_two_processes_become_one_program(how: str) -> None:
-    """Fails when the processes stay alone, or only one learns what the other one says."""
+    """Fails when the processes stay alone, only one learns what the other one says, or SIGTERM to
+    one does not stop both at the same step.
+    """
     port = _free_port()
-    for index, seen in enumerate(_run_two(how, port)):
+    if how == "flags":
+        processes = [_start({"arguments": [f"localhost:{port}", 2, i, 60.0]}) for i in (0, 1)]
+    else:
+        # JAX derives the port from the job's number.
+        step = {"SLURM_JOB_ID": str(port), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+        processes = [
+            _start({"arguments": []}, step | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)})
+            for i in (0, 1)
+        ]
+    ends = [process.communicate(timeout=120) for process in processes]
+    for process, (_, stderr) in zip(processes, ends, strict=True):
+        assert process.returncode == 0, stderr
+    # Gloo announces itself there too.
+    seen = [json.loads(stdout.splitlines()[-1]) for stdout, _ in ends]
+    assert seen[0].pop("stopped_at") == seen[1].pop("stopped_at") > 3
+    for index, of_one in enumerate(seen):
         # Rows of process 0 are 1 and 2, of process 1 they are 10 and 20.
-        assert seen == {"processes": 2, "index": index, "devices": 2, "sum": 33, "agreed": [1, 0]}
+        expected = {"processes": 2, "index": index, "devices": 2, "sum": 33, "heard": "from 1"}
+        assert of_one == expected
+
+
+@pytest.mark.parametrize("where", ["collective", "sleep"])
+def test_the_end_of_one_is_the_end_of_all(where: str) -> None:
+    """Fails when the other one waits for ever, or the first for the other one.
+
+    In a collective of the CPU's a lost process shows at once; otherwise JAX misses its heartbeats.
+    """
+    address = f"localhost:{_free_port()}"
+    calls = [{"arguments": [address, 2, i, 60.0], "fails": i == 1, "in": where} for i in (0, 1)]
+    other, first = (_start(call) for call in calls)
+    _, said = first.communicate(timeout=60)
+    assert first.returncode == 1 and said.endswith("error: too many clouds\n"), said
+    _, said = other.communicate(timeout=60)
+    assert other.returncode in (1, -signal.SIGABRT), said
+    if other.returncode == 1:
+        assert "if another process of this run failed or was killed" in said
 
 
 def test_a_process_that_waits_in_vain_says_so() -> None:
     """Fails when it waits for ever, or JAX ends it with a stack of addresses."""
     process = _start({"arguments": [f"localhost:{_free_port()}", 2, 1, 1.0]})
-    stdout, _ = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=60)
     message = r"process 1 of 2, with the coordinator localhost:\d+, and the others did not .* 1 s"
-    assert re.search(message, json.loads(stdout)["error"])
+    assert re.search(f"error: this is {message}", stderr)
 
 
 @pytest.mark.parametrize(
@@ -128,29 +169,11 @@ def _free_port() -> int:
         return free.getsockname()[1]
 
 
-def _run_two(how: str, port: int) -> list[dict[str, Any]]:
-    """What two processes saw that found each other by flags, or as two tasks of SLURM."""
-    if how == "flags":
-        processes = [_start({"arguments": [f"localhost:{port}", 2, i, 60.0]}) for i in (0, 1)]
-    else:
-        # JAX derives the port from the job's number.
-        step = {"SLURM_JOB_ID": str(port), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
-        processes = [
-            _start({"arguments": []}, step | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)})
-            for i in (0, 1)
-        ]
-    ends = [process.communicate(timeout=120) for process in processes]
-    for process, (_, stderr) in zip(processes, ends, strict=True):
-        assert process.returncode == 0, stderr
-    # Gloo announces itself there too.
-    return [json.loads(stdout.splitlines()[-1]) for stdout, _ in ends]
-
-
 def _start(call: dict[str, Any], environment: Mapping[str, str] | None = None) -> Any:
     root = Path(__file__).parents[2]
     kept = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     return subprocess.Popen(
-        [sys.executable, __file__, json.dumps(call)],
+        [sys.executable, __file__, f"--call={json.dumps(call)}"],
         env=kept | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(root)} | dict(environment or {}),
         cwd=root,
         stdout=subprocess.PIPE,
@@ -160,7 +183,7 @@ def _start(call: dict[str, Any], environment: Mapping[str, str] | None = None) -
 
 
 def see() -> dict[str, Any]:
-    """The global sum of rows that differ by process, and what a request of process 1 comes to."""
+    """What a process learns of the other one, and the step at which both stop."""
     index = jax.process_index()
     mesh = make_mesh(MeshShape())
     rows = np.array([1, 2]) * 10**index
@@ -170,21 +193,41 @@ def see() -> dict[str, Any]:
         in_specs=PartitionSpec(BATCH_AXES),
         out_specs=PartitionSpec(),
     )(put_batch({"rows": rows}, mesh)["rows"])
-    any_process = AnyProcess(mesh)
-    early = [any_process.lately(index == 1) for _ in range(2)]
-    assert early == [False, False]
+    heard = multihost.first_message("from 1" if index == 1 else None)
+    preemption = Preemption()
+    steps = 0
+    while not preemption.reached():
+        steps += 1
+        if steps == 3 and index == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)
     return {
         "processes": jax.process_count(),
         "index": index,
         "devices": jax.device_count(),
         "sum": int(total),
-        "agreed": [int(any_process.now(False)), int(any_process.now(False))],
+        "heard": heard,
+        "stopped_at": steps,
     }
 
 
+def main(argv: list[str]) -> None:
+    """One process: it fails, or waits for the other one to fail, or prints what it sees."""
+    call = json.loads(flags.FLAGS.call)
+    multihost._HEARTBEAT_SECONDS = 10
+    start_processes(*call["arguments"])
+    with multihost.end_together():
+        if "fails" not in call:
+            print(json.dumps(see()))
+            return
+        multihost_utils.sync_global_devices("begin")
+        if call["fails"]:
+            raise UserError("too many clouds")
+        if call["in"] == "collective":
+            multihost_utils.sync_global_devices("wait for ever")
+        time.sleep(300)
+
+
 if __name__ == "__main__":
-    try:
-        start_processes(*json.loads(sys.argv[1])["arguments"])
-        print(json.dumps(see()))
-    except UserError as error:
-        print(json.dumps({"error": str(error)}))
+    flags.DEFINE_string("call", "", "")
+    cli.run(main)
