@@ -35,7 +35,7 @@ def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
       UserError: nothing was touched, or the last checkpoint is intact.
     """
     refuse_packaged(workdir)
-    stop = Preemption()
+    preemption = Preemption()
     mesh = make_mesh(experiment.mesh)
     pipeline = Pipeline(experiment, workdir, mesh)
     for part in (codec, autoencoder, generator):
@@ -56,9 +56,8 @@ def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
             for name in STAGES if only is None else (only,):
                 with clock.phase(name):
                     stage = pipeline.stage(name)
-                    state = run_stage(
-                        stage, workdir, experiment.source, experiment.loop, mesh, writer, stop
-                    )
+                    config, options = experiment.source, experiment.loop
+                    state = run_stage(stage, workdir, config, options, mesh, writer, preemption)
                 if first:
                     table = parameter_overview.get_parameter_overview(
                         state.params, include_stats=False

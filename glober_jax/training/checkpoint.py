@@ -121,6 +121,7 @@ class StageCheckpoints:
         if step == self.latest_step:
             return
         meta = describe(step, self._config, dict(loop_record or {}), state)
+        self._remove_partial()
         self._saving = step
         try:
             if grade is not None:
@@ -177,9 +178,7 @@ class StageCheckpoints:
     def _open(self) -> None:
         # Lightweight: does not read the checkpoints, whatever is damaged in them.
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=self._policy,
-            lightweight_initialize=True,
-            cleanup_tmp_directories=True,
+            preservation_policy=self._policy, lightweight_initialize=True
         )
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
@@ -198,10 +197,19 @@ class StageCheckpoints:
         # A manager that failed has forgotten what it was about to delete.
         with contextlib.suppress(Exception):
             self._manager.close()
+        self._remove_partial()
         self._open()
         newest = self.latest_step
         intact = "there is none before it" if newest is None else f"that of step {newest} is intact"
         return f"{self._folder / str(step)} could not be saved ({failure}), {intact}"
+
+    def _remove_partial(self) -> None:
+        """Removes what failed or killed saves have left, while none is under way."""
+        if jax.process_index() == 0:
+            for partial in ocp.path.step.all_temporary_paths(self._folder):
+                # A thread of a save that failed may still be writing there: then the next time.
+                with contextlib.suppress(OSError):
+                    partial.get().rmtree()
 
     def _set_aside(self, damaged: dict[int, str], good_step: int) -> None:
         """Moves checkpoints to where neither Orbax nor a stage looks; nothing is deleted."""

@@ -227,9 +227,8 @@ def test_what_a_kill_leaves_is_no_checkpoint(tmp_path: Path) -> None:
     assert newest_step(tmp_path, "codec") == 4
     abstract = jax.eval_shape(lambda: {"ema": state_at(0)["ema"]})
     assert load_averaged(tmp_path, "codec", abstract, mesh_of())[0] == 4
-    assert content(tmp_path) == before
     assert restored(tmp_path)[0] == 4
-    assert not (folder / "6.orbax-checkpoint-tmp").exists()
+    assert content(tmp_path) == before
     save(tmp_path, 5)
     assert sorted(path.name for path in folder.iterdir()) == ["4", "5"]
 

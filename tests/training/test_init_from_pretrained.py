@@ -1,4 +1,4 @@
-"""Networks that a stage begins with, written array by array and read onto the mesh."""
+"""Networks that a stage begins with, written by a conversion and read onto the mesh."""
 
 from pathlib import Path
 
@@ -92,17 +92,3 @@ def test_files_of_something_else(networks: Networks, tmp_path: Path, kind: str, 
     with pytest.raises(UserError, match=says) as caught:
         check_pretrained(tmp_path, networks, (NETWORK,))
     assert str(pretrained_file(tmp_path, NETWORK)) in str(caught.value)
-
-
-def test_a_file_is_whole_or_not_there(networks: Networks, tmp_path: Path) -> None:
-    """Fails when half a network is left behind (broken: written in place)."""
-
-    class Damaged:
-        shape = (3,)
-
-        def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
-            raise UserError("damaged")
-
-    with pytest.raises(UserError, match="damaged"):
-        write_pretrained(tmp_path, NETWORK, _flat(networks, seed=1) | {"last": Damaged()})
-    assert list(pretrained_file(tmp_path, NETWORK).parent.iterdir()) == []
