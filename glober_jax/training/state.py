@@ -105,15 +105,14 @@ class TrainState(flax.struct.PyTreeNode):
     ) -> "TrainState":
         """One update where `finite`; elsewhere none, only `step` advances.
 
-        EMA decay warms up as min(decay, (1 + step) / (10 + step)). The optimizer is told `step`,
-        which skipped updates count in and its own counts do not.
+        EMA decay warms up as min(decay, (1 + step) / (10 + step)). The optimizer gets `step`, which
+        counts skipped updates too.
         """
         optimizer = optax.with_extra_args_support(optimizer)
         updates, opt_state = optimizer.update(
             gradients, self.opt_state, self.params, step=self.step
         )
-        # Selected element by element as they are written, in the donated state's own memory; the
-        # average reads what was selected, so that nothing else has to be kept.
+        # Selected as they are written, in the donated state's own memory.
         opt_state = optax.tree.where(finite, opt_state, self.opt_state)
         params = optax.tree.where(finite, optax.apply_updates(self.params, updates), self.params)
         step = self.step.astype(jnp.float32)

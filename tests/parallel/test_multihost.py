@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,9 +27,10 @@ from jax.sharding import PartitionSpec
 
 from glober_jax import cli
 from glober_jax.errors import UserError
-from glober_jax.parallel import multihost
+from glober_jax.parallel import multihost, rules
 from glober_jax.parallel.mesh import BATCH_AXES, MeshShape, make_mesh, put_batch
 from glober_jax.parallel.multihost import slurm_tasks, start_alone, start_processes, tpu_hosts
+from glober_jax.training.checkpoint import StageCheckpoints
 from glober_jax.training.preemption import Preemption
 
 
@@ -74,6 +76,20 @@ def test_the_end_of_one_is_the_end_of_all(where: str) -> None:
     assert other.returncode in (1, -signal.SIGABRT), said
     if other.returncode == 1:
         assert "if another process of this run failed or was killed" in said
+
+
+@pytest.mark.long
+def test_one_process_sees_damage_and_both_go_on_alike(tmp_path: Path) -> None:
+    """Fails when one restores step 4 and the other step 2, or one waits for ever for the other.
+
+    Each has a view of the workdir of its own, as where one host's cache or disk is at fault.
+    """
+    address = f"localhost:{_free_port()}"
+    calls = [{"arguments": [address, 2, i, 60.0], "folder": str(tmp_path)} for i in (0, 1)]
+    ended = [process.communicate(timeout=240) for process in map(_start, calls)]
+    assert [json.loads(stdout.splitlines()[-1]) for stdout, _ in ended] == [2, 2], ended
+    assert [stderr.count("warning: ") for _, stderr in ended] == [1, 0], ended
+    assert (tmp_path / "view0" / "damaged" / "codec" / "4").is_dir()
 
 
 def test_a_process_that_waits_in_vain_says_so() -> None:
@@ -211,6 +227,30 @@ def see() -> dict[str, Any]:
     }
 
 
+def restore_damaged(folder: Path) -> int:
+    """Which step a process restores where only process 1 finds the newest one damaged."""
+    config, index = {"model": {}, "frame_size": 16}, jax.process_index()
+    rules.MIN_SHARDED_SIZE = 512
+    mesh = make_mesh(MeshShape(data=1, fsdp=2))
+    values = {step: np.random.default_rng(step).standard_normal((64, 64)) for step in (2, 4)}
+    values = {step: value.astype(np.float32) for step, value in values.items()}
+    abstract = {"kernel": jax.ShapeDtypeStruct((64, 64), np.float32)}
+    sharding = rules.tree_shardings(abstract, mesh)["kernel"]
+    with StageCheckpoints(folder / "saved", "codec", config) as checkpoints:
+        for step, value in values.items():
+            placed = jax.make_array_from_callback(value.shape, sharding, value.__getitem__)
+            checkpoints.save(step, {"kernel": placed})
+    view = folder / f"view{index}"
+    shutil.copytree(folder / "saved", view)
+    if index == 1:
+        for file in (view / "codec" / "4" / "state").rglob("d/*"):
+            file.write_bytes(b"")
+    with StageCheckpoints(view, "codec", config) as checkpoints:
+        (shard,) = checkpoints.restore(abstract, mesh)["kernel"].addressable_shards
+    (step,) = [s for s, value in values.items() if np.array_equal(shard.data, value[shard.index])]
+    return step
+
+
 def main(argv: list[str]) -> None:
     """One process: it fails, or waits for the other one to fail, or prints what it sees."""
     call = json.loads(flags.FLAGS.call)
@@ -218,7 +258,8 @@ def main(argv: list[str]) -> None:
     start_processes(*call["arguments"])
     with multihost.end_together():
         if "fails" not in call:
-            print(json.dumps(see()))
+            folder = call.get("folder")
+            print(json.dumps(restore_damaged(Path(folder)) if folder else see()))
             return
         multihost_utils.sync_global_devices("begin")
         if call["fails"]:
