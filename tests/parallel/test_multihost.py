@@ -86,7 +86,8 @@ def test_one_process_sees_damage_and_both_go_on_alike(tmp_path: Path) -> None:
     """
     address = f"localhost:{_free_port()}"
     calls = [{"arguments": [address, 2, i, 60.0], "folder": str(tmp_path)} for i in (0, 1)]
-    ended = [process.communicate(timeout=240) for process in map(_start, calls)]
+    processes = [_start(call) for call in calls]
+    ended = [process.communicate(timeout=240) for process in processes]
     assert [json.loads(stdout.splitlines()[-1]) for stdout, _ in ended] == [2, 2], ended
     assert [stderr.count("warning: ") for _, stderr in ended] == [1, 0], ended
     assert (tmp_path / "view0" / "damaged" / "codec" / "4").is_dir()
