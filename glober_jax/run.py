@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import time
 from collections.abc import Iterator
 
@@ -64,6 +65,9 @@ def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
                     )
                     media.write_file(workdir / "logs" / f"parameters_{name}.txt", table.encode())
         if only is None:
+            if jax.process_count() > 1:
+                # JAX's handler, see `Preemption`, would wait for a step of training.
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
             with clock.phase("summary"):
                 found = summary.measure(pipeline, mesh)
             if first:
