@@ -36,12 +36,8 @@ def start_processes(
 ) -> None:
     """Joins the other processes of this run, if there are any; before JAX is used otherwise.
 
-    Args:
-      coordinator: HOST:PORT where process 0 listens. Without it and the next two, there are as
-        many processes as the SLURM step has tasks, or the TPU slice hosts; elsewhere one.
-      num_processes: how many there are.
-      process_id: number of this one, from 0 on.
-      timeout_seconds: how long to wait for the others.
+    `coordinator` is the HOST:PORT where process 0 listens. Without it and the next two arguments
+    there are as many processes as the SLURM step has tasks, or the TPU slice hosts; elsewhere one.
 
     Raises:
       UserError: the arguments are incomplete or contradict each other, SLURM has several tasks but
@@ -150,9 +146,8 @@ def tpu_hosts(environment: Mapping[str, str]) -> int:
 
 
 def _check(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    needed = {"--num_processes": num_processes, "--process_id": process_id}
-    if num_processes != 1:
-        needed = {"--coordinator": coordinator} | needed
+    needed = {"--coordinator": coordinator} if num_processes != 1 else {}
+    needed |= {"--num_processes": num_processes, "--process_id": process_id}
     if missing := [name for name, value in needed.items() if value is None]:
         raise UserError(
             "--coordinator=HOST:PORT, --num_processes=N and --process_id=I go together; "
