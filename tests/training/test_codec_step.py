@@ -45,15 +45,8 @@ def joint(experiment: Experiment, params: Params) -> Gradients:
     trained = {name: params[name] for name in NETWORKS}
 
     @jax.jit
-    def compute(
-        p: Params,
-        lpips_params: Any,
-        x: jax.Array,
-        perceptual: jax.Array,
-        weight: jax.Array,
-        d_factor: jax.Array,
-        g_factor: jax.Array,
-    ) -> Params:
+    def compute(p: Params, lpips_params: Any, x: jax.Array, *factors: jax.Array) -> Params:
+        perceptual, weight, d_factor, g_factor = factors
         options = dataclasses.replace(experiment.codec, perceptual_weight=perceptual)
 
         def loss_fn(q: Params) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
