@@ -13,6 +13,8 @@ from etils import epath
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from glober_jax import media
+from glober_jax.errors import UserError
+from glober_jax.progress import warn
 
 GRADES_FILE = "grades.json"
 
@@ -39,12 +41,15 @@ class Grades:
         self._by_step = {int(step): Grade(**grade) for step, grade in stored.items()}
 
     def add(self, step: int, grade: Grade) -> None:
-        """Adds a grade, on disk as well. Raises `UserError` where that fails."""
+        """Adds a grade, on disk as well; warns where that fails."""
         self._by_step[step] = grade
         if jax.process_index() == 0:
             grades = {str(step): grade._asdict() for step, grade in self._by_step.items()}
             content = self._read() | {self._stage: grades}
-            media.write_file(self._file, json.dumps(content, indent=2).encode())
+            try:
+                media.write_file(self._file, json.dumps(content, indent=2).encode())
+            except UserError as error:
+                warn(f"the grade of step {step} is not stored: {error}")
 
     def best(self, steps: Iterable[int]) -> int | None:
         """The best of these steps; None where none was graded."""

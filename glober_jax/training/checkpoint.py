@@ -120,12 +120,12 @@ class StageCheckpoints:
             self._warn(f"{failure}; trying again with step {step}")
         if step == self.latest_step:
             return
+        if grade is not None:
+            self._grades.add(step, grade)
         meta = describe(step, self._config, dict(loop_record or {}), state)
         self._remove_partial()
         self._saving = step
         try:
-            if grade is not None:
-                self._grades.add(step, grade)
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -133,7 +133,7 @@ class StageCheckpoints:
                 ),
                 force=True,
             )
-        except (OSError, UserError) as error:
+        except OSError as error:
             self._failure = reason(error)
 
     def wait(self) -> None:
