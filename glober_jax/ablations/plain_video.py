@@ -36,12 +36,12 @@ from glober_jax.training.autoencoder import codec_posterior
 from glober_jax.training.generator import GeneratorTraining
 from glober_jax.training.gradient_accumulation import accumulate_gradients
 from glober_jax.training.latent_stats import measured_scale
-from glober_jax.training.loop import Batch, Preview, Stage
+from glober_jax.training.loop import Preview, Stage
 from glober_jax.training.pipeline import Pipeline
 from glober_jax.training.restore import constant_shapes
 from glober_jax.training.stage_data import batch_shapes
 from glober_jax.training.stages import AbstractStage
-from glober_jax.training.state import TrainState, new_state
+from glober_jax.training.state import Batch, TrainState, new_state
 
 NAME = "plain_video"
 # In a workdir.
