@@ -48,7 +48,7 @@ from glober_jax.benchmarking import data, evaluation, published, sampling, step
 from glober_jax.benchmarking.report import section
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
-from glober_jax.training.trained import load_config
+from glober_jax.training.restore import load_config
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir whose config counts, for --config")

@@ -44,7 +44,7 @@ from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.interop import exported_sampler, reference_checkpoints, stable_diffusion
 from glober_jax.training.packaged_model import refuse_packaged
-from glober_jax.training.trained import load_config
+from glober_jax.training.restore import load_config
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where converted weights go, or exported ones are")

@@ -39,7 +39,7 @@ from glober_jax.reporting.model_evaluation import ModelEvaluation
 from glober_jax.reporting.report.workdir_report import write_workdir_report
 from glober_jax.reporting.trained_clips import first_reconstructions, load_trained
 from glober_jax.training.packaged_model import results_folder
-from glober_jax.training.trained import load_config
+from glober_jax.training.restore import load_config
 from glober_jax.values import check_seed
 
 _WORKDIR = flags.DEFINE_string(

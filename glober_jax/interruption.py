@@ -13,7 +13,6 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
@@ -22,7 +21,6 @@ _SECONDS_TO_CLOSE = 2.0
 
 _sentence = "interrupted"
 _begun = _happened = False
-_last_acts: list[Callable[[], None]] = []
 _leaving = threading.Lock()
 
 
@@ -46,11 +44,6 @@ def begin(advice: str) -> None:
     _begun, _sentence = True, f"interrupted; {advice}" if advice else "interrupted"
 
 
-def before_leaving(act: Callable[[], None]) -> None:
-    """`act()` is called at the very end, in a thread that is given a second."""
-    _last_acts.append(act)
-
-
 def happened() -> bool:
     """Whether Ctrl-C was pressed: what the main thread does from then on is of no account."""
     return _happened
@@ -62,10 +55,6 @@ def leave() -> NoReturn:
     with _leaving:
         for worker in multiprocessing.active_children():
             worker.kill()
-        for act in _last_acts:
-            actor = threading.Thread(target=act, daemon=True)
-            actor.start()
-            actor.join(1.0)
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
             # Not by sys.stderr: the main thread may hold it, or what was written to it.

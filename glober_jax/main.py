@@ -35,8 +35,7 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
     # Worker processes of the data loader import this file too, and have no use for all of that.
     from glober_jax import config, run
-    from glober_jax.parallel.start import start_processes
-    from glober_jax.parallel.together import end_together
+    from glober_jax.parallel.multihost import end_together, start_processes
 
     experiment = config.parse(cli.config_value(_CONFIG))
     start_processes(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)

@@ -16,7 +16,7 @@ from glober_jax.sampling.glober import Glober
 from glober_jax.sampling.options import SamplingOptions
 from glober_jax.training import autoencoder, generator
 from glober_jax.training.checkpoint import Which
-from glober_jax.training.trained import (
+from glober_jax.training.restore import (
     load_classes,
     load_config,
     load_feature_model,

@@ -14,7 +14,7 @@ _HEADLINES = 4
 
 
 def warn(sentence: str) -> None:
-    """Says on stderr what went wrong and did not end the run, on a line above any bar."""
+    """Reports on stderr what went wrong and did not end the run, on a line above any bar."""
     _say(f"warning: {sentence}")
 
 
@@ -34,14 +34,9 @@ class Progress:
         unit: str = "step",
         enabled: bool = True,
     ) -> None:
-        """Starts the clock.
+        """Starts the clock at `start_step` of `total_steps`.
 
-        Args:
-          stage: the name shown.
-          total_steps: the step at which the stage is done.
-          start_step: the step a resumed stage goes on from, 0 for a new one.
-          unit: what is counted, in the singular.
-          enabled: False on every process but the first: show nothing.
+        `unit` is what is counted, in the singular; where not `enabled`, nothing is shown.
         """
         self._enabled = enabled
         self._stage = stage
@@ -70,12 +65,9 @@ class Progress:
         self.close()
 
     def update(self, step: int, values: Mapping[str, float] | None = None) -> None:
-        """Says that `step` updates are done.
+        """Shows that `step` updates are done, and at most four metrics, losses and PSNR first.
 
-        Args:
-          step: finished updates, counted as `total_steps` is.
-          values: the newest metrics, or None to keep showing the last ones. At most four are
-            shown, losses and PSNR before others.
+        Without `values` the last ones are shown again.
         """
         if not self._enabled:
             return
@@ -88,7 +80,7 @@ class Progress:
             self._bar.update(step - self._bar.n)
 
     def advance(self, count: int = 1) -> None:
-        """Says that `count` more are done."""
+        """Shows that `count` more are done."""
         self._done += count
         self.update(self._done)
 

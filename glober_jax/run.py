@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import time
 from collections.abc import Iterator
 
@@ -18,14 +19,14 @@ from glober_jax.progress import warn
 from glober_jax.reporting import summary
 from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.checkpoint import StageCheckpoints
-from glober_jax.training.initial import check_initial
+from glober_jax.training.init_from_pretrained import check_pretrained
 from glober_jax.training.loop import run_stage
-from glober_jax.training.metrics import MetricsWriter
+from glober_jax.training.metric_writer import MetricsWriter
 from glober_jax.training.packaged_model import refuse_packaged
 from glober_jax.training.pipeline import Pipeline
+from glober_jax.training.preemption import Preemption
+from glober_jax.training.restore import CLASSES_FILE, write_config, write_texts
 from glober_jax.training.stages import STAGES
-from glober_jax.training.stopping import StopRequest
-from glober_jax.training.trained import CLASSES_FILE, write_config, write_texts
 
 
 def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
@@ -35,14 +36,14 @@ def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
       UserError: nothing was touched, or the last checkpoint is intact.
     """
     refuse_packaged(workdir)
-    stop = StopRequest()
+    preemption = Preemption()
     mesh = make_mesh(experiment.mesh)
     pipeline = Pipeline(experiment, workdir, mesh)
     for part in (codec, autoencoder, generator):
         # Opening refuses a workdir that holds another architecture.
         with StageCheckpoints(workdir, part.NAME, experiment.source) as checkpoints:
             if checkpoints.latest_step is None:
-                check_initial(workdir, experiment.networks, part.NETWORKS)
+                check_pretrained(workdir, experiment.networks, part.NETWORKS)
     first = jax.process_index() == 0
     with alone_in(workdir) if first else contextlib.nullcontext():
         if first:
@@ -56,15 +57,17 @@ def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
             for name in STAGES if only is None else (only,):
                 with clock.phase(name):
                     stage = pipeline.stage(name)
-                    state = run_stage(
-                        stage, workdir, experiment.source, experiment.loop, mesh, writer, stop
-                    )
+                    config, options = experiment.source, experiment.loop
+                    state = run_stage(stage, workdir, config, options, mesh, writer, preemption)
                 if first:
                     table = parameter_overview.get_parameter_overview(
                         state.params, include_stats=False
                     )
                     media.write_file(workdir / "logs" / f"parameters_{name}.txt", table.encode())
         if only is None:
+            if jax.process_count() > 1:
+                # JAX's handler, see `Preemption`, would wait for a step of training.
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
             with clock.phase("summary"):
                 found = summary.measure(pipeline, mesh)
             if first:

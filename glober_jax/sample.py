@@ -56,7 +56,7 @@ from glober_jax.sampling.from_videos import between, retime
 from glober_jax.sampling.glober import Glober
 from glober_jax.sampling.indices import frame_indices
 from glober_jax.training.packaged_model import results_folder
-from glober_jax.training.trained import ExampleTexts, load_config, load_texts
+from glober_jax.training.restore import ExampleTexts, load_config, load_texts
 from glober_jax.values import check_seed, check_whole
 from glober_jax.versions import versions
 

@@ -27,7 +27,7 @@ from glober_jax.models.latents import Gaussian
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from glober_jax.training.pretrained_codec import load_pretrained_codec, write_builtin
-from glober_jax.training.trained import load_codec, load_config
+from glober_jax.training.restore import load_codec, load_config
 
 OUTPUT = Path("glober_jax/builtin/f4.safetensors")
 PIECES_PER_PHOTOGRAPH = 16

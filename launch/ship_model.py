@@ -21,7 +21,7 @@ from glober_jax.models.networks import AUTOENCODER
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from glober_jax.training import autoencoder, generator
 from glober_jax.training.packaged_model import write_packaged
-from glober_jax.training.trained import (
+from glober_jax.training.restore import (
     load_classes,
     load_config,
     load_feature_model,

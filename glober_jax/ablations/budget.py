@@ -18,7 +18,7 @@ from glober_jax.parallel.mesh import AXES
 from glober_jax.planning.compiling import trace_program
 from glober_jax.planning.flops import count_flops
 from glober_jax.training import autoencoder, generator
-from glober_jax.training.abstract import AbstractStage, abstract_stage
+from glober_jax.training.stages import AbstractStage, abstract_stage
 
 AUTOENCODER_SHARE = 1 / 3
 _SHARES = {

@@ -32,16 +32,16 @@ from glober_jax.sampling.decode import FrameModel, decode_latents
 from glober_jax.sampling.noise import frame_noise
 from glober_jax.sampling.options import SamplingOptions
 from glober_jax.training import autoencoder, codec
-from glober_jax.training.abstract import AbstractStage
 from glober_jax.training.autoencoder import codec_posterior
-from glober_jax.training.channel_scale import measured_scale
 from glober_jax.training.generator import GeneratorTraining
-from glober_jax.training.loop import Batch, Preview, Stage
-from glober_jax.training.micro_batches import mean_over_micro_batches
+from glober_jax.training.gradient_accumulation import accumulate_gradients
+from glober_jax.training.latent_stats import measured_scale
+from glober_jax.training.loop import Preview, Stage
 from glober_jax.training.pipeline import Pipeline
+from glober_jax.training.restore import constant_shapes
 from glober_jax.training.stage_data import batch_shapes
-from glober_jax.training.state import TrainState, new_state
-from glober_jax.training.trained import constant_shapes
+from glober_jax.training.stages import AbstractStage
+from glober_jax.training.state import Batch, TrainState, new_state
 
 NAME = "plain_video"
 # In a workdir.
@@ -115,9 +115,7 @@ class PlainVideoStage:
             loss, gradients = jax.value_and_grad(loss_fn)(state.params)
             return gradients, {"loss": loss}
 
-        gradients, metrics = mean_over_micro_batches(
-            of_clips, rows, options.micro_batches, self.mesh
-        )
+        gradients, metrics = accumulate_gradients(of_clips, rows, options.micro_batches, self.mesh)
         return state.apply_if_finite(gradients, metrics, self._optimizer(), options.ema_decay)
 
     def _optimizer(self) -> Any:
@@ -233,7 +231,7 @@ def plain_video_stage(pipeline: Pipeline, stage: PlainVideoStage, codec_params: 
 
 
 def abstract_plain_video(experiment: Experiment, mesh: Mesh | AbstractMesh) -> AbstractStage:
-    """The stage without data or parameters, as `training.abstract` has the others."""
+    """The stage without data or parameters, as `training.stages` has the others."""
     stage = PlainVideoStage.of(experiment, mesh)
     whole = dataclasses.replace(experiment, clip=whole_clips(experiment.clip))
     batch = batch_shapes(whole, autoencoder.NAME)

@@ -23,9 +23,9 @@ from glober_jax.parallel.mesh import make_mesh
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training import codec
 from glober_jax.training.loop import run_stage
-from glober_jax.training.metrics import MetricsWriter
+from glober_jax.training.metric_writer import MetricsWriter
 from glober_jax.training.pipeline import Pipeline
-from glober_jax.training.stopping import StopRequest
+from glober_jax.training.preemption import Preemption
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and clips go")
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
             experiment.loop,
             pipeline.mesh,
             writer,
-            StopRequest(),
+            Preemption(),
         )
     model = FrameModel(codec_params | state.ema, state.constants["latent_scale"])
     conditions = pipeline.data.clips("test", _CLIPS.value)[stage.networks.condition.field]

@@ -29,7 +29,7 @@ from glober_jax.parallel.rules import tree_shardings
 from glober_jax.sampling.decode import FrameModel, VideoSampler
 from glober_jax.sampling.generate import FeatureModel, FeatureSampler
 from glober_jax.training import autoencoder, generator
-from glober_jax.training.trained import constant_shapes
+from glober_jax.training.restore import constant_shapes
 
 
 def benchmark_sampling(

@@ -25,9 +25,9 @@ from glober_jax.parallel.rules import tree_shardings
 from glober_jax.planning.compiling import trace_program
 from glober_jax.planning.flops import count_flops
 from glober_jax.training import autoencoder, generator
-from glober_jax.training.abstract import AbstractStage, abstract_stage
 from glober_jax.training.loop import StepFunction, jit_program
 from glober_jax.training.stage_data import check_stage_batch
+from glober_jax.training.stages import AbstractStage, abstract_stage
 
 STEPS = ("autoencoder", "joint", "generator")
 

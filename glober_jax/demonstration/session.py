@@ -21,7 +21,7 @@ from glober_jax.sampling.from_videos import on_the_way
 from glober_jax.sampling.glober import Glober
 from glober_jax.sampling.options import SamplingOptions
 from glober_jax.training.checkpoint import Which
-from glober_jax.training.trained import ExampleTexts, load_config, load_texts
+from glober_jax.training.restore import ExampleTexts, load_config, load_texts
 
 # Frames per program call: few enough to see a video grow.
 _CHUNK_FRAMES = 16

@@ -33,7 +33,7 @@ from glober_jax.sampling.decode import FrameModel, decode_frames
 from glober_jax.sampling.generate import FeatureModel, generate_features
 from glober_jax.training import autoencoder, generator
 from glober_jax.training.checkpoint import Which
-from glober_jax.training.trained import (
+from glober_jax.training.restore import (
     load_classes,
     load_feature_model,
     load_frame_model,

@@ -16,8 +16,8 @@ from glober_jax.interop.stored_tensor import StoredTensor
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from glober_jax.training.checkpoint import StageCheckpoints, newest_step
+from glober_jax.training.restore import write_config
 from glober_jax.training.stages import build_stage
-from glober_jax.training.trained import write_config
 
 TRAIN = "python -m glober_jax.main, the same --config and --workdir"
 

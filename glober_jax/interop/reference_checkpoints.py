@@ -34,7 +34,7 @@ from glober_jax.models.networks import AUTOENCODER, Networks, Params
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.checkpoint import newest_step
-from glober_jax.training.trained import (
+from glober_jax.training.restore import (
     load_codec,
     load_feature_model,
     load_frame_model,

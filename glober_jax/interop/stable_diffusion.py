@@ -20,8 +20,12 @@ from glober_jax.interop.into_workdir import (
 )
 from glober_jax.interop.weights_file import inside, open_tensors
 from glober_jax.training import autoencoder, codec, generator
-from glober_jax.training.initial import check_initial, initial_file, write_initial
-from glober_jax.training.trained import write_config
+from glober_jax.training.init_from_pretrained import (
+    check_pretrained,
+    pretrained_file,
+    write_pretrained,
+)
+from glober_jax.training.restore import write_config
 
 
 def convert_vae(experiment: Experiment, file: Path, workdir: epath.Path) -> str:
@@ -35,7 +39,7 @@ def convert_vae(experiment: Experiment, file: Path, workdir: epath.Path) -> str:
     if networks.frame_codec.channels == sd_codec.CHANNELS:
         _check_fixed("frame_codec", networks.frame_codec, groups=sd_codec.GROUPS)
     check_untrained(workdir, codec.NAME, autoencoder.NAME, generator.NAME)
-    check_initial(workdir, networks, autoencoder.NETWORKS)
+    check_pretrained(workdir, networks, autoencoder.NETWORKS)
     tensors = inside(open_tensors(file), sd_codec.CHECKPOINT_PREFIX)
     naming, arrays = match(
         networks,
@@ -78,9 +82,9 @@ def convert_unet(experiment: Experiment, file: Path, workdir: epath.Path) -> str
     )
     if other:
         raise UserError(f"{looks}; {advice}")
-    target = write_initial(workdir, "unet", arrays)
+    target = write_pretrained(workdir, "unet", arrays)
     write_config(workdir, experiment.source)
-    fresh = sorted(n for n in autoencoder.NETWORKS if not initial_file(workdir, n).exists())
+    fresh = sorted(n for n in autoencoder.NETWORKS if not pretrained_file(workdir, n).exists())
     return (
         f"{described('unet', arrays, naming)}\n"
         f"written to {target}, with which the autoencoder stage begins; left at initial values: "

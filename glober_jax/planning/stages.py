@@ -23,8 +23,8 @@ from glober_jax.planning.estimate import ASSUMPTIONS, estimate
 from glober_jax.planning.flops import count_flops
 from glober_jax.planning.topology import INSTALL, LOCAL, Topology, libtpu_version
 from glober_jax.training import autoencoder, codec, generator
-from glober_jax.training.abstract import AbstractStage, abstract_stage
 from glober_jax.training.stage_data import check_stage_batch
+from glober_jax.training.stages import AbstractStage, abstract_stage
 
 AnyMesh = Mesh | AbstractMesh
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from glober_jax import media
 from glober_jax.errors import UserError
 from glober_jax.reporting.report.charts import Chart, Line
-from glober_jax.training.metrics import read_metrics
+from glober_jax.training.metric_writer import read_metrics
 
 # Title of a panel, the unit of its values, and the metrics drawn there; the last match wins.
 _PANELS = (

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from glober_jax.models.networks import Params
-from glober_jax.training.loop import StepFunction
-from glober_jax.training.state import OptimizerOptions, by_network
+from glober_jax.training.state import OptimizerOptions, StepFunction, by_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +59,10 @@ class AdversarialOptions:
 def joint_gradients(
     loss_fn: Any, params: Params, discriminator: str
 ) -> tuple[Params, dict[str, jax.Array]]:
-    """Both players' gradients from one forward pass.
+    """Both players' gradients from one forward pass of loss_fn -> ((d_loss, g_loss), metrics).
 
-    `loss_fn(params)` gives ((d_loss, g_loss), metrics). Of the pull-back of (1, 0) only the part
-    of the network `discriminator` is kept, of that of (0, 1) everything else; the rest is dead
-    code to XLA.
+    The pull-back of (1, 0) gives that of `discriminator`, that of (0, 1) all others; the rest is
+    dead code to XLA.
     """
     (d_loss, g_loss), pullback, metrics = jax.vjp(loss_fn, params, has_aux=True)
     one, zero = jnp.ones_like(d_loss), jnp.zeros_like(g_loss)

@@ -36,9 +36,14 @@ from glober_jax.parallel.rules import gather_parameters
 from glober_jax.randomness import named_key
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training.adversarial import AdversarialOptions, joint_gradients
-from glober_jax.training.loop import Batch, StepFunction
-from glober_jax.training.micro_batches import mean_over_micro_batches
-from glober_jax.training.state import OptimizerOptions, TrainState, new_state
+from glober_jax.training.gradient_accumulation import accumulate_gradients
+from glober_jax.training.state import (
+    Batch,
+    OptimizerOptions,
+    StepFunction,
+    TrainState,
+    new_state,
+)
 
 NAME = "autoencoder"
 DISCRIMINATOR = "discriminator"
@@ -49,9 +54,8 @@ NETWORKS = (*AUTOENCODER, DISCRIMINATOR)
 class PairAdversaryOptions(AdversarialOptions):
     """The adversary judges every `clip_stride`-th clip of a batch.
 
-    The codec decoder and the discriminator work on pixels and need far more memory per clip than
-    all the rest. Unless it `reaches_decoder`, the discriminator learns and the decoder gets no
-    gradient of it, as published.
+    Pixels need far more memory per clip than all the rest. Unless it `reaches_decoder`, the decoder
+    gets no gradient of it, as published.
     """
 
     clip_stride: int = 1
@@ -62,13 +66,11 @@ class PairAdversaryOptions(AdversarialOptions):
 class AutoencoderTraining:
     """Options of the stage; dropout probabilities are per clip.
 
-    With probability `key_dropout` a clip trains the branch "video" of guidance, without key frames,
-    with `domain_dropout` the branch "domain", without domain tokens, too. As published
-    (`models.compat`) the one drops key frames and the other domain tokens, independently.
-    A step computes its batch in `micro_batches` parts, one after the other: less memory, the same
-    gradients.
-    `latent_scale` multiplies the codec's latents, as 0.18215 does Stable Diffusion's, whose UNet
-    expects it; 0 measures a scale and a mean per channel on the training videos instead.
+    `key_dropout` of the clips train the branch "video" of guidance, without key frames, and
+    `domain_dropout` the branch "domain", without domain tokens, too; as published (`models.compat`)
+    both are dropped independently. `micro_batches` parts of a batch are computed one after the
+    other: less memory, the same gradients. `latent_scale` multiplies the codec's latents, as
+    0.18215 does Stable Diffusion's; 0 measures a scale and a mean per channel instead.
     """
 
     steps: int
@@ -94,15 +96,11 @@ class AutoencoderStage:
     mesh: Mesh
 
     def create(self, constants: dict[str, Any], given: Params | None = None) -> TrainState:
-        """The state at step 0, of parameters that are `given` and fresh ones of other networks.
-
-        `constants` = {"latent_scale": ChannelScale of the codec's latents}.
-        """
+        """The state at step 0: `given` networks, fresh others, constants {"latent_scale"}."""
         params = self.networks.init_all(NETWORKS, named_key(self.seed, "autoencoder_init"), given)
         return new_state(params, self._optimizer(), AUTOENCODER, constants)
 
     def programs(self) -> tuple[tuple[int, StepFunction], ...]:
-        """Without the adversary up to its start, with it from there on."""
         return self.options.adversarial.programs(self.step)
 
     def step(
@@ -116,11 +114,7 @@ class AutoencoderStage:
     def gradients(
         self, state: TrainState, frozen: Params, batch: Batch, *, adversarial: bool
     ) -> tuple[Params, dict[str, jax.Array]]:
-        """Both sides' gradients of one batch, and its metrics: means over micro-batches.
-
-        Of those only `feature_std` would not be the same over the whole batch: it is the mean of
-        the micro-batches' own.
-        """
+        """Both sides' gradients of one batch, and its metrics: means over micro-batches."""
         networks, process, options = self.networks, self.process, self.options
         key = named_key(self.seed, NAME, state.step)
         latent_scale = state.constants["latent_scale"]
@@ -141,7 +135,7 @@ class AutoencoderStage:
 
             return joint_gradients(loss_fn, state.params, DISCRIMINATOR)
 
-        return mean_over_micro_batches(of_clips, inputs, options.micro_batches, self.mesh)
+        return accumulate_gradients(of_clips, inputs, options.micro_batches, self.mesh)
 
     def _optimizer(self) -> optax.GradientTransformation:
         options = self.options
@@ -162,10 +156,9 @@ def codec_posterior(networks: Networks, params: Params, clips: jax.Array) -> Gau
 
 
 class DenoisingInputs(NamedTuple):
-    """All that a training pass is a function of, besides parameters.
+    """The inputs of a training pass: unit-variance latents, standard normal noises, t in 0..T - 1.
 
-    Key latents are zero where a clip's key frames are dropped, `with_domain` is 0 where its domain
-    tokens are; both latents have unit variance, noises are standard normal, t is in 0..T - 1.
+    Key latents are zero where a clip's key frames are dropped, `with_domain` where its tokens are.
     """
 
     key_latents_BKhwZ: jax.Array
@@ -223,11 +216,10 @@ def autoencoder_losses(
     adversarial_weight: jax.Array | None,
     constrain: Callable[[jax.Array], jax.Array] = lambda x: x,
 ) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
-    """((d_loss, g_loss), metrics) of one batch of drawn inputs; nothing in here is random.
+    """((d_loss, g_loss), metrics) of one batch of drawn inputs; deterministic.
 
-    Differentiable in the parameters of the video encoder, the decoder's networks and the
-    discriminator; the codec in `model.params` gets no gradient. Without an adversarial weight
-    d_loss is zero and no discriminator is run. `constrain` may shard the leading axis of an array.
+    The codec in `model.params` gets no gradient. Without an adversarial weight d_loss is zero and
+    no discriminator is run. `constrain` may shard the leading axis of an array.
     """
     params = model.params | {"frame_codec": jax.lax.stop_gradient(model.params["frame_codec"])}
     model = model._replace(params=params)
@@ -296,11 +288,9 @@ def adversarial_losses(
 ) -> tuple[jax.Array, jax.Array]:
     """(discriminator, decoder) losses of the first and last target frame, in pixels.
 
-    Real frames pass through the codec as well, so that the discriminator cannot tell by the
-    codec's own traces. `constrain` may shard the leading axis of an array.
+    Real frames pass through the codec as well, so that its traces tell nothing.
     """
-    # Every device decodes and judges clips of its own: they come first in what is flattened, and
-    # far from the batch it has to be said that they are spread, or channels are.
+    # Clips lead every flattened axis, which is constrained again: otherwise XLA shards channels.
     latents = model.latent_scale.restore(jnp.stack([real_B2hwZ, fake_B2hwZ], axis=1))
     flat = einops.rearrange(latents, "b source two h w z -> (b source two) h w z")
     frames = networks.apply(model.params, "frame_codec", constrain(flat), method="decode")

@@ -1,26 +1,26 @@
-"""The checkpoints of a stage: saved while it trains, restored when it goes on, read by others.
+"""The checkpoints of a stage: saved while it trains, restored when it resumes, read by others.
 
-`WORKDIR/<stage>/<step>/` is one (training/stored.py). Orbax writes them in the background, under
-another name until they are complete. One that turns out to be damaged is moved to
-`WORKDIR/damaged/<stage>/<step>`.
+`WORKDIR/<stage>/<step>/` is one (checkpoint_io.py). Orbax writes them in the background, under
+another name until they are complete. A damaged one is moved to `WORKDIR/damaged/<stage>/<step>`.
 """
 
 import contextlib
+import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import flax.traverse_util
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
 from jax.sharding import Mesh
 
 from glober_jax.errors import UserError
-from glober_jax.parallel.agreement import first_message
+from glober_jax.parallel.multihost import first_message
 from glober_jax.progress import warn
-from glober_jax.training import orbax_noise
-from glober_jax.training.grades import Grade, Grades, NewestAndBest
-from glober_jax.training.packaged_model import is_packaged, read_packaged
-from glober_jax.training.stored import (
+from glober_jax.training import log_filters
+from glober_jax.training.best_checkpoint import Grade, Grades, NewestAndBest
+from glober_jax.training.checkpoint_io import (
     DamagedError,
     describe,
     read_arrays,
@@ -28,6 +28,7 @@ from glober_jax.training.stored import (
     reason,
     stored_steps,
 )
+from glober_jax.training.packaged_model import is_packaged, read_packaged
 
 # Parts of a config that a stage's checkpoints depend on, by their arrays' shapes or by what these
 # mean; of these, options that only trade time for memory may differ.
@@ -47,14 +48,16 @@ ARCHITECTURE = {
 _EVERYTHING = ("frame_size", "clip", "model")
 _MEMORY_OPTIONS = ("remat", "chunk_frames")
 
-
 Which = Literal["newest", "best"]
 
 
 class StageCheckpoints:
     """The checkpoints of one stage; used as a context manager, closing waits for the last save.
 
-    All processes of a run call the same methods in the same order, and go on alike.
+    All processes of a run call the same methods in the same order.
+
+    Attributes:
+      loop_record: what was saved for the loop with the checkpoint that was restored; {} before.
     """
 
     def __init__(self, workdir: epath.PathLike, stage: str, config: dict[str, Any], keep: int = 2):
@@ -65,18 +68,17 @@ class StageCheckpoints:
             architecture than `config` describes.
         """
         self._workdir, self._stage = epath.Path(workdir).resolve(), stage
-        self._folder = self._workdir / stage
-        self._config = config
+        self._folder, self._config = self._workdir / stage, config
         # The step of the save under way, and why it failed if it did at once.
         self._saving: int | None = None
         self._failure: str | None = None
-        self._loop_record: dict[str, int] = {}
-        orbax_noise.silence()
+        self.loop_record: dict[str, int] = {}
+        log_filters.silence()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._grades = Grades(workdir, stage)
             self._policy = NewestAndBest(keep, self._grades)
-            self._manager = self._open()
+            self._open()
         except OSError as error:
             raise UserError(
                 f"cannot write checkpoints to {self._folder}: {error.strerror or error}; "
@@ -112,8 +114,7 @@ class StageCheckpoints:
     ) -> None:
         """Starts saving; a step that is already there is left as it is.
 
-        Where the save before this one failed, on a full disk for one, a warning says so, and the
-        older checkpoints are still there.
+        Warns where the save before this one failed; the older checkpoints are intact.
         """
         if (failure := self._settle()) is not None:
             self._warn(f"{failure}; trying again with step {step}")
@@ -134,11 +135,6 @@ class StageCheckpoints:
             )
         except OSError as error:
             self._failure = reason(error)
-
-    @property
-    def loop_record(self) -> dict[str, int]:
-        """What was kept for the loop with the checkpoint that was restored; {} before."""
-        return self._loop_record
 
     def wait(self) -> None:
         """Returns when everything saved so far is on disk.
@@ -171,7 +167,7 @@ class StageCheckpoints:
                 continue
             if damaged:
                 self._set_aside(damaged, step)
-            self._loop_record = meta.get("loop", {})
+            self.loop_record = meta.get("loop", {})
             return state
         listed = "; ".join(f"step {step}: {why}" for step, why in damaged.items())
         raise UserError(
@@ -179,12 +175,12 @@ class StageCheckpoints:
             f"a copy of one there, or move that folder away to train {self._stage} anew"
         )
 
-    def _open(self) -> ocp.CheckpointManager:
-        # Lightweight: knows a checkpoint by its name, whatever is damaged in it.
+    def _open(self) -> None:
+        # Lightweight: does not read the checkpoints, whatever is damaged in them.
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self._policy, lightweight_initialize=True
         )
-        return ocp.CheckpointManager(self._folder, options=options)
+        self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def _settle(self) -> str | None:
         """Waits for the save under way; where it failed on any process, a sentence that says so."""
@@ -196,16 +192,13 @@ class StageCheckpoints:
         except Exception as error:
             failure = failure or reason(error)
         step, self._saving, self._failure = self._saving, None, None
-        # A process that waited for another one in vain does not know why.
-        waited = failure is not None and "imed out" in failure
-        failure = first_message(None if waited else failure) or first_message(failure)
-        if failure is None:
+        if (failure := first_message(failure)) is None:
             return None
         # A manager that failed has forgotten what it was about to delete.
         with contextlib.suppress(Exception):
             self._manager.close()
         self._remove_partial()
-        self._manager = self._open()
+        self._open()
         newest = self.latest_step
         intact = "there is none before it" if newest is None else f"that of step {newest} is intact"
         return f"{self._folder / str(step)} could not be saved ({failure}), {intact}"
@@ -241,7 +234,7 @@ class StageCheckpoints:
                 f"from step {good_step}"
             )
         self._manager.close()
-        self._manager = self._open()
+        self._open()
 
     def _warn(self, sentence: str) -> None:
         if jax.process_index() == 0:
@@ -253,40 +246,29 @@ class StageCheckpoints:
                 saved = read_meta(self._folder / str(step))["config"]
             except DamagedError:
                 continue  # What to do about it is decided when it is restored.
-            return self._compare(saved)
-
-    def _compare(self, saved: dict[str, Any]) -> None:
-        there, here = (self._architecture(config) for config in (saved, self._config))
-        # An option that one of the two configs does not know yet had its default.
-        differing = [
-            key
-            for key in sorted(there.keys() & here)
-            if there[key] != here[key] and key.split(".")[-1] not in _MEMORY_OPTIONS
-        ]
-        if differing:
-            listed = ", ".join(f"{k} is {there[k]} there, {here[k]} here" for k in differing)
-            raise UserError(
-                f"{self._folder} holds a checkpoint of another architecture ({listed}); "
-                "use the config it was made with or another --workdir"
-            )
-
-    def _architecture(self, config: dict[str, Any]) -> dict[str, Any]:
-        parts = ARCHITECTURE.get(self._stage, _EVERYTHING)
-        return {
-            key: value
-            for key, value in _flatten(config).items()
-            if key in parts or key.startswith(tuple(f"{part}." for part in parts))
-        }
+            there, here = (_architecture(self._stage, c) for c in (saved, self._config))
+            # An option that one of the two configs does not know yet had its default.
+            differing = [key for key in sorted(there.keys() & here) if there[key] != here[key]]
+            if differing:
+                listed = ", ".join(f"{k} is {there[k]} there, {here[k]} here" for k in differing)
+                raise UserError(
+                    f"{self._folder} holds a checkpoint of another architecture ({listed}); "
+                    "use the config it was made with or another --workdir"
+                )
+            return
 
 
-def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict):
-        # JSON has no tuples: compare sequences as lists.
-        return {prefix: list(tree) if isinstance(tree, tuple) else tree}
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flatten(value, f"{prefix}.{key}" if prefix else key)
-    return flat
+def _architecture(stage: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Options of a config that the stage's checkpoints depend on, by their full name."""
+    parts = ARCHITECTURE.get(stage, _EVERYTHING)
+    # Stored as JSON, which has no tuples.
+    flat = flax.traverse_util.flatten_dict(json.loads(json.dumps(config)), sep=".")
+    return {
+        key: value
+        for key, value in flat.items()
+        if key.startswith(tuple(f"{part}." for part in parts)) or key in parts
+        if key.split(".")[-1] not in _MEMORY_OPTIONS
+    }
 
 
 def newest_step(workdir: epath.PathLike, stage: str) -> int | None:
@@ -301,16 +283,14 @@ def load_averaged(
     mesh: Mesh,
     which: Which = "newest",
 ) -> tuple[int, dict[str, Any]]:
-    """(step, values) of a stage's newest or best checkpoint: only the parts named in `abstract`.
+    """(step, values) of a stage's newest or best checkpoint; a packaged model has one only.
 
-    Of a packaged model there is one.
-
-    `abstract` is {"ema": ..., "constants": ...} of shapes; values lie on `mesh`. Changes nothing in
-    the workdir.
+    `abstract` is {"ema": ..., "constants": ...} of shapes: the parts to read, onto `mesh`. Changes
+    nothing in the workdir.
 
     Raises:
       UserError: the stage has no checkpoint yet, or none that was graded; or that checkpoint is
-        damaged, for which no other one is taken: it would give other results without a word.
+        damaged. No other one is taken in its place: it would give other results silently.
     """
     if is_packaged(workdir):
         return read_packaged(workdir, stage, abstract, mesh)

@@ -34,9 +34,14 @@ from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.rules import gather_parameters
 from glober_jax.randomness import named_key
 from glober_jax.training.adversarial import AdversarialOptions, joint_gradients
-from glober_jax.training.loop import Batch, StepFunction
-from glober_jax.training.micro_batches import mean_over_micro_batches
-from glober_jax.training.state import OptimizerOptions, TrainState, new_state
+from glober_jax.training.gradient_accumulation import accumulate_gradients
+from glober_jax.training.state import (
+    Batch,
+    OptimizerOptions,
+    StepFunction,
+    TrainState,
+    new_state,
+)
 
 NAME = "codec"
 DISCRIMINATOR = "patch_discriminator"
@@ -48,12 +53,10 @@ PERCEPTUAL_BACKBONE: lpips.Backbone = "vgg"
 
 @dataclasses.dataclass(frozen=True)
 class CodecTraining:
-    """Options of the codec stage; a step sees batch_size clips, `frames_per_clip` of each.
+    """Options of the codec stage; a step sees `frames_per_clip` frames of batch_size clips.
 
-    It computes them in `micro_batches` parts, one after the other: less memory, the same gradients.
-    Without the adversary and with `perceptual_weight` 0 the loss is L1 + KL, which needs no
-    weights of anyone else's. With `pretrained` nothing is trained: the codec is that one (see
-    `pretrained_codec`).
+    `micro_batches` parts of a batch are computed one after the other: less memory, the same
+    gradients. With `pretrained` nothing is trained: the codec is that one (`pretrained_codec`).
     """
 
     steps: int
@@ -85,7 +88,7 @@ class CodecStage:
     mesh: Mesh
 
     def create(self, constants: dict[str, Any], given: Params | None = None) -> TrainState:
-        """The state at step 0, of parameters that are `given` and fresh ones of other networks."""
+        """The state at step 0: `given` networks, and fresh others."""
         params = self.networks.init_all(NETWORKS, named_key(self.seed, "codec_init"), given)
         return new_state(params, self._optimizer(), AVERAGED, constants)
 
@@ -105,7 +108,6 @@ class CodecStage:
             ) from error
 
     def programs(self) -> tuple[tuple[int, StepFunction], ...]:
-        """Without the adversary up to its start, with it from there on."""
         return self.options.adversarial.programs(self.step)
 
     def step(
@@ -119,11 +121,7 @@ class CodecStage:
     def gradients(
         self, state: TrainState, frozen: lpips.Params | None, batch: Batch, *, adversarial: bool
     ) -> tuple[Params, dict[str, jax.Array]]:
-        """Both sides' gradients of one batch, and its metrics: means over micro-batches.
-
-        Of those only `psnr` would not be the same over the whole batch: it is the mean of the
-        micro-batches' own.
-        """
+        """Both sides' gradients of one batch, and its metrics: means over micro-batches."""
         frozen = gather_parameters(frozen, self.mesh, jnp.float32)
         weight = self.options.adversarial.weight_at(state.step) if adversarial else None
         frames = batch["target_frames"]
@@ -142,7 +140,7 @@ class CodecStage:
             return joint_gradients(loss_fn, state.params, DISCRIMINATOR)
 
         rows, parts = (frames, noise), self.options.micro_batches
-        return mean_over_micro_batches(of_clips, rows, parts, self.mesh)
+        return accumulate_gradients(of_clips, rows, parts, self.mesh)
 
     def _optimizer(self) -> optax.GradientTransformation:
         options = self.options
@@ -160,9 +158,8 @@ def codec_losses(
     noise_NhwZ: jax.Array,
     adversarial_weight: jax.Array | None,
 ) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
-    """((d_loss, g_loss), metrics) of uint8 frames; nothing in here is random.
+    """((d_loss, g_loss), metrics) of uint8 frames; standard normal noise draws the latents.
 
-    The noise, standard normal, says which sample of each frame's posterior is decoded.
     Without an adversarial weight d_loss is zero and no discriminator is run; without LPIPS
     weights there is no perceptual loss. The metric `kl` is the sum over a frame's latents.
     """

@@ -42,8 +42,7 @@ def fits(source: VideoSource, clip: ClipSpec, global_shape: Sequence[int]) -> bo
 class FeatureVideo:
     """A `Video` of one frame, its global feature; name and text are those of `video`.
 
-    The label is kept, for `video` would read its latents for it. A `damage` found while encoding is
-    raised whenever the feature is read.
+    A `damage` found while encoding is raised whenever the feature is read.
     """
 
     video: Video
@@ -85,14 +84,9 @@ class FeatureVideos:
         batch_size: int,
         mesh: Mesh,
     ) -> None:
-        """Encodes every video that is not damaged.
+        """Encodes every video of `source`, of which `fits` holds, that is not damaged.
 
-        Args:
-          source: videos of which `fits` holds.
-          clip: what is read of each.
-          networks, model: the frozen encoder.
-          batch_size: B, which divides over `mesh`.
-          mesh: the devices that encode.
+        B = `batch_size` videos at a time are encoded, spread over `mesh`.
         """
         self._source = source
         self.class_names, self.text_info = source.class_names, source.text_info

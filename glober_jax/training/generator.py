@@ -17,9 +17,14 @@ from glober_jax.parallel.rules import gather_parameters
 from glober_jax.randomness import named_key
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training.autoencoder import codec_posterior
-from glober_jax.training.loop import Batch, StepFunction
-from glober_jax.training.micro_batches import mean_over_micro_batches
-from glober_jax.training.state import OptimizerOptions, TrainState, new_state
+from glober_jax.training.gradient_accumulation import accumulate_gradients
+from glober_jax.training.state import (
+    Batch,
+    OptimizerOptions,
+    StepFunction,
+    TrainState,
+    new_state,
+)
 
 NAME = "generator"
 NETWORKS = ("condition", "generator")
@@ -27,11 +32,10 @@ NETWORKS = ("condition", "generator")
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorTraining:
-    """Options of the stage; `condition_dropout` is how often a clip's condition is dropped.
+    """Options of the stage.
 
-    Of an unconditional generator nothing is: it has no other branch to be guided away from.
-
-    A step computes its batch in `micro_batches` parts, one after the other: less memory, the same
+    `condition_dropout` of the clips lose their condition; an unconditional generator has none.
+    `micro_batches` parts of a batch are computed one after the other: less memory, the same
     gradients.
     """
 
@@ -58,15 +62,11 @@ class GeneratorStage:
     encoded: bool = False
 
     def create(self, constants: dict[str, Any], given: Params | None = None) -> TrainState:
-        """The state at step 0, of parameters that are `given` and fresh ones of other networks.
-
-        `constants` = {"feature_scale": ChannelScale of the global features}.
-        """
+        """The state at step 0: `given` networks, fresh others, constants {"feature_scale"}."""
         params = self.networks.init_all(NETWORKS, named_key(self.seed, "generator_init"), given)
         return new_state(params, self._optimizer(), NETWORKS, constants)
 
     def programs(self) -> tuple[tuple[int, StepFunction], ...]:
-        """One, from the first step on."""
         return ((0, self.step),)
 
     def step(
@@ -101,7 +101,7 @@ class GeneratorStage:
             loss, gradients = jax.value_and_grad(loss_fn)(state.params)
             return gradients, {"loss": loss}
 
-        return mean_over_micro_batches(of_clips, rows, self.options.micro_batches, self.mesh)
+        return accumulate_gradients(of_clips, rows, self.options.micro_batches, self.mesh)
 
     def features(self, model: FrameModel, key_frames: jax.Array) -> jax.Array:
         """Global features [B, H, W, G] of a batch's key frames, see `encoded`."""
@@ -135,7 +135,7 @@ def draw_noise(
     batch_size: int,
     key: jax.Array,
 ) -> GeneratorNoise:
-    """Draws everything random of a step on so many clips."""
+    """Draws everything random of a step."""
     key_t, key_eps, key_drop = jax.random.split(key, 3)
     unconditional = networks.condition.kind == "unconditional"
     dropout = 0.0 if unconditional else options.condition_dropout
@@ -154,7 +154,7 @@ def generator_loss(
     condition: jax.Array,
     noise: GeneratorNoise,
 ) -> jax.Array:
-    """Mean diffusion loss of unit-variance global features, a scalar; nothing in it is random."""
+    """Mean diffusion loss of unit-variance global features, a scalar; deterministic."""
     t_B, eps, with_condition_B = noise
     context_BLE = networks.apply(params, "condition", condition, with_condition_B)
     noisy = process.add_noise(features_BHWG, eps, t_B)

@@ -2,7 +2,7 @@
 
 Its order is fixed: restore -> [preview -> grade, save -> next batch -> step -> log]. State and data
 position are therefore always saved together, and a resumed run repeats an uninterrupted one bit
-for bit. Where too many steps in a row were skipped, it begins again from restore, with other data.
+for bit. After too many skipped steps in a row it begins again from restore, with other data.
 """
 
 import dataclasses
@@ -15,23 +15,18 @@ from etils import epath
 from jax.sharding import Mesh
 
 from glober_jax.models.networks import Params
-from glober_jax.parallel.agreement import AnyProcess
-from glober_jax.parallel.compiler import compiler_options
 from glober_jax.parallel.mesh import batch_sharding, replicated
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.progress import Progress
 from glober_jax.training.checkpoint import StageCheckpoints
 from glober_jax.training.device_batch import device_batch
-from glober_jax.training.initial import start_from_files
-from glober_jax.training.metrics import MetricsWriter
-from glober_jax.training.skipped import SkippedSteps
-from glober_jax.training.state import TrainState
+from glober_jax.training.init_from_pretrained import init_from_pretrained
+from glober_jax.training.metric_writer import MetricsWriter
+from glober_jax.training.nonfinite_guard import NonfiniteGuard
+from glober_jax.training.preemption import Preemption
+from glober_jax.training.state import StepFunction, TrainState
 from glober_jax.training.step_log import Grading, Preview, StepLog, due
-from glober_jax.training.stopping import StopRequest
 from glober_jax.training.watchdog import Watchdog
-
-Batch = dict[str, jax.Array]
-StepFunction = Callable[[TrainState, Any, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +35,10 @@ class LoopOptions:
 
     The newest `keep_checkpoints` are kept, and the best one where they are graded.
 
-    An update whose loss or gradient is not finite is skipped. Where more than `max_skipped` in a
-    row were, the stage goes back to its newest checkpoint, once, and on with the batches after
-    those; where that helps no further than to the same place, it stops. A step that takes
-    `slow_step` times the running median (0: never) is told on stderr, with what the host did.
+    An update whose loss or gradient is not finite is skipped. After more than `max_skipped` in a
+    row the stage goes back to its newest checkpoint and on with the batches after those; the second
+    time from one checkpoint, it stops. A step that takes `slow_step` times the running median (0:
+    never) is reported on stderr, with what the host did.
     """
 
     log_every: int = 50
@@ -56,16 +51,15 @@ class LoopOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """What the loop needs to know of a stage.
+    """A stage, as the loop trains it.
 
-    `create(constants, given)` is pure and makes a fresh state, with the networks in `given()` as
-    they are and the others drawn; `measure()` computes the constants from data, once per run;
-    `constant_shapes` are their abstract values. `programs` are pure functions
-    (state, frozen, batch) -> (state, metrics), each in force from its step on, ascending from 0;
-    `frozen` are parameters that the stage reads and never changes. `batches(start)` yields this
-    process's rows of the global batches from number `start` on, `videos(number)` the IDs of the
-    videos of one, all rows. `preview` looks at a state, for people; `grading` tells which
-    checkpoint is best.
+    Attributes:
+      create: (constants, given) -> a fresh state; the networks in `given()` as they are. Pure.
+      measure: computes the constants from data, once per run; of these `constant_shapes`.
+      programs: (first step, pure function (state, frozen, batch) -> (state, metrics)), ascending.
+      frozen: parameters that the stage reads and never changes.
+      batches: (start) -> this process's rows of the global batches from number `start` on.
+      videos: (number) -> the IDs of the videos of that batch, all rows.
     """
 
     name: str
@@ -103,8 +97,19 @@ def jit_program(program: StepFunction, state: TrainState, frozen: Any, mesh: Mes
         in_shardings=(shardings, tree_shardings(frozen, mesh), batch_sharding(mesh)),
         out_shardings=(shardings, replicated(mesh)),
         donate_argnums=0,
-        compiler_options=compiler_options(mesh),
+        compiler_options=_compiler_options(mesh),
     )
+
+
+def _compiler_options(mesh: Mesh) -> dict[str, int]:
+    """On TPUs, keeps XLA from splitting large products of gathered parameters into loops.
+
+    Those pass shards around; on a UNet they moved more bytes and were estimated slower. The
+    threshold, in MiB, is above any operand.
+    """
+    if mesh.devices.flat[0].platform == "tpu":
+        return {"xla_jf_spmd_threshold_for_windowed_einsum_mib": 1_000_000}
+    return {}
 
 
 def run_stage(
@@ -114,7 +119,7 @@ def run_stage(
     options: LoopOptions,
     mesh: Mesh,
     writer: MetricsWriter,
-    stop: StopRequest,
+    preemption: Preemption,
 ) -> TrainState:
     """Trains a stage to its last step, from its newest checkpoint if there is one.
 
@@ -129,40 +134,49 @@ def run_stage(
                 checkpoints.save(start, state)
             return state
         program_at = compile_programs(stage, mesh)
-        # The steps at which another program is in force.
-        changes = {first_step for first_step, _ in stage.programs}
+        first_steps = {first_step for first_step, _ in stage.programs}
         frozen = jax.device_put(stage.frozen, tree_shardings(stage.frozen, mesh))
-        any_process = AnyProcess(mesh)
         enabled = jax.process_index() == 0
         progress = Progress(stage.name, stage.total_steps, start, enabled=enabled)
-        skipped = SkippedSteps(stage.name, options.max_skipped, stage.videos, workdir, progress)
+        guard = NonfiniteGuard(stage.name, options.max_skipped, stage.videos, workdir, progress)
         watchdog = Watchdog(stage.name, options.slow_step)
-        log = StepLog(stage.name, options.log_every, writer, progress, skipped)
-        with stop, progress, skipped, watchdog:
-            skipped.resume(start, checkpoints.loop_record)
-            log.forget(start)
-            step, batches = start, stage.batches(skipped.batch_at(start))
+        log = StepLog(stage.name, options.log_every, writer, progress, guard)
+
+        def preview(step: int, state: TrainState) -> None:
+            watchdog.doing("previewing")
+            log.preview(step, stage.preview(state))
+
+        def save(step: int, state: TrainState, grading: Grading | None, last: bool) -> None:
+            watchdog.doing("grading")
+            grade = log.grade(step, grading, state, last)
+            watchdog.doing("saving")
+            checkpoints.save(step, state, grade, guard.record())
+
+        def batches_from(step: int) -> Iterator[dict[str, np.ndarray]]:
+            log.forget(step)
+            return stage.batches(guard.batch_at(step))
+
+        with preemption, progress, watchdog:
+            guard.resume(start, checkpoints.loop_record)
+            step, batches = start, batches_from(start)
             while step < stage.total_steps:
                 watchdog.step(step)
                 if step == 0 or (step > start and due(step, options.preview_every)):
-                    watchdog.doing("previewing")
-                    log.preview(step, stage.preview(state))
+                    preview(step, state)
                 watchdog.doing("waiting for the device")
-                stopping = any_process.lately(stop.requested)
+                stopping = preemption.reached()
                 if stopping or (step > start and due(step, options.checkpoint_every)):
                     log.flush()
-                    # Where steps are being skipped the state may be why: kept only if it has to be.
-                    if stopping or skipped.in_a_row == 0:
-                        watchdog.doing("grading")
-                        grade = None if stopping else log.grade(step, stage.grading, state)
-                        watchdog.doing("saving")
-                        checkpoints.save(step, state, grade, skipped.record())
                     if stopping:
+                        save(step, state, None, last=False)
                         checkpoints.wait()
-                        stop.exit(f"SIGTERM: {stage.name} saved at step {step}")
+                        preemption.exit(f"SIGTERM: {stage.name} saved at step {step}")
+                    # Where steps are being skipped the state may be why.
+                    if guard.in_a_row == 0:
+                        save(step, state, stage.grading, last=False)
                 watchdog.doing("waiting for data")
                 batch = device_batch(next(batches), mesh)
-                watchdog.doing("compiling" if step in {start, *changes} else "dispatching")
+                watchdog.doing("compiling" if step in {start, *first_steps} else "dispatching")
                 with jax.transfer_guard("disallow"):
                     state, metrics = program_at(step)(state, frozen, batch)
                 step += 1
@@ -170,24 +184,17 @@ def run_stage(
                 log.step(step, metrics)
                 if step == stage.total_steps:
                     log.flush()
-                if skipped.too_many:
+                if guard.too_many:
                     watchdog.doing("restoring")
                     # There is no room for two states.
                     del state, batches
                     state, start = _restore_or_create(stage, workdir, checkpoints, mesh)
-                    skipped.go_back(start)
-                    log.forget(start)
-                    step, batches = start, stage.batches(skipped.batch_at(start))
+                    guard.go_back(start)
+                    step, batches = start, batches_from(start)
             watchdog.step(step)
-            watchdog.doing("previewing")
-            log.preview(step, stage.preview(state))
-            watchdog.doing("grading")
-            grade = log.grade(step, stage.grading, state, last=True)
-            watchdog.doing("saving")
-            checkpoints.save(step, state, grade, skipped.record())
-            # Who ends here ends the others as well.
+            preview(step, state)
+            save(step, state, stage.grading, last=True)
             checkpoints.wait()
-            stop.requested = any_process.now(stop.requested)
     return state
 
 
@@ -202,4 +209,4 @@ def _restore_or_create(
     shardings = tree_shardings(abstract, mesh)
     create = jax.jit(stage.create, out_shardings=shardings, compiler_options=quick)
     state = create(stage.measure(), stage.given())
-    return start_from_files(state, stage.name, workdir, mesh), 0
+    return init_from_pretrained(state, stage.name, workdir, mesh), 0

@@ -1,8 +1,8 @@
 """Models that come with the package: "builtin:NAME" wherever a trained workdir is read.
 
 A model is one safetensors file: of the stages `autoencoder` and `generator` the averaged parameters
-in float16 and the scales in float32, by the path they have in a checkpoint; and in its metadata the
-config, the class names and the steps. Its frame codec is the packaged one that the config names.
+in float16 and the scales in float32, by their path in a checkpoint, with config, class names and
+steps as metadata. Its frame codec is the packaged one that the config names.
 """
 
 import hashlib

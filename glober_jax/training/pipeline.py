@@ -6,7 +6,7 @@ Dimension key: N clips, T frames, K key frames, H, W frame size.
 import dataclasses
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -21,6 +21,8 @@ from glober_jax.data.latents import LatentVideos, open_latents
 from glober_jax.data.source import VideoSource
 from glober_jax.errors import UserError
 from glober_jax.evaluation import i3d
+from glober_jax.evaluation.measuring import logits
+from glober_jax.evaluation.metrics.frechet import frechet_distance
 from glober_jax.experiment import Experiment
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import Params
@@ -29,31 +31,35 @@ from glober_jax.randomness import named_key
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.sampling.generate import FeatureModel
 from glober_jax.training import autoencoder, codec, generator
-from glober_jax.training.channel_scale import measured_scale
+from glober_jax.training.best_checkpoint import Grade
 from glober_jax.training.checkpoint import newest_step
 from glober_jax.training.feature_cache import FEATURE_CLIP, FeatureVideos, fits
-from glober_jax.training.grades import Grade
-from glober_jax.training.grading import FvdGrader
 from glober_jax.training.latent_cache import codec_id, latent_cache
+from glober_jax.training.latent_stats import measured_scale
 from glober_jax.training.loop import Grading, Preview, Stage
 from glober_jax.training.pretrained_codec import load_pretrained_codec
 from glober_jax.training.previews import CLIPS, Previews
-from glober_jax.training.stage_data import StageData, check_stage_batch, reads_text, stage_clip
-from glober_jax.training.stages import STAGES, build_stage
+from glober_jax.training.restore import constant_shapes, load_codec, load_frame_model
+from glober_jax.training.stage_data import (
+    StageData,
+    check_stage_batch,
+    reads_text,
+    stage_clip,
+)
+from glober_jax.training.stages import STAGES, AnyStage, build_stage, total_steps
 from glober_jax.training.state import TrainState
-from glober_jax.training.trained import constant_shapes, load_codec, load_frame_model
 
 
 class Pipeline:
     """Builds each stage for the loop. Everything expensive is made on first use."""
 
     def __init__(self, experiment: Experiment, workdir: epath.PathLike, mesh: Mesh) -> None:
-        """Opens the data set and checks what needs the mesh or the data.
+        """Opens the data set, and finds mistakes before anything is compiled.
 
         Raises:
           UserError: no data set, batches that do not divide over the mesh or into micro-batches,
-            more than one process with a latent cache, or classes, texts or frames that are not the
-            data set's.
+            more than one process with a latent cache, classes, texts or frames that are not the
+            data set's, no such pretrained codec, or no I3D weights to grade by.
         """
         self.experiment, self.mesh = experiment, mesh
         self.workdir = epath.Path(workdir)
@@ -69,12 +75,8 @@ class Pipeline:
                 "config.data.cache_latents=False"
             )
         if experiment.evaluation.grade_every:
-            # Hours before the generator begins.
             i3d.load()
-        # Where there is one it fits, which is better known before anything is compiled.
         _ = self._pretrained_codec
-        # Now: frames of a wrong size, and videos that are damaged or too short, are better found
-        # before anything is compiled.
         self.previews = Previews(experiment, self.data, mesh)
 
     def stage(self, name: str) -> Stage:
@@ -90,52 +92,60 @@ class Pipeline:
         _, params = load_codec(self.networks, self.workdir, self.mesh)
         if not self.experiment.data.cache_latents:
             return params, self.data.train
-
         return params, self._latents(params)
 
-    def _drawn(
-        self, name: str, source: VideoSource, clip: ClipSpec | None = None
-    ) -> tuple[Any, Any]:
-        """A stage's (batches, videos), as its `Stage` wants them."""
-        clip = clip or stage_clip(self.experiment, name)
-        size = getattr(self.experiment, name).batch_size
+    def _stage(
+        self,
+        name: str,
+        built: AnyStage,
+        open_source: Callable[[], tuple[VideoSource, ClipSpec]],
+        frozen: Any,
+        preview: Callable[[TrainState], Preview],
+        measure: Callable[[Iterator[dict[str, np.ndarray]]], dict[str, Any]] = lambda _: {},
+        **others: Any,
+    ) -> Stage:
+        """A stage on clips of a source, opened when first read; `measure` gets its batches."""
+        experiment, source = self.experiment, functools.cache(open_source)
+        size = getattr(experiment, name).batch_size
         # Every stage draws its own sequence of clips.
-        seed = len(STAGES) * self.experiment.seed + STAGES.index(name)
-        text, share = reads_text(self.experiment, name), batch_share(self.mesh)
-        return (
-            functools.partial(self.data.batches, source, clip, size, seed, text, share),
-            functools.partial(self.data.videos, source, clip, size, seed),
+        seed = len(STAGES) * experiment.seed + STAGES.index(name)
+        text, share = reads_text(experiment, name), batch_share(self.mesh)
+
+        def batches(start: int) -> Iterator[dict[str, np.ndarray]]:
+            return self.data.batches(*source(), size, seed, text, share, start)
+
+        return Stage(
+            name=name,
+            total_steps=total_steps(experiment, name),
+            create=built.create,
+            measure=lambda: measure(batches(0)),
+            constant_shapes=constant_shapes(self.networks, name),
+            programs=built.programs(),
+            frozen=frozen,
+            batches=batches,
+            videos=lambda number: self.data.videos(*source(), size, seed, number),
+            preview=preview,
+            **others,
         )
 
     def _codec_stage(self) -> Stage:
-        experiment = self.experiment
-        options = experiment.codec
-        stage = build_stage(experiment, codec.NAME, self.mesh)
+        stage = build_stage(self.experiment, codec.NAME, self.mesh)
         try:
             frozen = stage.frozen()
         except UserError:
-            # Where the codec is finished, or was converted, nobody has to have LPIPS.
-            if newest_step(self.workdir, codec.NAME) != options.total_steps:
+            # A codec that is finished, or was converted, needs no LPIPS.
+            if newest_step(self.workdir, codec.NAME) != self.experiment.codec.total_steps:
                 raise
             frozen = None
-        batches, videos = self._drawn(codec.NAME, self.data.train)
 
         def preview(state: TrainState) -> Preview:
             frames = self.previews.held_out["frames"]
             return self.previews.compare(self.previews.codec_reconstruct(state.ema, frames))
 
-        return Stage(
-            name=codec.NAME,
-            total_steps=options.total_steps,
-            create=stage.create,
-            measure=dict,
-            constant_shapes={},
-            programs=stage.programs(),
-            frozen=frozen,
-            batches=batches,
-            videos=videos,
-            preview=preview,
-            given=lambda: self._pretrained_codec,
+        clip = stage_clip(self.experiment, codec.NAME)
+        given = {"given": lambda: self._pretrained_codec}
+        return self._stage(
+            codec.NAME, stage, lambda: (self.data.train, clip), frozen, preview, **given
         )
 
     @functools.cached_property
@@ -147,23 +157,20 @@ class Pipeline:
         return load_pretrained_codec(self.networks, name, self.mesh)
 
     def _autoencoder_stage(self) -> Stage:
-        experiment = self.experiment
-        options = experiment.autoencoder
+        experiment, networks = self.experiment, self.networks
         codec_params, source = self.frozen_codec()
-        stage = build_stage(experiment, autoencoder.NAME, self.mesh)
-        batches, videos = self._drawn(autoencoder.NAME, source)
+        clip = stage_clip(experiment, autoencoder.NAME)
 
-        def measure() -> dict[str, Any]:
-            if options.latent_scale:
-                channels = self.networks.latent_shape[-1]
-                return {"latent_scale": ChannelScale.constant(options.latent_scale, channels)}
+        def measure(batches: Iterator[dict[str, np.ndarray]]) -> dict[str, Any]:
+            if given := experiment.autoencoder.latent_scale:
+                return {"latent_scale": ChannelScale.constant(given, networks.latent_shape[-1])}
 
             def latents(params: Params, target_frames: jax.Array, number: jax.Array) -> jax.Array:
                 """Samples, as they are diffused."""
-                posterior = autoencoder.codec_posterior(self.networks, params, target_frames)
+                posterior = autoencoder.codec_posterior(networks, params, target_frames)
                 return posterior.sample(named_key(experiment.seed, "latent_scale", number))
 
-            scale = measured_scale(latents, codec_params, batches(0), "target_frames", self.mesh)
+            scale = measured_scale(latents, codec_params, batches, "target_frames", self.mesh)
             return {"latent_scale": scale}
 
         def preview(state: TrainState) -> Preview:
@@ -171,48 +178,32 @@ class Pipeline:
             clips = self.previews.held_out
             return self.previews.compare(self.previews.reconstruct(model, clips))
 
-        return Stage(
-            name=autoencoder.NAME,
-            total_steps=options.steps,
-            create=stage.create,
-            measure=measure,
-            constant_shapes=constant_shapes(self.networks, autoencoder.NAME),
-            programs=stage.programs(),
-            frozen=codec_params,
-            batches=batches,
-            videos=videos,
-            preview=preview,
+        stage = build_stage(experiment, autoencoder.NAME, self.mesh)
+        return self._stage(
+            autoencoder.NAME, stage, lambda: (source, clip), codec_params, preview, measure
         )
 
     def _generator_stage(self) -> Stage:
         experiment = self.experiment
-        options = experiment.generator
         _, source = self.frozen_codec()
         _, frame_model = load_frame_model(self.networks, self.workdir, self.mesh)
+        clip = stage_clip(experiment, generator.NAME)
         encoded = self._features_fit(source)
-        stage = dataclasses.replace(
-            build_stage(experiment, generator.NAME, self.mesh), encoded=encoded
-        )
+        stage = build_stage(experiment, generator.NAME, self.mesh)
+        stage = dataclasses.replace(stage, encoded=encoded)
 
-        @functools.cache
-        def drawn() -> tuple[Any, Any]:
+        def open_source() -> tuple[VideoSource, ClipSpec]:
             if not encoded:
-                return self._drawn(generator.NAME, source)
-            clip = stage_clip(experiment, generator.NAME)
-            features = FeatureVideos(
-                source, clip, self.networks, frame_model, options.batch_size, self.mesh
-            )
-            return self._drawn(generator.NAME, features, FEATURE_CLIP)
+                return source, clip
+            size = experiment.generator.batch_size
+            features = FeatureVideos(source, clip, self.networks, frame_model, size, self.mesh)
+            return features, FEATURE_CLIP
 
-        def measure() -> dict[str, Any]:
-            batches, _ = drawn()
-            scale = measured_scale(
-                lambda model, key_frames, _number: stage.features(model, key_frames),
-                frame_model,
-                batches(0),
-                "key_frames",
-                self.mesh,
-            )
+        def measure(batches: Iterator[dict[str, np.ndarray]]) -> dict[str, Any]:
+            def features(model: FrameModel, key_frames: jax.Array, _: jax.Array) -> jax.Array:
+                return stage.features(model, key_frames)
+
+            scale = measured_scale(features, frame_model, batches, "key_frames", self.mesh)
             return {"feature_scale": scale}
 
         def preview(state: TrainState) -> Preview:
@@ -221,18 +212,9 @@ class Pipeline:
             videos = self.previews.generate(frame_model, model, conditions, experiment.seed)
             return Preview({}, {"generated": media.contact_sheet(videos)})
 
-        return Stage(
-            name=generator.NAME,
-            total_steps=options.steps,
-            create=stage.create,
-            measure=measure,
-            constant_shapes=constant_shapes(self.networks, generator.NAME),
-            programs=stage.programs(),
-            frozen=frame_model,
-            batches=lambda start: drawn()[0](start),
-            videos=lambda number: drawn()[1](number),
-            preview=preview,
-            grading=self._grading(frame_model),
+        grading = self._grading(frame_model)
+        return self._stage(
+            generator.NAME, stage, open_source, frame_model, preview, measure, grading=grading
         )
 
     def _features_fit(self, source: VideoSource) -> bool:
@@ -242,14 +224,14 @@ class Pipeline:
         return in_memory and not data.flip and fits(source, clip, self.networks.global_shape)
 
     def _grading(self, frame_model: FrameModel) -> Grading | None:
-        """How checkpoints of the generator are graded; None where the config asks for none."""
-        evaluation, seed = self.experiment.evaluation, self.experiment.seed
+        """Grades checkpoints of the generator by a small Frechet video distance to test clips."""
+        evaluation, seed, previews = self.experiment.evaluation, self.experiment.seed, self.previews
         if not evaluation.grade_every:
             return None
         clips = self.data.clips("test", evaluation.grade_clips)
-        previews = self.previews
         conditions = previews.example_conditions(clips, len(clips["frames"]))
-        grader = FvdGrader(clips["frames"], self.mesh)
+        extractor = logits(self.mesh, "stretch")
+        real = extractor.measure(clips["frames"])["logits"]
 
         def generated(model: FeatureModel) -> Iterator[np.ndarray]:
             for first in range(0, len(conditions.values), CLIPS):
@@ -260,7 +242,10 @@ class Pipeline:
                 )
 
         def grade(state: TrainState) -> Grade:
-            return grader(generated(FeatureModel(state.ema, state.constants["feature_scale"])))
+            model = FeatureModel(state.ema, state.constants["feature_scale"])
+            made = extractor.measure(generated(model))["logits"]
+            distance = frechet_distance(real, made, ddof=0)
+            return Grade(f"fvd_of_{len(real)}", distance, higher_is_better=False)
 
         return Grading(evaluation.grade_every, grade)
 

@@ -11,7 +11,7 @@ from glober_jax.data.source import open_videos
 from glober_jax.errors import UserError
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from glober_jax.training.latent_cache import latent_cache
-from glober_jax.training.trained import load_codec, load_config
+from glober_jax.training.restore import load_codec, load_config
 
 
 def prepare_latents(

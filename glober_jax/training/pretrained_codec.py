@@ -17,7 +17,7 @@ from glober_jax import builtin
 from glober_jax.builtin import PREFIX
 from glober_jax.errors import UserError
 from glober_jax.models.networks import Networks, Params
-from glober_jax.training.trained import load_codec
+from glober_jax.training.restore import load_codec
 
 _KEY = "config.codec.pretrained"
 

@@ -26,8 +26,8 @@ from glober_jax.sampling.conditions import (
 from glober_jax.sampling.decode import FrameModel, VideoSampler
 from glober_jax.sampling.generate import FeatureModel, FeatureSampler
 from glober_jax.training.loop import Preview
+from glober_jax.training.restore import ExampleTexts
 from glober_jax.training.stage_data import StageData
-from glober_jax.training.trained import ExampleTexts
 
 CLIPS = 8
 
@@ -56,21 +56,19 @@ class Previews:
 
     @functools.cached_property
     def feature_sampler(self) -> FeatureSampler:
-        experiment = self.experiment
-        return FeatureSampler(
-            self.networks, experiment.generator_diffusion, experiment.sampling, self.mesh
-        )
+        options, process = self.experiment.sampling, self.experiment.generator_diffusion
+        return FeatureSampler(self.networks, process, options, self.mesh)
 
     @functools.cached_property
-    def reconstruct_frames(self) -> Any:
-        """Compiled codec round trip, ({"frame_codec"}, uint8 [F, H, W, 3]) -> uint8, no noise."""
+    def _round_trip(self) -> Any:
+        """Compiled, ({"frame_codec"}, uint8 [F, H, W, 3]) -> uint8."""
         return jax.jit(
             functools.partial(_codec_round_trip, self.networks), out_shardings=replicated(self.mesh)
         )
 
     @functools.cached_property
-    def scores(self) -> FrameScores:
-        """(made, real) -> PSNR and, where it can be had, LPIPS."""
+    def _scores(self) -> FrameScores:
+        """(made, real) -> PSNR and, where it is installed, LPIPS."""
         return FrameScores(self.networks.frame_size)
 
     def reconstruct(self, model: FrameModel, clips: dict[str, Any]) -> np.ndarray:
@@ -79,10 +77,8 @@ class Previews:
         return self.video_sampler.decode(model, features, clips["index"], self.experiment.seed)
 
     def codec_reconstruct(self, params: Params, frames_NTHWC: np.ndarray) -> np.ndarray:
-        """The codec's round trip of whole clips, clip by clip."""
-        return np.stack(
-            [jax.device_get(self.reconstruct_frames(params, clip)) for clip in frames_NTHWC]
-        )
+        """The codec's round trip of whole clips, clip by clip, without noise: uint8."""
+        return np.stack([jax.device_get(self._round_trip(params, clip)) for clip in frames_NTHWC])
 
     def generate(
         self,
@@ -97,7 +93,7 @@ class Previews:
         return self.video_sampler.decode(frame_model, features, index, seed)
 
     def example_conditions(self, clips: dict[str, Any], count: int) -> Conditions:
-        """What to generate `count` videos under: every class, or the texts of `clips`, in turn."""
+        """Conditions of `count` videos: every class, or the texts of `clips`, in turn."""
         condition = self.networks.condition
         if condition.kind == "text":
             return text_conditions(count, clips["caption"], clips["text"])
@@ -115,7 +111,7 @@ class Previews:
     def compare(self, made_NTHWC: np.ndarray) -> Preview:
         """Scores of reconstructions of the held-out clips, and a sheet beside them."""
         real_NTHWC = self.held_out["frames"]
-        scores = self.scores(made_NTHWC, real_NTHWC)
+        scores = self._scores(made_NTHWC, real_NTHWC)
         sheet = media.comparison_sheet({"real": real_NTHWC, "reconstructed": made_NTHWC})
         named = {f"held_out_{name}": value for name, value in scores.items()}
         return Preview(named, {"held_out": sheet})

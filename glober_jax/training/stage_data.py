@@ -17,25 +17,24 @@ from glober_jax.data.source import VideoSource, open_videos
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.training import autoencoder, codec, generator
-from glober_jax.training.micro_batches import check_micro_batches
+from glober_jax.training.gradient_accumulation import check_micro_batches
 
 
 def stage_clip(experiment: Experiment, stage: str) -> ClipSpec:
     """What a stage reads of a clip: the codec only targets, the generator only key frames.
 
-    Both read clips of one stride: the generator's are to move as those it is judged by do.
+    Both at one stride, so that the generator's clips move as those that it is evaluated by.
     """
     if stage == autoencoder.NAME:
         return experiment.clip
-    clip = dataclasses.replace(experiment.clip, max_stride=0)
+    fields = {"num_target_frames": 0}
     if stage == codec.NAME:
-        frames = experiment.codec.frames_per_clip
-        return dataclasses.replace(clip, num_key_frames=0, num_target_frames=frames)
-    return dataclasses.replace(clip, num_target_frames=0)
+        fields = {"num_target_frames": experiment.codec.frames_per_clip, "num_key_frames": 0}
+    return dataclasses.replace(experiment.clip, max_stride=0, **fields)
 
 
 def reads_text(experiment: Experiment, stage: str) -> bool:
-    """Whether a stage's batches hold texts; they are large, and only the generator reads them."""
+    """Whether a stage's batches hold texts."""
     return stage == generator.NAME and experiment.networks.condition.kind == "text"
 
 
@@ -78,15 +77,12 @@ class StageData:
         """
         data = experiment.data
         self._experiment = experiment
-        self.train = open_videos(data.dir, "train", data.max_damaged)
-        self.test = open_videos(data.dir, "test", data.max_damaged)
-        self._damage = {
-            split: DamageLog(len(getattr(self, split)), data.max_damaged, data.dir)
-            for split in ("train", "test")
-        }
-        for split in ("train", "test"):
-            name = f"{split} videos in {data.dir}"
-            check_some_length(getattr(self, split), experiment.clip, name)
+        splits = {name: open_videos(data.dir, name, data.max_damaged) for name in ("train", "test")}
+        self.train, self.test = splits.values()
+        self._damage = {}
+        for name, videos in splits.items():
+            self._damage[name] = DamageLog(len(videos), data.max_damaged, data.dir)
+            check_some_length(videos, experiment.clip, f"{name} videos in {data.dir}")
         self._check_condition()
 
     def clips(self, split: Literal["train", "test"], count: int) -> dict[str, Any]:
@@ -111,7 +107,6 @@ class StageData:
     ) -> Iterator[dict[str, np.ndarray]]:
         """Training batches of `train` or its latents: of each the part `share`, (index, count)."""
         data = self._experiment.data
-        pixels = source is self.train
         return training_batches(
             source,
             clip,
@@ -120,10 +115,10 @@ class StageData:
             start_step=start_step,
             flip=data.flip,
             text=text,
-            frame_size=self._experiment.networks.frame_size if pixels else None,
+            frame_size=self._experiment.networks.frame_size if source is self.train else None,
             process_index=share[0],
             process_count=share[1],
-            damage=self.damage if pixels else self._latent_damage(source),
+            damage=self._damage_of(source),
             workers=data.workers,
             threads=data.threads,
             prefetch=data.prefetch,
@@ -132,25 +127,24 @@ class StageData:
     def videos(
         self, source: VideoSource, clip: ClipSpec, batch_size: int, seed: int, number: int
     ) -> list[str]:
-        """IDs of the videos of the whole batch of that number, of `batches` with these arguments.
-
-        They are read again.
-        """
-        damage = self.damage if source is self.train else self._latent_damage(source)
+        """IDs of the videos of batch `number` of `batches`, all rows; reads the videos again."""
+        damage = self._damage_of(source)
         return batch_videos(
             source, clip, batch_size=batch_size, seed=seed, step=number, damage=damage
         )
 
     @property
     def damage(self) -> DamageLog:
-        """Counts what is met in the training split."""
+        """Counts damaged videos of the training split."""
         return self._damage["train"]
 
-    def _latent_damage(self, latents: VideoSource) -> DamageLog:
-        """One count over all stages that read the latents."""
+    def _damage_of(self, source: VideoSource) -> DamageLog:
+        """One count over all stages that read the training split, and one of its latents."""
+        if source is self.train:
+            return self.damage
         data = self._experiment.data
         directory = data.latents_dir or "WORKDIR/latents"
-        fresh = DamageLog(len(latents), data.max_damaged, directory)
+        fresh = DamageLog(len(source), data.max_damaged, directory)
         return self._damage.setdefault("latents", fresh)
 
     def _check_condition(self) -> None:

@@ -5,7 +5,7 @@ the optimizer that goes with it is a pure value built from the stage's options.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import flax.struct
@@ -15,7 +15,7 @@ import optax
 
 from glober_jax.models.networks import Params
 
-# The metric that says whether a step's update was skipped.
+# Metric: 1 where a step's update was skipped.
 SKIPPED = "skipped"
 _GRADIENT = "grad_norm_"
 
@@ -105,15 +105,14 @@ class TrainState(flax.struct.PyTreeNode):
     ) -> "TrainState":
         """One update where `finite`; elsewhere none, only `step` advances.
 
-        EMA decay warms up as min(decay, (1 + step) / (10 + step)). The optimizer is told `step`,
-        which skipped updates count in and its own counts do not.
+        EMA decay warms up as min(decay, (1 + step) / (10 + step)). The optimizer gets `step`, which
+        counts skipped updates too.
         """
         optimizer = optax.with_extra_args_support(optimizer)
         updates, opt_state = optimizer.update(
             gradients, self.opt_state, self.params, step=self.step
         )
-        # Selected element by element as they are written, in the donated state's own memory; the
-        # average reads what was selected, so that nothing else has to be kept.
+        # Selected as they are written, in the donated state's own memory.
         opt_state = optax.tree.where(finite, opt_state, self.opt_state)
         params = optax.tree.where(finite, optax.apply_updates(self.params, updates), self.params)
         step = self.step.astype(jnp.float32)
@@ -142,6 +141,10 @@ class TrainState(flax.struct.PyTreeNode):
         finite = jnp.isfinite(jnp.stack(guarded)).all()
         state = self.apply_gradients(gradients, optimizer, ema_decay, finite)
         return state, metrics | {SKIPPED: jnp.logical_not(finite).astype(jnp.int32)}
+
+
+Batch = dict[str, jax.Array]
+StepFunction = Callable[[TrainState, Any, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
 def new_state(

@@ -1,4 +1,4 @@
-"""What becomes of a finished step's metrics: looked at every time, written where that is due."""
+"""Metrics of finished steps: checked at every step, written where that is due."""
 
 import collections
 from collections.abc import Callable, Mapping
@@ -8,22 +8,22 @@ import jax
 import numpy as np
 
 from glober_jax.progress import Progress
-from glober_jax.training.grades import Grade
-from glober_jax.training.metrics import MetricsWriter
-from glober_jax.training.skipped import SkippedSteps
+from glober_jax.training.best_checkpoint import Grade
+from glober_jax.training.metric_writer import MetricsWriter
+from glober_jax.training.nonfinite_guard import NonfiniteGuard
 from glober_jax.training.state import SKIPPED, TrainState
 
-# Steps that the host is ahead of the one it looks at, so that the device never waits for it.
+# Steps between dispatching an update and reading its metrics.
 _LAG = 2
 
 
 def due(step: int, every: int) -> bool:
-    """Whether something done every so many steps, never for 0, is to be done at this one."""
+    """Whether something done every `every` steps, never for 0, is done at this one."""
     return every > 0 and step % every == 0
 
 
 class Preview(NamedTuple):
-    """What a look at the current state gave: numbers, and uint8 [H, W, 3] images, by name."""
+    """Scores of the current state, and uint8 [H, W, 3] images, by name."""
 
     scalars: dict[str, float]
     images: dict[str, np.ndarray]
@@ -37,7 +37,7 @@ class Grading(NamedTuple):
 
 
 class StepLog:
-    """Takes each step's metrics as the device's promises, and looks at them two steps later."""
+    """Buffers metrics for two steps, so that logging never blocks on the device."""
 
     def __init__(
         self,
@@ -45,32 +45,32 @@ class StepLog:
         every: int,
         writer: MetricsWriter,
         progress: Progress,
-        skipped: SkippedSteps,
+        guard: NonfiniteGuard,
     ) -> None:
-        """`every` so many steps are written; `skipped` sees all."""
+        """Every `every` steps metrics are written; `guard` checks all."""
         self._stage, self._every = stage, every
-        self._writer, self._progress, self._skipped = writer, progress, skipped
+        self._writer, self._progress, self._guard = writer, progress, guard
         self._pending: collections.deque[tuple[int, Mapping[str, jax.Array]]] = collections.deque()
 
     def step(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
-        """The update that leads to `step` is on its way."""
+        """Takes the metrics of the update that leads to `step`, which may be under way."""
         metrics[SKIPPED].copy_to_host_async()
         self._pending.append((step, metrics))
         while len(self._pending) > _LAG:
-            self._look(*self._pending.popleft())
+            self._handle(*self._pending.popleft())
 
     def flush(self) -> None:
         """Waits for all steps; writes the newest, whether that is due or not."""
         while self._pending:
-            self._look(*self._pending.popleft(), newest=not self._pending)
+            self._handle(*self._pending.popleft(), newest=not self._pending)
 
     def forget(self, step: int) -> None:
-        """The steps after `step` are given up, and trained anew."""
+        """Drops the steps after `step`, which are trained anew."""
         self._pending.clear()
         self._writer.discard_after(self._stage, step if step > 0 else -1)
 
     def preview(self, step: int, preview: Preview) -> None:
-        """Writes and tells what a look at the state after `step` gave."""
+        """Writes and shows a preview of the state after `step`."""
         if preview.scalars:
             self._writer.write_scalars(self._stage, step, preview.scalars)
             listed = ", ".join(f"{name} {value:.4g}" for name, value in preview.scalars.items())
@@ -81,7 +81,7 @@ class StepLog:
     def grade(
         self, step: int, grading: Grading | None, state: TrainState, last: bool = False
     ) -> Grade | None:
-        """The state's grade where one is due, written and told."""
+        """The state's grade, written and shown; None where none is due."""
         if grading is None or not (last or due(step, grading.every)):
             return None
         grade = grading.grade(state)
@@ -89,13 +89,13 @@ class StepLog:
         self._progress.note(f"after step {step}: graded {grade.name} {grade.value:.4g}")
         return grade
 
-    def _look(self, step: int, metrics: Mapping[str, jax.Array], newest: bool = False) -> None:
-        self._skipped.saw(step, metrics)
+    def _handle(self, step: int, metrics: Mapping[str, jax.Array], newest: bool = False) -> None:
+        self._guard.check(step, metrics)
         if not (newest or due(step, self._every)):
             return
         values = {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
         del values[SKIPPED]
-        if self._skipped.total:
-            values["skipped_steps"] = self._skipped.total
+        if self._guard.total:
+            values["skipped_steps"] = self._guard.total
         self._writer.write_scalars(self._stage, step, values)
         self._progress.update(step, values)

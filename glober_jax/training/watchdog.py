@@ -1,12 +1,10 @@
-"""Says on stderr when a step takes far longer than the others, also while it still does.
+"""Reports steps that take far longer than the others, also while they still hang.
 
-Every process watches itself, so of a pod that hangs each host says where it is. What the host does
-is told in phases; a thread looks at them, for whoever hangs cannot tell. (The timer of Python's
-`faulthandler` knows no phases, and starts a thread for every step.)
+Every process watches itself from a thread, so of a pod that hangs each host says where it is.
+(The timer of Python's `faulthandler` knows no phases, and starts a thread for every step.)
 """
 
 import collections
-import dataclasses
 import statistics
 import sys
 import threading
@@ -20,41 +18,11 @@ from tqdm import tqdm
 # The first steps fill the device's queue, and are no measure.
 _WARM_UP = 5
 _REMEMBERED = 100
-# No step is slow that takes less, however fast the others are.
 _LEAST_SECONDS = 1.0
-# These may take so long, each, and do not count as part of a step; so long may the first steps be.
+# These phases do not count as part of a step, unless one takes this long; nor do the first steps.
 _LONG_PHASES = frozenset({"compiling", "previewing", "grading", "saving", "restoring"})
 _LONG_SECONDS = 600.0
 _STACK_LINES = 5
-
-
-@dataclasses.dataclass
-class _Step:
-    """A step in progress: seconds of finished phases, and the phase that it is in, if any."""
-
-    number: int
-    began: float
-    report_after: float = 0.0
-    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
-    exempt: float = 0.0
-    phase: tuple[str, float] | None = None
-
-    def end_phase(self, now: float) -> None:
-        if self.phase is None:
-            return
-        name, since = self.phase
-        self.seconds[name] = self.seconds.get(name, 0.0) + now - since
-        if name in _LONG_PHASES:
-            self.exempt += now - since
-        self.phase = None
-
-    def overdue(self, limit: float, now: float) -> float:
-        """How many seconds too long it has taken; long phases have their own limit."""
-        counted, phase = now - self.began - self.exempt, self.phase
-        if phase is None or phase[0] not in _LONG_PHASES:
-            return counted - limit
-        spent = now - phase[1]
-        return max(counted - spent - limit, spent - _LONG_SECONDS)
 
 
 class Watchdog:
@@ -63,10 +31,13 @@ class Watchdog:
     def __init__(self, stage: str, slow_step: float) -> None:
         """A step is slow that takes `slow_step` times the running median; 0: none is."""
         self._stage, self._slow_step = stage, slow_step
-        self._step: _Step | None = None
+        self._number: int | None = None
+        # Finished phases of this step, the one under way, and when the next report is due.
+        self._seconds: dict[str, float] = {}
+        self._phase, self._since = "", 0.0
+        self._report_after = self._limit = _LONG_SECONDS
         self._recent: collections.deque[float] = collections.deque(maxlen=_REMEMBERED)
         self._seen = 0
-        self._limit = _LONG_SECONDS
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -82,53 +53,54 @@ class Watchdog:
             self._thread.join()
 
     def step(self, number: int) -> None:
-        """Step `number` begins; the one before, now complete, is judged."""
-        now, done = time.monotonic(), self._step
-        self._step = _Step(number, now)
-        if done is None:
-            return
-        done.end_phase(now)
-        if self._slow_step > 0 and done.overdue(self._limit, now) > 0:
-            self._say(done, f"took {now - done.began:.1f} s")
-        self._seen += 1
-        if self._seen > _WARM_UP:
-            self._recent.append(now - done.began - done.exempt)
-        if len(self._recent) >= _WARM_UP:
-            median = statistics.median(self._recent)
-            self._limit = max(self._slow_step * median, _LEAST_SECONDS)
+        """Step `number` begins; the one before is complete, and reported where it was slow."""
+        self.doing("")
+        if self._number is not None:
+            seconds = self._counted(self._seconds)
+            if self._slow_step > 0 and seconds > self._limit:
+                self._report(f"took {seconds:.1f} s", self._seconds)
+            self._seen += 1
+            if self._seen > _WARM_UP:
+                self._recent.append(seconds)
+            if len(self._recent) >= _WARM_UP:
+                usual = statistics.median(self._recent)
+                self._limit = max(self._slow_step * usual, _LEAST_SECONDS)
+        self._number, self._seconds, self._report_after = number, {}, self._limit
 
     def doing(self, phase: str) -> None:
         """From now on the host does this, until it does something else or the next step."""
         now = time.monotonic()
-        self._step.end_phase(now)
-        self._step.phase = phase, now
+        spent = self._seconds.get(self._phase, 0.0) + now - self._since
+        self._seconds = self._seconds | {self._phase: spent}
+        self._phase, self._since = phase, now
 
     def _watch(self) -> None:
-        """Looks a few times within the time that a step may take."""
         while not self._ended.wait(min(self._limit / 4, 1.0)):
-            now, step = time.monotonic(), self._step
-            if step is None or step.overdue(self._limit, now) <= step.report_after:
+            phase, spent = self._phase, time.monotonic() - self._since
+            seconds = self._seconds | {phase: self._seconds.get(phase, 0.0) + spent}
+            long = phase in _LONG_PHASES
+            counted = spent if long else self._counted(seconds)
+            if self._number is None or counted <= max(self._report_after, long * _LONG_SECONDS):
                 continue
-            spent = now - step.began
             # Again when it has taken twice as long.
-            step.report_after = max(step.overdue(self._limit, now), 0.0) + spent
+            self._report_after = 2 * counted
             frame = sys._current_frames().get(self._watched)
-            stack = "".join(traceback.format_stack(frame)[-_STACK_LINES:]) if frame else ""
-            self._say(step, f"has taken {spent:.1f} s and is not done", f", at\n{stack.rstrip()}")
+            stack = "".join(traceback.format_stack(frame)[-_STACK_LINES:]).rstrip()
+            self._report(f"has taken {counted:.1f} s and is not done", seconds, f", at\n{stack}")
 
-    def _say(self, step: _Step, what: str, where: str = "") -> None:
-        seconds = dict(step.seconds)
-        if phase := step.phase:
-            seconds[phase[0]] = seconds.get(phase[0], 0.0) + time.monotonic() - phase[1]
+    def _counted(self, seconds: dict[str, float]) -> float:
+        return sum(value for phase, value in seconds.items() if phase not in _LONG_PHASES)
+
+    def _report(self, what: str, seconds: dict[str, float], where: str = "") -> None:
         spent = ", ".join(
-            f"{value:.1f} s {name}"
-            for name, value in sorted(seconds.items(), key=lambda item: -item[1])
+            f"{value:.1f} s {phase}"
+            for phase, value in sorted(seconds.items(), key=lambda item: -item[1])
             if value >= 0.05
         )
         usual = f", the median is {statistics.median(self._recent):.2f} s" if self._recent else ""
+        now = f"; now {self._phase}" if where else ""
         tqdm.write(
-            f"{self._stage} step {step.number} on process {jax.process_index()} of "
-            f"{jax.process_count()} {what}{usual}: {spent}"
-            f"{f'; now {phase[0]}' if phase else ''}{where}",
+            f"{self._stage} step {self._number} on process {jax.process_index()} of "
+            f"{jax.process_count()} {what}{usual}: {spent}{now}{where}",
             file=sys.stderr,
         )

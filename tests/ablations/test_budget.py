@@ -11,7 +11,7 @@ from configs import quickstart
 from glober_jax.ablations.budget import AUTOENCODER_SHARE, mean_flops, steps_for, with_steps
 from glober_jax.errors import UserError
 from glober_jax.parallel.mesh import AXES
-from glober_jax.training.abstract import AbstractStage
+from glober_jax.training.stages import AbstractStage
 
 
 def test_the_mean_step_weighs_programs_by_their_steps() -> None:

@@ -13,7 +13,7 @@ from glober_jax.models.latents import ChannelScale
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.sampling.generate import FeatureModel
 from glober_jax.sampling.glober import Glober
-from glober_jax.training.trained import ExampleTexts
+from glober_jax.training.restore import ExampleTexts
 from tests.tiny import ALL_NETWORKS, drawn_params, mesh_of, single_level_config, tiny_latent_scale
 
 SAMPLING = {"sampler": "ddim", "steps": 1}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from glober_jax.training.metrics import read_metrics
+from glober_jax.training.metric_writer import read_metrics
 
 STEPS = 16
 # Frames that AlexNet can take, and a codec with the quick start's factor.

@@ -16,8 +16,8 @@ from glober_jax.interop.sd_codec import codec_namings
 from glober_jax.interop.sd_unet import unet_namings
 from glober_jax.models.networks import Networks
 from glober_jax.parallel.mesh import MeshShape, make_mesh
-from glober_jax.training.metrics import read_metrics
-from glober_jax.training.trained import load_codec, load_frame_model
+from glober_jax.training.metric_writer import read_metrics
+from glober_jax.training.restore import load_codec, load_frame_model
 from tests.end_to_end.tiny_config import get_config
 from tests.interop.released import released_tensors
 

@@ -10,7 +10,7 @@ import numpy as np
 from glober_jax.config import parse
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from glober_jax.training.autoencoder import DISCRIMINATOR
-from glober_jax.training.trained import load_feature_model, load_frame_model, load_network
+from glober_jax.training.restore import load_feature_model, load_frame_model, load_network
 from tests.end_to_end.tiny_config import get_config
 
 BACK = {

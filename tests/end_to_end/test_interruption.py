@@ -14,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from glober_jax.training.metrics import read_metrics
+from glober_jax.training.metric_writer import read_metrics
 
 STAGES = ("codec", "autoencoder", "generator")
 LAST_STEP = 6

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from glober_jax.training.metrics import read_metrics
+from glober_jax.training.metric_writer import read_metrics
 
 
 def _losses(workdir: Path) -> list[tuple[int, float]]:

@@ -10,8 +10,8 @@ import pytest
 from etils import epath
 
 from glober_jax.data.source import open_videos
-from glober_jax.training.metrics import read_metrics
-from glober_jax.training.trained import load_texts, write_texts
+from glober_jax.training.metric_writer import read_metrics
+from glober_jax.training.restore import load_texts, write_texts
 from tests.texts import CAPTIONS, CLIP_LENGTH, CLIP_WIDTH, write_captioned, write_clip, write_clips
 
 SAMPLE = ("--save_arrays", "--num_frames=2", "--guidance_condition=20")

@@ -9,7 +9,7 @@ import av
 import pytest
 from PIL import Image
 
-from glober_jax.training.metrics import read_metrics
+from glober_jax.training.metric_writer import read_metrics
 
 STEPS = {"codec": 6, "autoencoder": 6, "generator": 6}
 BASELINES = {"codec", "interpolated_key_frames", "repeated_middle_frame", "mean_image"}

@@ -15,7 +15,7 @@ from glober_jax.interop.reference_checkpoints import convert_autoencoder, conver
 from glober_jax.interop.stable_diffusion import convert_vae
 from glober_jax.models.networks import Networks
 from glober_jax.parallel.mesh import MeshShape, make_mesh
-from glober_jax.training.trained import load_feature_model, load_frame_model
+from glober_jax.training.restore import load_feature_model, load_frame_model
 from tests.interop.released import released_tensors
 from tests.tiny import tiny_config
 

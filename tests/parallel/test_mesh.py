@@ -39,14 +39,6 @@ def test_only_data_spans_slices() -> None:
     assert mesh.axis_types == (AxisType.Auto,) * 3
     for index, devices in enumerate(mesh.devices):
         assert {device.slice_index for device in devices.flat} == {index}
-    # Two rows of the batch in each slice, then the next slice.
-    mesh = make_mesh(MeshShape(data=-1, fsdp=2, tensor=1, slices=2), TWO_SLICES)
-    assert [[d.slice_index for d in row] for row in mesh.devices[:, :, 0]] == [
-        [0, 0],
-        [0, 0],
-        [1, 1],
-        [1, 1],
-    ]
 
 
 def test_processes_are_slices_where_devices_say_nothing() -> None:
@@ -64,14 +56,11 @@ def test_processes_are_slices_where_devices_say_nothing() -> None:
     ("shape", "message"),
     [
         (MeshShape(-1, -1, 1), "config.mesh .* at most one -1; it is data=-1, fsdp=-1, tensor=1"),
-        (MeshShape(-1, 0, 1), "fsdp=0"),
         (MeshShape(3, 1, 1), "needs 3 devices, but 8 are present"),
         (MeshShape(-1, 3, 1), "data=2 x fsdp=3 x tensor=1 needs 6 devices"),
-        (MeshShape(-1, 16, 1), "needs 16 devices"),
         (MeshShape(-1, 4, 2), "2 slices are 4 in each, which fsdp x tensor = 4 x 2 = 8 does not"),
         (MeshShape(-1, 1, 1, slices=3), "config.mesh.slices is 3, but the devices are of 2 slices"),
         (MeshShape(-1, 1, 1, slices=1), "config.mesh.slices is 1, but the devices are of 2 slices"),
-        (MeshShape(-1, 1, 1, slices=0), "config.mesh.slices is 0"),
     ],
     ids=str,
 )
@@ -85,7 +74,6 @@ def test_impossible_meshes_are_one_sentence(shape: MeshShape, message: str) -> N
     ("shape", "shares"),
     [
         (MeshShape(8, 1, 1), [(0, 4), (1, 4), (2, 4), (3, 4)]),
-        (MeshShape(2, 2, 2), [(0, 4), (1, 4), (2, 4), (3, 4)]),
         (MeshShape(1, 2, 4), [(0, 2), (0, 2), (1, 2), (1, 2)]),
         (MeshShape(1, 1, 8), [(0, 1)] * 4),
     ],
@@ -94,11 +82,7 @@ def test_impossible_meshes_are_one_sentence(shape: MeshShape, message: str) -> N
 def test_processes_of_the_same_rows_read_the_same(
     monkeypatch: pytest.MonkeyPatch, shape: MeshShape, shares: list[tuple[int, int]]
 ) -> None:
-    """Fails when processes that `tensor` spans hold different clips as one batch's same rows.
-
-    (broken: every process reads a part of its own; the batch is then half as large, and no two
-    devices agree about it.)
-    """
+    """Fails when processes that `tensor` spans hold different clips as one batch's same rows."""
     mesh = make_mesh(shape, [Device(i, i // 2, 0, platform="cpu") for i in range(8)])
     found = []
     for process in range(4):

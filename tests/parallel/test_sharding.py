@@ -22,9 +22,9 @@ from glober_jax.parallel import rules
 from glober_jax.parallel.mesh import put_batch
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.sampling.decode import FrameModel
-from glober_jax.training.abstract import abstract_stage
-from glober_jax.training.initial import start_from_files, write_initial
+from glober_jax.training.init_from_pretrained import init_from_pretrained, write_pretrained
 from glober_jax.training.loop import jit_program
+from glober_jax.training.stages import abstract_stage
 from tests.eight_devices import on_eight_devices
 from tests.tiny import (
     drawn_params,
@@ -80,9 +80,14 @@ def test_eight_devices_give_the_numbers_of_one(runs: dict[str, Any], stage: str,
     assert stage == "generator" or "discriminator_loss" in first
 
 
-def test_large_parameters_and_moments_lie_in_shards(runs: dict[str, Any]) -> None:
-    """Fails when the step takes or returns state that lies whole on every device."""
+def test_a_step_holds_and_moves_no_more_than_it_has_to(runs: dict[str, Any]) -> None:
+    """Fails when state lies whole on every device, two states at once are held, frozen parameters
+    are given away, or maps go from device to device where parameters should.
+
+    Broken: pairs of frames not constrained; GEGLU's kernel cut.
+    """
     for (name, mesh), run in zip(RUNS, runs.values(), strict=True):
+        assert run["donated"] and run["frozen_kept"] and run["all_to_alls"] == 0
         if mesh == "one":
             assert run["device_fraction"] == 1.0
             continue
@@ -90,22 +95,6 @@ def test_large_parameters_and_moments_lie_in_shards(runs: dict[str, Any]) -> Non
         # All but what is small, does not divide or is not cut over `tensor`: each device holds
         # little more than its share.
         assert run["device_fraction"] < {"autoencoder": 0.4, "generator": 0.45}[name]
-
-
-def test_old_state_is_donated_and_frozen_parameters_are_kept(runs: dict[str, Any]) -> None:
-    """Fails when the step holds two states at once, or gives away parameters still needed."""
-    for run in runs.values():
-        assert run["donated"] and run["frozen_kept"]
-
-
-def test_channels_stay_where_they_are(runs: dict[str, Any]) -> None:
-    """Fails when maps go from device to device where parameters should.
-
-    That is what the partitioner falls back to where it is not told that rows are spread, or where a
-    projection's parts are cut across. Broken: pairs of frames not constrained; GEGLU's kernel cut.
-    """
-    for run in runs.values():
-        assert run["all_to_alls"] == 0
 
 
 def test_parameters_travel_in_the_type_that_is_computed_in(gathered_types: list[str]) -> None:
@@ -146,8 +135,8 @@ def train(name: str, sizes: tuple[int, int, int]) -> dict[str, Any]:
     # On several devices the UNet comes as from a conversion.
     with tempfile.TemporaryDirectory() as workdir:
         for network in from_files:
-            write_initial(workdir, network, flatten_dict(drawn[network], sep="/"))
-        state = start_from_files(state, name, workdir, mesh)
+            write_pretrained(workdir, network, flatten_dict(drawn[network], sep="/"))
+        state = init_from_pretrained(state, name, workdir, mesh)
     placed = jax.device_put(frozen, tree_shardings(frozen, mesh))
 
     def batch_of(step: int) -> dict[str, jax.Array]:

@@ -12,8 +12,8 @@ from glober_jax.planning.compiling import find_overflow
 from glober_jax.planning.stages import plan_mesh, plan_stage
 from glober_jax.planning.table import stage_table
 from glober_jax.planning.topology import LOCAL, parse_topology
-from glober_jax.training.abstract import abstract_stage
 from glober_jax.training.loop import jit_program
+from glober_jax.training.stages import abstract_stage
 from tests.tiny import single_level_config
 
 

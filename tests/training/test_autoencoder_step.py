@@ -20,16 +20,12 @@ from glober_jax.training.adversarial import AdversarialOptions, joint_gradients
 from glober_jax.training.autoencoder import (
     DISCRIMINATOR,
     NETWORKS,
-    AutoencoderStage,
     AutoencoderTraining,
     autoencoder_losses,
     draw_inputs,
 )
-from glober_jax.training.state import TrainState
 from tests.tiny import (
-    mesh_of,
     tiny_batch,
-    tiny_latent_scale,
     with_moments,
 )
 
@@ -54,21 +50,14 @@ def frame_model(small_model: FrameModel) -> FrameModel:
     return small_model
 
 
-@pytest.fixture(scope="module")
-def params(small_model: FrameModel) -> Params:
-    return small_model.params
-
-
 def norm(tree: Any) -> float:
     return float(optax.tree.norm(tree))
 
 
-def assert_same(a: Any, b: Any, scale: float = 1.0, tolerance: float = 1e-4) -> None:
-    """`a` * scale equals `b`, leaf by leaf, relative to the largest number of the tree."""
+def assert_same(a: Any, b: Any) -> None:
+    """`a` equals `b`, leaf by leaf, relative to the largest number of the tree."""
     largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(b))
-    jax.tree.map(
-        lambda x, y: np.testing.assert_allclose(scale * x, y, atol=tolerance * largest), a, b
-    )
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-4 * largest), a, b)
 
 
 def losses_of_batch(
@@ -105,7 +94,7 @@ def losses_of(experiment: Experiment, frame_model: FrameModel) -> LossFunction:
 
 
 @pytest.fixture(scope="module")
-def joint(experiment: Experiment, losses_of: LossFunction, params: Params) -> Gradients:
+def joint(experiment: Experiment, losses_of: LossFunction, frame_model: FrameModel) -> Gradients:
     """(weight, d_factor, g_factor) -> what the step would give the optimizer."""
 
     @jax.jit
@@ -116,101 +105,43 @@ def joint(experiment: Experiment, losses_of: LossFunction, params: Params) -> Gr
         return joint_gradients(loss_fn, trained, DISCRIMINATOR)[0]
 
     # Parameters and data are arguments: XLA would evaluate constants while it compiles.
-    inputs = (*split_codec(params), with_moments(tiny_batch(experiment), experiment))
+    inputs = (*split_codec(frame_model.params), with_moments(tiny_batch(experiment), experiment))
     return lambda *factors: jax.device_get(compute(*inputs, *map(np.float32, factors)))
 
 
 @pytest.fixture(scope="module")
-def separate(experiment: Experiment, losses_of: LossFunction, params: Params) -> Gradients:
+def separate(experiment: Experiment, losses_of: LossFunction, frame_model: FrameModel) -> Gradients:
     """(weight, d_factor, g_factor) -> gradient of the weighted sum by all parameters, codec too."""
 
     @jax.jit
     def compute(p: Params, batch: Batch, *factors: jax.Array) -> Params:
         return jax.grad(lambda q: sum(losses_of(q, batch, *factors)[0]))(p)
 
-    trained, codec = split_codec(params)
+    trained, codec = split_codec(frame_model.params)
     inputs = (trained | codec, with_moments(tiny_batch(experiment), experiment))
     return lambda *factors: jax.device_get(compute(*inputs, *map(np.float32, factors)))
 
 
 def test_adversarial_gradient_reaches_every_network_of_the_decoder(joint: Gradients) -> None:
-    """Fails when decoded frames are detached, the published flaw.
-
-    Broken: stop_gradient around the decoded frames' latents.
-    """
+    """Fails when decoded frames are detached, the published flaw."""
     without, with_adversary = joint(0.0, 1.0, 1.0), joint(1.0, 1.0, 1.0)
     for name in AUTOENCODER:
         adversarial = jax.tree.map(np.subtract, with_adversary[name], without[name])
         assert norm(adversarial) > 1e-3 * norm(without[name]), name
 
 
-def test_each_player_has_its_own_loss(joint: Gradients) -> None:
-    """Fails when a loss reaches the other player's parameters (broken: pull-back of (1, 1))."""
-    plain, more_d, more_g = joint(0.5, 1, 1), joint(0.5, 3, 1), joint(0.5, 1, 3)
-    for name in AUTOENCODER:
-        assert_same(plain[name], more_d[name])
-        assert_same(plain[name], more_g[name], scale=3.0)
-    assert norm(plain["discriminator"]) > 0
-    assert_same(plain["discriminator"], more_d["discriminator"], scale=3.0)
-    assert_same(plain["discriminator"], more_g["discriminator"])
-
-
 def test_one_forward_pass_equals_two(joint: Gradients, separate: Gradients) -> None:
-    """Fails when the joint pull-back mixes the losses (broken: (1, 1) for the discriminator)."""
+    """Fails when a loss reaches the other player's parameters, or the codec.
+
+    Broken: the pull-back of (1, 1) for the discriminator; the codec without its stop_gradient.
+    """
     together, of_d, of_g = joint(0.5, 1, 1), separate(0.5, 1, 0), separate(0.5, 0, 1)
     assert_same(together["discriminator"], of_d["discriminator"])
     for name in AUTOENCODER:
         assert_same(together[name], of_g[name])
     # Neither is trivial: each loss does depend on the other player's parameters.
     assert norm(of_d["unet"]) > 0 and norm(of_g["discriminator"]) > 0
-
-
-def test_frozen_codec_gets_no_gradient(separate: Gradients) -> None:
-    """Fails when a loss moves the codec (broken: without its stop_gradient)."""
-    for factors in ((1, 0), (0, 1)):
-        assert norm(separate(0.5, *factors)["frame_codec"]) == 0.0
-
-
-def test_discriminator_rests_until_the_adversary_starts(
-    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Fails when gradients, weight decay or moments move it before the start (broken: no mask).
-
-    One number stands for every network, and every gradient is one; but of the second step, which
-    is skipped, and which must not delay the start (broken: the mask counts updates).
-    """
-    ones = {name: {"w": jnp.ones(())} for name in NETWORKS}
-
-    def gradients(stage: Any, state: TrainState, *_: Any, **__: Any) -> tuple[Params, Any]:
-        value = np.nan if state.step == 1 else 1.0
-        return jax.tree.map(lambda one: one * value, ones), {}
-
-    monkeypatch.setattr(AutoencoderStage, "gradients", gradients)
-    adversarial = dataclasses.replace(experiment.autoencoder.adversarial, start_step=2)
-    options = dataclasses.replace(experiment.autoencoder, adversarial=adversarial)
-    stage = AutoencoderStage(experiment.networks, experiment.diffusion, options, 0, mesh_of())
-    (first, _), (second, program) = stage.programs()
-    assert (first, second) == (0, 2)
-
-    states = [stage.create({"latent_scale": tiny_latent_scale(experiment)}, given=ones)]
-    for _ in range(4):
-        states.append(program(states[-1], {}, {})[0])
-
-    def weights(name: str) -> list[float]:
-        return [float(state.params[name]["w"]) for state in states]
-
-    def moments(state: TrainState) -> float:
-        """The discriminator's first moment."""
-        inner = state.opt_state.inner_states["discriminator"]
-        return float(optax.tree.get(inner, "mu")["discriminator"]["w"])
-
-    assert weights("discriminator")[:3] == [1.0, 1.0, 1.0]
-    assert [moments(state) for state in states[:3]] == [0.0, 0.0, 0.0]
-    assert weights("discriminator")[4] < 1.0 and moments(states[4]) > 0.0
-    for name in AUTOENCODER:
-        values = weights(name)
-        assert values[4] < values[3] < values[2] == values[1] < values[0] == 1.0
-    assert set(states[-1].ema) == set(AUTOENCODER)
+    assert norm(of_d["frame_codec"]) == norm(of_g["frame_codec"]) == 0.0
 
 
 def test_adversarial_weight_grows_linearly_from_its_start() -> None:
@@ -226,8 +157,8 @@ def test_dropout_trains_the_branches_of_guidance(
 ) -> None:
     """Fails when a branch that guidance uses is not trained as often as its option says.
 
-    Broken: independent draws (as before), by which the branch without both is seen on 2 % of clips
-    and one that nobody uses, without domain tokens alone, on 8 %; any change of the published ones.
+    Broken: independent draws, as published, by which the branch without both is seen on 2 % of
+    clips and one that nobody uses, without domain tokens alone, on 8 %.
     """
     clips, networks = 4000, experiment.networks
     options = dataclasses.replace(experiment.autoencoder, key_dropout=0.2, domain_dropout=0.1)
@@ -273,15 +204,15 @@ def test_adversarial_gradient_is_bounded_at_every_noise_level(
     monkeypatch: pytest.MonkeyPatch,
     compat: Compat,
 ) -> None:
-    """Fails when the adversary's gradient at ε grows as √(1-ᾱ) / √ᾱ (as before: 14.6 at the last
-    step), or where its loss is another for it. As published it does grow so.
+    """Fails when the adversary's gradient at ε grows as √(1-ᾱ) / √ᾱ (14.6 at the last step) but
+    where it is as published; or where its loss is another for it.
     """
-    networks = experiment.networks
-    features = networks.frame_features.clone(compat=compat)
-    networks = dataclasses.replace(networks, frame_features=features)
-    process, batch = DiffusionProcess(), tiny_batch(experiment)
+    features = experiment.networks.frame_features.clone(compat=compat)
+    networks = dataclasses.replace(experiment.networks, frame_features=features)
+    process = DiffusionProcess()
     settings = (networks, process, experiment.autoencoder, frame_model)
-    inputs = draw_inputs(*settings, with_moments(batch, experiment), jax.random.key(0))
+    batch = with_moments(tiny_batch(experiment), experiment)
+    inputs = draw_inputs(*settings, batch, jax.random.key(0))
     # The adversary's gradient at x_0 is 1.
     monkeypatch.setattr(
         autoencoder, "adversarial_losses", lambda net, model, real, fake, spread: (0.0, fake.sum())
@@ -291,21 +222,19 @@ def test_adversarial_gradient_is_bounded_at_every_noise_level(
     @jax.value_and_grad
     def adversarial(prediction: jax.Array, t_Bn: jax.Array) -> jax.Array:
         monkeypatch.setattr(autoencoder, "predict_frames", lambda *_: prediction)
-        (_, _), metrics = autoencoder_losses(*settings, inputs._replace(t_Bn=t_Bn), jnp.ones(()))
+        _, metrics = autoencoder_losses(*settings, inputs._replace(t_Bn=t_Bn), jnp.ones(()))
         return metrics["adversarial_loss"]
 
+    judged = np.s_[:: experiment.autoencoder.adversarial.clip_stride, [0, -1]]
     for t in (10, 500, 999):
-        t_Bn = np.full_like(inputs.t_Bn, t)
-        loss, gradient = adversarial(0.9 * inputs.eps_BnhwZ, t_Bn)
-        signal, noise = (
-            np.sqrt(x[t]) for x in (process.alphas_cumprod, 1 - process.alphas_cumprod)
-        )
-        stride = experiment.autoencoder.adversarial.clip_stride
+        t_Bn, predicted = np.full_like(inputs.t_Bn, t), 0.9 * inputs.eps_BnhwZ
+        loss, gradient = adversarial(predicted, t_Bn)
+        signal, noise = np.sqrt([process.alphas_cumprod[t], 1 - process.alphas_cumprod[t]])
         z_t = process.add_noise(inputs.z0_BnhwZ, inputs.eps_BnhwZ, t_Bn)
-        x0 = (z_t - noise * 0.9 * inputs.eps_BnhwZ) / signal
-        np.testing.assert_allclose(loss, x0[::stride, [0, -1]].sum(), rtol=1e-3)
+        x0 = (z_t - noise * predicted) / signal
+        np.testing.assert_allclose(loss, x0[judged].sum(), rtol=1e-3)
         size = noise if compat == "none" else noise / signal
-        np.testing.assert_allclose(gradient[::stride, [0, -1]], -size, rtol=1e-4)
+        np.testing.assert_allclose(gradient[judged], -size, rtol=1e-4)
 
 
 def test_dropped_key_frames_leave_no_trace(experiment: Experiment, frame_model: FrameModel) -> None:
@@ -327,12 +256,6 @@ def test_dropped_key_frames_leave_no_trace(experiment: Experiment, frame_model: 
         )
         return d_loss, metrics["diffusion_loss"]
 
-    def both(key_dropout: float) -> list[float]:
-        values = jax.device_get([losses(key_dropout, model, b) for b in (batch, inverted)])
-        assert all(d_loss == 0.0 for d_loss, _ in values)
-        return [float(diffusion) for _, diffusion in values]
-
-    dropped, also_dropped = both(1.0)
-    assert dropped == also_dropped
-    kept, changed = both(0.0)
-    assert kept != changed
+    for key_dropout in (1.0, 0.0):
+        (d_loss, loss), (_, other) = (losses(key_dropout, model, b) for b in (batch, inverted))
+        assert d_loss == 0.0 and (loss == other) == (key_dropout == 1.0)

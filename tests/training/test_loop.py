@@ -16,10 +16,10 @@ import pytest
 
 from glober_jax.errors import UserError
 from glober_jax.training.loop import LoopOptions, Preview, Stage, run_stage
-from glober_jax.training.metrics import METRICS_FILE, MetricsWriter, read_metrics
-from glober_jax.training.skipped import SKIPPED_FILE
+from glober_jax.training.metric_writer import METRICS_FILE, MetricsWriter, read_metrics
+from glober_jax.training.nonfinite_guard import SKIPPED_FILE
+from glober_jax.training.preemption import Preemption
 from glober_jax.training.state import TrainState, new_state
-from glober_jax.training.stopping import StopRequest
 from tests.tiny import mesh_of
 
 STEPS = 20
@@ -59,7 +59,7 @@ def train(tmp_path: Path) -> Iterator[Callable[..., TrainState]]:
     Three skipped steps in a row are let go; every second step is saved.
     """
     handler = signal.getsignal(signal.SIGTERM)
-    stop = StopRequest()
+    stop = Preemption()
 
     def run(
         poisoned: set[int] | range = range(0),
@@ -158,7 +158,7 @@ def test_too_many_in_a_row_and_the_data_are_left_out(
     """
     alive = [killed_at]
 
-    def kill_once(number: int, stop: StopRequest) -> None:
+    def kill_once(number: int, stop: Preemption) -> None:
         if number in alive:
             alive.clear()
             raise Killed
@@ -183,7 +183,7 @@ def test_without_any_checkpoint_it_begins_again(train: Callable[..., TrainState]
 def test_stopped_while_steps_are_skipped(train: Callable[..., TrainState], tmp_path: Path) -> None:
     """Fails when SIGTERM then loses steps, or makes the loop count from zero (broken: so)."""
 
-    def terminate(number: int, stop: StopRequest) -> None:
+    def terminate(number: int, stop: Preemption) -> None:
         stop.requested = number == 7
 
     with pytest.raises(SystemExit):
@@ -215,7 +215,7 @@ def test_a_step_that_hangs_is_told(
 ) -> None:
     """Fails when nothing is said before it is over, or not what the host waits for, and where."""
 
-    def hang_once(number: int, stop: StopRequest) -> None:
+    def hang_once(number: int, stop: Preemption) -> None:
         if number == 15:
             time.sleep(1.6)
 

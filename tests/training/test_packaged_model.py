@@ -24,7 +24,7 @@ from glober_jax.training.packaged_model import (
     write_packaged,
 )
 from glober_jax.training.pretrained_codec import load_pretrained_codec
-from glober_jax.training.trained import load_network
+from glober_jax.training.restore import load_network
 from tests.tiny import drawn_params, single_level_config
 
 NAME = "builtin:tiny"
@@ -70,32 +70,26 @@ def test_it_is_a_workdir_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return ChannelScale(jnp.arange(channels) / 7.0, jnp.arange(1.0, channels + 1) / 9)
 
     latent_scale, feature_scale = scale(8), scale(networks.global_shape[-1])
+    drawn = {name: params[name] for name in generator.NETWORKS}
+    stages = {
+        autoencoder.NAME: (3, {name: params[name] for name in AUTOENCODER}, latent_scale),
+        generator.NAME: (5, drawn, feature_scale),
+    }
+    constants = {autoencoder.NAME: "latent_scale", generator.NAME: "feature_scale"}
     write_packaged(
         tmp_path / "tiny.safetensors",
         experiment.source,
         ("clear", "broken", "overcast", "sunset"),
         {
-            autoencoder.NAME: (
-                3,
-                {
-                    "ema": {name: params[name] for name in AUTOENCODER},
-                    "constants": {"latent_scale": latent_scale},
-                },
-            ),
-            generator.NAME: (
-                5,
-                {
-                    "ema": {name: params[name] for name in generator.NETWORKS},
-                    "constants": {"feature_scale": feature_scale},
-                },
-            ),
+            name: (step, {"ema": ema, "constants": {constants[name]: scale}})
+            for name, (step, ema, scale) in stages.items()
         },
     )
     model = pretrained.load(NAME)
     assert model.trained_steps == {autoencoder.NAME: 3, generator.NAME: 5}
     assert model.condition("sunset") is not None
     whole = params | load_pretrained_codec(networks, "builtin:f4", mesh)
-    loaded, drawn = model.feature_model, {name: params[name] for name in generator.NETWORKS}
+    loaded = model.feature_model
     jax.tree.map(np.testing.assert_array_equal, loaded.params, drawn)
     np.testing.assert_array_equal(loaded.feature_scale.deviation, feature_scale.deviation)
     features = np.ones((1, *networks.global_shape), np.float32)

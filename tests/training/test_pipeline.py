@@ -12,7 +12,6 @@ from glober_jax.config import parse
 from glober_jax.data.damage import DamagedVideo
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
-from glober_jax.data.source import VideoSource
 from glober_jax.errors import UserError
 from glober_jax.models.latents import Gaussian
 from glober_jax.models.networks import Networks, Params
@@ -122,29 +121,17 @@ def test_features_computed_once_are_those_of_each_step(
         assert once.videos(3 + number) == each.videos(3 + number)
         if number == 2:
             break
-    broken = _Broken(made.data.train, 1)
+    damaged, kind = made.data.train[1], type(made.data.train[1])
+    read = kind.read
+
+    def read_or_raise(video: Any, frame_ids: list[int]) -> np.ndarray:
+        if video.video_id == damaged.video_id:
+            raise DamagedVideo("video x", "its frame 3 is damaged")
+        return read(video, frame_ids)
+
+    monkeypatch.setattr(kind, "read", read_or_raise)
     clip = stage_clip(made.experiment, "generator")
-    features = FeatureVideos(broken, clip, made.networks, model, 4, made.mesh)
+    features = FeatureVideos(made.data.train, clip, made.networks, model, 4, made.mesh)
     with pytest.raises(DamagedVideo, match="frame 3"):
         features[1].allocate([0])
     assert features[0].allocate([0]).shape == (1, 4, 4, 16)
-
-
-class _Broken:
-    """A source whose video of that number cannot be read."""
-
-    def __init__(self, source: VideoSource, broken: int) -> None:
-        self._source, self._broken = source, broken
-        self.class_names, self.text_info = source.class_names, source.text_info
-        self.fingerprint = source.fingerprint
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> Any:
-        return _Unreadable() if index == self._broken else self._source[index]
-
-
-class _Unreadable:
-    def read(self, frame_ids: list[int]) -> np.ndarray:
-        raise DamagedVideo("video x", "its frame 3 is damaged")

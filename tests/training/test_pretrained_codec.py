@@ -18,11 +18,11 @@ from glober_jax.evaluation.metrics.frame_quality import pooled_psnr, psnr
 from glober_jax.models.frame_codec import normalise_frames, to_pixels
 from glober_jax.models.latents import Gaussian
 from glober_jax.training.loop import run_stage
-from glober_jax.training.metrics import MetricsWriter
+from glober_jax.training.metric_writer import MetricsWriter
 from glober_jax.training.pipeline import Pipeline
+from glober_jax.training.preemption import Preemption
 from glober_jax.training.pretrained_codec import load_pretrained_codec, write_builtin
-from glober_jax.training.stopping import StopRequest
-from glober_jax.training.trained import load_codec
+from glober_jax.training.restore import load_codec
 from tests.tiny import drawn_params, mesh_of, tiny_config
 
 
@@ -44,7 +44,7 @@ def train_codec(data: Path, workdir: Path, pretrained: str, **encoder: int) -> i
     mesh = mesh_of()
     stage = Pipeline(experiment, workdir, mesh).stage("codec")
     with MetricsWriter(epath.Path(workdir) / "logs", enabled=False) as writer:
-        run_stage(stage, workdir, experiment.source, experiment.loop, mesh, writer, StopRequest())
+        run_stage(stage, workdir, experiment.source, experiment.loop, mesh, writer, Preemption())
     return load_codec(experiment.networks, workdir, mesh)[0]
 
 

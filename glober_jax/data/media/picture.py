@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 # A TIFF file's number of bits of a value, and how a camera was held.
-_BITS_PER_SAMPLE, _ORIENTATION = 258, 274
+_BITS_PER_SAMPLE = 258
 
 
 def of_image(image: Image.Image) -> Image.Image:
@@ -26,12 +26,6 @@ def of_image(image: Image.Image) -> Image.Image:
     # A copy would not say of which format it was.
     ImageOps.exif_transpose(image, in_place=True)
     return _eight_bit(image).convert("RGB")
-
-
-def size_of_image(image: Image.Image) -> tuple[int, int]:
-    """Width and height of the picture of an image file, from its header alone."""
-    width, height = image.size
-    return (height, width) if image.getexif().get(_ORIENTATION, 1) >= 5 else (width, height)
 
 
 def of_video(frame: av.VideoFrame, stream: av.VideoStream) -> Image.Image:

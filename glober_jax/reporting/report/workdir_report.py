@@ -21,7 +21,7 @@ from glober_jax.reporting.report import all_evaluations, score_tables
 from glober_jax.reporting.report.charts import Chart, Line
 from glober_jax.reporting.report.headline import headlines
 from glober_jax.reporting.report.numbers import duration
-from glober_jax.training.metrics import METRICS_FILE, read_metrics
+from glober_jax.training.metric_writer import METRICS_FILE, read_metrics
 from glober_jax.training.packaged_model import results_folder
 
 REPORT = "report.html"

@@ -71,7 +71,7 @@ def write_texts(workdir: epath.Path, examples: ExampleTexts) -> None:
 
 
 def load_texts(workdir: epath.PathLike) -> ExampleTexts | None:
-    """What `write_texts` left in a workdir that was trained on texts; None where it was not."""
+    """What `write_texts` wrote; None where the workdir was not trained on texts."""
     file = epath.Path(workdir) / TEXTS_FILE
     if not file.exists():
         return None
@@ -80,19 +80,16 @@ def load_texts(workdir: epath.PathLike) -> ExampleTexts | None:
         return ExampleTexts(captions, stored["texts"], str(stored["encoder"]))
 
 
-def scale_shape(channels: int) -> ChannelScale:
-    """The abstract value of a `ChannelScale`."""
-    vector = jax.ShapeDtypeStruct((channels,), jnp.float32)
-    return ChannelScale(vector, vector)
-
-
 def constant_shapes(networks: Networks, stage: str) -> dict[str, Any]:
     """The abstract constants a stage measures when it begins."""
-    if stage == autoencoder.NAME:
-        return {"latent_scale": scale_shape(networks.latent_shape[-1])}
-    if stage == generator.NAME:
-        return {"feature_scale": scale_shape(networks.global_shape[-1])}
-    return {}
+    shapes = {
+        autoencoder.NAME: {"latent_scale": networks.latent_shape},
+        generator.NAME: {"feature_scale": networks.global_shape},
+    }
+    return {
+        name: ChannelScale(*[jax.ShapeDtypeStruct(shape[-1:], jnp.float32)] * 2)
+        for name, shape in shapes.get(stage, {}).items()
+    }
 
 
 def load_codec(networks: Networks, workdir: epath.PathLike, mesh: Mesh) -> tuple[int, Params]:

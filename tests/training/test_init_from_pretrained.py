@@ -1,4 +1,4 @@
-"""Networks that a stage begins with, written array by array and read onto the mesh."""
+"""Networks that a stage begins with, written by a conversion and read onto the mesh."""
 
 from pathlib import Path
 
@@ -13,7 +13,12 @@ from safetensors.numpy import load_file
 
 from glober_jax.errors import UserError
 from glober_jax.models.networks import Networks
-from glober_jax.training.initial import check_initial, initial_file, start_from_files, write_initial
+from glober_jax.training.init_from_pretrained import (
+    check_pretrained,
+    init_from_pretrained,
+    pretrained_file,
+    write_pretrained,
+)
 from glober_jax.training.state import new_state
 from tests.tiny import drawn_params, mesh_of
 
@@ -35,15 +40,15 @@ def test_a_fresh_state_takes_what_is_there(
     params = drawn_params(networks, (NETWORK, OTHER))
     state = new_state(params, optax.adam(1e-3), (NETWORK, OTHER), {"scale": jnp.ones(3)})
     workdir, mesh = epath.Path(tmp_path), mesh_of()
-    assert start_from_files(state, "autoencoder", workdir, mesh) is state
+    assert init_from_pretrained(state, "autoencoder", workdir, mesh) is state
     assert capsys.readouterr().err == ""
 
     given = _flat(networks, seed=1)
-    file = write_initial(workdir, NETWORK, given)
+    file = write_pretrained(workdir, NETWORK, given)
     # Any reader of the format can read it.
     jax.tree.map(np.testing.assert_array_equal, load_file(file), given)
-    check_initial(workdir, networks, (NETWORK, OTHER))
-    begun = start_from_files(state, "autoencoder", workdir, mesh)
+    check_pretrained(workdir, networks, (NETWORK, OTHER))
+    begun = init_from_pretrained(state, "autoencoder", workdir, mesh)
     for trees in (begun.params, begun.ema):
         flat = flax.traverse_util.flatten_dict(jax.device_get(trees[NETWORK]), sep="/")
         jax.tree.map(np.testing.assert_array_equal, flat, given)
@@ -67,37 +72,19 @@ def test_a_fresh_state_takes_what_is_there(
         ),
         ("path", r"1 arrays differ \(domain is missing there, \[4, 16\] here\)"),
         ("truncated", "is cut off or damaged; convert again, or remove it"),
-        ("text", "is cut off or damaged"),
         ("empty", "is cut off or damaged"),
     ],
 )
 def test_files_of_something_else(networks: Networks, tmp_path: Path, kind: str, says: str) -> None:
-    """Fails when a config changed in between ends in a stack trace, or goes unnoticed.
-
-    Broken: only the paths that both have compared; the file's length not looked at.
-    """
+    """Fails when a config changed in between ends in a stack trace, or goes unnoticed."""
     arrays = _flat(networks, seed=1)
     if kind == "shape":
         arrays["domain"] = np.zeros((9, 16), np.float32)
     elif kind == "path":
         del arrays["domain"]
-    file = write_initial(tmp_path, NETWORK, arrays)
-    contents = {"truncated": file.read_bytes()[:-4], "text": b"No weights at all.", "empty": b""}
+    file = write_pretrained(tmp_path, NETWORK, arrays)
+    contents = {"truncated": file.read_bytes()[:-4], "empty": b""}
     file.write_bytes(contents.get(kind, file.read_bytes()))
     with pytest.raises(UserError, match=says) as caught:
-        check_initial(tmp_path, networks, (NETWORK,))
-    assert str(initial_file(tmp_path, NETWORK)) in str(caught.value)
-
-
-def test_a_file_is_whole_or_not_there(networks: Networks, tmp_path: Path) -> None:
-    """Fails when half a network is left behind (broken: written in place)."""
-
-    class Damaged:
-        shape = (3,)
-
-        def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
-            raise UserError("damaged")
-
-    with pytest.raises(UserError, match="damaged"):
-        write_initial(tmp_path, NETWORK, _flat(networks, seed=1) | {"last": Damaged()})
-    assert list(initial_file(tmp_path, NETWORK).parent.iterdir()) == []
+        check_pretrained(tmp_path, networks, (NETWORK,))
+    assert str(pretrained_file(tmp_path, NETWORK)) in str(caught.value)

@@ -1,4 +1,4 @@
-"""The scale of what a stage diffuses, measured before its first step.
+"""Statistics of the latents that a stage diffuses, measured before its first step.
 
 Dimension key: N clips, F frames, H, W, C of frames or latents.
 """
@@ -15,8 +15,7 @@ from glober_jax.models.networks import Params
 from glober_jax.parallel.mesh import replicated
 from glober_jax.training.device_batch import device_batch
 
-# At least.
-_CLIPS = 256
+_LEAST_CLIPS = 256
 
 
 def measured_scale(
@@ -26,14 +25,13 @@ def measured_scale(
     field: str,
     mesh: Mesh,
 ) -> ChannelScale:
-    """Mean and deviation of each channel of compute(model, rows, number), over the first batches.
+    """Mean and deviation of each channel over the first 256 clips.
 
     Args:
-      compute: a pure function; what it returns has channels last. It is told the number of the
-        batch, which keys what it draws.
+      compute: pure (model, rows [N, F, H, W, C], batch number) -> values, channels last.
       model: its first argument: shards on other processes cannot be closed over.
-      batches: as the loader yields them; 256 clips are taken, or the batches that hold them.
-      field: the field [N, F, H, W, C] of a batch that it gets.
+      batches: as the loader yields them.
+      field: the field of a batch whose rows it gets.
       mesh: where it runs, on the rows of all processes.
     """
     compute = jax.jit(compute, out_shardings=replicated(mesh))
@@ -43,6 +41,6 @@ def measured_scale(
         rows_NFHWC = device_batch(needed, mesh)[field]
         values.append(jax.device_get(compute(model, rows_NFHWC, number)))
         clips += len(rows_NFHWC)
-        if clips >= _CLIPS:
+        if clips >= _LEAST_CLIPS:
             break
     return ChannelScale.measure(np.concatenate(values))

@@ -1,9 +1,9 @@
-"""One checkpoint as it is stored: what describes it, and reading it so that damage is seen.
+"""One checkpoint as it is stored: what describes it, and reading it so that damage is found.
 
 A checkpoint is a folder: `state` holds the arrays (Orbax, on TensorStore), `meta` JSON with
-"step", "config", "loop" (what the loop has to know to go on: which batch comes next, and how many
-steps were skipped), "arrays" (name to type, shape and checksum) and "digest" of all the rest. What
-TensorStore reads without complaint may still be wrong: it keeps no checksums of array data.
+"step", "config", "loop" (what the loop needs to resume: which batch comes next, how many steps
+were skipped), "arrays" (name to type, shape and checksum) and "digest" of all the rest. TensorStore
+keeps no checksums of array data, and reads some damaged files without complaint.
 """
 
 import errno
@@ -21,18 +21,19 @@ from etils import epath
 from jax.sharding import Mesh
 
 from glober_jax.errors import UserError
-from glober_jax.parallel.agreement import first_message
+from glober_jax.parallel.multihost import first_message
 from glober_jax.parallel.rules import tree_shardings
-from glober_jax.training import orbax_noise
+from glober_jax.training import log_filters
 from glober_jax.training.checksum import checksums
 
-# What TensorStore says when it is the storage, or the way to it, that fails.
+# TensorStore's errors where the storage, or the way to it, fails; and how it quotes the system's.
 _UNREACHABLE = re.compile(
     "UNAVAILABLE|DEADLINE_EXCEEDED|PERMISSION_DENIED|UNAUTHENTICATED|RESOURCE_EXHAUSTED|ABORTED"
 )
 _OS_ERROR = re.compile(r"os_error_code='(\d+)'")
-# Errors of the operating system that say that something is missing, and not out of reach.
 _MISSING = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR)
+# Begins the message by which one process tells the others that the storage does not answer.
+_STORAGE = "storage: "
 
 
 class DamagedError(Exception):
@@ -72,7 +73,7 @@ def read_meta(checkpoint: epath.Path) -> dict[str, Any]:
             raise DamagedError("its meta is not what was written")
         return meta
 
-    return _alike(checkpoint, read)
+    return _on_all(checkpoint, read)
 
 
 def read_arrays(
@@ -100,7 +101,7 @@ def read_arrays(
     )
     # Without a manager: that one waits for the others, also where one of them has failed.
     handler = ocp.PyTreeCheckpointHandler()
-    arrays = _alike(checkpoint, lambda: handler.restore(checkpoint / "state", args=args))
+    arrays = _on_all(checkpoint, lambda: handler.restore(checkpoint / "state", args=args))
     if "arrays" in meta:
         sums = jax.tree.leaves(checksums(arrays))
         for name, checksum in zip(_kinds(abstract), sums, strict=True):
@@ -136,19 +137,16 @@ def _kinds(tree: Any) -> dict[str, str]:
 
 
 def _digest(meta: dict[str, Any]) -> str:
-    """Alike before and after a way through JSON."""
     content = {name: value for name, value in meta.items() if name != "digest"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _alike(checkpoint: epath.Path, read: Callable[[], Any]) -> Any:
+def _on_all(checkpoint: epath.Path, read: Callable[[], Any]) -> Any:
     """What `read` returns, or the same error on all processes where it failed on any of them."""
-    orbax_noise.silence()
-    value, unreachable, damage = None, None, None
+    log_filters.silence()
+    value = problem = None
     try:
         value = read()
-    except DamagedError as error:
-        damage = str(error)
     except Exception as error:
         causes = _causes(error)
         if interruptions := [cause for cause in causes if not isinstance(cause, Exception)]:
@@ -156,18 +154,15 @@ def _alike(checkpoint: epath.Path, read: Callable[[], Any]) -> Any:
             raise interruptions[0] from None
         if any(isinstance(cause, MemoryError | jax.errors.JaxRuntimeError) for cause in causes):
             raise
-        if _is_unreachable(causes[-1]):
-            unreachable = reason(error)
-        else:
-            damage = reason(error)
-    if (unreachable := first_message(unreachable)) is not None:
+        problem = f"{_STORAGE if _is_unreachable(causes[-1]) else ''}{reason(error)}"
+    if (problem := first_message(problem)) is None:
+        return value
+    if problem.startswith(_STORAGE):
         raise UserError(
-            f"{checkpoint} cannot be read now ({unreachable}); run the same command again when "
-            "its storage answers"
+            f"{checkpoint} cannot be read now ({problem.removeprefix(_STORAGE)}); run the same "
+            "command again when its storage answers"
         )
-    if (damage := first_message(damage)) is not None:
-        raise DamagedError(damage)
-    return value
+    raise DamagedError(problem)
 
 
 def _is_unreachable(cause: BaseException) -> bool:
@@ -181,9 +176,8 @@ def reason(error: BaseException) -> str:
     cause = _causes(error)[-1]
     if (code := _os_error(cause)) is not None:
         return os.strerror(code)
-    # TensorStore tells the whole way from the array to the file, and then how to open it.
-    message = str(cause).split(" [")[0].rsplit("Error ", 1)[-1]
-    return textwrap.shorten(f"{type(cause).__name__}: {message}", 200, placeholder=" …")
+    # TensorStore appends the specification of the array.
+    return textwrap.shorten(str(cause).split(" [")[0], 200, placeholder=" …")
 
 
 def _os_error(cause: BaseException) -> int | None:

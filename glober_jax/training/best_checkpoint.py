@@ -1,4 +1,4 @@
-"""How good checkpoints are, by one number each, and that the best one is kept.
+"""Grades of checkpoints, and the policy by which the newest and the best are kept.
 
 `WORKDIR/grades.json` holds {stage: {step: {"name", "value", "higher_is_better"}}}.
 """
@@ -41,7 +41,7 @@ class Grades:
         self._by_step = {int(step): Grade(**grade) for step, grade in stored.items()}
 
     def add(self, step: int, grade: Grade) -> None:
-        """Adds a grade, on disk as well; where that fails, with a warning, the next one does."""
+        """Adds a grade, on disk as well; warns where that fails."""
         self._by_step[step] = grade
         if jax.process_index() == 0:
             grades = {str(step): grade._asdict() for step, grade in self._by_step.items()}
@@ -62,19 +62,19 @@ class Grades:
 
 @dataclasses.dataclass(frozen=True)
 class NewestAndBest(preservation_policy.PreservationPolicy):
-    """Keeps the newest `count` checkpoints, and the best of those that were graded."""
+    """Keeps the newest `count` checkpoints, and the best of those that were graded.
+
+    Orbax's own policy for the best reads every checkpoint when it starts, and fails on a damaged
+    one.
+    """
 
     count: int
     grades: Grades
 
     def should_preserve(
-        self,
-        checkpoints: Sequence[preservation_policy.PolicyCheckpointInfo],
-        *,
-        context: preservation_policy.PreservationContext,
+        self, checkpoints: Sequence[preservation_policy.PolicyCheckpointInfo], **_: Any
     ) -> Sequence[bool]:
         """For each checkpoint, oldest first, whether it is kept."""
-        del context
         steps = [checkpoint.step for checkpoint in checkpoints]
         kept = {*steps[-self.count :], self.grades.best(steps)}
         return [step in kept for step in steps]

@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from etils import epath
-from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from glober_jax.errors import UserError
-from glober_jax.reporting.curves import plot_curves
-from glober_jax.training.metrics import MetricsWriter, read_metrics
+from glober_jax.training.metric_writer import MetricsWriter, read_metrics
 from tests.full_disk import full_disk
 
 
@@ -28,12 +26,14 @@ def steps_of(folder: Path, stage: str) -> list[int]:
 
 def test_scalars_reach_json_lines_and_tensorboard(tmp_path: Path) -> None:
     with MetricsWriter(tmp_path / "logs", enabled=True) as writer:
-        writer.write_scalars("codec", 5, {"loss": np.float32(0.5), "psnr": 20})
+        writer.write_scalars("codec", 5, {"loss": np.float32(0.5), "psnr": 20, "kl": math.nan})
         writer.write_image("codec", 5, "sheet", np.full((4, 6, 3), 7, np.uint8))
         # Already on disk before close: a killed process loses nothing.
-        (record,) = read_metrics(tmp_path / "logs" / "metrics.jsonl")
+        line = (tmp_path / "logs" / "metrics.jsonl").read_text()
+    assert "NaN" not in line, "no JSON"
+    record = json.loads(line)
     assert record.pop("time") > 1e9
-    assert record == {"stage": "codec", "step": 5, "loss": 0.5, "psnr": 20.0}
+    assert record == {"stage": "codec", "step": 5, "loss": 0.5, "psnr": 20.0, "kl": None}
 
     events = EventAccumulator(str(tmp_path / "logs")).Reload()
     assert sorted(events.Tags()["scalars"]) == ["codec/loss", "codec/psnr"]
@@ -60,16 +60,6 @@ def test_resume_discards_what_is_ahead_of_the_checkpoint(tmp_path: Path) -> None
     assert not list(tmp_path.glob(".*"))
 
 
-def test_not_finite_values_are_null(tmp_path: Path) -> None:
-    def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is not JSON")
-
-    with MetricsWriter(tmp_path, enabled=True) as writer:
-        writer.write_scalars("codec", 1, {"loss": math.nan, "kl": -math.inf, "psnr": 1.0})
-    record = json.loads((tmp_path / "metrics.jsonl").read_text(), parse_constant=refuse)
-    assert (record["loss"], record["kl"], record["psnr"]) == (None, None, 1.0)
-
-
 def test_only_the_enabled_process_writes(tmp_path: Path) -> None:
     with MetricsWriter(tmp_path / "logs", enabled=False) as writer:
         writer.discard_after("codec", 0)
@@ -78,14 +68,10 @@ def test_only_the_enabled_process_writes(tmp_path: Path) -> None:
     assert not (tmp_path / "logs").exists()
 
 
-def test_reserved_names_and_unwritable_folders_are_refused(tmp_path: Path) -> None:
-    with (
-        MetricsWriter(tmp_path, enabled=True) as writer,
-        pytest.raises(ValueError, match="step"),
-    ):
-        writer.write_scalars("codec", 1, {"step": 3.0})
+def test_unwritable_folders_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write"):
-        MetricsWriter(tmp_path / "metrics.jsonl" / "logs", enabled=True)
+        MetricsWriter(tmp_path / "file" / "logs", enabled=True)
 
 
 def test_remote_logs_are_uploaded_and_continued(
@@ -119,19 +105,3 @@ def test_a_full_disk_costs_points_and_no_lines(
     assert steps_of(tmp_path, "codec") == list(range(51))
     scalars = EventAccumulator(str(tmp_path)).Reload().Scalars("codec/loss")
     assert scalars[-1].step == 50
-
-
-def test_curves_are_drawn_for_every_stage(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no losses"):
-        plot_curves(tmp_path / "metrics.jsonl", tmp_path / "curves.png")
-    log_steps(tmp_path, "codec", range(1, 60))
-    with MetricsWriter(tmp_path, enabled=True) as writer:
-        for step in range(1, 60):
-            loss = math.nan if step == 7 else 1.0 / step
-            values = {"d_loss": step - 20, "diffusion_loss": loss, "kl": 3.0, "learning_rate": 1.0}
-            writer.write_scalars("autoencoder", step, values)
-    plot_curves(tmp_path / "metrics.jsonl", tmp_path / "curves.png")
-    with Image.open(tmp_path / "curves.png") as picture:
-        # Two rows; three panels in the longer: losses, adversarial losses, KL.
-        assert picture.size == (3 * 552, 2 * 384)
-        assert np.asarray(picture.convert("L")).std() > 5

@@ -16,14 +16,11 @@ from glober_jax.parallel.mesh import BATCH_AXES, batch_ways, check_batch, constr
 from glober_jax.parallel.rules import tree_shardings
 
 
-def mean_over_micro_batches(
-    compute: Callable[[Any], Any], rows: Any, count: int, mesh: Mesh
-) -> Any:
-    """The mean of `compute(part)` over `count` equal parts of `rows`, computed one by one.
+def accumulate_gradients(compute: Callable[[Any], Any], rows: Any, count: int, mesh: Mesh) -> Any:
+    """The mean of `compute(part)` over `count` equal parts of `rows`, one by one, inside jit.
 
-    Inside jit. `rows` is a pytree of arrays [B, ...], `compute` gives a pytree of float arrays:
-    means over clips, and their gradients. Summed in float32. Where `compute` draws nothing itself,
-    the result is that of `compute(rows)` up to rounding.
+    `rows` is a pytree of arrays [B, ...]; `compute` gives a pytree of float arrays, means over
+    clips and their gradients, and draws nothing itself. Summed in float32.
     """
     if count == 1:
         return compute(rows)
@@ -63,10 +60,10 @@ def check_micro_batches(
 
 
 def _cut(rows_B: jax.Array, count: int, mesh: Mesh) -> jax.Array:
-    """[B, ...] -> [k, B / k, ...], of which every device has its share of every part.
+    """[B, ...] -> [k, B / k, ...], every device's rows cut where they lie.
 
-    A device's rows are cut where they lie. So a part is made of runs of r rows, and of those
-    every s-th is an s-th of the batch where s divides r.
+    So a part is made of runs of r rows, and every s-th row of it is one of the batch's s-th where s
+    divides r.
     """
     ways = batch_ways(mesh)
     rows_dkr = rows_B.reshape(ways, count, -1, *rows_B.shape[1:])

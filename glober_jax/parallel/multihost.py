@@ -1,23 +1,31 @@
-"""Makes the processes of one run, on one machine or many, one JAX program.
+"""Several processes as one JAX program: how they start, agree and end.
 
-Every process runs the same command. Here they find each other; from then on `jax.devices()` are
-the devices of all, and a mesh spans them. A single process needs none of this.
+Every process runs the same command. Once they have found each other, `jax.devices()` are the
+devices of all of them, and a mesh spans them. A single process needs none of this.
 """
 
+import atexit
+import contextlib
 import importlib.util
 import os
+import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from glober_jax.errors import UserError
 
-# What the metadata server of Compute Engine tells the hosts of a TPU slice: their addresses.
+# Addresses of a TPU slice's hosts, on the metadata server of Compute Engine.
 _HOSTS_URL = "http://{server}/computeMetadata/v1/instance/attributes/worker-network-endpoints"
 _METADATA_SECONDS = 5
+# JAX ends all processes when it has not heard of one for so long.
+_HEARTBEAT_SECONDS = 60
+_MESSAGE_BYTES = 512
 
 
 def start_processes(
@@ -28,14 +36,8 @@ def start_processes(
 ) -> None:
     """Joins the other processes of this run, if there are any; before JAX is used otherwise.
 
-    Without arguments there are as many as the SLURM step has tasks, or the TPU slice hosts;
-    elsewhere there is one, and nothing is done.
-
-    Args:
-      coordinator: HOST:PORT where process 0 listens and the others find it.
-      num_processes: how many there are.
-      process_id: which of them this is, from 0 on.
-      timeout_seconds: how long to wait for the others.
+    `coordinator` is the HOST:PORT where process 0 listens. Without it and the next two arguments
+    there are as many processes as the SLURM step has tasks, or the TPU slice hosts; elsewhere one.
 
     Raises:
       UserError: the arguments are incomplete or contradict each other, SLURM has several tasks but
@@ -44,10 +46,10 @@ def start_processes(
     if not (coordinator is None and num_processes is None and process_id is None):
         _check(coordinator, num_processes, process_id)
         if num_processes > 1:
-            where = f"process {process_id} of {num_processes}, with the coordinator {coordinator}"
+            who = f"process {process_id} of {num_processes}, with the coordinator {coordinator}"
             # Every process keeps all devices of its machine.
             explicit = (coordinator, num_processes, process_id, None, "deactivate")
-            _connect(where, timeout_seconds, *explicit)
+            _connect(who, timeout_seconds, *explicit)
     elif (tasks := slurm_tasks(os.environ)) > 1:
         _connect(f"task {os.environ['SLURM_PROCID']} of {tasks} of a SLURM step", timeout_seconds)
     elif (hosts := tpu_hosts(os.environ)) > 1:
@@ -57,15 +59,48 @@ def start_processes(
 
 
 def start_alone(command: str) -> None:
-    """Raises `UserError` where SLURM or a TPU slice would start several processes of a command.
-
-    They would write the same files.
-    """
+    """Raises `UserError` where several processes would run a command that writes as one."""
     if (count := max(slurm_tasks(os.environ), tpu_hosts(os.environ))) > 1:
         raise UserError(
             f"{command} works in one process, but here are {count}: start it once, with "
             "srun --ntasks=1, or on one host of a TPU slice with JAX_PLATFORMS=cpu"
         )
+
+
+@contextlib.contextmanager
+def end_together() -> Iterator[None]:
+    """An error inside ends this process without waiting for the others, and so all of them.
+
+    They may be in a collective that never ends; JAX ends them when it misses this one's
+    heartbeats. A collective's error gets a note, for it may be due to another process.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if jax.process_count() > 1 and not (isinstance(error, SystemExit) and not error.code):
+            # Runs before JAX's own handler, which waits for the others.
+            atexit.register(_leave)
+            if not isinstance(error, UserError):
+                error.add_note(
+                    "if another process of this run failed or was killed, its own output says why; "
+                    "run the same command again to go on"
+                )
+        raise
+
+
+def first_message(mine: str | None) -> str | None:
+    """The message of the first process that has one, on all of them; None where none has.
+
+    A collective: all processes have to call this. A long message is cut.
+    """
+    if jax.process_count() == 1:
+        return mine
+    row = np.zeros(_MESSAGE_BYTES, np.uint8)
+    encoded = (mine or "").encode()[:_MESSAGE_BYTES]
+    row[: len(encoded)] = list(encoded)
+    rows = multihost_utils.process_allgather(row)
+    messages = [bytes(row).rstrip(b"\0").decode(errors="ignore") for row in rows]
+    return next((message for message in messages if message), None)
 
 
 def slurm_tasks(environment: Mapping[str, str]) -> int:
@@ -86,7 +121,7 @@ def slurm_tasks(environment: Mapping[str, str]) -> int:
 def tpu_hosts(environment: Mapping[str, str]) -> int:
     """Hosts of the TPU slice (or slices) that this machine belongs to; 1 where it has no TPU.
 
-    Kubernetes tells them in the environment, Compute Engine by its metadata server.
+    Kubernetes has them in the environment, Compute Engine on its metadata server.
     """
     if environment.get("JAX_PLATFORMS") == "cpu":
         return 1
@@ -111,11 +146,8 @@ def tpu_hosts(environment: Mapping[str, str]) -> int:
 
 
 def _check(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Raises `UserError` unless the three make sense together."""
-    # One process needs nobody to coordinate.
-    needed = {"--num_processes": num_processes, "--process_id": process_id}
-    if num_processes != 1:
-        needed = {"--coordinator": coordinator} | needed
+    needed = {"--coordinator": coordinator} if num_processes != 1 else {}
+    needed |= {"--num_processes": num_processes, "--process_id": process_id}
     if missing := [name for name, value in needed.items() if value is None]:
         raise UserError(
             "--coordinator=HOST:PORT, --num_processes=N and --process_id=I go together; "
@@ -127,7 +159,7 @@ def _check(coordinator: str | None, num_processes: int | None, process_id: int |
             "to N - 1"
         )
     host, _, port = (coordinator or "alone:1").rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+    if not host or not port.isdecimal():
         raise UserError(
             f"--coordinator={coordinator} is not HOST:PORT, such as 10.0.0.2:1234: the address of "
             "process 0 and a free port there"
@@ -135,16 +167,18 @@ def _check(coordinator: str | None, num_processes: int | None, process_id: int |
 
 
 def _connect(who: str, timeout_seconds: float, *arguments: object) -> None:
-    """`jax.distributed.initialize(*arguments)`, but with an error where it never returns.
+    """`jax.distributed.initialize(*arguments)`, with an error where it takes too long.
 
-    When its own timeout passes it ends the process from C++, with a stack of addresses.
+    When JAX's own timeout passes it ends the process from C++, with a stack of addresses.
     """
     failures: list[Exception] = []
 
     def connect() -> None:
         try:
             jax.distributed.initialize(
-                *arguments, initialization_timeout=int(timeout_seconds) + 3600
+                *arguments,
+                initialization_timeout=int(timeout_seconds) + 3600,
+                heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
             )
         except Exception as error:
             failures.append(error)
@@ -159,3 +193,11 @@ def _connect(who: str, timeout_seconds: float, *arguments: object) -> None:
         )
     if failures:
         raise UserError(f"this is {who}, and JAX cannot connect: {failures[0]}") from failures[0]
+
+
+def _leave() -> None:
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(1)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import pytest
 
 from glober_jax.errors import UserError
+from glober_jax.training.best_checkpoint import Grade
 from glober_jax.training.checkpoint import StageCheckpoints, load_averaged
-from glober_jax.training.grades import Grade
 from tests.tiny import mesh_of
 
 CONFIG = {"model": {}, "frame_size": 16}

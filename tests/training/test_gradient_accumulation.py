@@ -12,7 +12,7 @@ from jax.sharding import AbstractMesh
 
 from glober_jax.errors import UserError
 from glober_jax.parallel.mesh import batch_sharding, replicated
-from glober_jax.training.micro_batches import check_micro_batches, mean_over_micro_batches
+from glober_jax.training.gradient_accumulation import accumulate_gradients, check_micro_batches
 from tests.eight_devices import on_eight_devices
 
 
@@ -44,7 +44,7 @@ if __name__ == "__main__":
     rows = np.random.default_rng(0).standard_normal((32, 3)).astype(np.float32)
 
     def every_second(rows: jax.Array) -> jax.Array:
-        return mean_over_micro_batches(lambda part: part[::2].mean(axis=0), rows, 2, mesh)
+        return accumulate_gradients(lambda part: part[::2].mean(axis=0), rows, 2, mesh)
 
     jitted = jax.jit(
         every_second, in_shardings=batch_sharding(mesh), out_shardings=replicated(mesh)

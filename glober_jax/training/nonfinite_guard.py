@@ -1,6 +1,6 @@
-"""Skipped steps: those whose loss or gradient was not finite, see `TrainState.apply_if_finite`.
+"""Updates that were skipped because a loss or gradient was not finite, see `apply_if_finite`.
 
-Each is told on stderr and written to `WORKDIR/logs/skipped.jsonl`, one JSON object a line: "stage",
+Each is reported on stderr and in `WORKDIR/logs/skipped.jsonl`, one JSON object a line: "stage",
 "step" (as in the metrics), "batch" (its number in the order of the data), "time", "not_finite" (the
 guarded metrics that were not, by name, as "nan" or "inf"), "values" (all metrics, null where not
 finite) and "videos" (the IDs of the whole batch, of all processes). When too many in a row are
@@ -8,12 +8,11 @@ skipped, the fault may be the state's as well as the data's: then the loop goes 
 checkpoint, and on with the batches that come after those that were skipped.
 """
 
-import concurrent.futures
 import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import jax
 from etils import epath
@@ -28,10 +27,8 @@ SKIPPED_FILE = "skipped.jsonl"
 _MOST_NAMED = 3
 
 
-class SkippedSteps:
-    """Counts the skipped steps of a stage; used as a context manager, closing ends all reports.
-
-    A function of the metrics, which are the same on all processes: all decide alike.
+class NonfiniteGuard:
+    """Counts the skipped steps of a stage, from metrics, which are alike on all processes.
 
     Attributes:
       total: how many steps were skipped, in the run's whole history.
@@ -50,40 +47,31 @@ class SkippedSteps:
         self._stage, self._most, self._videos = stage, most_in_a_row, videos
         self._workdir, self._progress = epath.Path(workdir), progress
         self._file = self._workdir / "logs" / SKIPPED_FILE
-        # Videos are read again to be named, and nobody has to wait for that.
-        self._reports = concurrent.futures.ThreadPoolExecutor(max_workers=1)
-        self._lines: list[str] = []
+        self._records: list[dict[str, Any]] = []
         self._data_offset = 0
         self.total = self.in_a_row = 0
-        self._last: tuple[int, dict[str, str]] = (0, {})
+        self._last: tuple[int, str] = (0, "")
         self._went_back_to: int | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._reports.shutdown()
-
     def resume(self, step: int, saved: Mapping[str, int]) -> None:
-        """Goes on from the checkpoint of `step`, with which `saved`, its `record`, was kept.
+        """Resumes from the checkpoint of `step`, with which `saved`, its `record`, was kept.
 
-        What an earlier process wrote about later batches is dropped: they come again.
+        Reports of later batches are dropped: they come again.
         """
         self._data_offset = saved.get("data_offset", 0)
         self.total = saved.get("skipped", 0)
         self.in_a_row = min(saved.get("skipped_in_a_row", 0), self._most)
         if jax.process_index() == 0 and self._file.exists():
-            lines = self._file.read_text().splitlines(keepends=True)
-            self._lines = [line for line in lines if self._is_past(line, self.batch_at(step))]
-            if len(self._lines) < len(lines):
-                media.write_file(self._file, "".join(self._lines).encode())
+            records = [json.loads(line) for line in self._file.read_text().splitlines()]
+            next_batch = self.batch_at(step)
+            self._records = [
+                r for r in records if r["stage"] != self._stage or r["batch"] < next_batch
+            ]
+            if len(self._records) < len(records):
+                self._write()
 
     def record(self) -> dict[str, int]:
-        """What has to be kept with a checkpoint, for a run that goes on to do the same.
-
-        What came before is reported when this returns: it does not come again.
-        """
-        self._finish_reports()
+        """What a checkpoint has to hold for a resumed run to do the same."""
         return {
             "data_offset": self._data_offset,
             "skipped": self.total,
@@ -99,7 +87,7 @@ class SkippedSteps:
         """Whether the state has to be given up."""
         return self.in_a_row > self._most
 
-    def saw(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
+    def check(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
         """Looks at the metrics of the update that led to `step`; waits for them if need be."""
         if self.too_many:
             return
@@ -109,12 +97,9 @@ class SkippedSteps:
         self.total += 1
         self.in_a_row += 1
         values = {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
-        broken = {
-            name: str(value)
-            for name, value in values.items()
-            if is_guarded(name) and not math.isfinite(value)
-        }
-        self._last = step, broken
+        finite = {name: math.isfinite(value) for name, value in values.items()}
+        broken = {n: str(v) for n, v in values.items() if is_guarded(n) and not finite[n]}
+        self._last = step, ", ".join(f"{name} {value}" for name, value in broken.items())
         if jax.process_index() == 0:
             record = {
                 "stage": self._stage,
@@ -122,66 +107,54 @@ class SkippedSteps:
                 "batch": self.batch_at(step - 1),
                 "time": round(time.time(), 3),
                 "not_finite": broken,
-                "values": {
-                    name: value if math.isfinite(value) else None
-                    for name, value in values.items()
-                    if name != SKIPPED
-                },
+                "values": {n: v if finite[n] else None for n, v in values.items() if n != SKIPPED},
             }
-            self._reports.submit(self._report, record)
+            self._report(record)
 
     def go_back(self, step: int) -> None:
         """Forgets the updates after `step`, whose state is restored; other batches come next.
 
         Raises:
-          UserError: so it was before, and no later state was saved since.
+          UserError: the previous rollback went to the same checkpoint.
         """
         last, broken = self._last
-        self._finish_reports()
         if step == self._went_back_to:
             where = f"its checkpoint of step {step}" if step else "its beginning"
             kept = f" ({self._workdir / self._stage / str(step)} is intact)" if step else ""
             raise UserError(
                 f"{self._stage} diverged twice from {where}{kept}, on other batches the second "
-                f"time: {self.in_a_row} steps in a row up to step {last} were skipped, "
-                f"{_listed(broken)}; lower config.{self._stage}.optimizer.learning_rate, or look "
-                f"at the videos in {self._file}, and run the same command again"
+                f"time: {self.in_a_row} steps in a row up to step {last} were skipped, {broken}; "
+                f"lower config.{self._stage}.optimizer.learning_rate, or look at the videos in "
+                f"{self._file}, and run the same command again"
             )
+        where = f"the checkpoint of step {step}" if step else "the beginning"
         self._progress.note(
-            f"skipped {self.in_a_row} steps in a row: back to "
-            f"{f'the checkpoint of step {step}' if step else 'the beginning'}, and on with the "
-            "batches after those"
+            f"skipped {self.in_a_row} steps in a row: back to {where}, and on with the batches "
+            "after those"
         )
         self._went_back_to = step
         self._data_offset += last - step
         self.in_a_row = 0
 
-    def _finish_reports(self) -> None:
-        self._reports.submit(lambda: None).result()
-
     def _report(self, record: dict[str, Any]) -> None:
         try:
             videos = list(self._videos(record["batch"]))
         except Exception as error:
-            # No reason to end a run: it reads these videos no more.
+            # They are read again to be named, and training goes on without them.
             videos = [f"cannot be read again: {error}"]
-        named = ", ".join(videos[:_MOST_NAMED])
         more = len(videos) - _MOST_NAMED
         self._progress.note(
-            f"step {record['step']} skipped: {_listed(record['not_finite'])}; videos {named}"
-            f"{f' and {more} more' if more > 0 else ''}, see {self._file}"
+            f"step {record['step']} skipped: {self._last[1]}; videos "
+            f"{', '.join(videos[:_MOST_NAMED])}{f' and {more} more' if more > 0 else ''}, "
+            f"see {self._file}"
         )
-        self._lines.append(json.dumps(record | {"videos": videos}) + "\n")
+        self._records.append(record | {"videos": videos})
+        self._write()
+
+    def _write(self) -> None:
+        lines = "".join(json.dumps(record) + "\n" for record in self._records)
         try:
-            media.write_file(self._file, "".join(self._lines).encode())
+            media.write_file(self._file, lines.encode())
         except UserError as error:
-            # A full disk, for one: all lines are kept, and written with the next.
+            # A full disk, for one: all of it is written with the next.
             self._progress.note(str(error))
-
-    def _is_past(self, line: str, batch: int) -> bool:
-        record = json.loads(line)
-        return record["stage"] != self._stage or record["batch"] < batch
-
-
-def _listed(broken: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in broken.items())

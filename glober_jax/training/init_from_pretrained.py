@@ -1,0 +1,102 @@
+"""Networks that a stage begins with: `WORKDIR/initial/<network>.safetensors`, left by `convert`.
+
+Where a stage has no checkpoint yet, each network that it trains and that has a file starts from
+it, and so does its average. A file holds float32 arrays under our parameter paths
+("conv_in/conv/kernel").
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from glober_jax import media
+from glober_jax.errors import UserError
+from glober_jax.models.networks import Networks
+from glober_jax.parallel.rules import tree_shardings
+from glober_jax.training.state import TrainState
+
+
+def pretrained_file(workdir: epath.PathLike, network: str) -> epath.Path:
+    """Where the network's initial parameters are, or would be."""
+    return epath.Path(workdir) / "initial" / f"{network}.safetensors"
+
+
+def write_pretrained(
+    workdir: epath.PathLike, network: str, arrays: Mapping[str, np.typing.ArrayLike]
+) -> epath.Path:
+    """Writes a network's parameters, by path, whole or not at all; returns the file.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    file = pretrained_file(workdir, network)
+    float32 = {path: np.ascontiguousarray(array, np.float32) for path, array in arrays.items()}
+    media.write_file(file, save(float32))
+    return file
+
+
+def check_pretrained(workdir: epath.PathLike, networks: Networks, names: Sequence[str]) -> None:
+    """Raises `UserError` where the file of one of these networks is damaged, or does not fit."""
+    for name in names:
+        if (file := pretrained_file(workdir, name)).exists():
+            shapes = jax.eval_shape(lambda name=name: networks.init(name, jax.random.key(0)))
+            _read(file, _flatten(shapes))
+
+
+def init_from_pretrained(
+    state: TrainState, stage: str, workdir: epath.PathLike, mesh: Mesh
+) -> TrainState:
+    """A fresh state with the networks that have a file taken from there, averages too."""
+    there = [name for name in state.params if pretrained_file(workdir, name).exists()]
+    if not there:
+        return state
+    loaded = {}
+    for name in there:
+        shardings = _flatten(tree_shardings(state.params[name], mesh))
+        arrays = _read(pretrained_file(workdir, name), _flatten(state.params[name]))
+        placed = {
+            path: jax.make_array_from_callback(array.shape, shardings[path], array.__getitem__)
+            for path, array in arrays.items()
+        }
+        loaded[name] = flax.traverse_util.unflatten_dict(placed, sep="/")
+    averaged = {name: jax.tree.map(jnp.copy, loaded[name]) for name in there if name in state.ema}
+    if jax.process_index() == 0:
+        folder = pretrained_file(workdir, there[0]).parent
+        others = ", ".join(name for name in state.params if name not in there)
+        fresh = f"; at initial values: {others}" if others else ""
+        sentence = f"{stage} starts with {', '.join(there)} from {folder}{fresh}"
+        print(sentence, file=sys.stderr, flush=True)
+    return state.replace(params=state.params | loaded, ema=state.ema | averaged)
+
+
+def _flatten(params: Any) -> dict[str, Any]:
+    return flax.traverse_util.flatten_dict(params, sep="/")
+
+
+def _read(file: epath.Path, wanted: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """A file's arrays by path; refuses other paths or shapes than those of `wanted`."""
+    try:
+        arrays = load(file.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{file} is cut off or damaged; convert again, or remove it to start without it"
+        ) from error
+    there, here = ({path: list(x.shape) for path, x in tree.items()} for tree in (arrays, wanted))
+    differing = sorted(p for p in there.keys() | here.keys() if there.get(p) != here.get(p))
+    if differing:
+        first, missing = differing[0], "missing"
+        raise UserError(
+            f"{file} was made with another config.model: {len(differing)} arrays differ "
+            f"({first} is {there.get(first, missing)} there, {here.get(first, missing)} here); "
+            "convert again with this config, or remove the file to start without it"
+        )
+    return arrays
