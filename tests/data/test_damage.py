@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glober_jax.data.batch_rows import Batch
 from glober_jax.data.clips import ClipSpec
 from glober_jax.data.damage import DamageLog
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.data.held_out import eval_clips
-from glober_jax.data.loader import batch_videos, training_batches
+from glober_jax.data.loader import Batch, batch_videos, training_batches
 from glober_jax.data.source import StoredVideo, open_videos
 from glober_jax.errors import UserError
 from tests.data.shards import reshard, without_jpeg_start
@@ -262,9 +261,9 @@ def test_a_data_set_that_is_gone_is_noticed_soon(whole: Path) -> None:
 
     too_long = replace(SPEC, num_frames=13)
     log = DamageLog(10_000, 0.9)
-    with pytest.raises(UserError, match=r"32 videos in a row .*\n  video .* has 12 frames, a clip"):
+    with pytest.raises(UserError, match=r"64 videos in a row .*\n  video .* has 12 frames, a clip"):
         next(training_batches(Many(), too_long, batch_size=4, seed=0, threads=0, damage=log))
-    assert len(tried) == 32
+    assert len(tried) == 64
 
 
 def test_a_wrong_frame_size_is_no_damage(whole: Path) -> None:

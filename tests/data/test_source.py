@@ -63,7 +63,7 @@ def test_only_requested_frames_are_decoded(
     video = open_videos(sky_folder, "train")[3]
     assert decoded == []
     video.read([2, 11, 5])
-    assert decoded == video.jpegs([2, 11, 5])
+    assert decoded == video.stored_frames([2, 11, 5])
 
 
 def test_only_records_with_requested_frames_are_read(
@@ -247,7 +247,7 @@ def _with_frame_4(video: StoredVideo, jpeg: bytes) -> StoredVideo:
 @pytest.mark.parametrize("damage", [lambda jpeg: b"", lambda jpeg: jpeg[:200], lambda jpeg: b"x"])
 def test_damaged_frame_is_named(sky_folder: Path, damage) -> None:
     stored = open_videos(sky_folder, "test")[0]
-    video = _with_frame_4(stored, damage(stored.jpegs([4])[0]))
+    video = _with_frame_4(stored, damage(stored.stored_frames([4])[0]))
     assert video.read([3, 5]).shape == (2, 32, 32, 3)
     with pytest.raises(
         DamagedVideo, match=f"{stored.video_id} .* its frame 4 is damaged"

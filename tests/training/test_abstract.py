@@ -10,10 +10,9 @@ from glober_jax.config import parse
 from glober_jax.data.damage import DamageLog
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
-from glober_jax.data.latents import open_latents
+from glober_jax.data.latent_videos import make_latents, open_latents
 from glober_jax.data.loader import training_batches
 from glober_jax.data.source import StoredVideos, Video, open_videos
-from glober_jax.training.latent_cache import LatentCache
 from glober_jax.training.stage_data import batch_shapes, reads_text, stage_clip
 from tests.tiny import tiny_config
 
@@ -76,8 +75,9 @@ def test_batches_are_known_without_data(
             return np.zeros((len(frames), height, width, channels), np.float16)
 
         damage = DamageLog(len(sky), 0.0)
-        LatentCache(sky, encode, shape, "codec", False, damage, "").make(tmp_path / "latents")
-        source = open_latents(tmp_path / "latents", sky, "codec", flip=False)
+        latents = tmp_path / "latents"
+        make_latents(latents, sky, encode, shape, "codec", flip=False, damage=damage, command="")
+        source = open_latents(latents, sky, "codec", flip=False)
     for stage in ("codec", "autoencoder", "generator"):
         text = reads_text(experiment, stage)
         videos = sky if stage == "codec" else source
