@@ -91,10 +91,10 @@ def test_each_damaged_video_is_said_once(damaged: Path, capsys: pytest.CaptureFi
     assert lines[-1].startswith("damaged video 8, of at most 9: ")
 
 
-def test_substitutes_are_the_next_of_the_epoch(whole: Path, damaged: Path) -> None:
-    """Fails when a whole video loses its place, or the choice depends on who met what before.
+def test_only_damaged_videos_lose_their_places(whole: Path, damaged: Path) -> None:
+    """Fails when a whole video loses its place, or a substitute depends on who met what before.
 
-    (broken: every second of the order tried.)
+    (broken: damage met counted into the random numbers.)
     """
     videos = open_videos(whole, "train")
     place = {videos[index].read(range(12)).tobytes(): index for index in range(24)}
@@ -102,24 +102,9 @@ def test_substitutes_are_the_next_of_the_epoch(whole: Path, damaged: Path) -> No
         [place[clip.tobytes()] for batch in _take(6, folder) for clip in batch["key_frames"]]
         for folder in (whole, damaged)
     )
-    for epoch in np.split(np.arange(72), 3):
-        order = [intact[number] for number in epoch]
-        assert sorted(order) == list(range(24))
-        for number, wanted in zip(epoch, order, strict=True):
-            later = itertools.islice(itertools.cycle(order), number % 24, None)
-            assert patched[number] == next(index for index in later if index not in BAD), wanted
-
-
-@pytest.mark.parametrize("process_count", [2, 4])
-def test_processes_share_one_batch_over_damage(damaged: Path, process_count: int) -> None:
-    """Fails when what a process has met itself changes its rows.
-
-    (broken: clips drawn by a number that counts the damage met on the way.)
-    """
-    parts = [
-        _take(4, damaged, process_index=index, process_count=process_count)
-        for index in range(process_count)
-    ]
+    for wanted, found in zip(intact, patched, strict=True):
+        assert found not in BAD if wanted in BAD else found == wanted
+    parts = [_take(4, damaged, process_index=index, process_count=2) for index in range(2)]
     joined = [
         {name: np.concatenate([part[name] for part in step]) for name in step[0]}
         for step in zip(*parts, strict=True)
@@ -195,15 +180,11 @@ def _delete(shard: Path) -> None:
     shard.unlink()
 
 
-def _empty(shard: Path) -> None:
-    shard.write_bytes(b"")
-
-
 def _overwrite(shard: Path) -> None:
     shard.write_bytes(bytes(shard.stat().st_size))
 
 
-@pytest.mark.parametrize("harm", [_delete, _empty, _overwrite])
+@pytest.mark.parametrize("harm", [_delete, _overwrite])
 def test_a_lost_shard_is_survived_or_refused(
     whole: Path, tmp_path: Path, harm: Callable[[Path], None]
 ) -> None:
