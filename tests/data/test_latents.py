@@ -37,9 +37,18 @@ def _encode(frames_FHWC: np.ndarray) -> np.ndarray:
     return (frames_FHWC[:, ::4, ::4, :2] / 255).astype(np.float16)
 
 
-def _cache(source: StoredVideos, codec: str = "codec", flip: bool = True) -> LatentCache:
+def _make(
+    output: Path,
+    source: StoredVideos,
+    codec: str = "codec",
+    flip: bool = True,
+    overwrite: bool = False,
+) -> bool:
     damage = DamageLog(len(source), max_fraction=0.5)
-    return LatentCache(source, _encode, (4, 4, 2), codec, flip, damage, "the command")
+    return make_latents(
+        output, source, _encode, (4, 4, 2), codec,
+        flip=flip, damage=damage, command="the command", overwrite=overwrite,
+    )  # fmt: skip
 
 
 def test_batches_are_those_of_the_pixels_encoded(sky: StoredVideos, tmp_path: Path) -> None:
@@ -60,19 +69,6 @@ def test_batches_are_those_of_the_pixels_encoded(sky: StoredVideos, tmp_path: Pa
             flat = pixels.reshape(-1, 16, 16, 3)
             expected = _encode(flat).reshape(*theirs[name].shape[:2], 4, 4, 2)
             np.testing.assert_array_equal(ours[name], expected)
-
-
-def test_worker_processes_read_latents_too(sky: StoredVideos, tmp_path: Path) -> None:
-    """Fails when a cache cannot be sent to a worker process, or gives other batches there."""
-    _make(tmp_path / "latents", sky)
-    latents = open_latents(tmp_path / "latents", sky, "codec", flip=True)
-    here, there = (
-        next(training_batches(latents, SPEC, batch_size=4, seed=3, flip=True, workers=workers))
-        for workers in (0, 1)
-    )
-    assert here.keys() == there.keys()
-    for name, rows in here.items():
-        np.testing.assert_array_equal(rows, there[name])
 
 
 def test_interrupted_cache_goes_on(
@@ -117,7 +113,7 @@ def test_another_codec_or_no_mirrors_are_refused(sky: StoredVideos, tmp_path: Pa
         _make(tmp_path / "latents", sky, "newer")
     with pytest.raises(UserError, match="has no moments"):
         open_latents(tmp_path / "sky", sky, "codec", flip=False)
-    assert _make(tmp_path / "latents", overwrite=True, sky, "newer", flip=False)
+    assert _make(tmp_path / "latents", sky, "newer", flip=False, overwrite=True)
     assert len(open_latents(tmp_path / "latents", sky, "newer", flip=False)) == 12
 
 
@@ -136,21 +132,8 @@ def test_damaged_videos_are_left_out(sky: StoredVideos, tmp_path: Path) -> None:
     assert batch["key_frames"].shape == (8, 4, 4, 4, 2)
 
 
-def test_long_videos_are_encoded_in_parts(
-    sky: StoredVideos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Fails when a part is lost, changes the result, or a video is kept that lacks one.
-
-    (broken: damage looked at before the last part was read.)
-    """
-    _make(tmp_path / "whole", sky)
-    monkeypatch.setattr(latent_cache, "_FRAMES_PER_CALL", 10)
-    _make(tmp_path / "parts", sky)
-    parts, whole = (
-        [path.read_bytes() for path in sorted((tmp_path / name).rglob("*array_record*"))]
-        for name in ("parts", "whole")
-    )
-    assert parts == whole
+def test_a_video_that_lacks_a_record_is_left_out(sky: StoredVideos, tmp_path: Path) -> None:
+    """Fails when a video is kept of which a part could not be read."""
     lost = sky[sky.records.shard_lengths[0]].video_id
     (shard,) = (tmp_path / "sky").rglob("*train*-00001-of-*")
     # The last frame of the shard's first video.
