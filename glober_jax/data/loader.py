@@ -218,7 +218,7 @@ def _undamaged(
                 # Out of the shared memory, which Grain frees when its arrays are forgotten: a batch
                 # that somebody holds to the end of the program would be reported as a leak.
                 batch = {name: np.array(rows) for name, rows in batch.items()}
-            for index, error in met:
+            for index, error in met if batch else met[:_MOST_ATTEMPTS]:
                 damage.add(index, error)
             if not batch:
                 raise damage.refusal(f"{_MOST_ATTEMPTS} videos in a row cannot be used")

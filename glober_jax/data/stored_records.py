@@ -192,6 +192,7 @@ def _bucket_errors(directory: epath.Path) -> Iterator[None]:
 def _read_info(folder: epath.Path, split: str, required: Sequence[str]) -> tfds.core.DatasetInfo:
     try:
         info = tfds.builder_from_directory(folder).info
+        lengths = (info.metadata or {}).get(VIDEO_LENGTHS, {})
     # What JSON, protocol buffers and TFDS make of files that are cut or garbled.
     except (ValueError, KeyError, TypeError, ParseError, FileNotFoundError) as error:
         raise UnreadableDescription(folder, error) from error
@@ -205,6 +206,6 @@ def _read_info(folder: epath.Path, split: str, required: Sequence[str]) -> tfds.
         raise UserError(
             f"the dataset in {folder} has no split {split!r}, only {', '.join(info.splits)}"
         )
-    if split not in (info.metadata or {}).get(VIDEO_LENGTHS, {}):
+    if split not in lengths:
         raise UnreadableDescription(folder, f"metadata.json has no {VIDEO_LENGTHS} of {split}")
     return info

@@ -89,7 +89,11 @@ DAMAGE = {
     "cut": ("shard", None, lambda path: path.write_bytes(path.read_bytes()[:-1])),
     "byte of a record": ("record", 0, lambda path: _flip(path, 1000)),
     "byte that no reader reads": ("content", None, lambda path: _flip(path, 60_000)),
-    "other record": ("record", 1, lambda path: rewrite(path, lambda old: [old[0], *old[:1]])),
+    "other record": (
+        "record",
+        1,
+        lambda path: rewrite(path, lambda old: [old[0], old[0], *old[2:]]),
+    ),
     "no record": ("record", 1, lambda path: rewrite(path, lambda old: [old[0], b"x", *old[2:]])),
     "replaced": ("content", None, lambda path: rewrite(path, lambda old: [*old[2:], *old[:2]])),
     "cut frame": (
@@ -113,8 +117,8 @@ def test_damage_is_found_and_named(
     shard = _shards(copy)[1]
     damage(shard)
     diagnosis = _examined(copy)
-    first = diagnosis.findings[0]
-    assert (first.kind, first.split, first.shard, first.record) == (
+    found = diagnosis.findings[-1]
+    assert (found.kind, found.split, found.shard, found.record) == (
         kind, "train", shard.name, record,
     )  # fmt: skip
     assert {found.shard for found in diagnosis.findings} == {shard.name}
@@ -135,8 +139,8 @@ def test_broken_description_is_found(copy: Path, name: str, content: bytes | Non
     try:
         assert [found.kind for found in _examined(copy).findings] == ["description"]
     except UserError as error:
-        # Of what TFDS can read it is only seen that something is not there.
-        assert "no prepared dataset" in str(error) or "has no" in str(error)
+        # By that file a dataset is known.
+        assert (name, content) == ("dataset_info.json", None) or "has no" in str(error)
 
 
 def test_short_clips_and_duplicates(tmp_path: Path) -> None:
