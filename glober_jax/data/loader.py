@@ -135,9 +135,12 @@ def batch_videos(
 
 
 class _Example(NamedTuple):
-    """A row of a batch, the video it is of, None where it cannot be had, and the damage met."""
+    """A row of a batch, the video it is of, None where it cannot be had, and the damage met.
 
-    fields: Batch
+    Frames are lists of views, so that they are copied once, into the batch.
+    """
+
+    fields: dict[str, np.ndarray | list[np.ndarray]]
     video: Video | None
     damage: Damage
 
@@ -164,11 +167,13 @@ class _DrawExample:
                 index = rng.integers(len(self.source))
         return _Example({}, None, damage)
 
-    def _fields(self, video: Video, rng: np.random.Generator) -> Batch:
+    def _fields(
+        self, video: Video, rng: np.random.Generator
+    ) -> dict[str, np.ndarray | list[np.ndarray]]:
         check_length(video, self.spec)
         mirrored = rng.random() < 0.5
         clip = sample_clip(rng, video.num_frames, self.spec)
-        fields: Batch = {}
+        fields = {}
         if self.flip and not self.source.has_mirrored:
             fields["mirrored"] = np.array(mirrored)
         elif self.flip and mirrored:
