@@ -49,8 +49,7 @@ from etils import epath
 from glober_jax import cli
 from glober_jax.data.building.output_folder import CARD, REPORT, local_folder
 from glober_jax.data.datasets.make import DATASETS, Options, make_dataset
-from glober_jax.data.doctor.examine import Diagnosis, DoctorOptions, examine
-from glober_jax.data.doctor.findings import DAMAGE, HEADINGS
+from glober_jax.data.doctor import DAMAGE, HEADINGS, Diagnosis, DoctorOptions, examine
 from glober_jax.errors import UserError
 from glober_jax.interop.clip_text import ClipTextEncoder
 

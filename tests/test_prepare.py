@@ -14,7 +14,6 @@ from glober_jax.data.datasets import synthetic_sky
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.data.datasets.video_folder import VideoFolderOptions
-from glober_jax.data.doctor.examine import find_dataset
 from glober_jax.data.source import open_videos
 from glober_jax.errors import UserError
 
@@ -76,8 +75,6 @@ def test_what_an_earlier_version_made_is_made_again(tmp_path: Path) -> None:
     version.rename(version.with_name("1.0.0"))
     with pytest.raises(UserError, match=r"earlier version .* --overwrite"):
         make_dataset(TINY, tmp_path)
-    with pytest.raises(UserError, match=r"earlier version, .* --overwrite"):
-        find_dataset(tmp_path)
     assert make_dataset(TINY, tmp_path, overwrite=True)
     assert [folder.name for folder in tmp_path.glob("synthetic_sky/*")] == [version.name]
 

@@ -207,9 +207,9 @@ def _jpegs_of_clips(videos: _FirstVideos, clip: ClipSpec, count: int) -> list[li
     usable = [i for i in range(len(videos)) if videos[i].num_frames >= clip.span]
     for index in itertools.islice(itertools.cycle(usable), count):
         video = videos[index]
-        drawn = sample_clip(random.random(clip.num_draws), video.num_frames, clip)
+        drawn = sample_clip(random, video.num_frames, clip)
         frame_ids = np.union1d(drawn.key_ids_K, drawn.target_ids_n)
-        found.append(video.jpegs(frame_ids.tolist()))
+        found.append(video.stored_frames(frame_ids.tolist()))
     return found
 
 

@@ -27,7 +27,7 @@ def write_tfrecords(videos: Iterator[StoredVideo], path: Path) -> None:
     """Copies the JPEG frames of videos, as they are, to a TFRecord file of tf.train.Examples."""
     with tf.io.TFRecordWriter(str(path)) as writer:
         for video in videos:
-            jpegs = video.jpegs(range(video.num_frames))
+            jpegs = video.stored_frames(range(video.num_frames))
             frames = tf.train.Feature(bytes_list=tf.train.BytesList(value=jpegs))
             features = tf.train.Features(feature={_FRAMES: frames})
             writer.write(tf.train.Example(features=features).SerializeToString())

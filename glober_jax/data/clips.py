@@ -4,7 +4,7 @@ A clip is T frames of one video, `stride` apart. K of them, evenly spaced from t
 last, are the key frames the encoder sees; n frames, in ascending order, are the targets a loss is
 taken on. A frame's index is its place in the clip, counted in strides, divided by T, in [0, 1).
 
-Dimensions: T clip frames, K key frames, n target frames, D random numbers.
+Dimensions: T clip frames, K key frames, n target frames.
 """
 
 from dataclasses import dataclass
@@ -52,17 +52,12 @@ class ClipSpec:
 
     @property
     def span(self) -> int:
-        """How many consecutive frames of the video a clip reaches over, at its shortest stride."""
+        """Consecutive frames of the video that a clip reaches over, at its shortest stride."""
         return self.span_at(self.stride)
 
     def span_at(self, stride: int) -> int:
-        """How many consecutive frames of the video a clip of that stride reaches over."""
+        """Consecutive frames of the video that a clip of that stride reaches over."""
         return (self.num_frames - 1) * stride + 1
-
-    @property
-    def num_draws(self) -> int:
-        """D: how many random numbers decide about a clip."""
-        return 1 + (self.span_at(self.max_stride) if self.max_stride else self.num_frames)
 
     @cached_property
     def key_positions(self) -> np.ndarray:
@@ -93,25 +88,17 @@ class ClipFrames:
     target_index_n: np.ndarray
 
 
-def sample_clip(draws_D: np.ndarray, video_length: int, spec: ClipSpec) -> ClipFrames:
-    """Draws a clip: a uniform stride and start, and distinct targets uniform over its frames.
-
-    Args:
-      draws_D: `spec.num_draws` independent uniform numbers in [0, 1). The first says at which
-        stride, and, by what is left of it, where the clip starts; the others rank the frames that
-        may be targets, of which the first n are.
-      video_length: frames of the video.
-      spec: the shape of the clip.
+def sample_clip(rng: np.random.Generator, video_length: int, spec: ClipSpec) -> ClipFrames:
+    """Draws a clip: uniform stride and start, and distinct targets uniform over its frames.
 
     Raises:
       ValueError: the video is shorter than `spec.span`.
     """
-    strides = _num_strides(video_length, spec)
-    stride = spec.stride + int(draws_D[0] * strides)
+    stride = spec.stride + int(rng.integers(_num_strides(video_length, spec)))
     span = spec.span_at(stride)
-    start = int(draws_D[0] * strides % 1 * (video_length - span + 1))
+    start = int(rng.integers(video_length - span + 1))
     candidates, step = (span, 1) if spec.max_stride else (spec.num_frames, stride)
-    targets_n = np.sort(draws_D[1 : 1 + candidates].argsort()[: spec.num_target_frames])
+    targets_n = np.sort(rng.choice(candidates, spec.num_target_frames, replace=False))
     return _clip_at(start, stride, step * targets_n, spec)
 
 
@@ -127,7 +114,7 @@ def centre_clip(video_length: int, spec: ClipSpec) -> ClipFrames:
 
 
 def _num_strides(video_length: int, spec: ClipSpec) -> int:
-    """How many strides, from `spec.stride` on, a clip of the video may have."""
+    """The number of strides, from `spec.stride` on, that fit into the video."""
     if video_length < spec.span:
         raise ValueError(f"a clip of span {spec.span} does not fit into {video_length} frames")
     longest = (video_length - 1) // max(spec.num_frames - 1, 1)
@@ -135,7 +122,7 @@ def _num_strides(video_length: int, spec: ClipSpec) -> int:
 
 
 def _clip_at(start: int, stride: int, offsets_n: np.ndarray, spec: ClipSpec) -> ClipFrames:
-    """The clip of that stride that begins at `start`, with targets so many frames after it."""
+    """The clip of that stride at `start`, with targets `offsets_n` frames after it."""
     return ClipFrames(
         key_ids_K=start + stride * spec.key_positions,
         target_ids_n=start + offsets_n,

@@ -4,14 +4,19 @@ Dimensions: N clips, T clip frames, K key frames, H rows, W columns, C channels,
 E their width.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
-from glober_jax.data.batch_rows import check_length, check_size, check_some_length
 from glober_jax.data.clips import ClipSpec, centre_clip
 from glober_jax.data.damage import DamagedVideo, DamageLog
-from glober_jax.data.source import Video, VideoSource
+from glober_jax.data.source import (
+    Video,
+    VideoSource,
+    check_length,
+    check_some_length,
+    read_frames,
+)
 from glober_jax.errors import UserError
 
 _GOLDEN_RATIO = (1 + 5**0.5) / 2
@@ -28,10 +33,8 @@ def eval_clips(
     """The centre clips of N = min(num_clips, videos) videos spread over the source.
 
     One of each of N equal parts, always the same, but not at even distances: of videos whose
-    classes take turns, these might all be of one class.
-
-    A damaged video gives way to the next one that is not taken; at the end of the source there may
-    be none, and fewer clips.
+    classes take turns, these might all be of one class. A damaged video gives way to the next one
+    that is not taken; at the end of the source there may be none, and fewer clips.
 
     Returns:
       `frames` [N, T, H, W, C], all frames of each clip; `index` float32 [T]; unless K is 0,
@@ -46,11 +49,10 @@ def eval_clips(
     if count < 1:
         raise UserError(f"no clips to evaluate on: {num_clips} asked for, {len(source)} videos")
     check_some_length(source, spec, "videos")
-    if damage is None:
-        damage = DamageLog(len(source))
-    wanted = _spread(len(source), count)
-    videos, frames = zip(*_centre_clips(source, spec, wanted, frame_size, damage), strict=True)
-    frames_NTHWC = np.stack(frames)
+    damage = DamageLog(len(source)) if damage is None else damage
+    found = list(_centre_clips(source, spec, _spread(len(source), count), frame_size, damage))
+    videos = [video for video, _ in found]
+    frames_NTHWC = np.stack([frames_THWC for _, frames_THWC in found])
     clips: dict[str, np.ndarray | list[str]] = {
         "frames": frames_NTHWC,
         "index": centre_clip(spec.span, spec).target_index_n,
@@ -76,7 +78,7 @@ def _spread(total: int, count: int) -> list[int]:
 def _centre_clips(
     source: VideoSource,
     spec: ClipSpec,
-    wanted: Sequence[int],
+    wanted: list[int],
     frame_size: int | None,
     damage: DamageLog,
 ) -> Iterator[tuple[Video, np.ndarray]]:
@@ -85,17 +87,16 @@ def _centre_clips(
     for first in wanted:
         for index in range(max(free, first), len(source)):
             free = index + 1
+            video = source[index]
             try:
-                video = source[index]
                 check_length(video, spec)
                 clip = centre_clip(video.num_frames, spec)
-                frames_THWC = video.read(clip.target_ids_n)
-                check_size(video, frames_THWC, frame_size)
+                frames_THWC = read_frames(video, clip.target_ids_n.tolist(), frame_size)
                 if source.text_info is not None:
                     # From a record of which perhaps no frame was needed; it stays with the video.
                     _ = video.text_LE
             except DamagedVideo as error:
-                damage.add([(index, error.video, error.reason)])
+                damage.add(index, error)
                 continue
             yield video, frames_THWC
             break

@@ -1,25 +1,34 @@
 """Random access to the videos of a prepared dataset, decoding only the frames asked for.
 
-`VideoSource` and `Video` are what the loader needs to know; `open_videos` gives them for a folder
-written by `glober_jax.prepare`, and anything else with the same shape, a dataset of latents for
-one, can stand in.
+`VideoSource` and `Video` are what the loader needs; `open_videos` gives them for a folder written
+by `glober_jax.prepare`, `latent_videos.open_latents` for a cache of latents.
 
 Dimensions: F requested frames, H rows, W columns, C channels, L tokens of a caption, E width of
 a token's embedding.
 """
 
-from collections.abc import Sequence
-from typing import Protocol, Self
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
 
 import numpy as np
 from etils import epath
 from google.protobuf.message import DecodeError
 
-from glober_jax.data.damage import DamagedVideo
+from glober_jax.data.clips import ClipSpec
+from glober_jax.data.damage import DamagedVideo, ShortVideo
 from glober_jax.data.frames import decode_jpeg, jpeg_shape
-from glober_jax.data.recorded_video import RecordedVideo
-from glober_jax.data.schema import CLASS_NAMES, FEATURES, TEXT, TextInfo, VideoRecord, deserialize
+from glober_jax.data.schema import (
+    CLASS_NAMES,
+    FEATURES,
+    FRAMES_PER_RECORD,
+    TEXT,
+    TextInfo,
+    VideoRecord,
+    deserialize,
+)
 from glober_jax.data.stored_records import StoredRecords, open_records
+from glober_jax.errors import UserError
 
 _HOW_TO_MAKE = (
     "  python -m glober_jax.prepare synthetic_sky --output={directory}\n"
@@ -28,72 +37,121 @@ _HOW_TO_MAKE = (
 
 
 class Video(Protocol):
-    """One video of a source; for one thread. What it is asked for may raise DamagedVideo."""
+    """One video of a source; for one thread. Whatever is read of it may raise DamagedVideo.
 
-    @property
-    def video_id(self) -> str: ...
+    Attributes:
+      text_LE: token embeddings of the caption, float16; None where the source has no texts.
+    """
 
-    @property
-    def label(self) -> int: ...
-
-    @property
-    def fps(self) -> float: ...
-
-    @property
-    def num_frames(self) -> int: ...
-
-    @property
-    def caption(self) -> str: ...
-
-    @property
-    def text_LE(self) -> np.ndarray | None:
-        """Token embeddings of the caption, float16; None where the source has no texts."""
+    video_id: str
+    label: int
+    fps: float
+    num_frames: int
+    caption: str
+    text_LE: np.ndarray | None
 
     def read(self, frame_ids: Sequence[int]) -> np.ndarray:
         """The frames asked for, in that order: [F, H, W, C], uint8 pixels or float latents."""
-
-    def allocate(self, frame_ids: Sequence[int]) -> np.ndarray:
-        """The array that `read` would return, without its content."""
-
-    def read_into(self, frame_ids: Sequence[int], out: Sequence[np.ndarray]) -> None:
-        """Writes each frame asked for to its own array [H, W, C]."""
 
     def mirrored(self) -> Self:
         """The same video with left and right swapped, where its source `has_mirrored`."""
 
 
 class VideoSource(Protocol):
-    """A list of videos with random access, safe to read from several threads."""
+    """A list of videos with random access, safe to read from several threads.
 
-    @property
-    def class_names(self) -> tuple[str, ...]: ...
+    Attributes:
+      has_mirrored: whether videos come mirrored too; pixels do not, for any device can mirror them.
+    """
 
-    @property
-    def fingerprint(self) -> str: ...
-
-    @property
-    def text_info(self) -> TextInfo | None: ...
-
-    @property
-    def has_mirrored(self) -> bool:
-        """Whether videos come mirrored too. Those of pixels do not: any device can mirror them."""
+    class_names: tuple[str, ...]
+    fingerprint: str
+    text_info: TextInfo | None
+    has_mirrored: bool
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Video: ...
 
 
-class StoredVideo(RecordedVideo[VideoRecord]):
-    """A video whose frames are still JPEG bytes."""
+@dataclass(frozen=True)
+class RecordedVideo:
+    """A video as the records it is stored in, each read when a frame of it is asked for, and kept.
 
-    def jpegs(self, frame_ids: Sequence[int]) -> list[bytes]:
+    Every property but `num_frames` may raise DamagedVideo.
+
+    Attributes:
+      stored: the records of its split.
+      index: its place in the split.
+      parse: makes a record of its bytes; raises DecodeError, ValueError or TypeError.
+    """
+
+    stored: StoredRecords
+    index: int
+    parse: Callable[[bytes], VideoRecord]
+    _records: dict[int, VideoRecord] = field(default_factory=dict, repr=False)
+
+    @property
+    def num_frames(self) -> int:
+        return int(self.stored.lengths[self.index])
+
+    @property
+    def video_id(self) -> str:
+        return self._any.video_id
+
+    @property
+    def label(self) -> int:
+        return self._any.label
+
+    @property
+    def fps(self) -> float:
+        return self._any.fps
+
+    @property
+    def caption(self) -> str:
+        return self._read([0])[0].caption
+
+    @property
+    def text_LE(self) -> np.ndarray | None:
+        return self._read([0])[0].text_LE
+
+    def stored_frames(self, frame_ids: Sequence[int]) -> list[Any]:
         """The frames asked for, as they are stored.
 
         Raises:
           IndexError: there is no such frame.
           DamagedVideo: a record, or its shard, is damaged or gone.
         """
-        return [record.frames[place] for record, place in self.places(frame_ids)]
+        if min(frame_ids) < 0 or max(frame_ids) >= self.num_frames:
+            raise IndexError(f"frames {min(frame_ids)} to {max(frame_ids)} of {self.num_frames}")
+        numbers, places = zip(*(divmod(id, FRAMES_PER_RECORD) for id in frame_ids), strict=True)
+        records = self._read(numbers)
+        return [record.frames[place] for record, place in zip(records, places, strict=True)]
+
+    @property
+    def _any(self) -> VideoRecord:
+        """A record that has been read, or else the first."""
+        return next(iter(self._records.values())) if self._records else self._read([0])[0]
+
+    def _read(self, numbers: Sequence[int]) -> list[VideoRecord]:
+        missing = [number for number in dict.fromkeys(numbers) if number not in self._records]
+        if missing:
+            for number, data in zip(missing, self.stored.read(self.index, missing), strict=True):
+                self._records[number] = self._parsed(number, data)
+        return [self._records[number] for number in numbers]
+
+    def _parsed(self, number: int, data: bytes) -> VideoRecord:
+        try:
+            record = self.parse(data)
+            if (record.start, record.num_frames) != (number * FRAMES_PER_RECORD, self.num_frames):
+                raise DecodeError("a record of another video is in its place")
+            return record
+        except (DecodeError, ValueError, TypeError) as error:
+            raise self.stored.unreadable(self.index, error) from error
+
+
+class StoredVideo(RecordedVideo):
+    """A video whose frames are stored as JPEG."""
 
     def read(self, frame_ids: Sequence[int]) -> np.ndarray:
         """Decodes the frames asked for, and no others: uint8 [F, H, W, 3].
@@ -103,68 +161,39 @@ class StoredVideo(RecordedVideo[VideoRecord]):
           DamagedVideo: a record, or its shard, is damaged or gone, a frame is not a readable JPEG,
             or the frames differ in size.
         """
-        frames_FHWC = self.allocate(frame_ids)
-        self.read_into(frame_ids, frames_FHWC)
-        return frames_FHWC
-
-    def allocate(self, frame_ids: Sequence[int]) -> np.ndarray:
-        """Uninitialised uint8 [F, H, W, 3], by the header of the first of these frames.
-
-        Raises:
-          DamagedVideo: that is not a readable JPEG.
-        """
-        # Together, the records of all of them may be read in the time of one.
-        record, place = next(self.places(frame_ids))
+        jpegs, place = self.stored_frames(frame_ids), 0
         try:
-            return np.empty((len(frame_ids), *jpeg_shape(record.frames[place])), np.uint8)
+            frames_FHWC = np.empty((len(jpegs), *jpeg_shape(jpegs[0])), np.uint8)
+            for place, jpeg in enumerate(jpegs):
+                decode_jpeg(jpeg, out=frames_FHWC[place])
         except ValueError as error:
-            raise self._damaged(frame_ids[0], error) from error
-
-    def read_into(self, frame_ids: Sequence[int], out: Sequence[np.ndarray]) -> None:
-        """Decodes the frames asked for, and no others.
-
-        Raises:
-          DamagedVideo: as of `read`; also if a frame is of another size than its array.
-        """
-        for frame_id, jpeg, frame_HWC in zip(frame_ids, self.jpegs(frame_ids), out, strict=True):
-            try:
-                decode_jpeg(jpeg, out=frame_HWC)
-            except ValueError as error:
-                raise self._damaged(frame_id, error) from error
-
-    def _damaged(self, frame_id: int, error: ValueError) -> DamagedVideo:
-        return DamagedVideo(f"video {self.video_id}", f"its frame {frame_id} is damaged ({error})")
+            what = f"its frame {frame_ids[place]} is damaged ({error})"
+            raise DamagedVideo(f"video {self.video_id}", what) from error
+        return frames_FHWC
 
 
 class StoredVideos:
     """One split of a prepared dataset. Opens its files on first use, so it pickles small."""
 
     has_mirrored = False
+    _video: type[RecordedVideo] = StoredVideo
 
     def __init__(self, records: StoredRecords):
         """Gives `records` of the schema as videos."""
-        self._records = records
+        self.records = records
         metadata = records.metadata
         self.class_names: tuple[str, ...] = tuple(metadata.get(CLASS_NAMES, ()))
         self.text_info = TextInfo(**metadata[TEXT]) if TEXT in metadata else None
         self.fingerprint = records.fingerprint
-        self.shard_lengths = records.shard_lengths
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self.records.lengths)
 
     def __getitem__(self, index: int) -> StoredVideo:
-        """A video of which nothing is read before it is asked for.
-
-        Raises:
-          IndexError: there is no such video.
-        """
+        """A video of which nothing is read before it is asked for; raises IndexError."""
         if not 0 <= index < len(self):
             raise IndexError(f"video {index} of {len(self)}")
-        return StoredVideo(self._records, index, self._parse)
-
-    def __repr__(self) -> str:
-        return f"StoredVideos({self._records!r})"
+        return self._video(self.records, index, self._parse)
 
     def _parse(self, data: bytes) -> VideoRecord:
         if self.text_info is None:
@@ -185,15 +214,45 @@ def open_videos(directory: epath.PathLike, split: str, max_damaged: float = 0.0)
         `DamagedVideo`.
 
     Raises:
-      UserError: there is no dataset or more than one, no such split, too many shards are missing,
-        or the bucket cannot be read.
+      UserError: as of `open_records`.
     """
-    return StoredVideos(
-        open_records(
-            directory,
-            split,
-            required=FEATURES,
-            how_to_make=_HOW_TO_MAKE,
-            max_damaged=max_damaged,
+    return StoredVideos(open_records(directory, split, FEATURES, _HOW_TO_MAKE, max_damaged))
+
+
+def read_frames(video: Video, frame_ids: Sequence[int], frame_size: int | None) -> np.ndarray:
+    """`video.read`, which raises UserError where the frames are not of the config's size."""
+    frames_FHWC = video.read(frame_ids)
+    height, width = frames_FHWC.shape[1:3]
+    if frame_size is not None and (height, width) != (frame_size, frame_size):
+        raise UserError(
+            f"the frames of video {video.video_id} are {height}x{width}, the config wants "
+            f"{frame_size}x{frame_size}: prepare the dataset with --size={frame_size}, or set the "
+            "config's frame size"
         )
-    )
+    return frames_FHWC
+
+
+def check_length(video: Video, spec: ClipSpec) -> None:
+    """Raises ShortVideo where a video is shorter than a clip."""
+    if video.num_frames < spec.span:
+        raise ShortVideo(
+            f"video {video.video_id}",
+            f"it has {video.num_frames} frames, a clip of {spec.num_frames} frames at stride "
+            f"{spec.stride} needs {spec.span}: prepare with --min_frames={spec.span}, or shorten "
+            "the clip",
+        )
+
+
+def check_some_length(source: VideoSource, spec: ClipSpec, name: str) -> None:
+    """Raises UserError where there are videos, called `name`, and all are shorter than a clip."""
+    longest = 0
+    for index in range(len(source)):
+        longest = max(longest, source[index].num_frames)
+        if longest >= spec.span:
+            return
+    if longest:
+        raise UserError(
+            f"all {name} are too short: the longest of {len(source)} has {longest} frames, and a "
+            f"clip of {spec.num_frames} frames at stride {spec.stride} takes {spec.span}; set "
+            f"config.clip.num_frames={(longest - 1) // spec.stride + 1}, or prepare longer videos"
+        )

@@ -21,6 +21,18 @@ from glober_jax.data.schema import FINGERPRINT, FRAMES_PER_RECORD, VIDEO_LENGTHS
 from glober_jax.errors import UserError
 
 
+class UnreadableDescription(UserError):
+    """The files beside the shards, which describe the dataset, are damaged."""
+
+    def __init__(self, folder: epath.Path, reason: object):
+        """`reason` says what is wrong with them."""
+        self.reason = " ".join(str(reason).split())[:80]
+        super().__init__(
+            f"the description of the dataset in {folder} cannot be read ({self.reason}): "
+            f"{remedy('DIR')}"
+        )
+
+
 class StoredRecords:
     """One split. Opens its files on first use, so it pickles small; many threads may read.
 
@@ -28,7 +40,9 @@ class StoredRecords:
       metadata: the dataset's.
       fingerprint: 16 hex digits of the split's content, "" where nobody wrote it.
       lengths: int32, how many frames each video has.
+      shards: their files.
       shard_lengths: videos of each shard.
+      missing: numbers of the shards that are not there.
     """
 
     def __init__(self, folder: epath.Path, split: str, required: Sequence[str], max_damaged: float):
@@ -43,16 +57,15 @@ class StoredRecords:
         ends = np.cumsum(info.splits[split].shard_lengths)
         self._ends = np.searchsorted(self._starts, ends)
         if self._ends[-1] != len(self.lengths) or (self._starts[self._ends] != ends).any():
-            raise _unreadable_description(folder, f"its {split} videos are not of those records")
+            raise UnreadableDescription(folder, f"its {split} videos are not of those records")
         self.shard_lengths = tuple(np.diff(self._ends, prepend=0).tolist())
-        self._shards = tuple(epath.Path(path) for path in info.splits[split].filepaths)
+        self.shards = tuple(epath.Path(path) for path in info.splits[split].filepaths)
         self._records: Sequence[bytes] | None = None
         self._is_remote = _is_remote(folder)
-        self._missing = self._missing_shards()
+        # One listing: a data set may have thousands of shards, and a bucket answers slowly.
+        there = {path.name for path in folder.iterdir()}
+        self.missing = {i for i, shard in enumerate(self.shards) if shard.name not in there}
         self._check_missing(max_damaged)
-
-    def __len__(self) -> int:
-        return len(self.lengths)
 
     def read(self, video: int, numbers: Sequence[int]) -> Sequence[bytes]:
         """Serialized records of a video, which it has from number 0 on.
@@ -60,8 +73,8 @@ class StoredRecords:
         Raises:
           DamagedVideo: their shard is damaged or gone.
         """
-        if (shard := self._shard_of(video)) in self._missing:
-            raise self._damaged(video, f"its shard {self._shards[shard]} is missing")
+        if (shard := self._shard_of(video)) in self.missing:
+            raise self._damaged(video, f"its shard {self.shards[shard]} is missing")
         if self._records is None:
             builder = tfds.builder_from_directory(self._folder)
             raw = tfds.decode.DeserializeMethod.RAW_BYTES
@@ -79,14 +92,15 @@ class StoredRecords:
     def unreadable(self, video: int, error: Exception) -> DamagedVideo:
         """What to raise where a record of a video, or what was read as one, makes no sense."""
         shown = " ".join(str(error).split())[:80]
-        shard = self._shards[self._shard_of(video)]
+        shard = self.shards[self._shard_of(video)]
         return self._damaged(video, f"its shard {shard} is damaged or gone ({shown})")
+
+    def videos_of(self, shard: int) -> range:
+        """The videos that are in a shard."""
+        return range(self._ends[shard] - self.shard_lengths[shard], self._ends[shard])
 
     def __getstate__(self) -> Mapping[str, object]:
         return {**self.__dict__, "_records": None}
-
-    def __repr__(self) -> str:
-        return f"StoredRecords({str(self._folder)!r}, {self._split!r})"
 
     def _shard_of(self, video: int) -> int:
         return int(np.searchsorted(self._ends, video, side="right"))
@@ -94,20 +108,15 @@ class StoredRecords:
     def _damaged(self, video: int, reason: str) -> DamagedVideo:
         return DamagedVideo(f"video {video} of the {self._split} split", reason)
 
-    def _missing_shards(self) -> frozenset[int]:
-        # One listing: a data set may have thousands of shards, and a bucket answers slowly.
-        there = {path.name for path in self._folder.iterdir()}
-        return frozenset(i for i, shard in enumerate(self._shards) if shard.name not in there)
-
     def _check_missing(self, max_damaged: float) -> None:
-        lost = sum(self.shard_lengths[shard] for shard in self._missing)
-        allowed = allowed_damage(len(self), max_damaged)
+        lost = sum(self.shard_lengths[shard] for shard in self.missing)
+        allowed = allowed_damage(len(self.lengths), max_damaged)
         if lost > allowed:
             raise UserError(
-                f"{len(self._missing)} of {len(self._shards)} shards are missing, the first is "
-                f"{self._shards[min(self._missing)]}, and with them {lost} of {len(self)} videos, "
-                f"of which config.data.max_damaged={max_damaged} lets {allowed} go: copy the "
-                f"dataset again, or run the python -m glober_jax.prepare command that made "
+                f"{len(self.missing)} of {len(self.shards)} shards are missing, the first is "
+                f"{self.shards[min(self.missing)]}, and with them {lost} of {len(self.lengths)} "
+                f"videos, of which config.data.max_damaged={max_damaged} lets {allowed} go: copy "
+                f"the dataset again, or run the python -m glober_jax.prepare command that made "
                 f"{self._folder.parent.parent} once more with --overwrite"
             )
 
@@ -115,7 +124,6 @@ class StoredRecords:
 def open_records(
     directory: epath.PathLike,
     split: str,
-    *,
     required: Sequence[str],
     how_to_make: str,
     max_damaged: float = 0.0,
@@ -132,25 +140,20 @@ def open_records(
 
     Raises:
       UserError: there is no dataset or more than one, no such split, too many shards are missing,
-        it is another kind of dataset, or the bucket cannot be read.
+        it is another kind of dataset, its description is damaged, or the bucket cannot be read.
     """
-    directory = _readable_folder(os.fspath(directory))
-    with _bucket_errors(directory):
-        folders = dataset_folders(directory)
-        if not folders and _is_remote(directory):
-            raise UserError(
-                f"there is no prepared dataset in {directory}: prepare one in a folder, then "
-                f"gcloud storage cp -r FOLDER/* {directory}"
-            )
-        if not folders:
-            raise UserError(
-                f"there is no prepared dataset in {directory}: make one with\n"
-                + how_to_make.format(directory=directory)
-            )
-        if len(folders) > 1:
-            names = ", ".join(str(folder.relative_to(directory)) for folder in folders)
-            raise UserError(f"{directory} holds several datasets ({names}): keep one per folder")
-        return StoredRecords(folders[0], split, required, max_damaged)
+    folder = _readable_folder(os.fspath(directory))
+    with _bucket_errors(folder):
+        found = dataset_folders(folder)
+        if not found:
+            advice = f"make one with\n{how_to_make.format(directory=folder)}"
+            if _is_remote(folder):
+                advice = f"prepare one in a folder, then gcloud storage cp -r FOLDER/* {folder}"
+            raise UserError(f"there is no prepared dataset in {folder}: {advice}")
+        if len(found) > 1:
+            names = ", ".join(str(path.relative_to(folder)) for path in found)
+            raise UserError(f"{folder} holds several datasets ({names}): keep one per folder")
+        return StoredRecords(found[0], split, required, max_damaged)
 
 
 def _is_remote(directory: epath.Path | str) -> bool:
@@ -189,12 +192,11 @@ def _bucket_errors(directory: epath.Path) -> Iterator[None]:
 def _read_info(folder: epath.Path, split: str, required: Sequence[str]) -> tfds.core.DatasetInfo:
     try:
         info = tfds.builder_from_directory(folder).info
+        lengths = (info.metadata or {}).get(VIDEO_LENGTHS, {})
     # What JSON, protocol buffers and TFDS make of files that are cut or garbled.
     except (ValueError, KeyError, TypeError, ParseError, FileNotFoundError) as error:
-        shown = " ".join(str(error).split())[:80]
-        raise _unreadable_description(folder, shown) from error
-    missing = [name for name in required if name not in info.features]
-    if missing:
+        raise UnreadableDescription(folder, error) from error
+    if missing := [name for name in required if name not in info.features]:
         raise UserError(
             f"the dataset in {folder} has no {', '.join(missing)}: it was not written by the "
             "python -m glober_jax.prepare command that is needed here, or by an earlier version "
@@ -204,12 +206,6 @@ def _read_info(folder: epath.Path, split: str, required: Sequence[str]) -> tfds.
         raise UserError(
             f"the dataset in {folder} has no split {split!r}, only {', '.join(info.splits)}"
         )
-    if split not in (info.metadata or {}).get(VIDEO_LENGTHS, {}):
-        raise _unreadable_description(folder, f"metadata.json has no {VIDEO_LENGTHS} of {split}")
+    if split not in lengths:
+        raise UnreadableDescription(folder, f"metadata.json has no {VIDEO_LENGTHS} of {split}")
     return info
-
-
-def _unreadable_description(folder: epath.Path, reason: str) -> UserError:
-    return UserError(
-        f"the description of the dataset in {folder} cannot be read ({reason}): {remedy('DIR')}"
-    )

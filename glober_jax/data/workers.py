@@ -1,4 +1,4 @@
-"""How a worker process behaves: signals are its parent's business, and so is its end.
+"""How a worker process behaves: signals are its parent's business, and it ends with its parent.
 
 Grain starts workers anew (spawn), so each imports the program's main file: what a script of one's
 own does belongs under `if __name__ == "__main__":`.
@@ -49,13 +49,10 @@ def start_resource_tracker() -> None:
 
 
 def end_with_parent() -> None:
-    """From now on this worker process ends when its parent does.
+    """From now on this worker process ends when its parent does, even if that was killed."""
 
-    A parent that was killed tells nobody, and a worker would wait for it for ever.
-    """
-    threading.Thread(target=_wait_and_exit, daemon=True).start()
+    def wait_and_exit() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
 
-
-def _wait_and_exit() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
+    threading.Thread(target=wait_and_exit, daemon=True).start()

@@ -72,7 +72,7 @@ def prepared_videos(directory: epath.PathLike, split: str) -> VideoSet:
             video = part[number]
             facts.append((video.video_id, video.num_frames, video.label))
             progress.advance()
-        height, width = parts[0][0].allocate([0]).shape[1:3]
+        height, width = parts[0][0].read([0]).shape[1:3]
     names, lengths, labels = zip(*facts, strict=True)
 
     def read(index: int, frames: Sequence[int]) -> np.ndarray:

@@ -59,15 +59,11 @@ class FeatureVideo:
     def text_LE(self) -> np.ndarray | None:
         return self.video.text_LE
 
-    def allocate(self, frame_ids: Sequence[int]) -> np.ndarray:
-        """Uninitialised float32 [1, H, W, G]; raises DamagedVideo."""
+    def read(self, frame_ids: Sequence[int]) -> np.ndarray:
+        """Float32 [1, H, W, G]; raises DamagedVideo."""
         if self.damage is not None:
             raise self.damage
-        return np.empty((len(frame_ids), *self.feature_HWG.shape), np.float32)
-
-    def read_into(self, frame_ids: Sequence[int], out: Sequence[np.ndarray]) -> None:
-        for target_HWG in out:
-            target_HWG[...] = self.feature_HWG
+        return self.feature_HWG[None]
 
 
 class FeatureVideos:

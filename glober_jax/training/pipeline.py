@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from glober_jax import media
 from glober_jax.data.building.output_folder import local_folder
 from glober_jax.data.clips import ClipSpec
-from glober_jax.data.latents import LatentVideos, open_latents
+from glober_jax.data.latent_videos import LatentVideos, open_latents
 from glober_jax.data.source import VideoSource
 from glober_jax.errors import UserError
 from glober_jax.evaluation import i3d
@@ -34,9 +34,9 @@ from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.best_checkpoint import Grade
 from glober_jax.training.checkpoint import newest_step
 from glober_jax.training.feature_cache import FEATURE_CLIP, FeatureVideos, fits
-from glober_jax.training.latent_cache import codec_id, latent_cache
 from glober_jax.training.latent_stats import measured_scale
 from glober_jax.training.loop import Grading, Preview, Stage
+from glober_jax.training.prepare_latents import codec_id, encode_dataset
 from glober_jax.training.pretrained_codec import load_pretrained_codec
 from glober_jax.training.previews import CLIPS, Previews
 from glober_jax.training.restore import constant_shapes, load_codec, load_frame_model
@@ -253,23 +253,20 @@ class Pipeline:
         """The cache that the config names, or the workdir's own, made where it is missing."""
         data, source = self.experiment.data, self.data.train
         folder = epath.Path(data.latents_dir or self.workdir / "latents")
-        if not data.latents_dir:
-            output = local_folder(os.fspath(folder))
-            cache = latent_cache(
-                source,
-                self.networks,
-                params,
-                self.mesh,
-                flip=data.flip,
-                damage=self.data.damage,
-                data=data.dir,
-                workdir=self.workdir,
-                output=output,
-            )
-            if not cache.is_in(output):
-                cache.make(output, overwrite=True)
         # Other processes may hold shards.
         whole = jax.jit(lambda tree: tree, out_shardings=replicated(self.mesh))(params)
-        return open_latents(
-            folder, source, codec_id(whole), flip=data.flip, max_damaged=data.max_damaged
-        )
+        reopen = functools.partial(
+            open_latents, folder, source, codec_id(whole), flip=data.flip,
+            max_damaged=data.max_damaged,
+        )  # fmt: skip
+        try:
+            return reopen()
+        except UserError:
+            if data.latents_dir:
+                raise
+        encode_dataset(
+            data.dir, source, self.networks, params, self.mesh, self.workdir,
+            local_folder(os.fspath(folder)),
+            flip=data.flip, damage=self.data.damage, overwrite=True,
+        )  # fmt: skip
+        return reopen()

@@ -1,17 +1,85 @@
-"""`python -m glober_jax.prepare latents`: a data set encoded by the codec of a workdir."""
+"""`python -m glober_jax.prepare latents`: a data set encoded by the codec of a workdir.
 
+Where the codec is frozen, encoding every frame once replaces encoding K + n frames per clip and
+step. Dimension key: F frames, H, W frame size, C colours, h, w latent size, M moments.
+"""
+
+import functools
+import hashlib
+import shlex
 from pathlib import Path
 
+import jax
+import numpy as np
 from etils import epath
+from jax.sharding import Mesh
 
 from glober_jax import config
 from glober_jax.data.damage import DamageLog
-from glober_jax.data.latents import SPLIT
-from glober_jax.data.source import open_videos
-from glober_jax.errors import UserError
-from glober_jax.parallel.mesh import MeshShape, make_mesh
-from glober_jax.training.latent_cache import latent_cache
+from glober_jax.data.latent_videos import FRAMES_PER_CALL, SPLIT, Encode, make_latents
+from glober_jax.data.source import StoredVideos, open_videos, read_frames
+from glober_jax.models.frame_codec import normalise_frames
+from glober_jax.models.networks import Networks, Params
+from glober_jax.parallel.mesh import MeshShape, make_mesh, put_batch, replicated
 from glober_jax.training.restore import load_codec, load_config
+
+
+def codec_id(params: Params) -> str:
+    """16 hex digits of the codec's parameters."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(jax.device_get(params)):
+        digest.update(leaf.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def frame_encoder(networks: Networks, params: Params, mesh: Mesh) -> Encode:
+    """Compiled map from up to 64 frames, uint8 [F, H, W, C], to moments, float16 [F, h, w, M].
+
+    Calls are filled up to one number of frames, so that one program does; frames are spread over
+    the mesh.
+    """
+    size = -(-FRAMES_PER_CALL // mesh.size) * mesh.size
+
+    @functools.partial(jax.jit, out_shardings=replicated(mesh))
+    def encode(params: Params, frames: jax.Array) -> jax.Array:
+        frames = normalise_frames(frames)
+        return networks.apply(params, "frame_codec", frames, method="encode")
+
+    def encode_any(frames_FHWC: np.ndarray) -> np.ndarray:
+        filled = np.resize(frames_FHWC, (size, *frames_FHWC.shape[1:]))
+        moments = jax.device_get(encode(params, put_batch({"frames": filled}, mesh)["frames"]))
+        return moments[: len(frames_FHWC)].astype(np.float16)
+
+    return encode_any
+
+
+def encode_dataset(
+    data: str,
+    source: StoredVideos,
+    networks: Networks,
+    params: Params,
+    mesh: Mesh,
+    workdir: epath.Path,
+    output: Path,
+    *,
+    flip: bool,
+    damage: DamageLog,
+    overwrite: bool,
+) -> bool:
+    """`make_latents` of `source`, the training videos in `data`, with the codec of `workdir`."""
+    height, width, channels = networks.latent_shape
+    flags = [f"--input={data}", f"--workdir={workdir}", f"--output={output}"]
+    return make_latents(
+        output,
+        source,
+        frame_encoder(networks, params, mesh),
+        (height, width, 2 * channels),
+        codec_id(params),
+        flip=flip,
+        damage=damage,
+        command=shlex.join(["python", "-m", "glober_jax.prepare", "latents", *flags]),
+        overwrite=overwrite,
+    )
 
 
 def prepare_latents(
@@ -37,21 +105,13 @@ def prepare_latents(
         videos are damaged, or `output` is not writable or holds something else.
     """
     experiment = config.parse(load_config(workdir))
-    networks = experiment.networks
+    networks, options = experiment.networks, experiment.data
     mesh = make_mesh(MeshShape(data=-1, fsdp=1, tensor=1))
     _, params = load_codec(networks, workdir, mesh)
-    max_damaged = experiment.data.max_damaged
-    source = open_videos(data, SPLIT, max_damaged)
-    damage = DamageLog(len(source), max_damaged, data)
-    height, width = source[0].read([0]).shape[1:3]
-    if (height, width) != (networks.frame_size, networks.frame_size):
-        raise UserError(
-            f"the frames in {data} are {height}x{width}, those of the codec in {workdir} "
-            f"{networks.frame_size}x{networks.frame_size}"
-        )
-    cache = latent_cache(
-        source, networks, params, mesh, flip=experiment.data.flip,
-        damage=damage, data=data, workdir=workdir,
-        output=output,
+    source = open_videos(data, SPLIT, options.max_damaged)
+    read_frames(source[0], [0], networks.frame_size)
+    damage = DamageLog(len(source), options.max_damaged, data)
+    return encode_dataset(
+        data, source, networks, params, mesh, workdir, output,
+        flip=options.flip, damage=damage, overwrite=overwrite,
     )  # fmt: skip
-    return cache.make(output, overwrite=overwrite)

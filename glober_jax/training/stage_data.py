@@ -8,12 +8,11 @@ import jax
 import numpy as np
 from jax.sharding import AbstractMesh, Mesh
 
-from glober_jax.data.batch_rows import check_some_length
 from glober_jax.data.clips import ClipSpec
 from glober_jax.data.damage import DamageLog
 from glober_jax.data.held_out import eval_clips
 from glober_jax.data.loader import batch_videos, training_batches
-from glober_jax.data.source import VideoSource, open_videos
+from glober_jax.data.source import VideoSource, check_some_length, open_videos
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.training import autoencoder, codec, generator

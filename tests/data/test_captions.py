@@ -9,11 +9,10 @@ import pytest
 from glober_jax.data.clips import ClipSpec
 from glober_jax.data.damage import DamageLog
 from glober_jax.data.held_out import eval_clips
-from glober_jax.data.latents import LatentVideos, open_latents
+from glober_jax.data.latent_videos import LatentVideos, make_latents, open_latents
 from glober_jax.data.loader import training_batches
 from glober_jax.data.source import StoredVideos, open_videos
 from glober_jax.errors import UserError
-from glober_jax.training.latent_cache import LatentCache
 from tests.texts import CAPTIONS, RandomEncoder, write_captioned
 
 SPEC = ClipSpec(num_frames=8, num_key_frames=2, num_target_frames=0)
@@ -26,16 +25,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _cached(source: StoredVideos, path: Path) -> LatentVideos:
-    cache = LatentCache(
-        source=source,
-        encode=lambda frames: (frames[:, :1, :1, :2] / 255).astype(np.float16),
-        codec_id="codec",
-        flip=False,
-        damage=DamageLog(len(source)),
-        moment_shape=(1, 1, 2),
-        command="",
-    )
-    cache.make(path)
+    encode = lambda frames: (frames[:, :1, :1, :2] / 255).astype(np.float16)  # noqa: E731
+    damage = DamageLog(len(source))
+    make_latents(path, source, encode, (1, 1, 2), "codec", flip=False, damage=damage, command="")
     return open_latents(path, source, "codec", flip=False)
 
 

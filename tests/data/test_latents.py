@@ -12,14 +12,11 @@ from glober_jax.data.clips import ClipSpec
 from glober_jax.data.damage import DamageLog
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
-from glober_jax.data.latents import open_latents
+from glober_jax.data.latent_videos import make_latents, open_latents
 from glober_jax.data.loader import training_batches
 from glober_jax.data.source import StoredVideos, open_videos
 from glober_jax.errors import UserError
-from glober_jax.training import latent_cache
-from glober_jax.training.latent_cache import LatentCache
-from tests.data.doctor.planting import rewrite
-from tests.data.shards import without_jpeg_start
+from tests.data.shards import rewrite, without_jpeg_start
 
 SPEC = ClipSpec(num_frames=8, num_key_frames=4, num_target_frames=2)
 
@@ -31,7 +28,7 @@ def sky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoredVideos:
     options = SyntheticSkyOptions(num_videos=12, num_test_videos=1, num_frames=24, size=16)
     make_dataset(options, tmp_path / "sky")
     source = open_videos(tmp_path / "sky", "train")
-    assert len(source.shard_lengths) > 2
+    assert len(source.records.shard_lengths) > 2
     return source
 
 
@@ -40,15 +37,24 @@ def _encode(frames_FHWC: np.ndarray) -> np.ndarray:
     return (frames_FHWC[:, ::4, ::4, :2] / 255).astype(np.float16)
 
 
-def _cache(source: StoredVideos, codec: str = "codec", flip: bool = True) -> LatentCache:
+def _make(
+    output: Path,
+    source: StoredVideos,
+    codec: str = "codec",
+    flip: bool = True,
+    overwrite: bool = False,
+) -> bool:
     damage = DamageLog(len(source), max_fraction=0.5)
-    return LatentCache(source, _encode, (4, 4, 2), codec, flip, damage, "the command")
+    return make_latents(
+        output, source, _encode, (4, 4, 2), codec,
+        flip=flip, damage=damage, command="the command", overwrite=overwrite,
+    )  # fmt: skip
 
 
 def test_batches_are_those_of_the_pixels_encoded(sky: StoredVideos, tmp_path: Path) -> None:
     """Fails when clips, flips or videos of the two sources part (broken: mirrored moments as
     they are; videos that share a call in reverse)."""
-    _cache(sky).make(tmp_path / "latents")
+    _make(tmp_path / "latents", sky)
     latents = open_latents(tmp_path / "latents", sky, "codec", flip=True)
 
     def batches(source: object) -> Iterator[dict[str, np.ndarray]]:
@@ -65,25 +71,12 @@ def test_batches_are_those_of_the_pixels_encoded(sky: StoredVideos, tmp_path: Pa
             np.testing.assert_array_equal(ours[name], expected)
 
 
-def test_worker_processes_read_latents_too(sky: StoredVideos, tmp_path: Path) -> None:
-    """Fails when a cache cannot be sent to a worker process, or gives other batches there."""
-    _cache(sky).make(tmp_path / "latents")
-    latents = open_latents(tmp_path / "latents", sky, "codec", flip=True)
-    here, there = (
-        next(training_batches(latents, SPEC, batch_size=4, seed=3, flip=True, workers=workers))
-        for workers in (0, 1)
-    )
-    assert here.keys() == there.keys()
-    for name, rows in here.items():
-        np.testing.assert_array_equal(rows, there[name])
-
-
 def test_interrupted_cache_goes_on(
     sky: StoredVideos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails when finished shards are encoded again, or the result differs from an uninterrupted
     one's."""
-    _cache(sky).make(tmp_path / "whole")
+    _make(tmp_path / "whole", sky)
     describe, finished = shard_file.ShardFile.describe, []
 
     def interrupt(file: shard_file.ShardFile, facts: shard_file.ShardFacts) -> None:
@@ -94,11 +87,11 @@ def test_interrupted_cache_goes_on(
 
     monkeypatch.setattr(shard_file.ShardFile, "describe", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        _cache(sky).make(tmp_path / "parts")
+        _make(tmp_path / "parts", sky)
     monkeypatch.setattr(shard_file.ShardFile, "describe", describe)
     times = {path.name: path.stat().st_mtime_ns for path in finished}
-    assert _cache(sky).make(tmp_path / "parts")
-    assert not _cache(sky).make(tmp_path / "parts")
+    assert _make(tmp_path / "parts", sky)
+    assert not _make(tmp_path / "parts", sky)
     parts, whole = (
         {path.name: path for path in (tmp_path / name).rglob("*array_record*")}
         for name in ("parts", "whole")
@@ -111,27 +104,27 @@ def test_interrupted_cache_goes_on(
 
 def test_another_codec_or_no_mirrors_are_refused(sky: StoredVideos, tmp_path: Path) -> None:
     """Fails when latents of one codec are trained on with another, or flips are left out."""
-    _cache(sky, flip=False).make(tmp_path / "latents")
+    _make(tmp_path / "latents", sky, flip=False)
     with pytest.raises(UserError, match=r"made from another frame codec \(codec\).*\(newer\)"):
         open_latents(tmp_path / "latents", sky, "newer", flip=False)
     with pytest.raises(UserError, match=r"config\.data\.flip needs mirrored frames"):
         open_latents(tmp_path / "latents", sky, "codec", flip=True)
     with pytest.raises(UserError, match="--codec was codec, now newer"):
-        _cache(sky, "newer").make(tmp_path / "latents")
+        _make(tmp_path / "latents", sky, "newer")
     with pytest.raises(UserError, match="has no moments"):
         open_latents(tmp_path / "sky", sky, "codec", flip=False)
-    assert _cache(sky, "newer", flip=False).make(tmp_path / "latents", overwrite=True)
+    assert _make(tmp_path / "latents", sky, "newer", flip=False, overwrite=True)
     assert len(open_latents(tmp_path / "latents", sky, "newer", flip=False)) == 12
 
 
 def test_damaged_videos_are_left_out(sky: StoredVideos, tmp_path: Path) -> None:
     """Fails when a missing shard of videos ends the run though it may be missing, or leaves holes
     in the cache."""
-    lost = sky.shard_lengths[1]
+    lost = sky.records.shard_lengths[1]
     (shard,) = (tmp_path / "sky").rglob("*train*-00001-of-*")
     shard.unlink()
     holey = open_videos(tmp_path / "sky", "train", max_damaged=0.5)
-    _cache(holey).make(tmp_path / "latents")
+    _make(tmp_path / "latents", holey)
     latents = open_latents(tmp_path / "latents", holey, "codec", flip=True)
     assert len(latents) == 12 - lost
     assert len({latents[index].video_id for index in range(len(latents))}) == 12 - lost
@@ -139,27 +132,14 @@ def test_damaged_videos_are_left_out(sky: StoredVideos, tmp_path: Path) -> None:
     assert batch["key_frames"].shape == (8, 4, 4, 4, 2)
 
 
-def test_long_videos_are_encoded_in_parts(
-    sky: StoredVideos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Fails when a part is lost, changes the result, or a video is kept that lacks one.
-
-    (broken: damage looked at before the last part was read.)
-    """
-    _cache(sky).make(tmp_path / "whole")
-    monkeypatch.setattr(latent_cache, "_FRAMES_PER_CALL", 10)
-    _cache(sky).make(tmp_path / "parts")
-    parts, whole = (
-        [path.read_bytes() for path in sorted((tmp_path / name).rglob("*array_record*"))]
-        for name in ("parts", "whole")
-    )
-    assert parts == whole
-    lost = sky[sky.shard_lengths[0]].video_id
+def test_a_video_that_lacks_a_record_is_left_out(sky: StoredVideos, tmp_path: Path) -> None:
+    """Fails when a video is kept of which a part could not be read."""
+    lost = sky[sky.records.shard_lengths[0]].video_id
     (shard,) = (tmp_path / "sky").rglob("*train*-00001-of-*")
     # The last frame of the shard's first video.
     rewrite(shard, lambda old: [*old[:2], without_jpeg_start(old[2], 7), *old[3:]])
     holey = open_videos(tmp_path / "sky", "train")
-    _cache(holey).make(tmp_path / "fewer")
+    _make(tmp_path / "fewer", holey)
     latents = open_latents(tmp_path / "fewer", holey, "codec", flip=True)
     names = [latents[index].video_id for index in range(len(latents))]
     assert names == [sky[index].video_id for index in range(12) if sky[index].video_id != lost]

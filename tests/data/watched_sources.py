@@ -36,13 +36,6 @@ class CountingVideo:
         frames[:, :, 0] += 0.5
         return frames[:, :, ::-1] if self.is_mirrored else frames
 
-    def allocate(self, frame_ids: Sequence[int]) -> np.ndarray:
-        return np.full((len(frame_ids), 2, 3, 2), np.nan, np.float32)
-
-    def read_into(self, frame_ids: Sequence[int], out: Sequence[np.ndarray]) -> None:
-        for frame, place in zip(self.read(frame_ids), out, strict=True):
-            place[...] = frame
-
 
 @dataclass
 class CountingSource:

@@ -10,12 +10,11 @@ from glober_jax.config import parse
 from glober_jax.data.damage import DamageLog
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
-from glober_jax.data.latents import open_latents
+from glober_jax.data.latent_videos import make_latents, open_latents
 from glober_jax.data.loader import training_batches
 from glober_jax.data.source import open_videos
 from glober_jax.parallel.mesh import MeshShape, batch_sharding, make_mesh
 from glober_jax.training.device_batch import device_batch
-from glober_jax.training.latent_cache import LatentCache
 from glober_jax.training.stage_data import batch_shapes, reads_text, stage_clip
 from tests.texts import CLIP_LENGTH, CLIP_WIDTH, write_captioned
 from tests.tiny import tiny_config
@@ -47,7 +46,8 @@ def test_batches_are_known_without_data(tmp_path: Path, cached: bool, kind: str)
             return np.zeros((len(frames), *shape), np.float16)
 
         damage = DamageLog(len(videos), 0.0)
-        LatentCache(videos, encode, shape, "codec", False, damage, "").make(tmp_path / "latents")
+        latents = tmp_path / "latents"
+        make_latents(latents, videos, encode, shape, "codec", flip=False, damage=damage, command="")
         source = open_latents(tmp_path / "latents", videos, "codec", flip=False)
     for stage in ("codec", "autoencoder", "generator"):
         batches = training_batches(

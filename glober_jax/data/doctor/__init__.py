@@ -1,1 +1,0 @@
-"""Checks a prepared dataset, whatever happened to its files, and says what is wrong where."""

@@ -1,0 +1,281 @@
+"""A dataset as its frames' latents: the videos of a source, encoded once by a given frame codec.
+
+A record holds the codec's moments of a few frames, mean and log-variance, and where wanted those of
+the mirrored frames; records and shards are those of the dataset it was made from, one for one. It
+is a `VideoSource` like any other, so the loader draws the same clips from it. The metadata say
+which codec and which videos it was made from.
+
+Dimension key: F frames, H, W frame size, C colours, h, w latent size, M = 2 Z moments of Z latent
+channels, V = 1, or 2 with the mirrored frames.
+"""
+
+import functools
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Self
+
+import grain
+import numpy as np
+import tensorflow_datasets as tfds
+from etils import epath
+
+from glober_jax.data.building.output_folder import OutputFolder
+from glober_jax.data.building.shard_file import fingerprint, shard_files, write_metadata
+from glober_jax.data.damage import DamagedVideo, DamageLog
+from glober_jax.data.loader import allow_unparsed_flags
+from glober_jax.data.schema import (
+    CLASS_NAMES,
+    TEXT,
+    TextInfo,
+    VideoRecord,
+    records_of,
+    serialize_example,
+    video_features,
+)
+from glober_jax.data.source import RecordedVideo, StoredVideo, StoredVideos, VideoSource
+from glober_jax.data.stored_records import StoredRecords, open_records
+from glober_jax.errors import UserError
+from glober_jax.progress import Progress
+
+DATASET = "latents"
+SPLIT = "train"
+# Keys of the metadata.
+CODEC, DATA, FLIP, SHAPE = "codec", "data", "flip", "shape"
+# Of eight frames each; they share a call of the codec.
+_RECORDS_PER_CALL = 8
+FRAMES_PER_CALL = 64
+_THREADS = 4
+
+# From frames, uint8 [F, H, W, C], F <= FRAMES_PER_CALL, to moments, float16 [F, h, w, M].
+Encode = Callable[[np.ndarray], np.ndarray]
+
+
+class LatentVideo(RecordedVideo):
+    """A video whose frames are moments: `read` gives float16 [F, h, w, M]."""
+
+    def mirrored(self) -> Self:
+        """The moments of the mirrored frames, which must have been encoded too."""
+        parse = functools.partial(self.parse, moments="mirrored")
+        return replace(self, parse=parse, _records={})
+
+    def read(self, frame_ids: Sequence[int]) -> np.ndarray:
+        return np.stack(self.stored_frames(frame_ids))
+
+
+class LatentVideos(StoredVideos):
+    """A cache as a `VideoSource`. Opens its files on first use, so it pickles small."""
+
+    has_mirrored = True
+    _video = LatentVideo
+
+    def __init__(self, records: StoredRecords):
+        """Gives `records` of latents as videos."""
+        super().__init__(records)
+        shape_hwM = tuple(records.metadata[SHAPE])
+        self._features = _features(shape_hwM, records.metadata[FLIP], self.text_info)
+
+    def _parse(self, data: bytes, moments: str = "moments") -> VideoRecord:
+        # What is missing from the bytes is None, of which nothing below can be made.
+        example = self._features.deserialize_example_np(data)
+        return VideoRecord(
+            video_id=bytes(example["video_id"]).decode(),
+            label=int(example["label"]),
+            fps=float(example["fps"]),
+            num_frames=int(example["num_frames"]),
+            start=int(example["start"]),
+            frames=example[moments][:],
+            caption=bytes(example["caption"]).decode(),
+            text_LE=example.get(TEXT),
+        )
+
+
+def open_latents(
+    directory: epath.PathLike,
+    source: VideoSource,
+    codec_id: str,
+    *,
+    flip: bool,
+    max_damaged: float = 0.0,
+) -> LatentVideos:
+    """Opens the cache of `source` by the codec of that id.
+
+    Args:
+      directory: the --output of `prepare latents`, or its copy at a gs:// path.
+      source: the videos it must have been made from.
+      codec_id: the codec it must have been made by.
+      flip: whether mirrored frames are needed.
+      max_damaged: the fraction of the videos that missing shards may hold.
+
+    Raises:
+      UserError: there is no cache, it is of another codec or of other videos, lacks mirrored
+        frames, or too many shards are missing.
+    """
+    make = "python -m glober_jax.prepare latents"
+    how_to_make = f"  {make} --input=DIR --workdir=DIR --output={{directory}}"
+    records = open_records(directory, SPLIT, ("moments", "start"), how_to_make, max_damaged)
+    found = records.metadata
+    again = f"make it again with {make}"
+    for key, wanted, what in (
+        (CODEC, codec_id, "frame codec"),
+        (DATA, source.fingerprint, "data set"),
+    ):
+        if found[key] != wanted:
+            raise UserError(
+                f"the latents in {directory} were made from another {what} ({found[key]}) than "
+                f"this run's ({wanted}): {again}"
+            )
+    if flip and not found[FLIP]:
+        raise UserError(
+            f"config.data.flip needs mirrored frames, which the latents in {directory} lack: set "
+            f"it to False, or {again} from a workdir whose config has it"
+        )
+    return LatentVideos(records)
+
+
+def make_latents(
+    output: Path,
+    source: StoredVideos,
+    encode: Encode,
+    shape_hwM: tuple[int, int, int],
+    codec_id: str,
+    *,
+    flip: bool,
+    damage: DamageLog,
+    command: str,
+    overwrite: bool = False,
+) -> bool:
+    """Encodes a dataset into shards beside or inside a workdir; finished shards are kept.
+
+    Args:
+      output: the folder of the cache and nothing else.
+      source: the videos to encode.
+      encode: the frame codec, and `codec_id` which one that is.
+      shape_hwM: shape of the moments of a frame.
+      flip: whether mirrored frames are encoded as well.
+      damage: counts the videos that are damaged and left out, and stops at too many.
+      command: the command line that makes it, for its card.
+      overwrite: whether to make it even if it, or another one, is there.
+
+    Returns:
+      Whether anything was done: False if it is there already.
+
+    Raises:
+      UserError: `output` is not writable or holds something else, or too many videos are damaged.
+    """
+    arguments = {CODEC: codec_id, DATA: source.fingerprint, FLIP: flip}
+    folder = OutputFolder(output, DATASET, arguments, command)
+    if folder.is_finished(overwrite=overwrite):
+        return False
+    metadata = {CLASS_NAMES: list(source.class_names), SHAPE: list(shape_hwM), **arguments}
+    if source.text_info:
+        metadata[TEXT] = asdict(source.text_info)
+    features = _features(shape_hwM, flip, source.text_info)
+    records = source.records
+    with folder.staging() as staging, Progress("encoding", len(source), unit="video") as progress:
+        files = shard_files(staging, DATASET, SPLIT, len(records.shards))
+        for shard, file in enumerate(files):
+            videos = records.videos_of(shard)
+            if not file.is_finished():
+                with file.writing() as writer:
+                    for video, moments in _encoded(source, videos, encode, flip, damage):
+                        writer.add(video.num_frames, _serialized(video, moments, features))
+            progress.update(videos.stop)
+        splits = {SPLIT: files}
+        shards = write_metadata(staging, DATASET, "Latents of videos.", features, splits, metadata)[
+            SPLIT
+        ]
+        facts = {
+            "videos": sum(len(shard.lengths) for shard in shards),
+            "moments": list(shape_hwM),
+            "bytes": sum(shard.num_bytes for shard in shards),
+            "fingerprint": fingerprint(shards),
+        }
+        card = (
+            f"# Data card: latents\n\nMade by\n\n    {command}\n\n"
+            f"{facts['videos']} videos of {'x'.join(map(str, shape_hwM))} moments per frame, "
+            f"{facts['bytes'] / 1e6:.1f} MB, fingerprint `{facts['fingerprint']}`.\n"
+        )
+        folder.publish(staging, facts, card)
+    return True
+
+
+def _encoded(
+    source: StoredVideos, videos: range, encode: Encode, flip: bool, damage: DamageLog
+) -> Iterator[tuple[StoredVideo, list[np.ndarray]]]:
+    """The undamaged ones of the videos, each with the moments [V, F, h, w, M] of its records."""
+    encoded = _encoded_records(source, videos, encode, flip)
+    for index, group in itertools.groupby(encoded, key=lambda found: found[0]):
+        parts = [part for _, part in group]
+        damaged = [part for part in parts if isinstance(part, DamagedVideo)]
+        if damaged:
+            damage.add(index, damaged[0])
+        else:
+            yield source[index], parts
+
+
+def _encoded_records(
+    source: StoredVideos, videos: range, encode: Encode, flip: bool
+) -> Iterator[tuple[int, np.ndarray | DamagedVideo]]:
+    """Index of the video and moments of every record, decoded ahead by threads."""
+
+    def read(part: tuple[int, range]) -> tuple[int, np.ndarray | DamagedVideo]:
+        index, frame_ids = part
+        try:
+            return index, source[index].read(frame_ids)
+        except DamagedVideo as error:
+            return index, error
+
+    allow_unparsed_flags()
+    parts = [
+        (index, range(start, stop))
+        for index in videos
+        for start, stop in records_of(source[index].num_frames)
+    ]
+    options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=2 * _RECORDS_PER_CALL)
+    read_ahead = grain.MapDataset.source(parts).map(read).to_iter_dataset(options)
+    for group in read_ahead.batch(_RECORDS_PER_CALL, drop_remainder=False, batch_fn=list):
+        frames = [found for _, found in group if not isinstance(found, DamagedVideo)]
+        moments: Iterator[np.ndarray] = iter(())
+        if frames:
+            frames_FHWC = np.concatenate(frames)
+            views = [frames_FHWC, np.ascontiguousarray(frames_FHWC[:, :, ::-1])]
+            moments_VFhwM = np.stack([encode(view) for view in views[: 1 + flip]])
+            ends = list(itertools.accumulate(map(len, frames)))
+            moments = iter(np.split(moments_VFhwM, ends[:-1], axis=1))
+        for index, found in group:
+            yield index, found if isinstance(found, DamagedVideo) else next(moments)
+
+
+def _serialized(
+    video: StoredVideo, moments: Sequence[np.ndarray], features: tfds.features.FeaturesDict
+) -> Iterator[tuple[bytes, str]]:
+    """The records of a video, each with a digest."""
+    for (start, _), moments_VFhwM in zip(records_of(video.num_frames), moments, strict=True):
+        example = {
+            "start": start,
+            "num_frames": video.num_frames,
+            "video_id": video.video_id,
+            "label": video.label,
+            "fps": video.fps,
+            "caption": "" if start else video.caption,
+            **dict(zip(("moments", "mirrored"), moments_VFhwM, strict=False)),
+        }
+        if video.text_LE is not None:
+            example[TEXT] = video.text_LE[:0] if start else video.text_LE
+        data = serialize_example(features, example)
+        yield data, hashlib.sha256(data).hexdigest()
+
+
+def _features(
+    shape_hwM: tuple[int, int, int], flip: bool, text_info: TextInfo | None
+) -> tfds.features.FeaturesDict:
+    """The features of a record whose frames are moments of that shape."""
+    # Other encodings store float16 as float32.
+    moments = tfds.features.Tensor(shape=(None, *shape_hwM), dtype=np.float16, encoding="bytes")
+    features = {"moments": moments, **video_features(text_info.width if text_info else None)}
+    if flip:
+        features["mirrored"] = moments
+    return tfds.features.FeaturesDict(features)
