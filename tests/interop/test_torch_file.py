@@ -134,7 +134,6 @@ def test_code_is_refused_and_does_not_run(kind: str, tmp_path: Path) -> None:
         ("half a pickle", "cut off, damaged or not a torch file"),
         ("no tensors", 'no tensors by name, at its top or in "state_dict"; its entries are epoch'),
         ("old", r"before torch 1\.6"),
-        ("tar", r"before torch 1\.6"),
         ("text", "neither a safetensors file nor a torch file"),
         ("absent", "no such file"),
     ],
@@ -155,8 +154,6 @@ def test_files_that_hold_no_weights(kind: str, says: str, tmp_path: Path) -> Non
         write(file, entries(epoch=b"I3\n") + b".")
     elif kind == "old":
         file.write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
-    elif kind == "tar":
-        file.write_bytes(b"sys_info".ljust(257, b"\0") + b"ustar\0".ljust(255, b"\0"))
     elif kind == "text":
         file.write_text("These are not the weights that you are looking for.\n" * 10)
     with pytest.raises(UserError, match=says) as caught:

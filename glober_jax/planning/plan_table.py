@@ -6,6 +6,8 @@ from typing import Any
 from glober_jax.planning.chips import GIB
 from glober_jax.planning.collectives import KINDS
 
+Program = dict[str, Any]
+
 
 def head_table(plan: dict[str, Any]) -> str:
     """What the plan is for."""
@@ -16,11 +18,6 @@ def head_table(plan: dict[str, Any]) -> str:
     return f"{head}\n{plan['reason']}" if plan["reason"] else head
 
 
-def stage_table(stage: dict[str, Any]) -> str:
-    """What a stage needs, a column for each of its programs; the last line is the verdict."""
-    return "\n".join(_stage(stage))
-
-
 def assumptions_table(plan: dict[str, Any]) -> str:
     """The assumptions of the estimate."""
     lines = [f"  - {assumption}" for assumption in plan["assumptions"]]
@@ -29,17 +26,19 @@ def assumptions_table(plan: dict[str, Any]) -> str:
 
 def sweep_table(found: dict[str, Any]) -> str:
     """Largest and fastest batches of a sweep, the best case as flags."""
+    form = "  {:>5} {:>7} {:>12} {:>6} {:>11} {:>9}"
     lines = [f"{found['stage']}: clips per device, the last program"]
-    lines.append(f"  {'fsdp':>5} {'remat':>7} {'':>12} {'clips':>6} {'memory':>11} {'clips/s':>9}")
+    lines.append(form.format("fsdp", "remat", "", "clips", "memory", "clips/s"))
     for row in found["rows"]:
-        title = f"  {row['fsdp']:>5} {row['remat']:>7}"
         if row["largest"] is None:
-            lines.append(f"{title} nothing fits")
+            lines.append(f"  {row['fsdp']:>5} {row['remat']:>7} nothing fits")
             continue
         for name in ("largest", "fastest"):
             trial = row[name]
             memory, speed = _size(trial["needed"]), _format(trial["examples_per_second"], ",.1f")
-            lines.append(f"{title} {name + ':':>12} {trial['batch']:>6} {memory:>11} {speed:>9}")
+            lines.append(
+                form.format(row["fsdp"], row["remat"], f"{name}:", trial["batch"], memory, speed)
+            )
             lines += [f"        note: {note}" for note in trial["notes"]]
     best = found["best"]
     if best is None:
@@ -54,23 +53,29 @@ def sweep_table(found: dict[str, Any]) -> str:
     return "\n".join([*lines, *(f"  {flag}" for flag in flags)])
 
 
-def _stage(stage: dict[str, Any]) -> Iterator[str]:
-    held, programs = stage["bytes_per_chip"], stage["programs"]
+def stage_table(stage: dict[str, Any]) -> str:
+    """What a stage needs, a column for each of its programs; the last line is the verdict."""
+    return "\n".join([*_head(stage), "", *_program_rows(stage["programs"]), *_tail(stage)])
+
+
+def _head(stage: dict[str, Any]) -> Iterator[str]:
     cut = f", in {stage['micro_batches']} micro-batches" if stage["micro_batches"] > 1 else ""
     yield (
         f"{stage['stage']}: {stage['steps']:,} steps of {stage['batch_size']} clips, "
         f"{stage['batch_per_chip']:,.6g} per chip{cut}"
     )
     networks = sorted(stage["parameters"].items(), key=lambda item: -item[1])
-    listed = ", ".join(f"{name} {_short(size)}" for name, size in networks)
-    count = _short(sum(stage["parameters"].values()))
-    yield _row("trained parameters", f"{count}: {listed}")
-    listed = ", ".join(f"{name} {_size(size)}" for name, size in held.items())
-    yield _row("held per chip, by the rules", f"{_size(sum(held.values()))}: {listed}")
-    yield ""
+    for title, parts, show in (
+        ("trained parameters", dict(networks), _short),
+        ("held per chip, by the rules", stage["bytes_per_chip"], _size),
+    ):
+        listed = ", ".join(f"{name} {show(size)}" for name, size in parts.items())
+        yield f"  {title:<34}{show(sum(parts.values()))}: {listed}"
 
-    def row(title: str, cell: Callable[[dict[str, Any]], str]) -> str:
-        return _row(title, "".join(f"{cell(program):>20}" for program in programs))
+
+def _program_rows(programs: list[Program]) -> Iterator[str]:
+    def row(title: str, cell: Callable[[Program], str]) -> str:
+        return f"  {title:<34}" + "".join(f"{cell(program):>20}" for program in programs)
 
     def rows(key: str, names: tuple[str, ...], show: Callable[[Any], str]) -> Iterator[str]:
         for name in names:
@@ -92,34 +97,27 @@ def _stage(stage: dict[str, Any]) -> Iterator[str]:
         yield "  seconds of a step"
         shown = ("compute", "hbm", "interconnect", "network", "step")
         yield from rows("seconds", shown, lambda value: _format(value, ".4f"))
-        yield row(
-            "clips per second",
-            lambda p: _format((p["seconds"] or {}).get("examples_per_second"), ",.1f"),
-        )
+        yield from rows("seconds", ("examples_per_second",), lambda value: _format(value, ",.1f"))
+
+
+def _tail(stage: dict[str, Any]) -> Iterator[str]:
     yield from (f"  note: {note}" for note in stage["notes"])
-    yield _verdict(stage)
-
-
-def _verdict(stage: dict[str, Any]) -> str:
-    """One sentence: whether a stage fits, and how long it takes."""
     name = stage["stage"]
     if stage["fits"] is None:
-        return f"{name}: whether it fits is not known"
+        yield f"{name}: whether it fits is not known"
+        return
     # Of the programs that do not fit, or of all, the largest; unknown is larger still.
     memories = [p["memory_per_chip"] for p in stage["programs"] if p["fits"] is stage["fits"]]
     needed = max(memory["needed"] or float("inf") for memory in memories)
     available = _size(memories[0]["available"])
     if not stage["fits"]:
         amount = "more" if needed == float("inf") else _size(needed)
-        return f"{name}: DOES NOT FIT, it needs {amount} of {available} per chip"
-    fits = f"{name}: fits, {_size(needed)} of {available} per chip"
-    if stage["days"] is None:
-        return fits
-    return f"{fits}; about {stage['days']:.2g} days, {stage['chip_hours']:,.0f} chip-hours"
-
-
-def _row(title: str, cells: str) -> str:
-    return f"  {title:<34}{cells}"
+        yield f"{name}: DOES NOT FIT, it needs {amount} of {available} per chip"
+        return
+    verdict = f"{name}: fits, {_size(needed)} of {available} per chip"
+    if stage["days"] is not None:
+        verdict += f"; about {stage['days']:.2g} days, {stage['chip_hours']:,.0f} chip-hours"
+    yield verdict
 
 
 def _short(count: float) -> str:
