@@ -8,6 +8,7 @@ class, and making an instance of it, which is how a pickle calls, does one of th
 
 import functools
 import io
+import operator
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -59,7 +60,8 @@ class _Dict(dict):
 def _rebuild_tensor(storage: Any, offset: int, shape: Any, strides: Any, *rest: Any) -> _Tensor:
     if not isinstance(storage, _Storage):
         raise ValueError("a tensor of no storage")
-    return _Tensor(storage, offset, tuple(shape), tuple(strides))
+    shape, strides = (tuple(map(operator.index, numbers)) for numbers in (shape, strides))
+    return _Tensor(storage, operator.index(offset), shape, strides)
 
 
 def _ignore(*arguments: Any) -> _Dict:
