@@ -51,7 +51,7 @@ _NO_TENSORFLOW = (
 _PACKAGES = ("array_record", "grain", "simplejpeg", "tensorflow-datasets")
 
 
-def benchmark_data(
+def benchmark(
     experiment: Experiment, *, seconds: float, batch_size: int, max_videos: int
 ) -> dict[str, Any]:
     """Measures all contenders on the training split of the experiment's data set.
@@ -70,74 +70,44 @@ def benchmark_data(
     Raises:
       UserError: the data set is missing or damaged, or its videos do not fit the config.
     """
+    data, frame_size = experiment.data, experiment.networks.frame_size
     # Clips of one stride: tf.data makes no others.
     clip = replace(experiment.clip, max_stride=0)
-    videos = _FirstVideos(open_videos(experiment.data.dir, "train"), max_videos)
-    data, frame_size = experiment.data, experiment.networks.frame_size
+    videos = _FirstVideos(open_videos(data.dir, "train"), max_videos)
     # Batches that may be finished or begun before the first one is taken.
     in_flight = 1 + data.workers * (data.prefetch + 5) if data.workers else data.prefetch + 2
-    threads = max(data.workers, 1) * max(data.threads, 1)
-    loader = partial(
-        training_batches,
-        videos,
-        batch_size=batch_size,
-        seed=experiment.seed,
-        flip=data.flip,
-        frame_size=frame_size,
-        workers=data.workers,
-        threads=data.threads,
-        prefetch=data.prefetch,
-    )
-    every_frame = replace(clip, num_key_frames=0, num_target_frames=clip.num_frames)
-    batches = loader(clip)
+    pipelines = _loaders(experiment, videos, clip, batch_size)
     # Ends here, in a sentence, where a video cannot be used.
-    next(batches)
+    next(pipelines["loader"])
     clips = _jpegs_of_clips(videos, clip, _DECODED_BATCHES * batch_size)
+    threads = max(data.workers, 1) * max(data.threads, 1)
+    decoding = {"jpeg_decoding": _decoding(clips, batch_size, threads)}
     with tempfile.TemporaryDirectory(prefix="glober_jax_benchmark_") as folder:
-        contenders = {
-            "loader": _taken(batches, in_flight),
-            "loader_all_frames": _taken(loader(every_frame), in_flight),
-            "jpeg_decoding": _decoding(clips, batch_size, threads),
-        }
-        if importlib.util.find_spec("tensorflow"):
-            from glober_jax.benchmarking.tf_data import tf_batches, write_tfrecords
-
-            path = Path(folder) / "videos.tfrecord"
-            write_tfrecords((videos[index] for index in range(len(videos))), path)
-            for name in ("tf_data_all_frames", "tf_data"):
-                batches = tf_batches(
-                    path,
-                    clip,
-                    all_frames=name.endswith("all_frames"),
-                    batch_size=batch_size,
-                    frame_size=frame_size,
-                    flip=data.flip,
-                    threads=threads,
-                    prefetch=data.prefetch,
-                )
-                contenders[name] = _taken(batches, in_flight)
-        costs = measure(contenders, seconds=seconds, rounds=_ROUNDS, trial=in_flight)
+        file = Path(folder) / "videos.tfrecord"
+        pipelines |= _tf_pipelines(file, experiment, videos, clip, batch_size, threads)
+        contenders = {name: _taken(batches, in_flight) for name, batches in pipelines.items()}
+        costs = measure(contenders | decoding, seconds=seconds, rounds=_ROUNDS, trial=in_flight)
     sizes = [len(jpeg) for jpegs in clips for jpeg in jpegs]
     measured = {}
-    for name in contenders:
-        clips_of = rates(costs[name], batch_size)
+    for name in filter(costs.__contains__, _TITLES):
+        found = rates(costs[name], batch_size)
         frames = clip.num_frames if name.endswith("all_frames") else len(sizes) / len(clips)
         measured[name] = {
             **timing(costs[name]),
-            **clips_of,
+            **found,
             "frames_per_clip": frames,
-            "frames_per_second": clips_of["clips_per_second"] * frames,
-            "frames_per_core_second": clips_of["clips_per_core_second"] * frames,
-            "jpeg_bytes_per_second": clips_of["clips_per_second"] * frames * np.mean(sizes),
+            "frames_per_second": found["clips_per_second"] * frames,
+            "frames_per_core_second": found["clips_per_core_second"] * frames,
+            "jpeg_bytes_per_second": found["clips_per_second"] * frames * np.mean(sizes),
         }
     return {
         "measured": measured,
         "ratios": {
             f"loader / {name}": ratio(costs[name], costs["loader"], "cpu")
-            for name in contenders
+            for name in measured
             if name != "loader"
         },
-        "tensorflow": metadata.version("tensorflow") if "tf_data" in contenders else _NO_TENSORFLOW,
+        "tensorflow": metadata.version("tensorflow") if "tf_data" in measured else _NO_TENSORFLOW,
         "batch_size": batch_size,
         "dataset": {
             "split": "train",
@@ -191,6 +161,55 @@ class _FirstVideos:
         return getattr(self.source, name)
 
 
+def _loaders(
+    experiment: Experiment, videos: _FirstVideos, clip: ClipSpec, batch_size: int
+) -> dict[str, Iterator[Any]]:
+    data = experiment.data
+    loader = partial(
+        training_batches,
+        videos,
+        batch_size=batch_size,
+        seed=experiment.seed,
+        flip=data.flip,
+        frame_size=experiment.networks.frame_size,
+        workers=data.workers,
+        threads=data.threads,
+        prefetch=data.prefetch,
+    )
+    every_frame = replace(clip, num_key_frames=0, num_target_frames=clip.num_frames)
+    return {"loader": loader(clip), "loader_all_frames": loader(every_frame)}
+
+
+def _tf_pipelines(
+    file: Path,
+    experiment: Experiment,
+    videos: _FirstVideos,
+    clip: ClipSpec,
+    batch_size: int,
+    threads: int,
+) -> dict[str, Iterator[Any]]:
+    """None without TensorFlow; copies the videos to `file` for them."""
+    if importlib.util.find_spec("tensorflow") is None:
+        return {}
+    from glober_jax.benchmarking.tf_data import tf_batches, write_tfrecords
+
+    write_tfrecords((videos[index] for index in range(len(videos))), file)
+    batches = partial(
+        tf_batches,
+        file,
+        clip,
+        batch_size=batch_size,
+        frame_size=experiment.networks.frame_size,
+        flip=experiment.data.flip,
+        threads=threads,
+        prefetch=experiment.data.prefetch,
+    )
+    return {
+        "tf_data_all_frames": batches(all_frames=True),
+        "tf_data": batches(all_frames=False),
+    }
+
+
 def _taken(batches: Iterator[Any], in_flight: int) -> Contender:
     """A pipeline that works ahead: what is finished in advance is used up before it is timed."""
 
@@ -206,10 +225,9 @@ def _jpegs_of_clips(videos: _FirstVideos, clip: ClipSpec, count: int) -> list[li
     random, found = np.random.default_rng(0), []
     usable = [i for i in range(len(videos)) if videos[i].num_frames >= clip.span]
     for index in itertools.islice(itertools.cycle(usable), count):
-        video = videos[index]
-        drawn = sample_clip(random.random(clip.num_draws), video.num_frames, clip)
+        drawn = sample_clip(random.random(clip.num_draws), videos[index].num_frames, clip)
         frame_ids = np.union1d(drawn.key_ids_K, drawn.target_ids_n)
-        found.append(video.jpegs(frame_ids.tolist()))
+        found.append(videos[index].jpegs(frame_ids.tolist()))
     return found
 
 

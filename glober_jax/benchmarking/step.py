@@ -32,7 +32,7 @@ from glober_jax.training.stage_data import check_stage_batch
 STEPS = ("autoencoder", "joint", "generator")
 
 
-def benchmark_steps(
+def benchmark(
     experiment: Experiment, names: Sequence[str] | None, *, seconds: float, reduced: bool
 ) -> dict[str, Any]:
     """Measures programs by name, by default all of `STEPS` or, where `reduced`, all recorded ones.
