@@ -53,6 +53,9 @@ class _CodeError(Exception):
 
 
 class _Dict(dict):
+    # Something that is ignored may be a key.
+    __hash__ = object.__hash__
+
     def __setstate__(self, state: Any) -> None:
         """Passes over the attributes of a dict of weights, or of something that is ignored."""
 
