@@ -56,40 +56,30 @@ def benchmark(
 ) -> dict[str, Any]:
     """Measures all contenders on the training split of the experiment's data set.
 
-    Args:
-      experiment: says where the data set is, what a clip is, and how to read.
-      seconds: how long to measure each contender, without what prepares it.
-      batch_size: clips in a batch.
-      max_videos: how many videos to use, from the beginning of the split; they should fit into
-        memory, for it is not the disk that is measured.
-
-    Returns:
-      `measured`: each contender's timing and rates. `ratios`: the loader's clips per core-second
-      by another's, medians of the rounds' own. And what it takes to measure again.
+    Each is measured for `seconds`, on the first `max_videos` videos, which should fit into memory:
+    it is not the disk that is measured. Returns `measured`, each contender's timing and rates;
+    `ratios`, the loader's clips per core-second by another's, medians of the rounds' own; and what
+    it takes to measure again.
 
     Raises:
       UserError: the data set is missing or damaged, or its videos do not fit the config.
     """
-    data, frame_size = experiment.data, experiment.networks.frame_size
+    data = experiment.data
     # Clips of one stride: tf.data makes no others.
     clip = replace(experiment.clip, max_stride=0)
     videos = _FirstVideos(open_videos(data.dir, "train"), max_videos)
+    threads = max(data.workers, 1) * max(data.threads, 1)
     # Batches that may be finished or begun before the first one is taken.
     in_flight = 1 + data.workers * (data.prefetch + 5) if data.workers else data.prefetch + 2
-    pipelines = _loaders(experiment, videos, clip, batch_size)
-    # Ends here, in a sentence, where a video cannot be used.
-    next(pipelines["loader"])
-    clips = _jpegs_of_clips(videos, clip, _DECODED_BATCHES * batch_size)
-    threads = max(data.workers, 1) * max(data.threads, 1)
-    decoding = {"jpeg_decoding": _decoding(clips, batch_size, threads)}
     with tempfile.TemporaryDirectory(prefix="glober_jax_benchmark_") as folder:
-        file = Path(folder) / "videos.tfrecord"
-        pipelines |= _tf_pipelines(file, experiment, videos, clip, batch_size, threads)
+        pipelines = _pipelines(experiment, videos, clip, batch_size, threads, Path(folder))
         contenders = {name: _taken(batches, in_flight) for name, batches in pipelines.items()}
-        costs = measure(contenders | decoding, seconds=seconds, rounds=_ROUNDS, trial=in_flight)
+        clips = _jpegs_of_clips(videos, clip, _DECODED_BATCHES * batch_size)
+        contenders["jpeg_decoding"] = _decoding(clips, batch_size, threads)
+        costs = measure(contenders, seconds=seconds, rounds=_ROUNDS, trial=in_flight)
     sizes = [len(jpeg) for jpegs in clips for jpeg in jpegs]
     measured = {}
-    for name in filter(costs.__contains__, _TITLES):
+    for name in (name for name in _TITLES if name in costs):
         found = rates(costs[name], batch_size)
         frames = clip.num_frames if name.endswith("all_frames") else len(sizes) / len(clips)
         measured[name] = {
@@ -120,7 +110,7 @@ def benchmark(
         "config": {
             "data": asdict(data),
             "clip": asdict(clip),
-            "frame_size": frame_size,
+            "frame_size": experiment.networks.frame_size,
             "seed": experiment.seed,
         },
         **machine(_PACKAGES),
@@ -161,53 +151,37 @@ class _FirstVideos:
         return getattr(self.source, name)
 
 
-def _loaders(
-    experiment: Experiment, videos: _FirstVideos, clip: ClipSpec, batch_size: int
-) -> dict[str, Iterator[Any]]:
-    data = experiment.data
-    loader = partial(
-        training_batches,
-        videos,
-        batch_size=batch_size,
-        seed=experiment.seed,
-        flip=data.flip,
-        frame_size=experiment.networks.frame_size,
-        workers=data.workers,
-        threads=data.threads,
-        prefetch=data.prefetch,
-    )
-    every_frame = replace(clip, num_key_frames=0, num_target_frames=clip.num_frames)
-    return {"loader": loader(clip), "loader_all_frames": loader(every_frame)}
-
-
-def _tf_pipelines(
-    file: Path,
+def _pipelines(
     experiment: Experiment,
     videos: _FirstVideos,
     clip: ClipSpec,
     batch_size: int,
     threads: int,
+    folder: Path,
 ) -> dict[str, Iterator[Any]]:
-    """None without TensorFlow; copies the videos to `file` for them."""
-    if importlib.util.find_spec("tensorflow") is None:
-        return {}
-    from glober_jax.benchmarking.tf_data import tf_batches, write_tfrecords
-
-    write_tfrecords((videos[index] for index in range(len(videos))), file)
-    batches = partial(
-        tf_batches,
-        file,
-        clip,
-        batch_size=batch_size,
-        frame_size=experiment.networks.frame_size,
-        flip=experiment.data.flip,
-        threads=threads,
-        prefetch=experiment.data.prefetch,
-    )
-    return {
-        "tf_data_all_frames": batches(all_frames=True),
-        "tf_data": batches(all_frames=False),
+    """The loader and, where it is installed, TensorFlow on a copy of the videos in `folder`."""
+    data = experiment.data
+    shared: dict[str, Any] = {
+        "batch_size": batch_size,
+        "frame_size": experiment.networks.frame_size,
+        "flip": data.flip,
+        "prefetch": data.prefetch,
     }
+    reading = {"seed": experiment.seed, "workers": data.workers, "threads": data.threads}
+    loader = partial(training_batches, videos, **reading, **shared)
+    every_frame = replace(clip, num_key_frames=0, num_target_frames=clip.num_frames)
+    pipelines = {"loader": loader(clip), "loader_all_frames": loader(every_frame)}
+    # Ends here, in a sentence, where a video cannot be used.
+    next(pipelines["loader"])
+    if importlib.util.find_spec("tensorflow"):
+        from glober_jax.benchmarking.tf_data import tf_batches, write_tfrecords
+
+        file = folder / "videos.tfrecord"
+        write_tfrecords((videos[index] for index in range(len(videos))), file)
+        batches = partial(tf_batches, file, clip, threads=threads, **shared)
+        pipelines["tf_data_all_frames"] = batches(all_frames=True)
+        pipelines["tf_data"] = batches(all_frames=False)
+    return pipelines
 
 
 def _taken(batches: Iterator[Any], in_flight: int) -> Contender:

@@ -28,16 +28,11 @@ _ROUNDS = 5
 
 
 def benchmark(experiment: Experiment, *, seconds: float, clips_per_device: int) -> dict[str, Any]:
-    """Measures both contenders on all devices, with random clips of the experiment's kind.
+    """Measures both contenders on all devices, each for `seconds`, with random clips.
 
-    Args:
-      experiment: says what a clip is.
-      seconds: how long to measure each contender, without its compilation.
-      clips_per_device: how many clips a device takes at a time.
-
-    Returns:
-      `measured`: each contender's timing and rates. `ratios`: cost of extraction by that of the
-      network alone, medians of the rounds' own. And what it takes to measure again.
+    A device takes `clips_per_device` at a time. Returns `measured`, each contender's timing and
+    rates; `ratios`, the cost of extraction by that of the network alone, medians of the rounds'
+    own; and what it takes to measure again.
 
     Raises:
       UserError: the weights are not installed, or clips have fewer than 9 frames.

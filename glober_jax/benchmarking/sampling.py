@@ -35,17 +35,10 @@ from glober_jax.training.trained import constant_shapes
 def benchmark(
     experiment: Experiment, *, seconds: float, num_videos: int, num_frames: int
 ) -> dict[str, Any]:
-    """Measures both programs on all devices, as `config.sampling` samples.
+    """Measures both programs on all devices, each for about `seconds`, as the config samples.
 
-    Args:
-      experiment: says what the networks are, and how to sample.
-      seconds: about how long to measure each program.
-      num_videos: how many videos are made at once.
-      num_frames: frames of each.
-
-    Returns:
-      `programs`: the figures of each program, for all videos; and `total`, of both. And what it
-      takes to measure again.
+    Returns `programs`, the figures of each for all videos; `total`, of both; and what it takes to
+    measure again.
     """
     networks, options, seed = experiment.networks, experiment.sampling, experiment.seed
     mesh = make_mesh(experiment.mesh)

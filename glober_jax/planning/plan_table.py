@@ -1,10 +1,12 @@
 """A plan as aligned text."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tqdm import tqdm
+
 from glober_jax.planning.chips import GIB
-from glober_jax.planning.collectives import KINDS
 
 Program = dict[str, Any]
 
@@ -35,7 +37,8 @@ def sweep_table(found: dict[str, Any]) -> str:
             continue
         for name in ("largest", "fastest"):
             trial = row[name]
-            memory, speed = _size(trial["needed"]), _format(trial["examples_per_second"], ",.1f")
+            memory, speed = _size(trial["needed"]), trial["examples_per_second"]
+            speed = "-" if speed is None else f"{speed:,.1f}"
             lines.append(
                 form.format(row["fsdp"], row["remat"], f"{name}:", trial["batch"], memory, speed)
             )
@@ -55,77 +58,65 @@ def sweep_table(found: dict[str, Any]) -> str:
 
 def stage_table(stage: dict[str, Any]) -> str:
     """What a stage needs, a column for each of its programs; the last line is the verdict."""
-    return "\n".join([*_head(stage), "", *_program_rows(stage["programs"]), *_tail(stage)])
-
-
-def _head(stage: dict[str, Any]) -> Iterator[str]:
     cut = f", in {stage['micro_batches']} micro-batches" if stage["micro_batches"] > 1 else ""
-    yield (
+    networks = dict(sorted(stage["parameters"].items(), key=lambda item: -item[1]))
+    lines = [
         f"{stage['stage']}: {stage['steps']:,} steps of {stage['batch_size']} clips, "
-        f"{stage['batch_per_chip']:,.6g} per chip{cut}"
-    )
-    networks = sorted(stage["parameters"].items(), key=lambda item: -item[1])
-    for title, parts, show in (
-        ("trained parameters", dict(networks), _short),
-        ("held per chip, by the rules", stage["bytes_per_chip"], _size),
-    ):
-        listed = ", ".join(f"{name} {show(size)}" for name, size in parts.items())
-        yield f"  {title:<34}{show(sum(parts.values()))}: {listed}"
+        f"{stage['batch_per_chip']:,.6g} per chip{cut}",
+        _row("trained parameters", _parts(networks, tqdm.format_sizeof)),
+        _row("held per chip, by the rules", _parts(stage["bytes_per_chip"], _size)),
+        "",
+        *_program_rows(stage["programs"]),
+        *(f"  note: {note}" for note in stage["notes"]),
+        f"{stage['stage']}: {_verdict(stage)}",
+    ]
+    return "\n".join(lines)
 
 
 def _program_rows(programs: list[Program]) -> Iterator[str]:
     def row(title: str, cell: Callable[[Program], str]) -> str:
-        return f"  {title:<34}" + "".join(f"{cell(program):>20}" for program in programs)
-
-    def rows(key: str, names: tuple[str, ...], show: Callable[[Any], str]) -> Iterator[str]:
-        for name in names:
-            yield row(f"  {name}", lambda p, name=name: show((p[key] or {}).get(name)))
+        return _row(title, "".join(f"{cell(program):>20}" for program in programs))
 
     yield row("steps", lambda p: f"{p['first_step']:,}-{p['first_step'] + p['steps']:,}")
-    yield row("operations of a step", lambda p: _short(p["flops"]))
-    yield row("  per chip", lambda p: _short(p["flops_per_chip"]))
-    compiled = any(program["collectives"] for program in programs)
-    if any(program["memory_per_chip"] for program in programs):
-        yield "  memory per chip"
-        parts = ("arguments", "outputs", "temporaries", "code", "total", "unused")
-        shown = (*(parts if compiled else ()), "needed", "available")
-        yield from rows("memory_per_chip", shown, _size)
-    if compiled:
-        yield "  collectives, bytes of whole arrays per chip and step"
-        yield from rows("collectives", KINDS, _moved)
-    if any(program["seconds"] for program in programs):
-        yield "  seconds of a step"
-        shown = ("compute", "hbm", "interconnect", "network", "step")
-        yield from rows("seconds", shown, lambda value: _format(value, ".4f"))
-        yield from rows("seconds", ("examples_per_second",), lambda value: _format(value, ",.1f"))
+    yield row("operations of a step", lambda p: tqdm.format_sizeof(p["flops"]))
+    yield row("  per chip", lambda p: tqdm.format_sizeof(p["flops_per_chip"]))
+    for key, title, show in (
+        ("memory_per_chip", "memory per chip", _size),
+        ("collectives", "collectives, bytes of whole arrays per chip and step", _moved),
+        ("seconds", "seconds of a step", lambda value: f"{value:,.4g}"),
+    ):
+        names = dict.fromkeys(name for program in programs for name in program[key] or ())
+        if names:
+            yield f"  {title}"
+        for name in names:
+            values = [(program[key] or {}).get(name) for program in programs]
+            cells = ("-" if value is None else show(value) for value in values)
+            yield _row(f"  {name.replace('_', ' ')}", "".join(f"{cell:>20}" for cell in cells))
 
 
-def _tail(stage: dict[str, Any]) -> Iterator[str]:
-    yield from (f"  note: {note}" for note in stage["notes"])
-    name = stage["stage"]
+def _verdict(stage: dict[str, Any]) -> str:
     if stage["fits"] is None:
-        yield f"{name}: whether it fits is not known"
-        return
+        return "whether it fits is not known"
     # Of the programs that do not fit, or of all, the largest; unknown is larger still.
     memories = [p["memory_per_chip"] for p in stage["programs"] if p["fits"] is stage["fits"]]
-    needed = max(memory["needed"] or float("inf") for memory in memories)
-    available = _size(memories[0]["available"])
+    needed = max(memory["needed"] or math.inf for memory in memories)
+    amount = "more" if needed == math.inf else _size(needed)
+    available = f"{_size(memories[0]['available'])} per chip"
     if not stage["fits"]:
-        amount = "more" if needed == float("inf") else _size(needed)
-        yield f"{name}: DOES NOT FIT, it needs {amount} of {available} per chip"
-        return
-    verdict = f"{name}: fits, {_size(needed)} of {available} per chip"
-    if stage["days"] is not None:
-        verdict += f"; about {stage['days']:.2g} days, {stage['chip_hours']:,.0f} chip-hours"
-    yield verdict
+        return f"DOES NOT FIT, it needs {amount} of {available}"
+    fits = f"fits, {amount} of {available}"
+    if stage["days"] is None:
+        return fits
+    return f"{fits}; about {stage['days']:.2g} days, {stage['chip_hours']:,.0f} chip-hours"
 
 
-def _short(count: float) -> str:
-    for unit in ("", " k", " M", " G"):
-        if count < 1000:
-            return f"{count:.4g}{unit}"
-        count /= 1000
-    return f"{count:,.2f} T"
+def _row(title: str, cells: str) -> str:
+    return f"  {title:<34}{cells}"
+
+
+def _parts(parts: dict[str, int], show: Callable[[int], str]) -> str:
+    listed = ", ".join(f"{name} {show(size)}" for name, size in parts.items())
+    return f"{show(sum(parts.values()))}: {listed}"
 
 
 def _size(size: float | None) -> str:
@@ -134,11 +125,5 @@ def _size(size: float | None) -> str:
     return f"{size / GIB:,.2f} GiB" if size >= GIB / 10 else f"{size / 2**20:,.2f} MiB"
 
 
-def _moved(found: dict[str, int] | None) -> str:
-    if found is None:
-        return "-"
+def _moved(found: dict[str, int]) -> str:
     return f"{_size(found['bytes'])} in {found['count']}" if found["count"] else "none"
-
-
-def _format(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)

@@ -10,12 +10,10 @@ from safetensors.numpy import save_file
 from glober_jax.config import parse
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
-from glober_jax.interop import reference
+from glober_jax.interop import reference, reference_checkpoints
 from glober_jax.interop.reference_checkpoints import convert_autoencoder, convert_generator
-from glober_jax.interop.stable_diffusion import convert_vae
-from glober_jax.models.networks import Networks
-from glober_jax.parallel.mesh import MeshShape, make_mesh
-from glober_jax.training.trained import load_feature_model, load_frame_model
+from glober_jax.models.networks import Networks, Params
+from glober_jax.training.checkpoint import StageCheckpoints
 from tests.interop.released import released_tensors
 from tests.tiny import tiny_config
 
@@ -58,47 +56,70 @@ def autoencoder(experiment: Experiment) -> Tensors:
     return TABLES | tensors_of(experiment.networks, namings)
 
 
-def test_both_stages_come_in(experiment: Experiment, autoencoder: Tensors, tmp_path: Path) -> None:
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Params, dict]]:
+    """Parameters and constants of stages by name, in place of checkpoints.
+
+    That those are written as they should be is tested end to end.
+    """
+    stages: dict[str, tuple[Params, dict]] = {}
+
+    def write(experiment: object, workdir: object, name: str, params: Params, constants: dict):
+        stages[name] = params, constants
+        return f"written {name}"
+
+    monkeypatch.setattr(reference_checkpoints, "write_finished", write)
+    return stages
+
+
+def begin(stage: str, workdir: Path, experiment: Experiment) -> None:
+    with StageCheckpoints(workdir, stage, experiment.source) as checkpoints:
+        checkpoints.save(4, {"step": np.zeros(())})
+
+
+def test_both_stages_come_in(
+    experiment: Experiment, autoencoder: Tensors, written: dict, tmp_path: Path
+) -> None:
     """Fails when a scale is measured, the condition is looked for elsewhere, or a checkpoint that
     was saved without its frozen codec is of no use beside one.
-
-    Nothing may be written as long as there is no codec at all.
     """
     workdir, networks = epath.Path(tmp_path / "run"), experiment.networks
-    mesh = make_mesh(MeshShape())
     namings = reference.generator_file(networks)
     text = {"cond_stage_model.transformer.weight": np.zeros((2, 2), np.float32)}
     first = {f"stable_ae.model.{name}": tensor for name, tensor in autoencoder.items()}
     generator = TABLES | text | first | tensors_of(networks, namings)
-    files = {name: tmp_path / f"{name}.safetensors" for name in ("vae", "ae", "generator")}
-    save_file({n: t for n, t in autoencoder.items() if n.startswith(CODEC)}, files["vae"])
-    save_file({n: t for n, t in autoencoder.items() if not n.startswith(CODEC)}, files["ae"])
+    files = {name: tmp_path / f"{name}.safetensors" for name in ("whole", "part", "generator")}
+    save_file(autoencoder, files["whole"])
+    save_file({n: t for n, t in autoencoder.items() if not n.startswith(CODEC)}, files["part"])
     save_file(generator, files["generator"])
     with pytest.raises(UserError, match="holds no frame codec, and neither does"):
-        convert_autoencoder(experiment, files["ae"], workdir)
+        convert_autoencoder(experiment, files["part"], workdir)
     with pytest.raises(UserError, match="holds no autoencoder, without which"):
         convert_generator(experiment, files["generator"], workdir)
-    assert not workdir.exists()
-    convert_vae(experiment, files["vae"], workdir)
-    said = convert_autoencoder(experiment, files["ae"], workdir)
-    assert "left at initial values: discriminator" in said
+    said = convert_autoencoder(experiment, files["whole"], workdir)
+    assert "left at initial values: discriminator\nwritten codec\nwritten autoencoder" in said
     assert "frame_features: " in said and "named as in the authors' release" in said
+    codec, _ = written.pop("codec")
+    begin("codec", workdir, experiment)
+    convert_autoencoder(experiment, files["part"], workdir)
+    assert written.keys() == {"autoencoder"}
+    begin("autoencoder", workdir, experiment)
     convert_generator(experiment, files["generator"], workdir)
-
-    _, model = load_frame_model(networks, workdir, mesh)
-    np.testing.assert_allclose(model.latent_scale.deviation, 1 / 0.18215, rtol=1e-6)
-    _, features = load_feature_model(networks, workdir, mesh)
-    assert not np.asarray(features.feature_scale.mean).any()
-    np.testing.assert_array_equal(features.feature_scale.deviation, 1.0)
+    params, constants = written["autoencoder"]
+    np.testing.assert_allclose(constants["latent_scale"].deviation, 1 / 0.18215, rtol=1e-6)
+    features, constants = written["generator"]
+    assert not np.asarray(constants["feature_scale"].mean).any()
+    np.testing.assert_array_equal(constants["feature_scale"].deviation, 1.0)
     for ours, theirs in (
-        (model.params["global_tokens"]["domain"], autoencoder["context_emb"]),
+        (params["global_tokens"]["domain"], autoencoder["context_emb"]),
         (
-            model.params["frame_codec"]["from_latents"]["dense"]["bias"],
+            codec["frame_codec"]["from_latents"]["dense"]["bias"],
             autoencoder[f"{CODEC}post_quant_conv.bias"],
         ),
-        (features.params["condition"]["tokens"], generator["stable_ae.context_emb"]),
+        (features["condition"]["tokens"], generator["stable_ae.context_emb"]),
     ):
         np.testing.assert_array_equal(ours, np.float32(theirs))
+    begin("generator", workdir, experiment)
     with pytest.raises(UserError, match="already holds the generator stage"):
         convert_generator(experiment, files["generator"], workdir)
 
