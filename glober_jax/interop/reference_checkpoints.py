@@ -113,7 +113,7 @@ def convert_generator(experiment: Experiment, file: Path, workdir: epath.Path) -
     return "\n".join([*lines, f"{written}; make videos with python -m glober_jax.sample"])
 
 
-def export(experiment: Experiment, workdir: epath.Path, output: Path) -> str:
+def export(experiment: Experiment, workdir: epath.Path, output: epath.Path) -> str:
     """Writes the averaged networks of every stage of `workdir` to files in `output`; says which.
 
     `codec.safetensors` is what `sd_vae` takes, `autoencoder.safetensors` what
@@ -183,7 +183,7 @@ def _scale_tensors(name: str, scale: ChannelScale) -> dict[str, np.ndarray]:
 
 
 def _write(
-    file: Path, params: Params, namings: Mapping[str, Naming], extra: Mapping[str, Any]
+    file: epath.Path, params: Params, namings: Mapping[str, Naming], extra: Mapping[str, Any]
 ) -> str:
     parts = [Part(params[name], naming) for name, naming in namings.items()]
     tensors = {
@@ -192,7 +192,7 @@ def _write(
     }
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, file, metadata={"format": "pt"})
+        save_file(tensors, str(file), metadata={"format": "pt"})
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot write {file}: {error}; choose another --output") from error
     return f"{file}: {len(tensors)} tensors"

@@ -7,6 +7,7 @@ file at once, and is taken from there when the same command goes on.
 
 import contextlib
 import copy
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -157,39 +158,41 @@ def _guess(tried: Mapping[int, Trial], below: int, above: int) -> int:
     return (below + above) // 2
 
 
+@dataclasses.dataclass(frozen=True)
 class _Trials:
     """Plans of a stage with other settings, each compiled once and kept in `output`."""
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        stage: str,
-        topology: Topology,
-        effort: float,
-        output: epath.Path,
-    ) -> None:
-        self._experiment, self._stage, self._output = experiment, stage, output
-        self._topology, self._effort = topology, effort
-        self._file = _read(output)
-        # Devices that hold clips of their own.
-        self.rows = topology.chips // experiment.mesh.tensor
+    experiment: Experiment
+    stage: str
+    topology: Topology
+    effort: float
+    output: epath.Path
+
+    @property
+    def rows(self) -> int:
+        """Devices that hold clips of their own."""
+        return self.topology.chips // self.experiment.mesh.tensor
+
+    @functools.cached_property
+    def _file(self) -> dict[str, Any]:
+        return _read(self.output)
 
     def run(self, fsdp: int, remat: Remat, batch: int, micro_batches: int = 1) -> Trial:
         """A trial of `batch` clips per device."""
-        plain, plans = copy.deepcopy(self._experiment.source), self._file["trials"]
+        plain, plans = copy.deepcopy(self.experiment.source), self._file["trials"]
         plain["mesh"] = {**plain["mesh"], "data": -1, "fsdp": fsdp}
-        for network in _NETWORKS[self._stage]:
+        for network in _NETWORKS[self.stage]:
             plain["model"][network]["remat"] = remat
-        plain[self._stage] |= {"batch_size": batch * self.rows, "micro_batches": micro_batches}
+        plain[self.stage] |= {"batch_size": batch * self.rows, "micro_batches": micro_batches}
         changed = config.parse(plain)
         key = self._key(changed)
         if key not in plans:
-            mesh, reason = plan_mesh(changed, self._topology)
+            mesh, reason = plan_mesh(changed, self.topology)
             if not isinstance(mesh, Mesh):
                 raise UserError(reason)
             print(f"fsdp={fsdp}, remat={remat}, {batch} per device", file=sys.stderr)
             plans[key] = plan_stage(
-                changed, self._stage, self._topology, mesh, self._effort, only_last=True
+                changed, self.stage, self.topology, mesh, self.effort, only_last=True
             )
             self.write({})
             # Traces of programs as large as these are gigabytes together.
@@ -207,15 +210,15 @@ class _Trials:
 
     def write(self, found: dict[str, Any]) -> None:
         self._file.update(found)
-        write_plan(self._output, self._file)
+        write_plan(self.output, self._file)
 
     def _key(self, changed: Experiment) -> str:
         """Tells trials apart by all that decides what is compiled."""
         decisive = {
             "config": changed.source,
-            "stage": self._stage,
-            "topology": [self._topology.name, self._topology.slices],
-            "effort": self._effort,
+            "stage": self.stage,
+            "topology": [self.topology.name, self.topology.slices],
+            "effort": self.effort,
             "versions": [jax.__version__, libtpu_version()],
             "code": _code(),
         }
