@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from glober_jax.benchmarking.report import machine, markdown_table
@@ -83,6 +84,22 @@ def programs_table(report: Mapping[str, Any]) -> str:
         f"{markdown_table([_row(*program) for program in programs.items()])}\n\n"
         f"Matrix product: {min(rates):,.1f} to {max(rates):,.1f} GFLOP/s. {_NOTES}"
     )
+
+
+def random_like(tree: Any) -> Any:
+    """NumPy arrays for a pytree of shapes: zeros would let a processor run faster than it does.
+
+    Vectors, which are scales and biases, are about one, other floats small, integers 0 or 1.
+    """
+    random = np.random.default_rng(0)
+
+    def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return random.integers(0, 2, leaf.shape).astype(leaf.dtype)
+        noise = 0.02 * random.standard_normal(leaf.shape, np.float32)
+        return ((leaf.ndim == 1) + noise).astype(leaf.dtype)
+
+    return jax.tree.map(draw, tree)
 
 
 def _measure(name: str, program: Program, mesh: Mesh, dtype: str, seconds: float) -> dict[str, Any]:

@@ -15,8 +15,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from glober_jax.benchmarking.programs import Program, measure_programs, programs_table
-from glober_jax.benchmarking.random_values import random_like
+from glober_jax.benchmarking.programs import (
+    Program,
+    measure_programs,
+    programs_table,
+    random_like,
+)
 from glober_jax.benchmarking.sampling_flops import (
     fewest_for_features,
     fewest_for_frames,

@@ -91,7 +91,8 @@ def _program_rows(programs: list[Program]) -> Iterator[str]:
         for name in names:
             values = [(program[key] or {}).get(name) for program in programs]
             cells = ("-" if value is None else show(value) for value in values)
-            yield _row(f"  {name.replace('_', ' ')}", "".join(f"{cell:>20}" for cell in cells))
+            title = name.replace("examples", "clips").replace("_", " ")
+            yield _row(f"  {title}", "".join(f"{cell:>20}" for cell in cells))
 
 
 def _verdict(stage: dict[str, Any]) -> str:
