@@ -9,8 +9,8 @@ from glober_jax.planning import stage_plan
 from glober_jax.planning.chips import GIB
 from glober_jax.planning.collectives import KINDS
 from glober_jax.planning.compiling import find_overflow
-from glober_jax.planning.stage_plan import plan_mesh, plan_stage
 from glober_jax.planning.plan_table import stage_table
+from glober_jax.planning.stage_plan import plan_mesh, plan_stage
 from glober_jax.planning.topology import LOCAL, parse_topology
 from glober_jax.training.abstract import abstract_stage
 from glober_jax.training.loop import jit_program
