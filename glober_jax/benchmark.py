@@ -38,6 +38,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import flags
@@ -61,40 +62,7 @@ _NUM_VIDEOS = flags.DEFINE_integer("num_videos", 1, "Videos to sample", 1)
 _NUM_FRAMES = flags.DEFINE_integer("num_frames", 16, "Frames of each of these videos", 1)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write the figures to")
 
-
-# What measures, and what makes a Markdown table of its report.
-_MEASURE = {
-    "step": (
-        lambda experiment: step.benchmark_steps(
-            experiment, _PROGRAMS.value, seconds=_SECONDS.value, reduced=_REDUCED.value
-        ),
-        step.table,
-    ),
-    "sampling": (
-        lambda experiment: sampling.benchmark_sampling(
-            experiment,
-            num_videos=_NUM_VIDEOS.value,
-            num_frames=_NUM_FRAMES.value,
-            seconds=_SECONDS.value,
-        ),
-        sampling.table,
-    ),
-    "data": (
-        lambda experiment: data.benchmark_data(
-            experiment,
-            seconds=_SECONDS.value,
-            batch_size=_BATCH_SIZE.value,
-            max_videos=_VIDEOS.value,
-        ),
-        data.table,
-    ),
-    "evaluation": (
-        lambda experiment: evaluation.benchmark_evaluation(
-            experiment, seconds=_SECONDS.value, clips_per_device=_BATCH_SIZE.value
-        ),
-        evaluation.table,
-    ),
-}
+_MEASURE = {"step": step, "sampling": sampling, "data": data, "evaluation": evaluation}
 
 
 def main(argv: Sequence[str]) -> None:
@@ -104,18 +72,28 @@ def main(argv: Sequence[str]) -> None:
             f"say what to measure, {', '.join(_MEASURE)}{given}: python -m glober_jax.benchmark "
             "data --config=FILE (see --help)"
         )
+    (command,) = argv
     output = Path(_OUTPUT.value) if _OUTPUT.value else None
     if output is not None and not output.parent.is_dir():
         raise UserError(f"--output={output}: there is no folder {output.parent}")
-    if argv[0] in ("step", "sampling"):
+    if command in ("step", "sampling"):
         # A program that is found in the persistent cache takes no time to compile.
         jax.config.update("jax_enable_compilation_cache", False)
-    benchmark, table = _MEASURE[argv[0]]
-    report = benchmark(_experiment(argv[0]))
+    measure = _MEASURE[command]
+    report = measure.benchmark(_experiment(command), seconds=_SECONDS.value, **_options_of(command))
     report["command"] = "python -m glober_jax.benchmark " + shlex.join(sys.argv[1:])
-    print(section(report, table(report)))
+    print(section(report, measure.table(report)))
     if output is not None:
         output.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def _options_of(command: str) -> dict[str, Any]:
+    return {
+        "step": {"names": _PROGRAMS.value, "reduced": _REDUCED.value},
+        "sampling": {"num_videos": _NUM_VIDEOS.value, "num_frames": _NUM_FRAMES.value},
+        "data": {"batch_size": _BATCH_SIZE.value, "max_videos": _VIDEOS.value},
+        "evaluation": {"clips_per_device": _BATCH_SIZE.value},
+    }[command]
 
 
 def _experiment(command: str) -> Experiment:

@@ -34,6 +34,7 @@ glober_jax: sampler.stablehlo, weights.safetensors, and sampler.json, which says
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from etils import epath
@@ -41,7 +42,6 @@ from ml_collections import config_flags
 
 from glober_jax import cli, config
 from glober_jax.errors import UserError
-from glober_jax.experiment import Experiment
 from glober_jax.interop import exported_sampler, reference_checkpoints, stable_diffusion
 from glober_jax.training.packaged_model import refuse_packaged
 from glober_jax.training.restore import load_config
@@ -70,25 +70,10 @@ _IMPORTS = {
     "reference_autoencoder": reference_checkpoints.convert_autoencoder,
     "reference_generator": reference_checkpoints.convert_generator,
 }
-
-
-def _export_weights(experiment: Experiment, workdir: epath.Path) -> str:
-    return reference_checkpoints.export(experiment, workdir, Path(_OUTPUT.value))
-
-
-def _export_sampler(experiment: Experiment, workdir: epath.Path) -> str:
-    return exported_sampler.export_sampler(
-        experiment,
-        workdir,
-        epath.Path(_OUTPUT.value),
-        num_videos=_NUM_VIDEOS.value,
-        num_frames=_NUM_FRAMES.value,
-        platforms=_PLATFORMS.value,
-        checkpoint=_CHECKPOINT.value,
-    )
-
-
-_EXPORTS = {"export": _export_weights, "export_sampler": _export_sampler}
+_EXPORTS = {
+    "export": reference_checkpoints.export,
+    "export_sampler": exported_sampler.export_sampler,
+}
 
 
 def main(argv: Sequence[str]) -> None:
@@ -102,13 +87,23 @@ def main(argv: Sequence[str]) -> None:
     (command,) = argv
     if command in _EXPORTS:
         _require(command, "workdir", "output")
-        workdir = epath.Path(_WORKDIR.value)
-        print(_EXPORTS[command](config.parse(load_config(workdir)), workdir))
+        workdir, output = epath.Path(_WORKDIR.value), epath.Path(_OUTPUT.value)
+        options = _sampler_options() if command == "export_sampler" else {}
+        print(_EXPORTS[command](config.parse(load_config(workdir)), workdir, output, **options))
         return
     _require(command, "config", "input", "workdir")
     refuse_packaged(_WORKDIR.value)
-    experiment: Experiment = config.parse(cli.config_value(_CONFIG))
+    experiment = config.parse(cli.config_value(_CONFIG))
     print(_IMPORTS[command](experiment, Path(_INPUT.value), epath.Path(_WORKDIR.value)))
+
+
+def _sampler_options() -> dict[str, Any]:
+    return {
+        "num_videos": _NUM_VIDEOS.value,
+        "num_frames": _NUM_FRAMES.value,
+        "platforms": _PLATFORMS.value,
+        "checkpoint": _CHECKPOINT.value,
+    }
 
 
 def _require(command: str, *names: str) -> None:

@@ -15,7 +15,6 @@ Exit status: 0; 1 where a stage does not fit, or the command makes no sense.
 """
 
 import sys
-import typing
 from collections.abc import Sequence
 
 from absl import flags
@@ -25,9 +24,8 @@ from ml_collections import config_flags
 from glober_jax import cli, config
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
-from glober_jax.models.remat import Remat
-from glober_jax.planning import sweep, table, topology
-from glober_jax.planning.stages import plan_stages, write_plan
+from glober_jax.planning import plan_table, sweep, topology
+from glober_jax.planning.stage_plan import plan_stages, write_plan
 from glober_jax.training.pipeline import STAGES
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
@@ -66,14 +64,13 @@ def main(argv: Sequence[str]) -> None:
     stages = STAGES if _STAGE.value == "all" else (_STAGE.value,)
     for plan in plan_stages(experiment, stages, where, _EFFORT.value):
         planned = plan["stages"]
-        print(
-            f"\n{table.stage_table(planned[-1])}" if planned else table.head_table(plan), flush=True
-        )
+        head = plan_table.head_table(plan)
+        print(f"\n{plan_table.stage_table(planned[-1])}" if planned else head, flush=True)
         # What took an hour to compile is kept if the next stage is interrupted.
         if _OUTPUT.value:
             write_plan(epath.Path(_OUTPUT.value), plan)
     if any(stage["days"] is not None for stage in planned):
-        print(f"\n{table.assumptions_table(plan)}")
+        print(f"\n{plan_table.assumptions_table(plan)}")
     sys.exit(1 if plan["fits"] is False else 0)
 
 
@@ -82,15 +79,19 @@ def _sweep(experiment: Experiment, where: topology.Topology) -> None:
         raise UserError("--sweep needs --stage, for one stage, and --output=FILE.json")
     values = _SWEEP_FSDP.value or [experiment.mesh.fsdp]
     try:
-        fsdp = tuple(int(value) for value in values)
+        fsdp = tuple(map(int, values))
     except ValueError as error:
         raise UserError(f"--sweep_fsdp={','.join(values)} are not all integers") from error
-    remat, known = _SWEEP_REMAT.value, typing.get_args(Remat)
-    if unknown := [value for value in remat if value not in known]:
-        raise UserError(f"--sweep_remat={unknown[0]} is none of {', '.join(known)}")
-    output = epath.Path(_OUTPUT.value)
-    found = sweep.sweep(experiment, _STAGE.value, where, _EFFORT.value, fsdp, remat, output)
-    print(table.sweep_table(found))
+    found = sweep.sweep(
+        experiment,
+        _STAGE.value,
+        where,
+        _EFFORT.value,
+        fsdp,
+        _SWEEP_REMAT.value,
+        epath.Path(_OUTPUT.value),
+    )
+    print(plan_table.sweep_table(found))
     sys.exit(0 if found["best"] else 1)
 
 

@@ -51,93 +51,53 @@ _NO_TENSORFLOW = (
 _PACKAGES = ("array_record", "grain", "simplejpeg", "tensorflow-datasets")
 
 
-def benchmark_data(
+def benchmark(
     experiment: Experiment, *, seconds: float, batch_size: int, max_videos: int
 ) -> dict[str, Any]:
     """Measures all contenders on the training split of the experiment's data set.
 
-    Args:
-      experiment: says where the data set is, what a clip is, and how to read.
-      seconds: how long to measure each contender, without what prepares it.
-      batch_size: clips in a batch.
-      max_videos: how many videos to use, from the beginning of the split; they should fit into
-        memory, for it is not the disk that is measured.
-
-    Returns:
-      `measured`: each contender's timing and rates. `ratios`: the loader's clips per core-second
-      by another's, medians of the rounds' own. And what it takes to measure again.
+    Each is measured for `seconds`, on the first `max_videos` videos, which should fit into memory:
+    it is not the disk that is measured. Returns `measured`, each contender's timing and rates;
+    `ratios`, the loader's clips per core-second by another's, medians of the rounds' own; and what
+    it takes to measure again.
 
     Raises:
       UserError: the data set is missing or damaged, or its videos do not fit the config.
     """
+    data = experiment.data
     # Clips of one stride: tf.data makes no others.
     clip = replace(experiment.clip, max_stride=0)
-    videos = _FirstVideos(open_videos(experiment.data.dir, "train"), max_videos)
-    data, frame_size = experiment.data, experiment.networks.frame_size
+    videos = _FirstVideos(open_videos(data.dir, "train"), max_videos)
+    threads = max(data.workers, 1) * max(data.threads, 1)
     # Batches that may be finished or begun before the first one is taken.
     in_flight = 1 + data.workers * (data.prefetch + 5) if data.workers else data.prefetch + 2
-    threads = max(data.workers, 1) * max(data.threads, 1)
-    loader = partial(
-        training_batches,
-        videos,
-        batch_size=batch_size,
-        seed=experiment.seed,
-        flip=data.flip,
-        frame_size=frame_size,
-        workers=data.workers,
-        threads=data.threads,
-        prefetch=data.prefetch,
-    )
-    every_frame = replace(clip, num_key_frames=0, num_target_frames=clip.num_frames)
-    batches = loader(clip)
-    # Ends here, in a sentence, where a video cannot be used.
-    next(batches)
-    clips = _jpegs_of_clips(videos, clip, _DECODED_BATCHES * batch_size)
     with tempfile.TemporaryDirectory(prefix="glober_jax_benchmark_") as folder:
-        contenders = {
-            "loader": _taken(batches, in_flight),
-            "loader_all_frames": _taken(loader(every_frame), in_flight),
-            "jpeg_decoding": _decoding(clips, batch_size, threads),
-        }
-        if importlib.util.find_spec("tensorflow"):
-            from glober_jax.benchmarking.tf_data import tf_batches, write_tfrecords
-
-            path = Path(folder) / "videos.tfrecord"
-            write_tfrecords((videos[index] for index in range(len(videos))), path)
-            for name in ("tf_data_all_frames", "tf_data"):
-                batches = tf_batches(
-                    path,
-                    clip,
-                    all_frames=name.endswith("all_frames"),
-                    batch_size=batch_size,
-                    frame_size=frame_size,
-                    flip=data.flip,
-                    threads=threads,
-                    prefetch=data.prefetch,
-                )
-                contenders[name] = _taken(batches, in_flight)
+        pipelines = _pipelines(experiment, videos, clip, batch_size, threads, Path(folder))
+        contenders = {name: _taken(batches, in_flight) for name, batches in pipelines.items()}
+        clips = _jpegs_of_clips(videos, clip, _DECODED_BATCHES * batch_size)
+        contenders["jpeg_decoding"] = _decoding(clips, batch_size, threads)
         costs = measure(contenders, seconds=seconds, rounds=_ROUNDS, trial=in_flight)
     sizes = [len(jpeg) for jpegs in clips for jpeg in jpegs]
     measured = {}
-    for name in contenders:
-        clips_of = rates(costs[name], batch_size)
+    for name in (name for name in _TITLES if name in costs):
+        found = rates(costs[name], batch_size)
         frames = clip.num_frames if name.endswith("all_frames") else len(sizes) / len(clips)
         measured[name] = {
             **timing(costs[name]),
-            **clips_of,
+            **found,
             "frames_per_clip": frames,
-            "frames_per_second": clips_of["clips_per_second"] * frames,
-            "frames_per_core_second": clips_of["clips_per_core_second"] * frames,
-            "jpeg_bytes_per_second": clips_of["clips_per_second"] * frames * np.mean(sizes),
+            "frames_per_second": found["clips_per_second"] * frames,
+            "frames_per_core_second": found["clips_per_core_second"] * frames,
+            "jpeg_bytes_per_second": found["clips_per_second"] * frames * np.mean(sizes),
         }
     return {
         "measured": measured,
         "ratios": {
             f"loader / {name}": ratio(costs[name], costs["loader"], "cpu")
-            for name in contenders
+            for name in measured
             if name != "loader"
         },
-        "tensorflow": metadata.version("tensorflow") if "tf_data" in contenders else _NO_TENSORFLOW,
+        "tensorflow": metadata.version("tensorflow") if "tf_data" in measured else _NO_TENSORFLOW,
         "batch_size": batch_size,
         "dataset": {
             "split": "train",
@@ -150,7 +110,7 @@ def benchmark_data(
         "config": {
             "data": asdict(data),
             "clip": asdict(clip),
-            "frame_size": frame_size,
+            "frame_size": experiment.networks.frame_size,
             "seed": experiment.seed,
         },
         **machine(_PACKAGES),
@@ -189,6 +149,39 @@ class _FirstVideos:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.source, name)
+
+
+def _pipelines(
+    experiment: Experiment,
+    videos: _FirstVideos,
+    clip: ClipSpec,
+    batch_size: int,
+    threads: int,
+    folder: Path,
+) -> dict[str, Iterator[Any]]:
+    """The loader and, where it is installed, TensorFlow on a copy of the videos in `folder`."""
+    data = experiment.data
+    shared: dict[str, Any] = {
+        "batch_size": batch_size,
+        "frame_size": experiment.networks.frame_size,
+        "flip": data.flip,
+        "prefetch": data.prefetch,
+    }
+    reading = {"seed": experiment.seed, "workers": data.workers, "threads": data.threads}
+    loader = partial(training_batches, videos, **reading, **shared)
+    every_frame = replace(clip, num_key_frames=0, num_target_frames=clip.num_frames)
+    pipelines = {"loader": loader(clip), "loader_all_frames": loader(every_frame)}
+    # Ends here, in a sentence, where a video cannot be used.
+    next(pipelines["loader"])
+    if importlib.util.find_spec("tensorflow"):
+        from glober_jax.benchmarking.tf_data import tf_batches, write_tfrecords
+
+        file = folder / "videos.tfrecord"
+        write_tfrecords((videos[index] for index in range(len(videos))), file)
+        batches = partial(tf_batches, file, clip, threads=threads, **shared)
+        pipelines["tf_data_all_frames"] = batches(all_frames=True)
+        pipelines["tf_data"] = batches(all_frames=False)
+    return pipelines
 
 
 def _taken(batches: Iterator[Any], in_flight: int) -> Contender:

@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from glober_jax.benchmarking.report import machine, markdown_table
 from glober_jax.benchmarking.timing import Contender, blocking, measure, rates, ratio, timing
@@ -27,29 +27,42 @@ from glober_jax.parallel.mesh import MeshShape, make_mesh, replicated
 _ROUNDS = 5
 
 
-def benchmark_evaluation(
-    experiment: Experiment, *, seconds: float, clips_per_device: int
-) -> dict[str, Any]:
-    """Measures both contenders on all devices, with random clips of the experiment's kind.
+def benchmark(experiment: Experiment, *, seconds: float, clips_per_device: int) -> dict[str, Any]:
+    """Measures both contenders on all devices, each for `seconds`, with random clips.
 
-    Args:
-      experiment: says what a clip is.
-      seconds: how long to measure each contender, without its compilation.
-      clips_per_device: how many clips a device takes at a time.
-
-    Returns:
-      `measured`: each contender's timing and rates. `ratios`: cost of extraction by that of the
-      network alone, medians of the rounds' own. And what it takes to measure again.
+    A device takes `clips_per_device` at a time. Returns `measured`, each contender's timing and
+    rates; `ratios`, the cost of extraction by that of the network alone, medians of the rounds'
+    own; and what it takes to measure again.
 
     Raises:
       UserError: the weights are not installed, or clips have fewer than 9 frames.
     """
     size, frames = experiment.networks.frame_size, experiment.clip.num_frames
-    mesh = make_mesh(MeshShape())
+    mesh, params = make_mesh(MeshShape()), i3d.load()
     clips = mesh.size * clips_per_device
     random = np.random.default_rng(experiment.seed)
     clips_BTHWC = random.integers(0, 256, (clips, frames, size, size, 3), np.uint8)
-    contenders = _contenders(clips_BTHWC, mesh, clips_per_device)
+
+    def resized(clips_BTHWC: jax.Array) -> jax.Array:
+        return preprocess(clips_BTHWC, i3d.FRAME_SIZE, "stretch")
+
+    extract = per_clip(
+        lambda params, clips: i3d.logits(params, resized(clips)), params, mesh, clips_per_device
+    )
+    spread = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    on_devices = jax.jit(resized, out_shardings=spread)(jax.device_put(clips_BTHWC, spread))
+    params = jax.device_put(params, replicated(mesh))
+    network = jax.jit(i3d.logits)
+
+    def extraction(batches: int) -> None:
+        # One clip short of whole batches, so that there is something to pad.
+        count = max(batches * clips - 1, 1)
+        extract(itertools.islice(itertools.cycle(clips_BTHWC), count))
+
+    contenders = {
+        "extraction": Contender(extraction),
+        "network": blocking(lambda: network(params, on_devices)),
+    }
     costs = measure(contenders, seconds=seconds, rounds=_ROUNDS)
     return {
         "measured": {name: timing(costs[name]) | rates(costs[name], clips) for name in costs},
@@ -78,27 +91,3 @@ def table(report: Mapping[str, Any]) -> str:
         f"{markdown_table(rows)}\n\nextraction takes {ratios['wall']:.3f} times as long as the "
         f"network alone, and {ratios['cpu']:.3f} times its processor time"
     )
-
-
-def _contenders(clips_BTHWC: np.ndarray, mesh: Mesh, clips_per_device: int) -> dict[str, Contender]:
-    def resized(clips_BTHWC: jax.Array) -> jax.Array:
-        return preprocess(clips_BTHWC, i3d.FRAME_SIZE, "stretch")
-
-    params = i3d.load()
-    extract = per_clip(
-        lambda params, clips: i3d.logits(params, resized(clips)), params, mesh, clips_per_device
-    )
-    params = jax.device_put(params, replicated(mesh))
-    spread = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
-    on_devices = jax.jit(resized, out_shardings=spread)(jax.device_put(clips_BTHWC, spread))
-    network = jax.jit(i3d.logits)
-
-    def extraction(batches: int) -> None:
-        # One clip short of whole batches, so that there is something to pad.
-        count = max(batches * len(clips_BTHWC) - 1, 1)
-        extract(itertools.islice(itertools.cycle(clips_BTHWC), count))
-
-    return {
-        "extraction": Contender(extraction),
-        "network": blocking(lambda: network(params, on_devices)),
-    }

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from glober_jax.benchmarking.report import machine, markdown_table
@@ -85,43 +86,55 @@ def programs_table(report: Mapping[str, Any]) -> str:
     )
 
 
+def random_like(tree: Any) -> Any:
+    """NumPy arrays for a pytree of shapes: zeros would let a processor run faster than it does.
+
+    Vectors, which are scales and biases, are about one, other floats small, integers 0 or 1.
+    """
+    random = np.random.default_rng(0)
+
+    def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return random.integers(0, 2, leaf.shape).astype(leaf.dtype)
+        noise = 0.02 * random.standard_normal(leaf.shape, np.float32)
+        return ((leaf.ndim == 1) + noise).astype(leaf.dtype)
+
+    return jax.tree.map(draw, tree)
+
+
 def _measure(name: str, program: Program, mesh: Mesh, dtype: str, seconds: float) -> dict[str, Any]:
     print(f"compiling {name}", file=sys.stderr, flush=True)
     begin, cpu_begin = time.perf_counter(), time.process_time()
     traced = program.trace()
     compiled = traced.lower().compile()
-    compile_seconds = time.perf_counter() - begin
-    compile_cpu_seconds = time.process_time() - cpu_begin
+    compiling = time.perf_counter() - begin, time.process_time() - cpu_begin
     product, product_flops = _matrix_product(mesh, dtype)
-    costs = measure(
-        {"program": blocking(lambda: program.call(compiled)), "matmul": blocking(product)},
-        seconds=seconds,
-        rounds=_ROUNDS,
-    )
+    contenders = {"program": blocking(lambda: program.call(compiled)), "matmul": blocking(product)}
+    costs = measure(contenders, seconds=seconds, rounds=_ROUNDS)
     figures, matmul = timing(costs["program"]), timing(costs["matmul"])
+    counted = (compiled.cost_analysis() or {}).get("flops", 0.0)
     # Model operations of a matrix product's: on the clock and, on a CPU, by its cores' seconds.
     size = program.model_flops / product_flops
-    of_clock = size * matmul["seconds"] / figures["seconds"]
-    of_cores = size * matmul["cpu_seconds"] / figures["cpu_seconds"]
+    by_clock, by_cores = (
+        size * matmul[field] / figures[field] for field in ("seconds", "cpu_seconds")
+    )
     return {
-        "compile_seconds": compile_seconds,
-        "compile_cpu_seconds": compile_cpu_seconds,
+        "compile_seconds": compiling[0],
+        "compile_cpu_seconds": compiling[1],
         **figures,
         "examples": program.examples,
         "examples_per_second": program.examples / figures["seconds"],
         "model_flops": program.model_flops,
         "program_flops": count_flops(traced)[0] * program.runs,
-        "compiled_flops": (compiled.cost_analysis() or {}).get("flops", 0.0)
-        * mesh.size
-        * program.runs,
+        "compiled_flops": counted * mesh.size * program.runs,
         "matmul": {
             **matmul,
             "flops_per_second": product_flops / matmul["seconds"],
             "flops_per_cpu_second": product_flops / matmul["cpu_seconds"],
         },
-        "share_of_matmul": of_clock,
-        "cpu_share_of_matmul": of_cores if _on_cpu(mesh) else None,
-        "memory_bytes": read_memory(compiled)._asdict(),
+        "share_of_matmul": by_clock,
+        "cpu_share_of_matmul": by_cores if _on_cpu(mesh) else None,
+        "memory_bytes": read_memory(compiled),
         "peak_memory_bytes": _peak_memory(mesh),
     }
 

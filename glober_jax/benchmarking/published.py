@@ -12,8 +12,7 @@ import jax
 from jax.sharding import Mesh
 
 from glober_jax import config
-from glober_jax.benchmarking.programs import Program
-from glober_jax.benchmarking.random_values import random_like
+from glober_jax.benchmarking.programs import Program, random_like
 from glober_jax.diffusion.guidance import guided_predictor
 from glober_jax.experiment import Experiment
 from glober_jax.planning.flops import count_flops

@@ -15,15 +15,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from glober_jax.benchmarking.programs import Program, measure_programs, programs_table
-from glober_jax.benchmarking.random_values import random_like
+from glober_jax.benchmarking.programs import (
+    Program,
+    measure_programs,
+    programs_table,
+    random_like,
+)
 from glober_jax.benchmarking.sampling_flops import (
     fewest_for_features,
     fewest_for_frames,
     network_calls,
 )
 from glober_jax.experiment import Experiment
-from glober_jax.models.networks import AUTOENCODER
+from glober_jax.models.networks import AUTOENCODER, Networks
 from glober_jax.parallel.mesh import make_mesh
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.sampling.decode import FrameModel, VideoSampler
@@ -32,41 +36,27 @@ from glober_jax.training import autoencoder, generator
 from glober_jax.training.restore import constant_shapes
 
 
-def benchmark_sampling(
-    experiment: Experiment, *, num_videos: int, num_frames: int, seconds: float
+def benchmark(
+    experiment: Experiment, *, seconds: float, num_videos: int, num_frames: int
 ) -> dict[str, Any]:
-    """Measures both programs on all devices, as `config.sampling` samples.
+    """Measures both programs on all devices, each for about `seconds`, as the config samples.
 
-    Args:
-      experiment: says what the networks are, and how to sample.
-      num_videos: how many videos are made at once.
-      num_frames: frames of each.
-      seconds: about how long to measure each program.
-
-    Returns:
-      `programs`: the figures of each program, for all videos; and `total`, of both. And what it
-      takes to measure again.
+    Returns `programs`, the figures of each for all videos; `total`, of both; and what it takes to
+    measure again.
     """
     networks, options, seed = experiment.networks, experiment.sampling, experiment.seed
     mesh = make_mesh(experiment.mesh)
-    scales = constant_shapes(networks, autoencoder.NAME) | constant_shapes(networks, generator.NAME)
-    models = random_like(
-        (
-            FrameModel(networks.shapes(("frame_codec", *AUTOENCODER)), scales["latent_scale"]),
-            FeatureModel(networks.shapes(generator.NETWORKS), scales["feature_scale"]),
-        )
-    )
+    models = _random_models(networks)
     frame_model, feature_model = jax.device_put(models, tree_shardings(models, mesh))
     generating = networks, experiment.generator_diffusion, options
     decoding = networks, experiment.diffusion, options
     features, videos = FeatureSampler(*generating, mesh), VideoSampler(*decoding, mesh)
     condition = random_like(networks.condition.input(num_videos))
-    feature_BHWG = random_like(
-        jax.ShapeDtypeStruct((num_videos, *networks.global_shape), np.float32)
-    )
+    feature_shape = (num_videos, *networks.global_shape)
+    feature_BHWG = random_like(jax.ShapeDtypeStruct(feature_shape, np.float32))
     index_n = np.arange(num_frames) / num_frames
     piece = videos.piece(num_videos, num_frames)
-    pieces = math.prod(map(math.ceil, np.divide((num_videos, num_frames), piece)))
+    pieces = math.ceil(num_videos / piece[0]) * math.ceil(num_frames / piece[1])
     programs = {
         "generator": lambda: Program(
             trace=lambda: features.trace(feature_model, condition),
@@ -83,24 +73,15 @@ def benchmark_sampling(
         ),
     }
     report = measure_programs(experiment, programs, mesh, seconds)
-    measured = report["programs"].values()
-    keys = ("compile_seconds", "seconds", "cpu_seconds", "model_flops", "program_flops")
-    total = {key: sum(figures[key] for figures in measured) for key in keys}
-    total["seconds_per_video"] = total["seconds"] / num_videos
-    total["seconds_per_frame"] = total["seconds_per_video"] / num_frames
     return {
         **report,
-        "total": total,
+        "total": _total(report["programs"], num_videos, num_frames),
         "videos": num_videos,
         "frames": num_frames,
         "pieces": {"count": pieces, "videos": piece[0], "frames": piece[1]},
         "network_calls": {
-            "generator": network_calls(
-                experiment.generator_diffusion, options.solver, options.condition_guidance
-            ),
-            "unet": network_calls(
-                experiment.diffusion, options.decoder_solver, options.decoder_guidance
-            ),
+            "generator": network_calls(generating[1], options.solver, options.condition_guidance),
+            "unet": network_calls(decoding[1], options.decoder_solver, options.decoder_guidance),
         },
         "sampling": asdict(options),
     }
@@ -116,3 +97,21 @@ def table(report: Mapping[str, Any]) -> str:
         f"{total['seconds_per_frame']:.3g} s a frame; {total['program_flops'] / 1e9:,.2f} GFLOP, "
         f"{total['program_flops'] / total['model_flops']:.3f} times the fewest."
     )
+
+
+def _random_models(networks: Networks) -> tuple[FrameModel, FeatureModel]:
+    scales = constant_shapes(networks, autoencoder.NAME) | constant_shapes(networks, generator.NAME)
+    return random_like(
+        (
+            FrameModel(networks.shapes(("frame_codec", *AUTOENCODER)), scales["latent_scale"]),
+            FeatureModel(networks.shapes(generator.NETWORKS), scales["feature_scale"]),
+        )
+    )
+
+
+def _total(programs: Mapping[str, Any], num_videos: int, num_frames: int) -> dict[str, float]:
+    keys = ("compile_seconds", "seconds", "cpu_seconds", "model_flops", "program_flops")
+    total = {key: sum(figures[key] for figures in programs.values()) for key in keys}
+    total["seconds_per_video"] = total["seconds"] / num_videos
+    total["seconds_per_frame"] = total["seconds_per_video"] / num_frames
+    return total

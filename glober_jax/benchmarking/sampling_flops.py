@@ -4,6 +4,7 @@ Dimension key: B videos, n frames of each, S sampling steps, H, W, G global feat
 of a frame, L tokens, E their width.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -71,23 +72,21 @@ def fewest_for_frames(
 
         of_video = tokens(feature_BHWG, 1.0), maps(feature_BHWG)
         if branches.keys() == {"full"}:
-            return of_video, None
+            return of_video
         # The other branches share the maps of the empty feature, and so do all videos its tokens.
         no_keys = jnp.zeros((1, networks.num_key_frames, *networks.latent_shape))
         empty = networks.apply(params, "video_encoder", no_keys).mean
         domains = {"video": 1.0, "domain": 0.0}
         of_nothing = [tokens(empty, domains[name]) for name in domains if name in branches]
-        return of_video, (of_nothing, maps(jnp.broadcast_to(empty, feature_BHWG.shape)))
+        return of_video, of_nothing, maps(jnp.broadcast_to(empty, feature_BHWG.shape))
 
     def unet(params: Params, z: jax.Array, condition: tuple[jax.Array, Any]) -> jax.Array:
         return networks.apply(params, "unet", z, jnp.full(len(z), 3.0), *condition)
 
-    def codec(model: FrameModel, z_BnhwZ: jax.Array) -> jax.Array:
-        return decode_latents(networks, model, z_BnhwZ)
-
     _, _, *condition = jax.eval_shape(lambda: networks.example_inputs("unet"))
     of_unet = operations(unet, model.params, _floats(1, *networks.latent_shape), condition)
-    of_codec = operations(codec, model, _floats(1, 1, *networks.latent_shape))
+    decode = functools.partial(decode_latents, networks)
+    of_codec = operations(decode, model, _floats(1, 1, *networks.latent_shape))
     of_conditions = operations(
         conditions, model.params, _floats(videos, *networks.global_shape), _floats(videos, frames)
     )

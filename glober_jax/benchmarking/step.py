@@ -15,8 +15,12 @@ from jax.sharding import Mesh
 
 from glober_jax import config
 from glober_jax.benchmarking import published
-from glober_jax.benchmarking.programs import Program, measure_programs, programs_table
-from glober_jax.benchmarking.random_values import random_like
+from glober_jax.benchmarking.programs import (
+    Program,
+    measure_programs,
+    programs_table,
+    random_like,
+)
 from glober_jax.benchmarking.report import markdown_table
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
@@ -32,7 +36,7 @@ from glober_jax.training.stages import AbstractStage, abstract_stage
 STEPS = ("autoencoder", "joint", "generator")
 
 
-def benchmark_steps(
+def benchmark(
     experiment: Experiment, names: Sequence[str] | None, *, seconds: float, reduced: bool
 ) -> dict[str, Any]:
     """Measures programs by name, by default all of `STEPS` or, where `reduced`, all recorded ones.

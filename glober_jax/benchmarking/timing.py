@@ -16,6 +16,8 @@ import jax
 
 from glober_jax.progress import Progress
 
+_LONGEST_WAIT = 30.0
+
 
 class Contender(NamedTuple):
     """Work to time: `run(n)` does it n times and waits; `prepare(n)` precedes it, untimed."""
@@ -114,9 +116,9 @@ def _cost(contender: Contender, repeats: int) -> Cost:
     return Cost((time.perf_counter() - wall) / repeats, (cpu_seconds() - cpu) / repeats)
 
 
-def _wait_until_idle(longest: float = 30.0) -> None:
+def _wait_until_idle() -> None:
     """Waits until background threads and processes have filled their buffers and use no time."""
-    end = time.perf_counter() + longest
+    end = time.perf_counter() + _LONGEST_WAIT
     while time.perf_counter() < end:
         before = cpu_seconds()
         # Long enough for a thread that waits for a core on a busy machine.

@@ -1,7 +1,7 @@
 """Requests of the page: raw values of its fields, checked, and what describes a request to people.
 
 A script may post values as well as the page, so every limit is enforced here. Fields may come empty
-(None) or as text. Dimension key: n frames.
+(None) or as text; whatever is missing or out of range is a `UserError`. Dimension key: n frames.
 """
 
 import dataclasses
@@ -60,16 +60,9 @@ class VideoRequest:
 def part_of_clip(
     start: Any, end: Any, *, clip_frames: int, rate: Any = None, frames: Any = None
 ) -> Part:
-    """The frames to make, by `rate` or, where that is None, by their number.
+    """A part of a clip, 0 <= start < end <= 1, by `rate` or, where that is None, by `frames`.
 
-    Args:
-      start, end: in the clip, 0 <= start < end <= 1.
-      clip_frames: of a training clip.
-      rate: frames made for each frame of the clip, so 2 is slow motion at half the speed.
-      frames: how many frames to make.
-
-    Raises:
-      UserError: a value is missing or no number, or asks for nothing or for too much.
+    The rate counts frames made for each frame of the clip, so 2 is slow motion at half the speed.
     """
     start, end = _number(start, "The start", 0, 1), _number(end, "The end", 0, 1)
     if not start < end:
@@ -94,16 +87,7 @@ def part_of_clip(
 def sampling_changes(
     sampler: Any, steps: Any, *, max_steps: int = MAX_STEPS, **scales: Any
 ) -> dict[str, Any]:
-    """The fields of `SamplingOptions` that the page decides, for `config.sampling_options`.
-
-    Args:
-      sampler: a key of `SPACINGS`.
-      steps: 1 to `max_steps`, which is never above `MAX_STEPS`.
-      **scales: of the guidance, 0 to `MAX_SCALE`, by field name.
-
-    Raises:
-      UserError: a value is missing, unknown or outside its range.
-    """
+    """The fields of `SamplingOptions` that the page decides, for `config.sampling_options`."""
     if sampler not in SPACINGS:
         raise UserError(f"There is no sampler {sampler}: choose one of {', '.join(SPACINGS)}")
     checked = {
@@ -115,17 +99,17 @@ def sampling_changes(
 
 
 def seed_of(value: Any) -> int:
-    """A seed, exact also where it has 64 bits; `UserError` where it is none."""
+    """A seed, exact also where it has 64 bits."""
     return _whole(value, "The seed", 0, MAX_SEED)
 
 
 def videos_of_way(value: Any) -> int:
-    """The number of videos from one to another, both included; `UserError` where it is none."""
+    """The number of videos from one to another, both included."""
     return _whole(value, "The number of videos", 2, MAX_BETWEEN)
 
 
 def seconds_of_upload(begin: Any, seconds: Any) -> tuple[float, float]:
-    """Begin and length of the part of an uploaded video; `UserError` where it is too long."""
+    """Begin and length of the part of an uploaded video."""
     begin = _number(begin, "The beginning", 0, MAX_BEGIN)
     seconds = _number(seconds, "The length", 0, MAX_SECONDS)
     if seconds == 0:
@@ -134,20 +118,15 @@ def seconds_of_upload(begin: Any, seconds: Any) -> tuple[float, float]:
 
 
 def describe(part: Part, clip_seconds: float, fps: float, original: str) -> str:
-    """Length of the video and its speed, for people.
-
-    Args:
-      part: of the clip.
-      clip_seconds: length of the whole clip in `original`.
-      fps: at which the result is played.
-      original: what its speed is compared with, such as "the training videos".
-    """
+    """Length at `fps` and speed beside `original`, whose whole clip lasts `clip_seconds`."""
     seconds = part.frames / fps
     slower = seconds / ((part.end - part.start) * clip_seconds)
-    speed = f"as fast as {original}"
-    if not math.isclose(slower, 1, rel_tol=0.01):
-        speed = f"{slower:.3g} times slower" if slower > 1 else f"{1 / slower:.3g} times faster"
-        speed += f" than {original}"
+    if math.isclose(slower, 1, rel_tol=0.01):
+        speed = f"as fast as {original}"
+    elif slower > 1:
+        speed = f"{slower:.3g} times slower than {original}"
+    else:
+        speed = f"{1 / slower:.3g} times faster than {original}"
     frames = "1 frame" if part.frames == 1 else f"{part.frames} frames"
     return f"{frames}, {seconds:.3g} s at {fps:g} frames per second: {speed}"
 
@@ -174,17 +153,14 @@ def sample_command(request: VideoRequest, kind: str, workdir: str, checkpoint: W
         "rate": part.rate,
     }
     for name, value in request.sampling.items():
-        scaled = name.removesuffix("_scale")
-        flags[name if scaled == name else f"guidance_{scaled}"] = value
+        scale = name.removesuffix("_scale")
+        flags[name if scale == name else f"guidance_{scale}"] = value
     lines = ["python -m glober_jax.sample"]
-    for name, value in flags.items():
-        word = shlex.quote(f"--{name}={value}")
-        if value is None:
-            continue
-        if len(lines[-1]) + len(word) < _COMMAND_WIDTH:
-            lines[-1] += f" {word}"
+    for word in (f"--{name}={value}" for name, value in flags.items() if value is not None):
+        if len(lines[-1]) + len(shlex.quote(word)) < _COMMAND_WIDTH:
+            lines[-1] += f" {shlex.quote(word)}"
         else:
-            lines.append(f"    {word}")
+            lines.append(f"    {shlex.quote(word)}")
     return " \\\n".join(lines)
 
 

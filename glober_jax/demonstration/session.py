@@ -4,6 +4,7 @@ Dimension key: N videos, n frames, T frames of a given video, H, W, G global fea
 size, C = 3 colours.
 """
 
+import functools
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -32,13 +33,8 @@ NOT_YET = 128
 
 
 class Stage(NamedTuple):
-    """Progress of a request.
-
-    Attributes:
-      note: in a sentence.
-      frames: those so far, uint8 [n, X, Y, C].
-      total: how many there will be.
-      fraction: of the work that is done; 1 at the last stage.
+    """Progress of a request: a sentence, the frames so far (uint8 [n, X, Y, C]), how many there
+    will be, and the fraction of the work that is done, 1 at the last stage.
     """
 
     note: str
@@ -55,14 +51,13 @@ def open_session(workdir: epath.Path, checkpoint: Which) -> "Session":
         example captions.
     """
     experiment = config.parse(load_config(workdir))
-    examples = None
-    if experiment.networks.condition.kind == "text":
-        examples = load_texts(workdir)
-        if examples is None:
-            raise UserError(
-                f"the model in {workdir} takes texts but came without example captions, and the "
-                "demo has no text encoder: use python -m glober_jax.sample --prompt"
-            )
+    is_text = experiment.networks.condition.kind == "text"
+    examples = load_texts(workdir) if is_text else None
+    if is_text and examples is None:
+        raise UserError(
+            f"the model in {workdir} takes texts but came without example captions, and the "
+            "demo has no text encoder: use python -m glober_jax.sample --prompt"
+        )
     mesh = make_mesh(experiment.mesh)
     model = load_model(experiment, workdir, experiment.sampling, mesh, checkpoint)
     return Session(experiment, model, examples, workdir, checkpoint)
@@ -74,7 +69,9 @@ class Session:
     Attributes:
       experiment, workdir, checkpoint: what was loaded and where from.
       model: sampled as its config says.
-      captions: of held-out clips, for a model of texts; () for others.
+      kind: of the model's condition: "class", "text" or "unconditional".
+      conditions: classes or captions to choose from; () for a model without either.
+      max_steps: the most sampling steps.
     """
 
     def __init__(
@@ -88,31 +85,20 @@ class Session:
         """`examples` are what a model of texts is asked for; None for other models."""
         self.experiment, self.model = experiment, model
         self.workdir, self.checkpoint = workdir, checkpoint
-        self.captions = examples.captions if examples else ()
-        self._examples = examples
+        self.kind = model.networks.condition.kind
+        self._texts = examples.texts if examples else None
+        captions = examples.captions if examples else ()
+        self.conditions = model.names if self.kind == "class" else captions
+        processes = (experiment.diffusion, experiment.generator_diffusion)
+        self.max_steps = min(MAX_STEPS, *(process.num_timesteps for process in processes))
         self._chunk_frames = min(_CHUNK_FRAMES, experiment.sampling.chunk_frames)
-        self._programs: dict[SamplingOptions, Glober] = {}
-
-    @property
-    def kind(self) -> str:
-        """Of the model's condition: "class", "text" or "unconditional"."""
-        return self.model.networks.condition.kind
-
-    @property
-    def conditions(self) -> tuple[str, ...]:
-        """Classes or captions to choose from; () for a model without either."""
-        return {"class": self.model.names, "text": self.captions}.get(self.kind, ())
-
-    @property
-    def max_steps(self) -> int:
-        processes = (self.experiment.diffusion, self.experiment.generator_diffusion)
-        return min(MAX_STEPS, *(process.num_timesteps for process in processes))
+        self._compiled = functools.lru_cache(_KEPT_PROGRAMS)(self._with_options)
 
     def generate(self, request: VideoRequest) -> Iterator[Stage]:
         """A new video. Raises `UserError` where the model does not have what is asked for."""
         condition = self._condition(request.condition)
-        model, is_new = self._program(request.sampling)
-        yield self._begin(is_new, request.part)
+        model, begin = self._begin(request.sampling, request.part)
+        yield begin
         start = time.monotonic()
         feature = model.generate_globals(1, condition, seed=request.seed)
         yield from self._decode(model, feature, request.part, request.seed, start)
@@ -124,12 +110,11 @@ class Session:
         Raises `UserError` where the model does not have what is asked for.
         """
         ends = [(request.seed, self._condition(request.condition)) for request in (first, second)]
-        model, is_new = self._program(first.sampling)
-        yield self._begin(is_new, first.part)
+        model, begin = self._begin(first.sampling, first.part)
+        yield begin
         start = time.monotonic()
         a, b = (model.generate_globals(1, condition, seed=seed) for seed, condition in ends)
-        size = self.model.networks.frame_size
-        videos_NnXYC = np.full((count, first.part.frames, size, size, 3), NOT_YET, np.uint8)
+        videos_NnXYC = np.full((count, first.part.frames, *begin.frames.shape[1:]), NOT_YET, "u1")
         # One by one, so that the program of a single video serves here too.
         for number, feature in enumerate(on_the_way(a, b, count), 1):
             *_, whole = self._decode(model, feature[None], first.part, first.seed, start)
@@ -142,8 +127,8 @@ class Session:
         self, clip_TXYC: np.ndarray, part: Part, sampling: dict[str, Any], seed: int
     ) -> Iterator[Stage]:
         """A given clip encoded, and a part of it decoded."""
-        model, is_new = self._program(sampling)
-        yield self._begin(is_new, part)
+        model, begin = self._begin(sampling, part)
+        yield begin
         start = time.monotonic()
         yield from self._decode(model, self.model.encode(clip_TXYC), part, seed, start)
 
@@ -162,29 +147,26 @@ class Session:
                 note = f"Done in {time.monotonic() - start:.1f} s"
             yield Stage(note, frames, part.frames, len(frames) / part.frames)
 
-    def _begin(self, is_new: bool, part: Part) -> Stage:
-        note = "Compiling for this sampler, steps and guidance; the next time is fast"
-        size = self.model.networks.frame_size
-        nothing = np.zeros((0, size, size, 3), np.uint8)
-        return Stage(note if is_new else "Sampling the global feature", nothing, part.frames, 0.0)
-
-    def _program(self, changes: dict[str, Any]) -> tuple[Glober, bool]:
-        """The model sampled with these changes, and whether it still has to be compiled."""
+    def _begin(self, changes: dict[str, Any], part: Part) -> tuple[Glober, Stage]:
+        """The model sampled with these changes, and the first stage of a request."""
         options = config.sampling_options(self.experiment, changes)
-        known = self._programs.pop(options, None)
-        fields = vars(options) | {"chunk_frames": self._chunk_frames}
-        self._programs[options] = known or self.model.with_options(**fields)
-        if len(self._programs) > _KEPT_PROGRAMS:
-            del self._programs[next(iter(self._programs))]
-        return self._programs[options], known is None
+        misses = self._compiled.cache_info().misses
+        model, note = self._compiled(options), "Sampling the global feature"
+        if self._compiled.cache_info().misses > misses:
+            note = "Compiling for this sampler, steps and guidance; the next time is fast"
+        size = self.model.networks.frame_size
+        return model, Stage(note, np.zeros((0, size, size, 3), np.uint8), part.frames, 0.0)
+
+    def _with_options(self, options: SamplingOptions) -> Glober:
+        return self.model.with_options(**vars(options) | {"chunk_frames": self._chunk_frames})
 
     def _condition(self, wanted: str | None) -> np.ndarray | None:
         if self.kind == "class":
             if wanted is None:
                 raise UserError("The class is missing: choose one")
             return self.model.condition(wanted)
-        if self._examples:
-            if wanted not in self.captions:
-                raise UserError("That caption is not one of the examples: choose one of them")
-            return self._examples.texts[[self.captions.index(wanted)]]
-        return None
+        if self._texts is None:
+            return None
+        if wanted not in self.conditions:
+            raise UserError("That caption is not one of the examples: choose one of them")
+        return self._texts[[self.conditions.index(wanted)]]

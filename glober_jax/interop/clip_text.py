@@ -36,20 +36,25 @@ class ClipTextEncoder:
           UserError: transformers is not installed, or `folder` holds no CLIP text model.
         """
         transformers = _import_transformers()
-        _check_is_clip(folder)
         try:
+            _check_is_clip(folder)
             self._tokenizer = transformers.CLIPTokenizer.from_pretrained(
                 folder, local_files_only=True
             )
             model, report = transformers.CLIPTextModel.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, output_loading_info=True
             )
+            # It would go on with random parameters in their place.
+            if missing := sorted(report["missing_keys"]):
+                raise ValueError(f"its weights lack {missing[0]} and {len(missing) - 1} more")
         # The library raises whatever its parts do; each time it is about these files.
         except Exception as error:
-            raise _not_clip(folder, str(error).strip().splitlines()[0]) from error
-        # It would go on with random parameters in their place.
-        if missing := sorted(report["missing_keys"]):
-            raise _not_clip(folder, f"its weights lack {missing[0]} and {len(missing) - 1} more")
+            raise UserError(
+                f"--clip={folder} is no CLIP checkpoint in the format of transformers: "
+                f"{str(error).strip().splitlines()[0]}; give a folder such as a copy of "
+                "openai/clip-vit-large-patch14, with config.json, the tokenizer's files and "
+                "model.safetensors"
+            ) from error
         self._model = model.float().eval()
         self.length = model.config.max_position_embeddings
         self.width = model.config.hidden_size
@@ -91,27 +96,17 @@ def _check_is_clip(folder: Path) -> None:
     try:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _not_clip(folder, "it has no config.json that names a model") from error
+        raise ValueError("it has no config.json that names a model") from error
     if kind not in ("clip", "clip_text_model"):
-        raise _not_clip(folder, f"its config.json describes a model of type {kind}")
+        raise ValueError(f"its config.json describes a model of type {kind}")
     # The library would make up a tokenizer without words.
     if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.json")):
-        raise _not_clip(folder, "it has neither tokenizer.json nor vocab.json")
-
-
-def _not_clip(folder: Path, reason: str) -> UserError:
-    return UserError(
-        f"--clip={folder} is no CLIP checkpoint in the format of transformers: {reason}; give a "
-        "folder such as a copy of openai/clip-vit-large-patch14, with config.json, the tokenizer's "
-        "files and model.safetensors"
-    )
+        raise ValueError("it has neither tokenizer.json nor vocab.json")
 
 
 def _digest(model: Any) -> str:
     digest = hashlib.sha256()
-    parameters = {
-        name.removeprefix("text_model."): value for name, value in model.named_parameters()
-    }
+    parameters = {name.removeprefix("text_model."): p for name, p in model.named_parameters()}
     for name in sorted(parameters):
         digest.update(name.encode())
         digest.update(parameters[name].detach().numpy().tobytes())

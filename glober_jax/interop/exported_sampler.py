@@ -26,7 +26,6 @@ from tqdm import tqdm
 from glober_jax import media
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
-from glober_jax.models.condition import ConditionTokens
 from glober_jax.models.latents import ChannelScale
 from glober_jax.parallel.mesh import make_mesh
 from glober_jax.sampling.decode import FrameModel, decode_frames
@@ -54,12 +53,13 @@ def export_sampler(
     workdir: epath.Path,
     output: epath.Path,
     *,
-    num_videos: int,
-    num_frames: int,
-    platforms: Sequence[str],
     checkpoint: Which,
+    platforms: Sequence[str],
+    **shape: int,
 ) -> str:
     """Writes the sampler of `workdir`, as its config samples, into `output`; says what.
+
+    `shape` is that of `write_sampler`.
 
     Raises:
       UserError: a platform that JAX does not have, a stage that is missing, or an `output` that
@@ -79,21 +79,13 @@ def export_sampler(
         "command": "python -m glober_jax.convert " + shlex.join(sys.argv[1:]),
     }
     return write_sampler(
-        experiment,
-        frame_model,
-        feature_model,
-        output,
-        num_videos=num_videos,
-        num_frames=num_frames,
-        platforms=platforms,
-        about=about,
+        experiment, frame_model, feature_model, output, platforms=platforms, about=about, **shape
     )
 
 
 def check_platforms(platforms: Sequence[str]) -> None:
     """Raises `UserError` for a name that is no platform of JAX, or for none at all."""
-    unknown = [platform for platform in platforms if platform not in PLATFORMS]
-    if unknown or not platforms:
+    if not platforms or not set(platforms) <= set(PLATFORMS):
         raise UserError(f"--platforms={','.join(platforms)}: choose from {', '.join(PLATFORMS)}")
 
 
@@ -117,37 +109,17 @@ def write_sampler(
     Raises:
       UserError: `output` cannot be written.
     """
-    network = experiment.networks.condition
     inputs = (
         jax.ShapeDtypeStruct((), jnp.uint32),
-        network.input(num_videos),
+        experiment.networks.condition.input(num_videos),
         jax.ShapeDtypeStruct((num_videos, num_frames), jnp.float32),
     )
-    program = sampler(experiment)
+    program = jax.jit(sampler(experiment))
     _say("tracing the sampler")
     weights = _read_by(program, flat_weights(frame_model, feature_model), inputs)
     _say(f"lowering it for {', '.join(platforms)}")
-    exported = jax.export.export(jax.jit(program), platforms=platforms)(_shapes(weights), *inputs)
-    frames = exported.out_avals[0]
-    record = {
-        "inputs": {
-            "weights": f"the arrays of {WEIGHTS_FILE} by name",
-            **{
-                name: {"shape": given.shape, "dtype": given.dtype.name, "meaning": meaning}
-                for (name, meaning), given in zip(_meanings(network).items(), inputs, strict=True)
-            },
-        },
-        "output": {"shape": frames.shape, "dtype": frames.dtype.name, "meaning": "RGB frames"},
-        "tolerance": "one grey level, beside what glober_jax makes on the same platform",
-        "platforms": exported.platforms,
-        **about,
-        "sampling": dataclasses.asdict(experiment.sampling),
-        "requirements": "python -m pip install jax numpy safetensors flatbuffers",
-        "imports": "import jax, jax.export, numpy, safetensors.numpy",
-        "recipe": _recipe(inputs),
-        "versions": versions() | {"safetensors": metadata.version("safetensors")},
-        "calling_convention_version": exported.calling_convention_version,
-    }
+    exported = jax.export.export(program, platforms=platforms)(_shapes(weights), *inputs)
+    record = _record(experiment, exported, inputs, about)
     files = {
         WEIGHTS_FILE: safetensors.numpy.save(weights),
         PROGRAM_FILE: bytes(exported.serialize()),
@@ -174,25 +146,16 @@ def sampler(experiment: Experiment) -> Sampler:
     Videos are numbered 0 .. B - 1; other seeds make others. One program may round otherwise than
     those two: on a CPU one pixel value in 50 000 was another, by one grey level.
     """
-    networks, options = experiment.networks, experiment.sampling
+    generating = experiment.networks, experiment.generator_diffusion, experiment.sampling
+    decoding = experiment.networks, experiment.diffusion, experiment.sampling
 
     def sample(
         weights: dict[str, jax.Array], seed: jax.Array, condition: jax.Array, index_Bn: jax.Array
     ) -> jax.Array:
         frame_model, feature_model = _models(weights)
         video_B = jnp.arange(len(index_Bn), dtype=jnp.int32)
-        features = generate_features(
-            networks,
-            experiment.generator_diffusion,
-            options,
-            feature_model,
-            video_B,
-            condition,
-            seed,
-        )
-        return decode_frames(
-            networks, experiment.diffusion, options, frame_model, features, video_B, index_Bn, seed
-        )
+        features = generate_features(*generating, feature_model, video_B, condition, seed)
+        return decode_frames(*decoding, frame_model, features, video_B, index_Bn, seed)
 
     return sample
 
@@ -219,44 +182,61 @@ def _models(weights: dict[str, jax.Array]) -> tuple[FrameModel, FeatureModel]:
     return FrameModel(params, latent_scale), FeatureModel(params, feature_scale)
 
 
-def _read_by(program: Sampler, weights: Weights, inputs: Sequence[Any]) -> Weights:
+def _read_by(program: Any, weights: Weights, inputs: Sequence[Any]) -> Weights:
     """The weights that the program reads: those of the codec's encoder are not among them."""
-    exported = jax.export.export(jax.jit(program))(_shapes(weights), *inputs)
+    kept = jax.export.export(program)(_shapes(weights), *inputs).module_kept_var_idx
     # Arguments are numbered as a pytree's leaves are: a dict's by name.
-    names = dict(enumerate(sorted(weights)))
-    read = {names[number] for number in exported.module_kept_var_idx if number in names}
-    return {name: array for name, array in weights.items() if name in read}
+    return {name: weights[name] for number, name in enumerate(sorted(weights)) if number in kept}
 
 
 def _shapes(weights: Weights) -> dict[str, jax.ShapeDtypeStruct]:
     return {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in weights.items()}
 
 
-def _meanings(network: ConditionTokens) -> dict[str, str]:
-    """The program's inputs after the weights, for people."""
-    condition = {
-        "class": f"a class of each video, 0 to {network.num_classes - 1}",
-        "text": "token embeddings of each video's text, by text_encoder",
-        "unconditional": "not looked at",
-    }[network.kind]
-    return {
+def _record(
+    experiment: Experiment,
+    exported: jax.export.Exported,
+    inputs: Sequence[jax.ShapeDtypeStruct],
+    about: dict[str, Any],
+) -> dict[str, Any]:
+    """What the record file says; `recipe` are lines of Python that sample, after `imports`."""
+    network, frames = experiment.networks.condition, exported.out_avals[0]
+    meanings = {
         "seed": "same seed, same videos; up to 2**32 - 1",
-        "condition": condition,
+        "condition": {
+            "class": f"a class of each video, 0 to {network.num_classes - 1}",
+            "text": "token embeddings of each video's text, by text_encoder",
+            "unconditional": "not looked at",
+        }[network.kind],
         "index": "where in its clip each frame lies: 0 is the first frame, 1 the end",
     }
-
-
-def _recipe(inputs: Sequence[jax.ShapeDtypeStruct]) -> list[str]:
-    """Three lines of Python that sample in the folder of the files, after `imports`."""
     _, condition, index = inputs
-    videos, frames = index.shape
-    return [
-        f"program = jax.export.deserialize(open({PROGRAM_FILE!r}, 'rb').read())",
-        f"weights = safetensors.numpy.load_file({WEIGHTS_FILE!r})",
-        "frames = jax.jit(program.call)(weights, numpy.uint32(0), "
-        f"numpy.zeros({condition.shape}, {condition.dtype.name!r}), "
-        f"numpy.tile(numpy.arange({frames}, dtype='float32') / {frames}, ({videos}, 1)))",
-    ]
+    videos, count = index.shape
+    return {
+        "inputs": {
+            "weights": f"the arrays of {WEIGHTS_FILE} by name",
+            **{
+                name: {"shape": given.shape, "dtype": given.dtype.name, "meaning": meaning}
+                for (name, meaning), given in zip(meanings.items(), inputs, strict=True)
+            },
+        },
+        "output": {"shape": frames.shape, "dtype": frames.dtype.name, "meaning": "RGB frames"},
+        "tolerance": "one grey level, beside what glober_jax makes on the same platform",
+        "platforms": exported.platforms,
+        **about,
+        "sampling": dataclasses.asdict(experiment.sampling),
+        "requirements": "python -m pip install jax numpy safetensors flatbuffers",
+        "imports": "import jax, jax.export, numpy, safetensors.numpy",
+        "recipe": [
+            f"program = jax.export.deserialize(open({PROGRAM_FILE!r}, 'rb').read())",
+            f"weights = safetensors.numpy.load_file({WEIGHTS_FILE!r})",
+            "frames = jax.jit(program.call)(weights, numpy.uint32(0), "
+            f"numpy.zeros({condition.shape}, {condition.dtype.name!r}), "
+            f"numpy.tile(numpy.arange({count}, dtype='float32') / {count}, ({videos}, 1)))",
+        ],
+        "versions": versions() | {"safetensors": metadata.version("safetensors")},
+        "calling_convention_version": exported.calling_convention_version,
+    }
 
 
 def _say(text: str) -> None:

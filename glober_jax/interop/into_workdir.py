@@ -1,17 +1,16 @@
-"""What every conversion into a workdir does: look before, match names, write a stage, say so."""
+"""What every conversion into a workdir does: check it, match names, write a stage, say so."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import flax.traverse_util
-import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
-from glober_jax.interop.network import Naming, Part, choose_naming, match_networks
+from glober_jax.interop.network import Naming, Part, match_networks
 from glober_jax.interop.stored_tensor import StoredTensor
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.mesh import MeshShape, make_mesh
@@ -40,22 +39,36 @@ def check_architecture(experiment: Experiment, workdir: epath.Path, *stages: str
                 pass  # Opening looks.
 
 
+def check_fields(networks: Networks, name: str, whose: str, **published: int) -> None:
+    """Refuses values that shapes do not show, so that a file would be misread in silence."""
+    network = getattr(networks, name)
+    for key, value in published.items():
+        if (here := getattr(network, key, value)) != value:
+            raise UserError(
+                f"config.model.{name}.{key} is {here}, but {whose} is {value}, and the file does "
+                f"not tell; set it to {value}"
+            )
+
+
 def match(
     networks: Networks,
-    name: str,
     tensors: Mapping[str, StoredTensor],
-    namings: Sequence[Naming],
+    namings: Mapping[str, Naming],
     *,
-    who: str,
+    where: str,
     advice: str,
-) -> tuple[Naming, dict[str, StoredTensor]]:
-    """The naming that was found, and the network's parameters by path, unread."""
-    shapes = jax.eval_shape(lambda: networks.init(name, jax.random.key(0)))
-    naming = choose_naming(tensors, shapes, namings)
+) -> dict[str, dict[str, StoredTensor]]:
+    """The parameters of the networks of `namings`, by path, unread.
+
+    Raises:
+      UserError: `where` and `advice` are put around what does not fit.
+    """
+    shapes = networks.shapes(tuple(namings))
+    parts = {name: Part(shapes[name], naming) for name, naming in namings.items()}
     try:
-        return naming, match_networks(tensors, {name: Part(shapes, naming)})[name]
+        return match_networks(tensors, parts)
     except UserError as error:
-        raise UserError(f"{who}: {error}; {advice}") from error
+        raise UserError(f"{where}: {error}; {advice}") from error
 
 
 def read(arrays: Mapping[str, StoredTensor]) -> Params:
@@ -85,6 +98,6 @@ def write_finished(
 
 
 def described(name: str, arrays: Mapping[str, StoredTensor], naming: Naming) -> str:
-    """One line for people on what a network was made from."""
+    """One line on what a network was made from."""
     count = sum(int(np.prod(array.shape)) for array in arrays.values())
     return f"{name}: {len(arrays)} tensors, {count:,} parameters, named as in {naming.title}"

@@ -65,6 +65,15 @@ class Naming:
         return next((size for pattern, size in self.windows if re.search(pattern, name)), ())
 
 
+def numbered(pattern: str, replacement: str, number: Callable[..., int]) -> Rewrite:
+    """A rewrite whose replacement has `number(*groups of the pattern)` in place of #."""
+
+    def rewritten(found: re.Match[str]) -> str:
+        return found.expand(replacement.replace("#", str(number(*map(int, found.groups())))))
+
+    return pattern, rewritten
+
+
 class Part(NamedTuple):
     """One network of a file: its parameters, or for reading only their shapes, and their names."""
 
@@ -117,24 +126,19 @@ def match_networks(
     }
     leftovers = tuple(name for part in parts.values() for name in part.naming.leftovers)
     present = {n for n in tensors if n in targets or not n.startswith(leftovers)}
-    found = sorted(present & targets.keys())
-
-    def misshapen(name: str) -> str | None:
-        (network, path, shape), given = targets[name], tensors[name].shape
-        if our_shape(path, given, shape) == shape:
-            return None
-        wanted = published_shape(path, shape, parts[network].naming.window(path))
-        return f"{name} {list(given)}, not {list(wanted)}"
-
+    misshapen, untyped = [], []
+    for name in sorted(present & targets.keys()):
+        (network, path, shape), tensor = targets[name], tensors[name]
+        if our_shape(path, tensor.shape, shape) != shape:
+            wanted = published_shape(path, shape, parts[network].naming.window(path))
+            misshapen.append(f"{name} {list(tensor.shape)}, not {list(wanted)}")
+        if str(tensor.dtype) not in _TYPES:
+            untyped.append(f"{name} {tensor.dtype}")
     problems = {
         "missing": sorted(targets.keys() - present),
         "unexpected": sorted(present - targets.keys()),
-        "of another shape": [told for name in found if (told := misshapen(name))],
-        "of a type that no weights have": [
-            f"{name} {tensors[name].dtype}"
-            for name in found
-            if str(tensors[name].dtype) not in _TYPES
-        ],
+        "of another shape": misshapen,
+        "of a type that no weights have": untyped,
     }
     if any(problems.values()):
         title = next(iter(parts.values())).naming.title

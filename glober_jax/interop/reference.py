@@ -5,7 +5,6 @@ networks (`models.compat`) has no published name; it is written under one of our
 """
 
 import dataclasses
-import re
 
 from glober_jax.interop import sd_codec, sd_unet
 from glober_jax.interop.blocks import (
@@ -15,7 +14,7 @@ from glober_jax.interop.blocks import (
     RES_BLOCK,
     RES_BLOCK_WINDOWS,
 )
-from glober_jax.interop.network import Naming, Rewrite
+from glober_jax.interop.network import Naming, Rewrite, numbered
 from glober_jax.models.discriminator import PairDiscriminator
 from glober_jax.models.generator import GlobalGenerator
 from glober_jax.models.networks import Networks
@@ -46,12 +45,13 @@ def video_encoder(encoder: VideoEncoder) -> Naming:
         rewrites=(
             (r"^global_query$", "video_content"),
             (r"^conv_in/", "input_blocks/0/"),
-            _numbered("residual", per_level, 0),
-            _numbered("spatial", per_level, 1),
-            _numbered("temporal", per_level, 2),
-            (
+            _block("residual", per_level, 0),
+            _block("spatial", per_level, 1),
+            _block("temporal", per_level, 2),
+            numbered(
                 r"^level(\d+)_down/",
-                lambda found: f"input_blocks/{(int(found[1]) + 1) * per_level}/0/op/",
+                "input_blocks/#/0/op/",
+                lambda level: (level + 1) * per_level,
             ),
             (r"^mean_", "out_vc_"),
             (r"^log_variance_", "out_vc_var_"),
@@ -98,7 +98,7 @@ def global_tokens() -> Naming:
 def pair_discriminator(discriminator: PairDiscriminator) -> Naming:
     """Names of `discriminator`."""
     per_level = discriminator.blocks_per_level + 1
-    spatial = set(discriminator.spatial_levels)
+    spatial = sorted(discriminator.spatial_levels)
     return Naming(
         _TITLE,
         rewrites=(
@@ -107,14 +107,11 @@ def pair_discriminator(discriminator: PairDiscriminator) -> Naming:
             (r"^conv_out/", "out/0/"),
             (r"^norm_out/", "out/1/"),
             (r"^logit/", "out/5/"),
-            _numbered("residual", per_level, 0),
-            _numbered("spatial", per_level, 1),
-            *(_numbered("temporal", per_level, 2, level) for level in sorted(spatial)),
-            _numbered("temporal", per_level, 1),
-            (
-                r"^level(\d+)_down/",
-                lambda found: f"input_blocks/{int(found[1]) * per_level}/0/op/",
-            ),
+            _block("residual", per_level, 0),
+            _block("spatial", per_level, 1),
+            *(_block("temporal", per_level, 2, level) for level in spatial),
+            _block("temporal", per_level, 1),
+            numbered(r"^level(\d+)_down/", "input_blocks/#/0/op/", lambda level: level * per_level),
             *_BLOCKS,
         ),
         windows=_WINDOWS,
@@ -174,11 +171,10 @@ def generator_file(networks: Networks) -> dict[str, Naming]:
     }
 
 
-def _numbered(kind: str, per_level: int, place: int, level: int | None = None) -> Rewrite:
+def _block(kind: str, per_level: int, place: int, level: int | str = r"\d+") -> Rewrite:
     """level{l}_block{b}_{kind} is at `place` of the block that runs as number 1 + l n + b."""
-
-    def number(found: re.Match[str]) -> str:
-        return f"input_blocks/{1 + int(found[1]) * per_level + int(found[2])}/{place}/"
-
-    levels = r"\d+" if level is None else level
-    return rf"^level({levels})_block(\d+)_{kind}/", number
+    return numbered(
+        rf"^level({level})_block(\d+)_{kind}/",
+        f"input_blocks/#/{place}/",
+        lambda level, block: 1 + level * per_level + block,
+    )

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from etils import epath
 from safetensors import SafetensorError
@@ -20,12 +19,14 @@ from glober_jax.interop import reference, sd_codec, sd_unet
 from glober_jax.interop.into_workdir import (
     TRAIN,
     check_architecture,
+    check_fields,
     check_untrained,
     described,
+    match,
     read,
     write_finished,
 )
-from glober_jax.interop.network import Naming, Part, export_networks, match_networks
+from glober_jax.interop.network import Naming, Part, export_networks
 from glober_jax.interop.stored_tensor import StoredTensor
 from glober_jax.interop.weights_file import open_tensors
 from glober_jax.models.generator import grid_positions
@@ -58,7 +59,8 @@ def convert_autoencoder(experiment: Experiment, file: Path, workdir: epath.Path)
     """
     networks = experiment.networks
     if networks.unet.channels == sd_unet.CHANNELS:
-        _check_groups(networks)
+        for name in ("frame_codec", *AUTOENCODER, autoencoder.DISCRIMINATOR):
+            check_fields(networks, name, "the authors' networks'", groups=_GROUPS)
     check_untrained(workdir, autoencoder.NAME, generator.NAME)
     tensors, scale = _split_scale(
         open_tensors(file), "latent_scale", sd_codec.LATENT_SCALE, networks.latent_shape[-1]
@@ -76,23 +78,16 @@ def convert_autoencoder(experiment: Experiment, file: Path, workdir: epath.Path)
         )
     else:
         check_architecture(experiment, workdir, codec.NAME)
-    arrays = _match(networks, namings, tensors, file)
-    params = {name: read(found) for name, found in arrays.items()}
-    written = []
+    params, lines = _read(networks, tensors, namings, file)
+    if missing := [name for name in autoencoder.NETWORKS if name not in namings]:
+        lines.append(f"left at initial values: {', '.join(missing)}")
     if "frame_codec" in params:
         codec_params = {"frame_codec": params.pop("frame_codec")}
-        written.append(write_finished(experiment, workdir, codec.NAME, codec_params, {}))
+        lines.append(write_finished(experiment, workdir, codec.NAME, codec_params, {}))
     constants = {"latent_scale": scale}
-    written.append(write_finished(experiment, workdir, autoencoder.NAME, params, constants))
-    fresh = ", ".join(name for name in autoencoder.NETWORKS if name not in namings)
-    return "\n".join(
-        [
-            *(described(name, arrays[name], naming) for name, naming in namings.items()),
-            *([f"left at initial values: {fresh}"] if fresh else []),
-            *written,
-            f"train the generator with {TRAIN}, or convert it (reference_generator)",
-        ]
-    )
+    lines.append(write_finished(experiment, workdir, autoencoder.NAME, params, constants))
+    lines.append(f"train the generator with {TRAIN}, or convert it (reference_generator)")
+    return "\n".join(lines)
 
 
 def convert_generator(experiment: Experiment, file: Path, workdir: epath.Path) -> str:
@@ -113,15 +108,12 @@ def convert_generator(experiment: Experiment, file: Path, workdir: epath.Path) -
     tensors, scale = _split_scale(
         open_tensors(file), "feature_scale", 1.0, networks.global_shape[-1]
     )
-    namings = reference.generator_file(networks)
-    arrays = _match(networks, namings, tensors, file)
-    params = {name: read(found) for name, found in arrays.items()}
+    params, lines = _read(networks, tensors, reference.generator_file(networks), file)
     written = write_finished(experiment, workdir, generator.NAME, params, {"feature_scale": scale})
-    lines = [described(name, arrays[name], naming) for name, naming in namings.items()]
     return "\n".join([*lines, f"{written}; make videos with python -m glober_jax.sample"])
 
 
-def export(experiment: Experiment, workdir: epath.Path, output: Path) -> str:
+def export(experiment: Experiment, workdir: epath.Path, output: epath.Path) -> str:
     """Writes the averaged networks of every stage of `workdir` to files in `output`; says which.
 
     `codec.safetensors` is what `sd_vae` takes, `autoencoder.safetensors` what
@@ -132,67 +124,46 @@ def export(experiment: Experiment, workdir: epath.Path, output: Path) -> str:
       UserError: nothing was trained there, or `output` cannot be written.
     """
     networks, mesh = experiment.networks, make_mesh(MeshShape())
-    trained = {
-        name
-        for name in (codec.NAME, autoencoder.NAME, generator.NAME)
-        if newest_step(workdir, name) is not None
-    }
-    if not trained:
-        raise UserError(f"{workdir} holds no trained stage to export")
     written = []
-    if codec.NAME in trained:
+    if newest_step(workdir, codec.NAME) is not None:
         params = load_codec(networks, workdir, mesh)[1]
-        naming = sd_codec.codec_namings(networks.frame_codec)[0]
-        parts = [Part(params["frame_codec"], naming)]
-        written.append(_write(output / "codec.safetensors", parts, {}))
-    if autoencoder.NAME in trained:
+        namings = {"frame_codec": sd_codec.codec_namings(networks.frame_codec)[0]}
+        written.append(_write(output / "codec.safetensors", params, namings, {}))
+    if newest_step(workdir, autoencoder.NAME) is not None:
         _, model = load_frame_model(networks, workdir, mesh)
         params = model.params | load_network(
-            networks, workdir, autoencoder.NAME, "discriminator", mesh
+            networks, workdir, autoencoder.NAME, autoencoder.DISCRIMINATOR, mesh
         )
-        parts = _parts(params, reference.autoencoder_file(networks))
+        namings = reference.autoencoder_file(networks)
         extra = _scale_tensors("latent_scale", model.latent_scale)
-        written.append(_write(output / "autoencoder.safetensors", parts, extra))
-    if generator.NAME in trained:
+        written.append(_write(output / "autoencoder.safetensors", params, namings, extra))
+    if newest_step(workdir, generator.NAME) is not None:
         _, features = load_feature_model(networks, workdir, mesh)
-        parts = _parts(features.params, reference.generator_file(networks))
+        namings = reference.generator_file(networks)
         extra = _scale_tensors("feature_scale", features.feature_scale)
         patches = networks.global_shape[0] // networks.generator.patch_size
         # Fixed, and a parameter to the release.
         positions = grid_positions(patches, patches, networks.generator.width)
         extra[f"{sd_unet.CHECKPOINT_PREFIX}pos_embed"] = np.asarray(positions)[None]
-        written.append(_write(output / "generator.safetensors", parts, extra))
+        written.append(_write(output / "generator.safetensors", features.params, namings, extra))
+    if not written:
+        raise UserError(f"{workdir} holds no trained stage to export")
     return "\n".join(written)
 
 
-def _check_groups(networks: Networks) -> None:
-    """What shapes do not tell, so that a file of any other value would be misread in silence."""
-    for name in ("frame_codec", *AUTOENCODER, "discriminator"):
-        groups = getattr(getattr(networks, name), "groups", _GROUPS)
-        if groups != _GROUPS:
-            raise UserError(
-                f"config.model.{name}.groups is {groups}, but the authors' networks normalise in "
-                f"{_GROUPS} groups, and their files do not tell; set it to {_GROUPS}"
-            )
-
-
-def _match(
+def _read(
     networks: Networks,
-    namings: Mapping[str, Naming],
     tensors: Mapping[str, StoredTensor],
+    namings: Mapping[str, Naming],
     file: Path,
-) -> dict[str, dict[str, StoredTensor]]:
-    key = jax.random.key(0)
-    shapes = jax.eval_shape(lambda: networks.init_all(tuple(namings), key))
-    try:
-        return match_networks(
-            tensors, {name: Part(shapes[name], naming) for name, naming in namings.items()}
-        )
-    except UserError as error:
-        advice = "give a checkpoint of the authors' code, and its sizes in config.model"
-        if networks.video_encoder.compat == "none" and _OURS not in tensors:
-            advice += "; theirs need --config.model.compat=reference"
-        raise UserError(f"{file}: {error}; {advice}") from error
+) -> tuple[Params, list[str]]:
+    """Parameters by network, and a line on each."""
+    advice = "give a checkpoint of the authors' code, and its sizes in config.model"
+    if networks.video_encoder.compat == "none" and _OURS not in tensors:
+        advice += "; theirs need --config.model.compat=reference"
+    arrays = match(networks, tensors, namings, where=str(file), advice=advice)
+    lines = [described(name, arrays[name], naming) for name, naming in namings.items()]
+    return {name: read(found) for name, found in arrays.items()}, lines
 
 
 def _split_scale(
@@ -211,18 +182,17 @@ def _scale_tensors(name: str, scale: ChannelScale) -> dict[str, np.ndarray]:
     return {f"{name}.{field}": np.asarray(value) for field, value in scale._asdict().items()}
 
 
-def _parts(params: Params, namings: Mapping[str, Naming]) -> list[Part]:
-    return [Part(params[name], naming) for name, naming in namings.items()]
-
-
-def _write(file: Path, parts: list[Part], extra: Mapping[str, Any]) -> str:
+def _write(
+    file: epath.Path, params: Params, namings: Mapping[str, Naming], extra: Mapping[str, Any]
+) -> str:
+    parts = [Part(params[name], naming) for name, naming in namings.items()]
     tensors = {
         name: np.ascontiguousarray(array, np.float32)
         for name, array in (*export_networks(parts), *extra.items())
     }
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, file, metadata={"format": "pt"})
+        save_file(tensors, str(file), metadata={"format": "pt"})
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot write {file}: {error}; choose another --output") from error
     return f"{file}: {len(tensors)} tensors"

@@ -4,7 +4,7 @@ The published release counts the decoder's levels as we do, by resolution; diffu
 in the order in which they run.
 """
 
-from glober_jax.interop.network import Naming, Rewrite
+from glober_jax.interop.network import Naming, Rewrite, numbered
 from glober_jax.models.frame_codec import FrameCodec
 
 # Where whole Stable Diffusion checkpoints keep the codec.
@@ -21,43 +21,36 @@ _SHARED: tuple[Rewrite, ...] = (
     (r"(block\d+)/(norm|conv)_in/", r"\1/\g<2>1/"),
     (r"(block\d+)/(norm|conv)_out/", r"\1/\g<2>2/"),
 )
+_RELEASE = Naming(
+    title="the published release",
+    rewrites=(
+        *_SHARED,
+        (r"(block\d+)/skip/", r"\1/nin_shortcut/"),
+        (r"middle_block0/", "mid/block_1/"),
+        (r"middle_block1/", "mid/block_2/"),
+        (r"middle_attention/out/", "mid/attn_1/proj_out/"),
+        (r"middle_attention/", "mid/attn_1/"),
+        (r"encoder/level(\d+)_block(\d+)/", r"encoder/down/\1/block/\2/"),
+        (r"encoder/level(\d+)_down/", r"encoder/down/\1/downsample/conv/"),
+        (r"decoder/level(\d+)_block(\d+)/", r"decoder/up/\1/block/\2/"),
+        (r"decoder/level(\d+)_up/", r"decoder/up/\1/upsample/conv/"),
+    ),
+    windows=((r"(quant_conv|nin_shortcut|attn_1\.(q|k|v|proj_out))\.weight$", (1, 1)),),
+    # The loss's own networks, and averages under names of their own: files of a training run.
+    leftovers=("loss.", "model_ema."),
+)
 
 
 def codec_namings(codec: FrameCodec) -> tuple[Naming, ...]:
     """Every naming in use: the release's, that of diffusers, and that of older diffusers."""
     return (
-        _release(),
-        _diffusers(codec, "diffusers", {"q": "to_q", "k": "to_k", "v": "to_v", "out": "to_out/0"}),
-        _diffusers(
-            codec,
-            "older diffusers",
-            {"q": "query", "k": "key", "v": "value", "out": "proj_attn"},
-        ),
+        _RELEASE,
+        _diffusers(codec, "diffusers", ("to_q", "to_k", "to_v", "to_out/0")),
+        _diffusers(codec, "older diffusers", ("query", "key", "value", "proj_attn")),
     )
 
 
-def _release() -> Naming:
-    return Naming(
-        title="the published release",
-        rewrites=(
-            *_SHARED,
-            (r"(block\d+)/skip/", r"\1/nin_shortcut/"),
-            (r"middle_block0/", "mid/block_1/"),
-            (r"middle_block1/", "mid/block_2/"),
-            (r"middle_attention/out/", "mid/attn_1/proj_out/"),
-            (r"middle_attention/", "mid/attn_1/"),
-            (r"encoder/level(\d+)_block(\d+)/", r"encoder/down/\1/block/\2/"),
-            (r"encoder/level(\d+)_down/", r"encoder/down/\1/downsample/conv/"),
-            (r"decoder/level(\d+)_block(\d+)/", r"decoder/up/\1/block/\2/"),
-            (r"decoder/level(\d+)_up/", r"decoder/up/\1/upsample/conv/"),
-        ),
-        windows=((r"(quant_conv|nin_shortcut|attn_1\.(q|k|v|proj_out))\.weight$", (1, 1)),),
-        # The loss's own networks, and averages under names of their own: files of a training run.
-        leftovers=("loss.", "model_ema."),
-    )
-
-
-def _diffusers(codec: FrameCodec, title: str, projections: dict[str, str]) -> Naming:
+def _diffusers(codec: FrameCodec, title: str, projections: tuple[str, ...]) -> Naming:
     top = len(codec.multipliers) - 1
     attention = "mid_block/attentions/0"
     return Naming(
@@ -67,17 +60,22 @@ def _diffusers(codec: FrameCodec, title: str, projections: dict[str, str]) -> Na
             (r"(block\d+)/skip/", r"\1/conv_shortcut/"),
             (r"middle_block(\d)/", r"mid_block/resnets/\1/"),
             (r"middle_attention/norm/", f"{attention}/group_norm/"),
-            *((f"middle_attention/{o}/", f"{attention}/{t}/") for o, t in projections.items()),
+            *(
+                (f"middle_attention/{ours}/", f"{attention}/{theirs}/")
+                for ours, theirs in zip(("q", "k", "v", "out"), projections, strict=True)
+            ),
             (r"(encoder|decoder)/norm_out/", r"\1/conv_norm_out/"),
             (r"encoder/level(\d+)_block(\d+)/", r"encoder/down_blocks/\1/resnets/\2/"),
             (r"encoder/level(\d+)_down/", r"encoder/down_blocks/\1/downsamplers/0/conv/"),
-            (
+            numbered(
                 r"decoder/level(\d+)_block(\d+)/",
-                lambda found: f"decoder/up_blocks/{top - int(found[1])}/resnets/{found[2]}/",
+                r"decoder/up_blocks/#/resnets/\2/",
+                lambda level, block: top - level,
             ),
-            (
+            numbered(
                 r"decoder/level(\d+)_up/",
-                lambda found: f"decoder/up_blocks/{top - int(found[1])}/upsamplers/0/conv/",
+                "decoder/up_blocks/#/upsamplers/0/conv/",
+                lambda level: top - level,
             ),
         ),
     )

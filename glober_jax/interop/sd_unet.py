@@ -4,8 +4,7 @@ The published release numbers blocks in the order in which they run, those of th
 the first convolution on; diffusers counts levels on either way, and blocks within a level.
 """
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from glober_jax.interop.blocks import (
     DIFFUSERS_RES_BLOCK,
@@ -14,7 +13,7 @@ from glober_jax.interop.blocks import (
     TRANSFORMER,
     TRANSFORMER_WINDOWS,
 )
-from glober_jax.interop.network import Naming, Rewrite
+from glober_jax.interop.network import Naming, numbered
 from glober_jax.interop.stored_tensor import Tensor
 from glober_jax.models.video_decoder import UNet
 
@@ -48,23 +47,13 @@ def other_architecture(tensors: Mapping[str, Tensor]) -> str | None:
 def _release(unet: UNet) -> Naming:
     # On the way down a level's downsampling (for the first, the UNet's first convolution) counts as
     # a block; on the way up there is one block more.
-    per_level = unet.blocks_per_level + 1
-    top = len(unet.multipliers) - 1
+    n, top = unet.blocks_per_level + 1, len(unet.multipliers) - 1
 
-    def downsampling(found: re.Match[str]) -> str:
-        return f"input_blocks/{int(found[1]) * per_level}/0/op/"
+    def down(level: int, block: int) -> int:
+        return level * n + 1 + block
 
-    def input_block(found: re.Match[str]) -> str:
-        return f"input_blocks/{int(found[1]) * per_level + 1 + int(found[2])}"
-
-    def output_block(found: re.Match[str]) -> str:
-        return f"output_blocks/{(top - int(found[1])) * per_level + int(found[2])}"
-
-    def upsampling(found: re.Match[str]) -> str:
-        """The last part of its level's last block, after the attention where there is one."""
-        level = int(found[1])
-        part = 2 if level in unet.attention_levels else 1
-        return f"output_blocks/{(top - level + 1) * per_level - 1}/{part}/conv/"
+    def up(level: int, block: int) -> int:
+        return (top - level) * n + block
 
     return Naming(
         title="the published release",
@@ -74,13 +63,20 @@ def _release(unet: UNet) -> Naming:
             (r"^conv_in/", "input_blocks/0/0/"),
             (r"^norm_out/", "out/0/"),
             (r"^conv_out/", "out/2/"),
-            (
-                r"^down(\d+)_sample/",
-                lambda found: f"input_blocks/{int(found[1]) * per_level}/0/op/",
+            numbered(r"^down(\d+)_sample/", "input_blocks/#/0/op/", lambda level: level * n),
+            # A block's own layers come first in it, then its attention, then the upsampling.
+            numbered(r"^down(\d+)_block(\d+)/", "input_blocks/#/0/", down),
+            numbered(r"^down(\d+)_block(\d+)_attention/", "input_blocks/#/1/", down),
+            numbered(r"^up(\d+)_block(\d+)/", "output_blocks/#/0/", up),
+            numbered(r"^up(\d+)_block(\d+)_attention/", "output_blocks/#/1/", up),
+            *(
+                numbered(
+                    rf"^up({level})_sample/",
+                    f"output_blocks/#/{2 if level in unet.attention_levels else 1}/conv/",
+                    lambda level: up(level, n - 1),
+                )
+                for level in range(top + 1)
             ),
-            (r"^up(\d+)_sample/", upsampling),
-            *_parts(r"down(\d+)_block(\d+)", input_block),
-            *_parts(r"up(\d+)_block(\d+)", output_block),
             (r"^middle_block0/", "middle_block/0/"),
             (r"^middle_attention/", "middle_block/1/"),
             (r"^middle_block1/", "middle_block/2/"),
@@ -91,19 +87,11 @@ def _release(unet: UNet) -> Naming:
     )
 
 
-def _parts(block: str, name: Callable[[re.Match[str]], str]) -> tuple[Rewrite, ...]:
-    """A block's own layers come first in it, its attention second."""
-    return (
-        (rf"^{block}/", lambda found: f"{name(found)}/0/"),
-        (rf"^{block}_attention/", lambda found: f"{name(found)}/1/"),
-    )
-
-
 def _diffusers(unet: UNet) -> Naming:
     top = len(unet.multipliers) - 1
 
-    def up(found: re.Match[str]) -> str:
-        return f"up_blocks/{top - int(found[1])}"
+    def up(level: int, block: int = 0) -> int:
+        return top - level
 
     return Naming(
         title="diffusers",
@@ -114,18 +102,16 @@ def _diffusers(unet: UNet) -> Naming:
             (r"^time_out/", "time_embedding/linear_2/"),
             (r"^norm_out/", "conv_norm_out/"),
             # Downsampling belongs to the level that it leaves.
-            (
+            numbered(
                 r"^down(\d+)_sample/",
-                lambda found: f"down_blocks/{int(found[1]) - 1}/downsamplers/0/conv/",
+                "down_blocks/#/downsamplers/0/conv/",
+                lambda level: level - 1,
             ),
             (r"^down(\d+)_block(\d+)/", r"down_blocks/\1/resnets/\2/"),
             (r"^down(\d+)_block(\d+)_attention/", r"down_blocks/\1/attentions/\2/"),
-            (r"^up(\d+)_sample/", lambda found: f"{up(found)}/upsamplers/0/conv/"),
-            (r"^up(\d+)_block(\d+)/", lambda found: f"{up(found)}/resnets/{found[2]}/"),
-            (
-                r"^up(\d+)_block(\d+)_attention/",
-                lambda found: f"{up(found)}/attentions/{found[2]}/",
-            ),
+            numbered(r"^up(\d+)_sample/", "up_blocks/#/upsamplers/0/conv/", up),
+            numbered(r"^up(\d+)_block(\d+)/", r"up_blocks/#/resnets/\2/", up),
+            numbered(r"^up(\d+)_block(\d+)_attention/", r"up_blocks/#/attentions/\2/", up),
             (r"^middle_block(\d)/", r"mid_block/resnets/\1/"),
             (r"^middle_attention/", "mid_block/attentions/0/"),
         ),

@@ -2,21 +2,9 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-
-
-class Tensor(Protocol):
-    """What converters take: arrays, and tensors that are still in their file."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def dtype(self) -> Any: ...
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,5 +19,7 @@ class StoredTensor:
     read: Callable[[], np.ndarray]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        del copy  # What was read belongs to the caller.
         return self.read().astype(dtype or self.dtype, copy=False)
+
+
+Tensor = np.ndarray | StoredTensor

@@ -1,15 +1,20 @@
 """The tensors of a file of weights, whatever its kind; what it holds decides, not its name."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
+# Importing it gives NumPy the type bfloat16, which safetensors then finds by its name.
+import ml_dtypes  # noqa: F401
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
 from glober_jax.errors import UserError
-from glober_jax.interop import safetensors_file, torch_file
+from glober_jax.interop import torch_file
 from glober_jax.interop.stored_tensor import StoredTensor
 
-_ZIP = b"PK\x03\x04"
-_PICKLE = b"\x80"
-_TAR = slice(257, 262), b"ustar"
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
 
 def open_tensors(file: Path) -> dict[str, StoredTensor]:
@@ -20,17 +25,16 @@ def open_tensors(file: Path) -> dict[str, StoredTensor]:
     """
     try:
         with file.open("rb") as opened:
-            start = opened.read(512)
+            start = opened.read(9)
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else "cannot be read"
         raise UserError(f"{file}: {reason}; give the path of a file of weights") from error
     # After the length of its header, eight bytes of any value.
-    if start[8:9] == b"{":
-        return safetensors_file.open_tensors(file)
+    if start.endswith(b"{"):
+        return _open_safetensors(file)
     if start.startswith(_ZIP):
         return torch_file.open_tensors(file)
-    where, tar = _TAR
-    if start.startswith(_PICKLE) or start[where] == tar:
+    if start.startswith(_PICKLE):
         raise UserError(
             f"{file} is a torch file in the format before torch 1.6; where you trust it, load it "
             "with a recent torch and save it again: torch.save(torch.load(FILE, "
@@ -48,3 +52,27 @@ def inside(tensors: Mapping[str, StoredTensor], prefix: str) -> dict[str, Stored
     """
     found = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
     return found or dict(tensors)
+
+
+def _open_safetensors(file: Path) -> dict[str, StoredTensor]:
+    try:
+        with safe_open(file, framework="np") as stored:
+            slices = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118
+            return {
+                name: StoredTensor(
+                    tuple(view.get_shape()),
+                    _DTYPES.get(view.get_dtype(), view.get_dtype()),
+                    functools.partial(_read, file, name),
+                )
+                for name, view in slices.items()
+            }
+    except SafetensorError as error:
+        raise UserError(
+            f"{file} is cut off or damaged ({error}); download the .safetensors file again"
+        ) from error
+
+
+def _read(file: Path, name: str) -> np.ndarray:
+    # Opened for every tensor: a file that stays mapped counts as memory, as far as it was read.
+    with safe_open(file, framework="np") as stored:
+        return stored.get_tensor(name)

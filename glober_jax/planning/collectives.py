@@ -93,7 +93,7 @@ def _runs(computations: dict[str, list[str]]) -> dict[str, int]:
 
 
 def _iterations(condition: list[str]) -> int:
-    """Iterations of a loop whose condition is `i < constant`; else 1."""
+    """Of a loop whose condition is `i < constant`; else 1."""
     text = "\n".join(condition)
     limits = re.findall(r"s32\[\]\S* constant\((\d+)\)", text)
     return int(limits[0]) if len(limits) == 1 and "direction=LT" in text else 1

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from jax.sharding import AbstractMesh, Mesh
@@ -17,15 +17,6 @@ from glober_jax.training.stages import AbstractStage
 
 _SECONDS_BETWEEN_LINES = 15.0
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
-
-
-class Memory(NamedTuple):
-    """Bytes of one device as the compiler reports them; `outputs` that reuse arguments excluded."""
-
-    arguments: int
-    outputs: int
-    temporaries: int
-    code: int
 
 
 class TooLarge(NamedTuple):
@@ -63,32 +54,32 @@ def compile_traced(
         try:
             return traced.lower(lowering_platforms=(platform,)).compile(compiler_options=options)
         except jax.errors.JaxRuntimeError as error:
-            if (found := find_overflow(str(error))) is None:
+            if (overflow := find_overflow(str(error))) is None:
                 raise
-            return TooLarge(*found)
+            return overflow
 
 
-def read_memory(compiled: Any) -> Memory:
-    """XLA's own report of a compiled program."""
+def read_memory(compiled: jax.stages.Compiled) -> dict[str, int]:
+    """Bytes of one device as XLA reports them; `outputs` that reuse arguments are left out."""
     stats = compiled.memory_analysis()
-    return Memory(
-        arguments=stats.argument_size_in_bytes,
-        outputs=stats.output_size_in_bytes - stats.alias_size_in_bytes,
-        temporaries=stats.temp_size_in_bytes,
-        code=stats.generated_code_size_in_bytes,
-    )
+    return {
+        "arguments": stats.argument_size_in_bytes,
+        "outputs": stats.output_size_in_bytes - stats.alias_size_in_bytes,
+        "temporaries": stats.temp_size_in_bytes,
+        "code": stats.generated_code_size_in_bytes,
+    }
 
 
-def find_overflow(message: str) -> tuple[int | None, int] | None:
-    """(bytes needed, bytes available) of a complaint about a device's memory; None for others."""
+def find_overflow(message: str) -> TooLarge | None:
+    """What an error says of a device's memory; None where it is about something else."""
     if "RESOURCE_EXHAUSTED" not in message:
         return None
     amount = r"([\d.]+)([KMGT]?)"
     if found := re.search(rf"Used {amount}i?B? of {amount}i?B? hbm", message, re.I):
-        return _size(*found.groups()[:2]), _size(*found.groups()[2:])
+        return TooLarge(_size(*found.groups()[:2]), _size(*found.groups()[2:]))
     if found := re.search(rf"exceeds available HBM \({amount}\)", message):
         needed = re.search(rf"total memory required.*?\({amount}\)", message)
-        return _size(*needed.groups()) if needed else None, _size(*found.groups())
+        return TooLarge(_size(*needed.groups()) if needed else None, _size(*found.groups()))
     return None
 
 
@@ -98,18 +89,18 @@ def _size(number: str, unit: str) -> int:
 
 @contextlib.contextmanager
 def _clock(title: str) -> Iterator[None]:
-    """Says now and then on stderr how long it has been since the beginning."""
+    """Prints on stderr how long the block has been running, and how long it took."""
     begin, done = time.monotonic(), threading.Event()
 
     def say(verb: str) -> None:
         seconds = time.monotonic() - begin
         print(f"{title} | {verb} {seconds:.0f} s", file=sys.stderr, flush=True)
 
-    def tell() -> None:
+    def tick() -> None:
         while not done.wait(_SECONDS_BETWEEN_LINES):
             say("for")
 
-    threading.Thread(target=tell, daemon=True).start()
+    threading.Thread(target=tick, daemon=True).start()
     try:
         yield
     finally:

@@ -26,13 +26,14 @@ def _count(jaxpr: Any) -> int:
 
 
 def _of_equation(equation: Any) -> int:
-    name = equation.primitive.name
+    name, params = equation.primitive.name, equation.params
     if name == "dot_general":
-        return _product(equation)
+        (contracted, _), _ = params["dimension_numbers"]
+        left, result = equation.invars[0].aval.shape, equation.outvars[0].aval.shape
+        return 2 * math.prod(result) * math.prod(left[axis] for axis in contracted)
     if name == "conv_general_dilated":
-        return _convolution(equation)
-    values = jax.tree.leaves(list(equation.params.values()))
-    parts = (getattr(value, "jaxpr", value) for value in values)
+        return _convolution(*(var.aval.shape for var in equation.invars), params)
+    parts = (getattr(value, "jaxpr", value) for value in jax.tree.leaves(list(params.values())))
     inner = [_count(part) for part in parts if hasattr(part, "eqns")]
     if name == "cond":
         return max(inner)
@@ -40,23 +41,12 @@ def _of_equation(equation: Any) -> int:
         # What is inside is what one device does.
         return sum(inner) * equation.params["mesh"].size
     # A `while` says nothing of how often it runs; nothing that is trained here has one.
-    return sum(inner) * (equation.params["length"] if name == "scan" else 1)
+    return sum(inner) * (params["length"] if name == "scan" else 1)
 
 
-def _product(equation: Any) -> int:
-    (contracted, _), _ = equation.params["dimension_numbers"]
-    left = equation.invars[0].aval.shape
-    (result,) = equation.outvars
-    return 2 * math.prod(result.aval.shape) * math.prod(left[axis] for axis in contracted)
-
-
-def _convolution(equation: Any) -> int:
+def _convolution(left: tuple[int, ...], right: tuple[int, ...], params: dict[str, Any]) -> int:
     """Only products with elements that are there: not with padding, nor between dilated ones."""
-    params = equation.params
-    (left, right), numbers = (
-        (var.aval.shape for var in equation.invars),
-        params["dimension_numbers"],
-    )
+    numbers = params["dimension_numbers"]
     spatial = zip(
         [left[axis] for axis in numbers.lhs_spec[2:]],
         [right[axis] for axis in numbers.rhs_spec[2:]],

@@ -1,11 +1,13 @@
-"""Tries batches, recomputation and parameter shards: the largest batch that fits, the fastest case.
+"""The largest batch that fits, by parameter shards and recomputation, and the fastest case.
 
-Every trial is a whole compilation, minutes at full size, so few are made. Memory is close to
-affine in the batch: two batches tell about how large one may be, and a few more make sure. Each
-result goes into the output file at once, and is taken from there when the same command goes on.
+Every trial is a whole compilation, minutes at full size. Memory is close to affine in the batch:
+two batches predict the largest one, and a few more confirm it. Each result goes into the output
+file at once, and is taken from there when the same command goes on.
 """
 
+import contextlib
 import copy
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -24,7 +26,7 @@ from glober_jax import config
 from glober_jax.errors import UserError
 from glober_jax.experiment import Experiment
 from glober_jax.models.remat import Remat
-from glober_jax.planning.stages import plan_mesh, plan_stage, write_plan
+from glober_jax.planning.stage_plan import plan_mesh, plan_stage, write_plan
 from glober_jax.planning.topology import Topology, libtpu_version
 from glober_jax.training import autoencoder, codec, generator
 
@@ -39,13 +41,6 @@ _NETWORKS = {
     autoencoder.NAME: ("frame_codec", "video_encoder", "frame_features", "unet", "discriminator"),
     generator.NAME: ("generator",),
 }
-
-
-class Case(NamedTuple):
-    """Settings tried besides batches: parameter shards, `remat` of all networks of the stage."""
-
-    fsdp: int
-    remat: Remat
 
 
 class Trial(NamedTuple):
@@ -85,70 +80,47 @@ def sweep(
     Raises:
       UserError: libtpu is missing, a mesh does not cover the chips, or `output` is no plan.
     """
-    cases = list(itertools.starmap(Case, itertools.product(fsdp, remat)))
+    trials = _Trials(experiment, stage, topology, effort, output)
+    cases = list(itertools.product(fsdp, remat))
     most = len(cases) * MOST_TRIALS + _MOST_DIVISIONS
-    file = _read(output)
     print(f"sweep of {stage}: at most {most} compilations", file=sys.stderr, flush=True)
     # The adversary judges every `step`-th clip: fewer per device, and devices would idle.
-    step = 1
-    if stage == autoencoder.NAME and experiment.autoencoder.adversarial.weight:
-        step = experiment.autoencoder.adversarial.clip_stride
-    # Devices that share a batch's row, and clips per device in the config's batch.
-    tensor = experiment.mesh.tensor
-    configured = getattr(experiment, stage).batch_size * tensor // topology.chips
-
-    def write(found: dict[str, Any]) -> None:
-        file.update(found)
-        write_plan(output, file)
-
-    def run(case: Case, batch: int, micro_batches: int = 1) -> Trial:
-        """A trial of `batch` clips per device: compiled, or known from before."""
-        changed = _changed(experiment, stage, case, batch * topology.chips // tensor, micro_batches)
-        key = _key(changed, stage, topology, effort)
-        if key not in file["trials"]:
-            mesh, reason = plan_mesh(changed, topology)
-            if not isinstance(mesh, Mesh):
-                raise UserError(reason)
-            print(f"fsdp={case.fsdp}, remat={case.remat}, {batch} per device", file=sys.stderr)
-            plan = plan_stage(changed, stage, topology, mesh, effort, only_last=True)
-            file["trials"][key] = plan
-            write({})
-            # Traces of programs as large as these are gigabytes together.
-            jax.clear_caches()
-        plan = file["trials"][key]
-        (program,) = plan["programs"]
-        needed, available = (program["memory_per_chip"][k] for k in ("needed", "available"))
-        speed = (program["seconds"] or {}).get("examples_per_second")
-        return Trial(batch, program["fits"], needed, available, speed, plan["notes"])
-
+    step, adversarial = 1, experiment.autoencoder.adversarial
+    if stage == autoencoder.NAME and adversarial.weight:
+        step = adversarial.clip_stride
+    configured = getattr(experiment, stage).batch_size // trials.rows
     found: dict[str, Any] = {"stage": stage, "networks": _NETWORKS[stage], "rows": [], "best": None}
-    best: tuple[Case, Trial] | None = None
+    best: Trial | None = None
     for case in cases:
-        start = max(configured // step, 1) * step
-        tried = find_largest(functools.partial(run, case), step, start)
+        tried = find_largest(
+            functools.partial(trials.run, *case), step, max(configured // step, 1) * step
+        )
         fitting = [trial for trial in tried if trial.fits]
         largest = max(fitting, key=lambda trial: trial.batch, default=None)
         fastest = max(fitting, key=lambda trial: trial.speed, default=None)
         row = {
-            **case._asdict(),
+            "fsdp": case[0],
+            "remat": case[1],
             "trials": [trial._asdict() for trial in tried],
             "largest": largest and largest._asdict(),
             "fastest": fastest and fastest._asdict(),
         }
         found["rows"].append(row)
-        if fastest and (best is None or fastest.speed > best[1].speed):
-            best, found["best"] = (case, fastest), row
-        write(found)
+        if fastest and (best is None or fastest.speed > best.speed):
+            best, found["best"] = fastest, row
+        trials.write(found)
     if best is not None:
+        row = found["best"]
         # Micro-batches that the config's batch divides into, small enough to fit.
         counts = [
             count
             for count in range(1, configured + 1)
-            if configured % (count * step) == 0 and configured // count <= best[1].batch
+            if configured % (count * step) == 0 and configured // count <= best.batch
         ]
-        fits = (n for n in counts[:_MOST_DIVISIONS] if run(best[0], configured, n).fits)
-        found["best"]["micro_batches"] = next(fits, None)
-        write(found)
+        run = functools.partial(trials.run, row["fsdp"], row["remat"], configured)
+        fits = (count for count in counts[:_MOST_DIVISIONS] if run(count).fits)
+        row["micro_batches"] = next(fits, None)
+        trials.write(found)
     return found
 
 
@@ -186,42 +158,82 @@ def _guess(tried: Mapping[int, Trial], below: int, above: int) -> int:
     return (below + above) // 2
 
 
-def _changed(
-    experiment: Experiment, stage: str, case: Case, batch_size: int, micro_batches: int
-) -> Experiment:
-    """The experiment with a case's settings, and a batch."""
-    plain = copy.deepcopy(experiment.source)
-    plain["mesh"] = {**plain["mesh"], "data": -1, "fsdp": case.fsdp}
-    for name in _NETWORKS[stage]:
-        plain["model"][name]["remat"] = case.remat
-    plain[stage] |= {"batch_size": batch_size, "micro_batches": micro_batches}
-    return config.parse(plain)
+@dataclasses.dataclass(frozen=True)
+class _Trials:
+    """Plans of a stage with other settings, each compiled once and kept in `output`."""
 
+    experiment: Experiment
+    stage: str
+    topology: Topology
+    effort: float
+    output: epath.Path
 
-def _key(changed: Experiment, stage: str, topology: Topology, effort: float) -> str:
-    """Tells trials apart by all that decides what is compiled."""
-    decisive = {
-        "config": changed.source,
-        "stage": stage,
-        "topology": [topology.name, topology.slices],
-        "effort": effort,
-        "versions": [jax.__version__, libtpu_version()],
-        "code": _code(),
-    }
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+    @property
+    def rows(self) -> int:
+        """Devices that hold clips of their own."""
+        return self.topology.chips // self.experiment.mesh.tensor
+
+    @functools.cached_property
+    def _file(self) -> dict[str, Any]:
+        return _read(self.output)
+
+    def run(self, fsdp: int, remat: Remat, batch: int, micro_batches: int = 1) -> Trial:
+        """A trial of `batch` clips per device."""
+        plain, plans = copy.deepcopy(self.experiment.source), self._file["trials"]
+        plain["mesh"] = {**plain["mesh"], "data": -1, "fsdp": fsdp}
+        for network in _NETWORKS[self.stage]:
+            plain["model"][network]["remat"] = remat
+        plain[self.stage] |= {"batch_size": batch * self.rows, "micro_batches": micro_batches}
+        changed = config.parse(plain)
+        key = self._key(changed)
+        if key not in plans:
+            mesh, reason = plan_mesh(changed, self.topology)
+            if not isinstance(mesh, Mesh):
+                raise UserError(reason)
+            print(f"fsdp={fsdp}, remat={remat}, {batch} per device", file=sys.stderr)
+            plans[key] = plan_stage(
+                changed, self.stage, self.topology, mesh, self.effort, only_last=True
+            )
+            self.write({})
+            # Traces of programs as large as these are gigabytes together.
+            jax.clear_caches()
+        (program,) = plans[key]["programs"]
+        memory, seconds = program["memory_per_chip"], program["seconds"] or {}
+        return Trial(
+            batch,
+            program["fits"],
+            memory["needed"],
+            memory["available"],
+            seconds.get("examples_per_second"),
+            plans[key]["notes"],
+        )
+
+    def write(self, found: dict[str, Any]) -> None:
+        self._file.update(found)
+        write_plan(self.output, self._file)
+
+    def _key(self, changed: Experiment) -> str:
+        """Tells trials apart by all that decides what is compiled."""
+        decisive = {
+            "config": changed.source,
+            "stage": self.stage,
+            "topology": [self.topology.name, self.topology.slices],
+            "effort": self.effort,
+            "versions": [jax.__version__, libtpu_version()],
+            "code": _code(),
+        }
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _read(output: epath.Path) -> dict[str, Any]:
     """What an earlier sweep left, or the beginning of one."""
     if not output.exists():
         return {"trials": {}}
-    try:
+    with contextlib.suppress(ValueError):
         found = json.loads(output.read_text())
-    except ValueError as error:
-        raise UserError(f"--output={output} is not JSON: name another file") from error
-    if not isinstance(found, dict) or "trials" not in found:
-        raise UserError(f"--output={output} is not from a sweep: name another file")
-    return found
+        if isinstance(found, dict) and "trials" in found:
+            return found
+    raise UserError(f"--output={output} is not from a sweep: name another file")
 
 
 @functools.cache
@@ -230,4 +242,4 @@ def _code() -> str:
     digest = hashlib.sha256()
     for file in sorted(Path(glober_jax.__file__).parent.rglob("*.py")):
         digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()

@@ -99,17 +99,19 @@ def parse_topology(name: str, slices: int = 1) -> Topology:
 
 def _slice(name: str) -> tuple[str, tuple[int, ...]]:
     """(generation, shape of a slice) of `v5e:4x4` or `v5litepod-16`."""
-    found = re.fullmatch(r"(v\w+)(:|-)(\d+(?:x\d+)*)", name)
+    found = re.fullmatch(r"(v\w+)(?::(\d+(?:x\d+)*)|-(\d+))", name)
     generation = found[1].replace("v5litepod", "v5e") if found else ""
-    if generation in TPUS and found[2] == ":":
-        return generation, tuple(map(int, found[3].split("x")))
-    if generation in TPUS and found[3].isdecimal():
-        shapes = _FLAT if _DIMENSIONS[generation] == 2 else _CUBIC
-        if int(found[3]) in shapes:
-            return generation, shapes[int(found[3])]
+    if generation not in TPUS:
+        raise UserError(
+            f"--topology={name} is no slice of {', '.join(TPUS)}; write it as {_EXAMPLES}"
+        )
+    if found[2]:
+        return generation, tuple(map(int, found[2].split("x")))
+    shapes = _FLAT if _DIMENSIONS[generation] == 2 else _CUBIC
+    if int(found[3]) not in shapes:
         sizes = ", ".join(map(str, shapes))
         raise UserError(f"--topology={name}: {found[1]}- goes with one of {sizes}")
-    raise UserError(f"--topology={name} is no slice of {', '.join(TPUS)}; write it as {_EXAMPLES}")
+    return generation, shapes[int(found[3])]
 
 
 def compile_only() -> None:

@@ -17,6 +17,7 @@ from glober_jax.training.restore import ExampleTexts
 from tests.tiny import ALL_NETWORKS, drawn_params, mesh_of, single_level_config, tiny_latent_scale
 
 SAMPLING = {"sampler": "ddim", "steps": 1}
+TEXTS = np.random.default_rng(0).standard_normal((2, 2, 16)).astype(np.float16)
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +42,7 @@ def session() -> Session:
         trained_steps={},
         mesh=mesh_of(),
     )
-    shape = (2, networks.condition.length, networks.condition.width)
-    texts = np.random.default_rng(0).standard_normal(shape).astype(np.float16)
-    examples = ExampleTexts(("calm sea", "storm"), texts, "digest")
+    examples = ExampleTexts(("calm sea", "storm"), TEXTS, "digest")
     return Session(experiment, model, examples, epath.Path("runs/sea"), "newest")
 
 
@@ -57,7 +56,7 @@ def test_video_grows_to_what_the_library_makes(session: Session) -> None:
     assert "Compiling" in stages[0].note and "Done" in stages[-1].note
 
     model = session.model.with_options(**SAMPLING, chunk_frames=16)
-    features = model.generate_globals(1, session._examples.texts[1:], seed=3)
+    features = model.generate_globals(1, TEXTS[1:], seed=3)
     expected = model.decode(features, part.index_n, seed=3)[0]
     np.testing.assert_array_equal(stages[-1].frames, expected)
     with pytest.raises(UserError, match="not one of the examples"):
@@ -77,30 +76,27 @@ def test_between_two_videos(session: Session) -> None:
     assert [(stage.frames[:, :, 2 * width :] == 128).all() for stage in stages[1:]] == [1, 1, 0]
 
     model = session.model.with_options(**SAMPLING, chunk_frames=16)
-    texts = session._examples.texts
-    a, b = (model.generate_globals(1, texts[n : n + 1], seed=s) for n, s in ((1, 3), (0, 5)))
+    a, b = (model.generate_globals(1, TEXTS[n : n + 1], seed=s) for n, s in ((1, 3), (0, 5)))
     for number, feature in enumerate((a, (a + b) / 2, b)):
         expected = model.decode(feature, np.pad(part.index_n, (0, 13), mode="edge"), seed=3)[0, :3]
         shown = stages[-1].frames[:, :, number * width : number * width + size]
         assert np.abs(shown.astype(int) - expected).max() <= 1
 
 
-def test_all_lengths_share_a_program(session: Session) -> None:
-    """Fails when a short video, another seed or another part is compiled anew."""
+def test_few_programs_serve_all_lengths_and_are_kept(session: Session) -> None:
+    """Fails when a short video, another seed or another part is compiled anew, or every choice of
+    sampling stays in memory."""
+
+    def compiles(steps: int) -> bool:
+        request = VideoRequest(0, "storm", Part(16, 0, 1, rate=1), SAMPLING | {"steps": steps})
+        return "Compiling" in next(session.generate(request)).note
+
     size = session.model.networks.frame_size
     clip = np.zeros((16, size, size, 3), np.uint8)
     for part in (Part(16, 0, 1, rate=1), Part(16, 0.5, 1, num_frames=3)):
         list(session.redraw(clip, part, SAMPLING, seed=0))
     again = list(session.redraw(clip, Part(16, 0, 0.5, num_frames=17), SAMPLING, seed=9))
     assert not any("Compiling" in stage.note for stage in again)
-    model, is_new = session._program(SAMPLING)
-    assert not is_new and model._frames._decode(1)._cache_size() == 1
-
-
-def test_only_some_programs_are_kept(session: Session) -> None:
-    """Fails when every choice of sampling stays in memory, or the latest are forgotten."""
-    for steps in range(1, 30):
-        session._program({"sampler": "ddim", "steps": steps})
-    assert len(session._programs) <= 8
-    assert not session._program({"sampler": "ddim", "steps": 29})[1]
-    assert session._program({"sampler": "ddim", "steps": 1})[1]
+    assert not compiles(steps=1)
+    assert all(compiles(steps) for steps in range(2, 12))
+    assert not compiles(steps=11) and compiles(steps=1)

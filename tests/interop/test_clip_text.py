@@ -1,8 +1,9 @@
 """A CLIP text model on disk embeds captions, with transformers where it is installed."""
 
-import json
+import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -66,48 +67,48 @@ def test_digest_tells_models_apart(checkpoint: Path, tmp_path: Path) -> None:
     assert ClipTextEncoder(whole).digest == digests[0]
 
 
-def _damage(folder: Path, how: str) -> None:
-    weights = folder / "model.safetensors"
-    if how == "no config":
-        (folder / "config.json").unlink()
-    elif how == "other model":
-        (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    elif how == "no tokenizer":
-        for name in ("tokenizer.json", "vocab.json"):
-            (folder / name).unlink(missing_ok=True)
-    elif how == "pickle":
-        import torch
+def _lose_a_tensor(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    del tensors[min(tensors)]
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
 
-        tensors = {name: torch.tensor(tensor) for name, tensor in load_file(weights).items()}
-        torch.save(tensors, folder / "pytorch_model.bin")
-        weights.unlink()
-    elif how == "truncated":
-        weights.write_bytes(weights.read_bytes()[:-100])
-    elif how == "weights missing":
-        tensors = load_file(weights)
-        del tensors[min(tensors)]
-        save_file(tensors, weights, {"format": "pt"})
+
+def _pickle(folder: Path) -> None:
+    import torch
+
+    tensors = load_file(folder / "model.safetensors").items()
+    torch.save({name: torch.tensor(t) for name, t in tensors}, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def _lose_the_tokenizer(folder: Path) -> None:
+    for name in ("tokenizer.json", "vocab.json"):
+        (folder / name).unlink(missing_ok=True)
 
 
 @needs_transformers
 @pytest.mark.parametrize(
-    ("how", "message"),
+    ("damage", "message"),
     [
-        ("no config", "no config.json that names a model"),
-        ("other model", "a model of type bert"),
-        ("no tokenizer", "neither tokenizer.json nor vocab.json"),
-        ("pickle", "is no CLIP checkpoint"),
-        ("truncated", "is no CLIP checkpoint"),
-        ("weights missing", "its weights lack"),
+        (lambda folder: (folder / "config.json").unlink(), "no config.json that names a model"),
+        (
+            lambda folder: (folder / "config.json").write_text('{"model_type": "bert"}'),
+            "a model of type bert",
+        ),
+        (_lose_the_tokenizer, "neither tokenizer.json nor vocab.json"),
+        (_pickle, "is no CLIP checkpoint"),
+        (lambda folder: os.truncate(folder / "model.safetensors", 500), "is no CLIP checkpoint"),
+        (_lose_a_tensor, "its weights lack"),
     ],
+    ids=["no config", "other model", "no tokenizer", "pickle", "truncated", "weights missing"],
 )
 def test_folders_that_hold_no_clip(
-    checkpoint: Path, tmp_path: Path, how: str, message: str
+    checkpoint: Path, tmp_path: Path, damage: Callable[[Path], object], message: str
 ) -> None:
     """Fails when a folder is accepted of which some part would be made up, or unpickled."""
     folder = tmp_path / "clip"
     shutil.copytree(checkpoint, folder)
-    _damage(folder, how)
+    damage(folder)
     with pytest.raises(UserError, match=message) as error:
         ClipTextEncoder(folder)
     assert str(folder) in str(error.value) and "\n" not in str(error.value)

@@ -36,53 +36,36 @@ _SAMPLING = {
 
 
 @pytest.fixture(scope="module")
-def experiment(small_experiment: Experiment) -> Experiment:
-    options = dataclasses.replace(small_experiment.sampling, **_SAMPLING)
-    return dataclasses.replace(small_experiment, sampling=options)
-
-
-@pytest.fixture(scope="module")
-def feature_model(small_experiment: Experiment, small_model: FrameModel) -> FeatureModel:
+def model(small_experiment: Experiment, small_model: FrameModel) -> Glober:
     channels = small_experiment.networks.global_shape[-1]
     scale = ChannelScale(np.full(channels, 0.3, np.float32), np.full(channels, 1.5, np.float32))
-    return FeatureModel(small_model.params, scale)
+    return Glober(
+        small_experiment.networks, small_experiment.clip, small_experiment.diffusion,
+        small_experiment.generator_diffusion,
+        dataclasses.replace(small_experiment.sampling, **_SAMPLING),
+        small_model, FeatureModel(small_model.params, scale), (), {}, mesh_of(),
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def exported(
-    experiment: Experiment,
-    small_model: FrameModel,
-    feature_model: FeatureModel,
-    tmp_path_factory: pytest.TempPathFactory,
+    small_experiment: Experiment, model: Glober, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A sampler of two videos of three frames."""
     output = tmp_path_factory.mktemp("exported")
-    about = {"class_names": ("a", "b", "c", "d")}
     write_sampler(
-        experiment, small_model, feature_model, output,
-        num_videos=2, num_frames=3, platforms=_PLATFORMS, about=about,
+        dataclasses.replace(small_experiment, sampling=model.options),
+        model.frame_model, model.feature_model, output,
+        num_videos=2, num_frames=3, platforms=_PLATFORMS, about={"class_names": tuple("abcd")},
     )  # fmt: skip
     return output
 
 
-def glober(experiment: Experiment, frames: FrameModel, features: FeatureModel) -> Glober:
-    return Glober(
-        experiment.networks, experiment.clip, experiment.diffusion, experiment.generator_diffusion,
-        experiment.sampling, frames, features, (), {}, mesh_of(),
-    )  # fmt: skip
-
-
-def test_it_runs_where_there_is_only_jax(
-    experiment: Experiment,
-    small_model: FrameModel,
-    feature_model: FeatureModel,
-    exported: Path,
-    tmp_path: Path,
-) -> None:
+def test_it_runs_where_there_is_only_jax(model: Glober, exported: Path, tmp_path: Path) -> None:
     """Fails when loading needs a package of ours, the recipe is wrong, or frames are others.
 
     The recipe is run as it is written, in the folder of the files, and then with another seed,
-    condition and index. Broken: seeds, labels or indices baked in; videos numbered from 1.
+    condition and index.
     """
     packages = tmp_path / "packages"
     packages.mkdir()
@@ -110,7 +93,6 @@ def test_it_runs_where_there_is_only_jax(
         cwd=exported, env={"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    model = glober(experiment, small_model, feature_model)
     with np.load(tmp_path / "frames.npz") as made:
         for name, condition, index_n, seed in (
             ("frames", [0, 0], np.arange(3) / 3, 0),
@@ -145,9 +127,7 @@ def test_the_files_say_what_they_are(exported: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text", "unconditional"])
-def test_other_conditions(
-    kind: str, small_model: FrameModel, feature_model: FeatureModel, tmp_path: Path
-) -> None:
+def test_other_conditions(kind: str, model: Glober, tmp_path: Path) -> None:
     """Fails when a condition without parameters cannot be exported, or has another shape."""
     config: Any = single_level_config()
     config.model.condition.update({"kind": kind, "num_classes": 0, "length": 3})
@@ -155,9 +135,10 @@ def test_other_conditions(
     config.sampling.condition_scale = 1.0
     experiment = parse(config)
     tokens = {"tokens": np.zeros((3, 16), np.float32)} if kind == "unconditional" else {}
-    model = feature_model._replace(params=feature_model.params | {"condition": tokens})
+    features = model.feature_model
+    features = features._replace(params=features.params | {"condition": tokens})
     write_sampler(
-        experiment, small_model, model, tmp_path,
+        experiment, model.frame_model, features, tmp_path,
         num_videos=1, num_frames=1, platforms=["cpu"], about={},
     )  # fmt: skip
     condition = json.loads((tmp_path / "sampler.json").read_text())["inputs"]["condition"]

@@ -141,24 +141,20 @@ def test_a_pod_that_will_not_come_is_not_waited_for(machine: Machine) -> None:
     assert "error: gcloud told no state of sky" in machine.run("tpu_pod.sh", "create", *TPU).stderr
 
 
-@pytest.mark.parametrize(
-    ("accelerator", "version"),
-    [
+def test_a_host_has_the_software_of_its_generation(machine: Machine) -> None:
+    """Fails when a generation gets the software of another."""
+    for accelerator, version in (
         ("v3-8", "tpu-ubuntu2204-base"),
         ("v4-8", "tpu-ubuntu2204-base"),
         ("v5litepod-8", "v2-alpha-tpuv5-lite"),
         ("v5p-8", "v2-alpha-tpuv5"),
         ("v6e-1", "v2-alpha-tpuv6e"),
-    ],
-)
-def test_a_host_has_the_software_of_its_generation(
-    machine: Machine, accelerator: str, version: str
-) -> None:
-    """Fails when a generation gets the software of another."""
-    assert machine.dry_run("tpu_vm.sh", "create", *TPU[:3], f"--accelerator={accelerator}") == (
-        f"gcloud compute tpus tpu-vm create sky --zone=us-west4-a --project=mine "
-        f"--accelerator-type={accelerator} --version={version}\n"
-    )
+    ):
+        printed = machine.dry_run("tpu_vm.sh", "create", *TPU[:3], f"--accelerator={accelerator}")
+        assert printed == (
+            f"gcloud compute tpus tpu-vm create sky --zone=us-west4-a --project=mine "
+            f"--accelerator-type={accelerator} --version={version}\n"
+        )
 
 
 def test_workers_train_in_the_background_until_stopped(machine: Machine, tmp_path: Path) -> None:
@@ -240,59 +236,49 @@ def test_slurm_starts_a_process_for_each_gpu(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "arguments", "message"),
+    ("command", "message"),
     [
+        (("tpu_pod.sh", "create", "--name=sky"), "--zone is missing; the head of launch/tpu_pod"),
+        (("tpu_pod.sh", "create", *TPU[:3], "--accelerator=v9-8"), "v9-8 is unknown"),
+        (("tpu_pod.sh", "create", *TPU[:3], "--accelerator=v4"), "as in v5litepod-16"),
+        (("tpu_vm.sh", "create", *TPU), "v5litepod-256 has several hosts: use launch/tpu_pod.sh"),
         (
-            "tpu_pod.sh",
-            ("create", "--name=sky"),
-            "--zone is missing; the head of launch/tpu_pod.sh",
-        ),
-        ("tpu_pod.sh", ("create", *TPU[:3], "--accelerator=v9-8"), "--accelerator=v9-8 is unknown"),
-        ("tpu_pod.sh", ("create", *TPU[:3], "--accelerator=v4"), "as in v5litepod-16"),
-        ("tpu_vm.sh", ("create", *TPU), "v5litepod-256 has several hosts: use launch/tpu_pod.sh"),
-        (
-            "tpu_pod.sh",
-            ("run", *TPU, TRAINING[0], "--workdir=runs/sky"),
+            ("tpu_pod.sh", "run", *TPU, TRAINING[0], "--workdir=runs/sky"),
             "--workdir=runs/sky is on one host",
         ),
         (
-            "gke.sh",
-            ("create", *TPU, "--cluster=c", "--config=/x.py", TRAINING[1]),
+            ("gke.sh", "create", *TPU, "--cluster=c", "--config=/x.py", TRAINING[1]),
             "--config=/x.py is no file in configs/",
         ),
-        ("tpu_vm.sh", ("logs", "--zonne=a"), "tpu_vm.sh has no flag --zonne, only --dry-run and"),
-        ("gke.sh", ("list", "--zone", "a"), "'--zone' is not understood: write --flag=VALUE"),
-        ("train.sh", ("--accelerator=abacus", *TRAINING), "accelerator 'abacus' is unknown"),
-        ("slurm.sh", ("--name=a", "--nodes=x", "--gpus=8", *TRAINING), "--nodes=x and --gpus=8"),
-        ("ablations.sh", ("--size=48",), "--size=48 is not possible; it is 32 or 64"),
+        (("tpu_vm.sh", "logs", "--zonne=a"), "has no flag --zonne, only --dry-run and"),
+        (("gke.sh", "list", "--zone", "a"), "'--zone' is not understood: write --flag=VALUE"),
+        (("train.sh", "--accelerator=abacus", *TRAINING), "accelerator 'abacus' is unknown"),
+        (("slurm.sh", "--name=a", "--nodes=x", "--gpus=8", *TRAINING), "--nodes=x and --gpus=8"),
+        (("ablations.sh", "--size=48"), "--size=48 is not possible; it is 32 or 64"),
     ],
 )
 def test_mistakes_end_in_one_sentence(
-    machine: Machine, script: str, arguments: tuple[str, ...], message: str
+    machine: Machine, command: tuple[str, ...], message: str
 ) -> None:
     """Fails when a mistake goes through to the cloud, or is told by a shell's own message."""
     machine.install("gcloud", "xpk", "sbatch")
-    done = machine.run(script, *arguments)
-    assert done.returncode == 1
+    done = machine.run(*command)
+    assert done.returncode == 1 and not done.stdout
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert message in done.stderr
-    assert not done.stdout
 
 
 @pytest.mark.parametrize(
     ("script", "program"), [("tpu_pod.sh", "gcloud"), ("tpu_vm.sh", "gcloud"), ("gke.sh", "xpk")]
 )
-def test_missing_programs_are_named(machine: Machine, script: str, program: str) -> None:
-    """Fails when the shell says "command not found" somewhere in the middle."""
+def test_missing_programs_and_actions_are_named(
+    machine: Machine, script: str, program: str
+) -> None:
+    """Fails when the shell says "command not found", or no action is answered with none."""
     done = machine.run(script, "delete", *TPU[:3])
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {program} is not installed; ")
-
-
-@pytest.mark.parametrize("script", ["tpu_pod.sh", "tpu_vm.sh", "gke.sh"])
-def test_without_an_action_the_actions_are_told(machine: Machine, script: str) -> None:
-    """Fails when somebody who knows nothing yet learns nothing."""
-    machine.install("gcloud", "xpk")
+    machine.install(program)
     done = machine.run(script)
     assert done.returncode == 2 and f"  launch/{script} create --name=N" in done.stderr
 

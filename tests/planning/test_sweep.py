@@ -10,8 +10,8 @@ from etils import epath
 from glober_jax.config import parse
 from glober_jax.errors import UserError
 from glober_jax.planning import sweep
+from glober_jax.planning.plan_table import sweep_table
 from glober_jax.planning.sweep import MOST_TRIALS, Trial, find_largest
-from glober_jax.planning.table import sweep_table
 from glober_jax.planning.topology import LOCAL, parse_topology
 from tests.tiny import tiny_config
 

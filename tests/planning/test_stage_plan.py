@@ -5,12 +5,12 @@ import pytest
 
 from glober_jax.config import parse
 from glober_jax.parallel.mesh import make_mesh
-from glober_jax.planning import stages
+from glober_jax.planning import stage_plan
 from glober_jax.planning.chips import GIB
 from glober_jax.planning.collectives import KINDS
 from glober_jax.planning.compiling import find_overflow
-from glober_jax.planning.stages import plan_mesh, plan_stage
-from glober_jax.planning.table import stage_table
+from glober_jax.planning.plan_table import stage_table
+from glober_jax.planning.stage_plan import plan_mesh, plan_stage
 from glober_jax.planning.topology import LOCAL, parse_topology
 from glober_jax.training.loop import jit_program
 from glober_jax.training.stages import abstract_stage
@@ -18,10 +18,8 @@ from tests.tiny import single_level_config
 
 
 def test_memory_is_what_xla_reports_of_the_training_program() -> None:
-    """Fails when another program is planned than is trained, its memory is misread, or a number
-    that is promised is missing.
-
-    Broken: the state not donated; outputs that reuse arguments counted twice.
+    """Fails when another program is planned than is trained (broken: the state not donated), its
+    memory is misread, or a number that is promised is missing.
     """
     config = single_level_config()
     config.generator.batch_size = jax.device_count() * 4
@@ -56,11 +54,8 @@ def test_memory_is_what_xla_reports_of_the_training_program() -> None:
 def test_without_a_compiler_operations_and_shards_are_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Fails when a plan without libtpu needs devices, or work per chip depends on how many.
-
-    Broken: bytes of whole parameters; operations of all chips.
-    """
-    monkeypatch.setattr(stages, "libtpu_version", lambda: None)
+    """Fails when a plan without libtpu needs devices, or work per chip depends on how many."""
+    monkeypatch.setattr(stage_plan, "libtpu_version", lambda: None)
     plans = {}
     for name, fsdp in (("v5e:4x4", 1), ("v4:8x8x8", 8)):
         topology = parse_topology(name)

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
-from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
+from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from glober_jax import media
 from glober_jax.experiment import Experiment
@@ -23,6 +23,7 @@ from glober_jax.planning.estimate import ASSUMPTIONS, estimate
 from glober_jax.planning.flops import count_flops
 from glober_jax.planning.topology import INSTALL, LOCAL, Topology, libtpu_version
 from glober_jax.training import autoencoder, codec, generator
+from glober_jax.training.loop import StepFunction
 from glober_jax.training.stage_data import check_stage_batch
 from glober_jax.training.stages import AbstractStage, abstract_stage
 
@@ -62,7 +63,7 @@ def plan_stages(
     yield plan
     for name in stages:
         plan["stages"].append(plan_stage(experiment, name, topology, mesh, effort))
-        plan["fits"] = _all_fit(stage["fits"] for stage in plan["stages"])
+        plan["fits"] = _all_fit(plan["stages"])
         yield plan
 
 
@@ -71,8 +72,7 @@ def plan_mesh(experiment: Experiment, topology: Topology) -> tuple[AnyMesh, str 
     if topology.name == LOCAL or libtpu_version() is not None:
         return make_mesh(experiment.mesh, topology.devices()), None
     sizes = mesh_sizes(experiment.mesh, topology.chips)
-    mesh = AbstractMesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3)
-    return mesh, (
+    return AbstractMesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3), (
         "libtpu is not installed, so nothing was compiled: memory of temporaries, collectives and "
         f"times are missing ({INSTALL})"
     )
@@ -96,23 +96,25 @@ def plan_stage(
     `only_last` leaves out all programs but the last, with an adversary the largest.
     """
     stage = abstract_stage(experiment, name, mesh)
-    ends = [*(first for first, _ in stage.programs[1:]), stage.total_steps]
-    programs = [
-        (first, min(end, stage.total_steps), step)
-        for (first, step), end in zip(stage.programs, ends, strict=True)
-        if first < stage.total_steps
-    ]
-    planned = []
-    for first, end, step in programs[-1:] if only_last else programs:
+    starts, programs = zip(*stage.programs, strict=True)
+    ends = [min(end, stage.total_steps) for end in (*starts[1:], stage.total_steps)]
+    in_force = [each for each in zip(starts, ends, programs, strict=True) if each[0] < each[1]]
+    dtype, planned = experiment.source["dtype"], []
+    for first, end, program in in_force[-1:] if only_last else in_force:
         title = f"{name}, steps {first}-{end}"
-        program = _plan_program(experiment, stage, step, topology, mesh, effort, title)
-        planned.append({"first_step": first, "steps": end - first, **program})
+        needs = _plan_program(dtype, stage, program, topology, mesh, effort, title)
+        planned.append({"first_step": first, "steps": end - first, **needs})
     seconds = None
     if all(program["seconds"] for program in planned):
         seconds = sum(program["steps"] * program["seconds"]["step"] for program in planned)
     state, frozen, batch = _bytes_on_device(stage, mesh)
-    held = {"parameters": state.params, "average": state.ema, "optimizer": state.opt_state}
-    held |= {"frozen": frozen, "batch": batch}
+    held = {
+        "parameters": state.params,
+        "average": state.ema,
+        "optimizer": state.opt_state,
+        "frozen": frozen,
+        "batch": batch,
+    }
     return {
         "stage": name,
         "steps": stage.total_steps,
@@ -126,31 +128,27 @@ def plan_stage(
         "bytes_per_chip": {part: sum(jax.tree.leaves(tree)) for part, tree in held.items()},
         "programs": planned,
         "notes": _notes(experiment, name, mesh),
-        "fits": _all_fit(program["fits"] for program in planned),
+        "fits": _all_fit(planned),
         "days": None if seconds is None else seconds / 86400,
         "chip_hours": None if seconds is None else seconds / 3600 * topology.chips,
     }
 
 
 def _plan_program(
-    experiment: Experiment,
+    dtype: str,
     stage: AbstractStage,
-    step: Any,
+    program: StepFunction,
     topology: Topology,
     mesh: AnyMesh,
     effort: float,
     title: str,
 ) -> dict[str, Any]:
-    """What one program of a stage does and needs."""
     print(f"{title}: tracing", file=sys.stderr, flush=True)
-    traced = trace_program(stage, step, mesh)
+    traced = trace_program(stage, program, mesh)
     flops, used = count_flops(traced)
     per_chip = flops / topology.chips
-    result: dict[str, Any] = {
-        "flops": flops,
-        "flops_per_chip": per_chip,
-        **dict.fromkeys(("fits", "memory_per_chip", "collectives", "compiler", "seconds")),
-    }
+    unknown = dict.fromkeys(("fits", "memory_per_chip", "collectives", "compiler", "seconds"))
+    result: dict[str, Any] = {"flops": flops, "flops_per_chip": per_chip, **unknown}
     if isinstance(mesh, AbstractMesh):
         return result
     begin, cpu_begin = time.monotonic(), time.process_time()
@@ -161,45 +159,38 @@ def _plan_program(
     }
     if isinstance(compiled, TooLarge):
         return result | {"fits": False, "memory_per_chip": {"total": None, **compiled._asdict()}}
-    cost = compiled.cost_analysis() or {}
-    compiler_flops, bytes_moved = cost.get("flops", 0.0), cost.get("bytes accessed", 0.0)
-    collectives = find_collectives(compiled.as_text(), mesh.size)
     # Arrays that the program is given and does not use are held all the same.
     held = jax.tree.leaves(_bytes_on_device(stage, mesh))
     unused = sum(size for size, use in zip(held, used, strict=True) if not use)
-    memory = read_memory(compiled)
-    needed, available = sum(memory) + unused, _available(topology)
-    result["memory_per_chip"] = {
-        **memory._asdict(),
-        "total": sum(memory),
-        "unused": unused,
-        "needed": needed,
-        "available": available,
-    }
-    result["fits"] = None if available is None else needed <= available
+    memory, available = read_memory(compiled), _available(topology)
+    total = sum(memory.values())
+    needed = {"needed": total + unused, "available": available}
+    result["memory_per_chip"] = memory | {"total": total, "unused": unused} | needed
+    result["fits"] = None if available is None else total + unused <= available
+    collectives = find_collectives(compiled.as_text(), mesh.size)
     result["collectives"] = by_kind(collectives)
-    result["compiler"] |= {"flops": compiler_flops, "bytes": bytes_moved}
+    cost = compiled.cost_analysis() or {}
+    counted, moved = cost.get("flops", 0.0), cost.get("bytes accessed", 0.0)
+    result["compiler"] |= {"flops": counted, "bytes": moved}
     if topology.chip is not None:
         # The compiler counts the body of a loop once, and so its bytes as its operations.
-        loops = max(per_chip / compiler_flops, 1.0) if compiler_flops else 1.0
-        devices = mesh.devices.flat
-        slice_of = np.array([getattr(device, "slice_index", None) or 0 for device in devices])
-        dtype = experiment.source["dtype"]
-        seconds = estimate(topology, dtype, per_chip, bytes_moved * loops, collectives, slice_of)
-        seconds["examples_per_second"] = stage.batch_size / seconds["step"]
-        result["seconds"] = seconds
+        loops = max(per_chip / counted, 1.0) if counted else 1.0
+        slices = [getattr(device, "slice_index", None) or 0 for device in mesh.devices.flat]
+        seconds = estimate(topology, dtype, per_chip, moved * loops, collectives, np.array(slices))
+        per_second = {"examples_per_second": stage.batch_size / seconds["step"]}
+        result["seconds"] = seconds | per_second
     return result
 
 
 def _bytes_on_device(stage: AbstractStage, mesh: AnyMesh) -> tuple[Any, Any, Any]:
     """Bytes that each array of (state, frozen, batch) takes on every device of `mesh`."""
-
-    def size(leaf: jax.ShapeDtypeStruct, sharding: NamedSharding) -> int:
-        return math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-
-    ruled = (stage.state, stage.frozen)
-    state, frozen = jax.tree.map(size, ruled, tree_shardings(ruled, mesh))
-    return state, frozen, jax.tree.map(lambda leaf: size(leaf, batch_sharding(mesh)), stage.batch)
+    arrays = (stage.state, stage.frozen, stage.batch)
+    batch = jax.tree.map(lambda leaf: batch_sharding(mesh), stage.batch)
+    return jax.tree.map(
+        lambda leaf, sharding: math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize,
+        arrays,
+        (*tree_shardings(arrays[:2], mesh), batch),
+    )
 
 
 def _available(topology: Topology) -> int | None:
@@ -214,9 +205,9 @@ def _available(topology: Topology) -> int | None:
     return None
 
 
-def _all_fit(verdicts: Iterable[bool | None]) -> bool | None:
+def _all_fit(plans: Iterable[dict[str, Any]]) -> bool | None:
     """False where one does not fit, None where one is unknown."""
-    known = set(verdicts)
+    known = {plan["fits"] for plan in plans}
     return False if False in known else None if None in known else True
 
 

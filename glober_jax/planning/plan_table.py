@@ -1,0 +1,130 @@
+"""A plan as aligned text."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tqdm import tqdm
+
+from glober_jax.planning.chips import GIB
+
+Program = dict[str, Any]
+
+
+def head_table(plan: dict[str, Any]) -> str:
+    """What the plan is for."""
+    topology = plan["topology"]
+    slices = f"{topology['slices']} slices of " if topology["slices"] > 1 else ""
+    axes = " x ".join(f"{axis}={size}" for axis, size in plan["mesh"].items())
+    head = f"{slices}{topology['name']}: {topology['chips']} x {topology['chip']}, mesh {axes}"
+    return f"{head}\n{plan['reason']}" if plan["reason"] else head
+
+
+def assumptions_table(plan: dict[str, Any]) -> str:
+    """The assumptions of the estimate."""
+    lines = [f"  - {assumption}" for assumption in plan["assumptions"]]
+    return "\n".join(["Times are estimated, not measured. It is assumed that", *lines])
+
+
+def sweep_table(found: dict[str, Any]) -> str:
+    """Largest and fastest batches of a sweep, the best case as flags."""
+    form = "  {:>5} {:>7} {:>12} {:>6} {:>11} {:>9}"
+    lines = [f"{found['stage']}: clips per device, the last program"]
+    lines.append(form.format("fsdp", "remat", "", "clips", "memory", "clips/s"))
+    for row in found["rows"]:
+        if row["largest"] is None:
+            lines.append(f"  {row['fsdp']:>5} {row['remat']:>7} nothing fits")
+            continue
+        for name in ("largest", "fastest"):
+            trial = row[name]
+            memory, speed = _size(trial["needed"]), trial["examples_per_second"]
+            speed = "-" if speed is None else f"{speed:,.1f}"
+            lines.append(
+                form.format(row["fsdp"], row["remat"], f"{name}:", trial["batch"], memory, speed)
+            )
+            lines += [f"        note: {note}" for note in trial["notes"]]
+    best = found["best"]
+    if best is None:
+        return "\n".join([*lines, "no case fits"])
+    flags = [f"--config.mesh.fsdp={best['fsdp']}"]
+    flags += [f"--config.model.{name}.remat={best['remat']}" for name in found["networks"]]
+    if best["micro_batches"] is None:
+        lines.append("best, with a batch_size that divides into such micro-batches:")
+    else:
+        lines.append("best, and the config's batch_size fits:")
+        flags.append(f"--config.{found['stage']}.micro_batches={best['micro_batches']}")
+    return "\n".join([*lines, *(f"  {flag}" for flag in flags)])
+
+
+def stage_table(stage: dict[str, Any]) -> str:
+    """What a stage needs, a column for each of its programs; the last line is the verdict."""
+    cut = f", in {stage['micro_batches']} micro-batches" if stage["micro_batches"] > 1 else ""
+    networks = dict(sorted(stage["parameters"].items(), key=lambda item: -item[1]))
+    lines = [
+        f"{stage['stage']}: {stage['steps']:,} steps of {stage['batch_size']} clips, "
+        f"{stage['batch_per_chip']:,.6g} per chip{cut}",
+        _row("trained parameters", _parts(networks, tqdm.format_sizeof)),
+        _row("held per chip, by the rules", _parts(stage["bytes_per_chip"], _size)),
+        "",
+        *_program_rows(stage["programs"]),
+        *(f"  note: {note}" for note in stage["notes"]),
+        f"{stage['stage']}: {_verdict(stage)}",
+    ]
+    return "\n".join(lines)
+
+
+def _program_rows(programs: list[Program]) -> Iterator[str]:
+    def row(title: str, cell: Callable[[Program], str]) -> str:
+        return _row(title, "".join(f"{cell(program):>20}" for program in programs))
+
+    yield row("steps", lambda p: f"{p['first_step']:,}-{p['first_step'] + p['steps']:,}")
+    yield row("operations of a step", lambda p: tqdm.format_sizeof(p["flops"]))
+    yield row("  per chip", lambda p: tqdm.format_sizeof(p["flops_per_chip"]))
+    for key, title, show in (
+        ("memory_per_chip", "memory per chip", _size),
+        ("collectives", "collectives, bytes of whole arrays per chip and step", _moved),
+        ("seconds", "seconds of a step", lambda value: f"{value:,.4g}"),
+    ):
+        names = dict.fromkeys(name for program in programs for name in program[key] or ())
+        if names:
+            yield f"  {title}"
+        for name in names:
+            values = [(program[key] or {}).get(name) for program in programs]
+            cells = ("-" if value is None else show(value) for value in values)
+            title = name.replace("examples", "clips").replace("_", " ")
+            yield _row(f"  {title}", "".join(f"{cell:>20}" for cell in cells))
+
+
+def _verdict(stage: dict[str, Any]) -> str:
+    if stage["fits"] is None:
+        return "whether it fits is not known"
+    # Of the programs that do not fit, or of all, the largest; unknown is larger still.
+    memories = [p["memory_per_chip"] for p in stage["programs"] if p["fits"] is stage["fits"]]
+    needed = max(memory["needed"] or math.inf for memory in memories)
+    amount = "more" if needed == math.inf else _size(needed)
+    available = f"{_size(memories[0]['available'])} per chip"
+    if not stage["fits"]:
+        return f"DOES NOT FIT, it needs {amount} of {available}"
+    fits = f"fits, {amount} of {available}"
+    if stage["days"] is None:
+        return fits
+    return f"{fits}; about {stage['days']:.2g} days, {stage['chip_hours']:,.0f} chip-hours"
+
+
+def _row(title: str, cells: str) -> str:
+    return f"  {title:<34}{cells}"
+
+
+def _parts(parts: dict[str, int], show: Callable[[int], str]) -> str:
+    listed = ", ".join(f"{name} {show(size)}" for name, size in parts.items())
+    return f"{show(sum(parts.values()))}: {listed}"
+
+
+def _size(size: float | None) -> str:
+    if size is None:
+        return "-"
+    return f"{size / GIB:,.2f} GiB" if size >= GIB / 10 else f"{size / 2**20:,.2f} MiB"
+
+
+def _moved(found: dict[str, int]) -> str:
+    return f"{_size(found['bytes'])} in {found['count']}" if found["count"] else "none"
