@@ -44,11 +44,12 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from glober_jax import cli, config
+from glober_jax import cli
 from glober_jax.benchmarking import data, evaluation, published, sampling, step
 from glober_jax.benchmarking.report import section
 from glober_jax.errors import UserError
-from glober_jax.experiment import Experiment
+from glober_jax.experiment import config
+from glober_jax.experiment.options import Experiment
 from glober_jax.training.restore import load_config
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")

@@ -40,8 +40,9 @@ from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-from glober_jax import cli, config
+from glober_jax import cli
 from glober_jax.errors import UserError
+from glober_jax.experiment import config
 from glober_jax.interop import exported_sampler, reference_checkpoints, stable_diffusion
 from glober_jax.training.packaged_model import refuse_packaged
 from glober_jax.training.restore import load_config

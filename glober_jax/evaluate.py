@@ -24,7 +24,7 @@ from typing import Any
 from absl import flags
 from etils import epath
 
-from glober_jax import cli, config, media
+from glober_jax import cli, media
 from glober_jax.errors import UserError
 from glober_jax.evaluation import measuring, results
 from glober_jax.evaluation.evaluating import evaluate_videos, fitted_to_pair
@@ -33,6 +33,7 @@ from glober_jax.evaluation.protocols import get_protocol, shortfall, table
 from glober_jax.evaluation.tables import compare, for_people
 from glober_jax.evaluation.video_io import open_video_set
 from glober_jax.evaluation.video_set import check_pair
+from glober_jax.experiment import config
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from glober_jax.reporting import in_between
 from glober_jax.reporting.model_evaluation import ModelEvaluation

@@ -34,7 +34,8 @@ def main(argv: Sequence[str]) -> None:
     if argv:
         raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
     # Worker processes of the data loader import this file too, and have no use for all of that.
-    from glober_jax import config, run
+    from glober_jax import run
+    from glober_jax.experiment import config
     from glober_jax.parallel.multihost import end_together, start_processes
 
     experiment = config.parse(cli.config_value(_CONFIG))

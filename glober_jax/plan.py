@@ -21,12 +21,13 @@ from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-from glober_jax import cli, config
+from glober_jax import cli
 from glober_jax.errors import UserError
-from glober_jax.experiment import Experiment
+from glober_jax.experiment import config
+from glober_jax.experiment.options import Experiment
+from glober_jax.experiment.pipeline import STAGES
 from glober_jax.planning import plan_table, sweep, topology
 from glober_jax.planning.stage_plan import plan_stages, write_plan
-from glober_jax.training.pipeline import STAGES
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
 _TOPOLOGY = flags.DEFINE_string("topology", None, "Slice to plan for, such as v5e:4x4, or local")

@@ -135,8 +135,8 @@ def doctor(options: DoctorOptions) -> None:
 def latents(options: LatentsOptions) -> None:
     """Encodes a prepared dataset with the codec of a workdir."""
     # The other sub-commands need no JAX, and start in a second.
+    from glober_jax.experiment.prepare_latents import prepare_latents
     from glober_jax.parallel.multihost import start_alone
-    from glober_jax.training.prepare_latents import prepare_latents
 
     start_alone("prepare latents")
     output = local_folder(flags.FLAGS.output)

@@ -9,8 +9,8 @@ frames = model.decode(model.generate_globals(4), [0.0, 0.25, 0.5, 0.75])
 from etils import epath
 from jax.sharding import Mesh
 
-from glober_jax import config
-from glober_jax.experiment import Experiment
+from glober_jax.experiment import config
+from glober_jax.experiment.options import Experiment
 from glober_jax.parallel.mesh import make_mesh
 from glober_jax.sampling.glober import Glober
 from glober_jax.sampling.options import SamplingOptions

@@ -13,7 +13,9 @@ from etils import epath
 from glober_jax import media
 from glober_jax.alone import alone_in
 from glober_jax.errors import UserError
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
+from glober_jax.experiment.pipeline import Pipeline
+from glober_jax.experiment.stages import STAGES
 from glober_jax.parallel.mesh import make_mesh
 from glober_jax.progress import warn
 from glober_jax.reporting import summary
@@ -23,10 +25,8 @@ from glober_jax.training.init_from_pretrained import check_pretrained
 from glober_jax.training.loop import run_stage
 from glober_jax.training.metric_writer import MetricsWriter
 from glober_jax.training.packaged_model import refuse_packaged
-from glober_jax.training.pipeline import Pipeline
 from glober_jax.training.preemption import Preemption
 from glober_jax.training.restore import CLASSES_FILE, write_config, write_texts
-from glober_jax.training.stages import STAGES
 
 
 def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:

@@ -28,11 +28,12 @@ import numpy as np
 from absl import flags
 from etils import epath
 
-from glober_jax import cli, config
+from glober_jax import cli
 from glober_jax.data.media.decode import read_video
 from glober_jax.diffusion.samplers import SPACINGS
 from glober_jax.errors import UserError
-from glober_jax.experiment import Experiment
+from glober_jax.experiment import config
+from glober_jax.experiment.options import Experiment
 from glober_jax.interop.clip_text import ClipTextEncoder
 from glober_jax.models.condition import ConditionTokens
 from glober_jax.parallel.mesh import make_mesh

@@ -16,7 +16,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from glober_jax import builtin, config
+from glober_jax import builtin
+from glober_jax.experiment import config
 from glober_jax.models.networks import AUTOENCODER
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from glober_jax.training import autoencoder, generator

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from glober_jax.config import parse
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.config import parse
+from glober_jax.experiment.options import Experiment
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import Networks, Params
 from glober_jax.sampling.decode import FrameModel

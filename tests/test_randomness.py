@@ -7,9 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from glober_jax.config import parse
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.errors import UserError
+from glober_jax.experiment.config import parse
 from glober_jax.randomness import named_key, seed_words
 from glober_jax.sampling.glober import Glober
 from tests.tiny import tiny_config

@@ -13,12 +13,12 @@ from jax.sharding import AbstractMesh, AxisType
 
 from glober_jax.ablations import plain_video
 from glober_jax.errors import UserError
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
+from glober_jax.experiment.stages import AbstractStage, abstract_stage
 from glober_jax.parallel.mesh import AXES
 from glober_jax.planning.compiling import trace_program
 from glober_jax.planning.flops import count_flops
 from glober_jax.training import autoencoder, generator
-from glober_jax.training.stages import AbstractStage, abstract_stage
 
 AUTOENCODER_SHARE = 1 / 3
 _SHARES = {

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glober_jax import config, media
+from glober_jax import media
 from glober_jax.ablations import budget, plain_video
 from glober_jax.ablations.time_sampling import SECONDS_FILE
 from glober_jax.errors import UserError
+from glober_jax.experiment import config
 from glober_jax.progress import Progress
 
 PLAN_FILE, RESULT_FILE = "plan.json", "result.json"

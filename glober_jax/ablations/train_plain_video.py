@@ -15,16 +15,17 @@ from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-from glober_jax import cli, config, media, run
+from glober_jax import cli, media, run
 from glober_jax.ablations import plain_video
 from glober_jax.ablations.time_sampling import TIMED_VIDEOS, write_seconds
 from glober_jax.errors import UserError
+from glober_jax.experiment import config
+from glober_jax.experiment.pipeline import Pipeline
 from glober_jax.parallel.mesh import make_mesh
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training import codec
 from glober_jax.training.loop import run_stage
 from glober_jax.training.metric_writer import MetricsWriter
-from glober_jax.training.pipeline import Pipeline
 from glober_jax.training.preemption import Preemption
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment")

@@ -33,7 +33,7 @@ from glober_jax.data.clips import ClipSpec, sample_clip
 from glober_jax.data.frames import decode_jpeg
 from glober_jax.data.loader import training_batches
 from glober_jax.data.source import StoredVideo, StoredVideos, open_videos
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
 
 _ROUNDS = 10
 _DECODED_BATCHES = 16

@@ -21,7 +21,7 @@ from glober_jax.benchmarking.timing import Contender, blocking, measure, rates, 
 from glober_jax.evaluation import i3d
 from glober_jax.evaluation.extraction import per_clip
 from glober_jax.evaluation.preprocess import preprocess
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
 from glober_jax.parallel.mesh import MeshShape, make_mesh, replicated
 
 _ROUNDS = 5

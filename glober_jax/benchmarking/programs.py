@@ -23,7 +23,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from glober_jax.benchmarking.report import machine, markdown_table
 from glober_jax.benchmarking.timing import blocking, measure, timing
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
 from glober_jax.planning.compiling import read_memory
 from glober_jax.planning.flops import count_flops
 

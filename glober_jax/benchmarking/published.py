@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from glober_jax import config
 from glober_jax.benchmarking.programs import Program, random_like
 from glober_jax.diffusion.guidance import guided_predictor
-from glober_jax.experiment import Experiment
+from glober_jax.experiment import config
+from glober_jax.experiment.options import Experiment
 from glober_jax.planning.flops import count_flops
 
 

@@ -26,7 +26,7 @@ from glober_jax.benchmarking.sampling_flops import (
     fewest_for_frames,
     network_calls,
 )
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
 from glober_jax.models.networks import AUTOENCODER, Networks
 from glober_jax.parallel.mesh import make_mesh
 from glober_jax.parallel.rules import tree_shardings

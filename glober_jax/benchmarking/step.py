@@ -13,7 +13,6 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from glober_jax import config
 from glober_jax.benchmarking import published
 from glober_jax.benchmarking.programs import (
     Program,
@@ -23,15 +22,16 @@ from glober_jax.benchmarking.programs import (
 )
 from glober_jax.benchmarking.report import markdown_table
 from glober_jax.errors import UserError
-from glober_jax.experiment import Experiment
+from glober_jax.experiment import config
+from glober_jax.experiment.options import Experiment
+from glober_jax.experiment.stage_data import check_stage_batch
+from glober_jax.experiment.stages import AbstractStage, abstract_stage
 from glober_jax.parallel.mesh import batch_sharding, make_mesh
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.planning.compiling import trace_program
 from glober_jax.planning.flops import count_flops
 from glober_jax.training import autoencoder, generator
 from glober_jax.training.loop import StepFunction, jit_program
-from glober_jax.training.stage_data import check_stage_batch
-from glober_jax.training.stages import AbstractStage, abstract_stage
 
 STEPS = ("autoencoder", "joint", "generator")
 

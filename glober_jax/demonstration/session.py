@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
-from glober_jax import config, media
+from glober_jax import media
 from glober_jax.demonstration.requests import MAX_STEPS, Part, VideoRequest
 from glober_jax.errors import UserError
-from glober_jax.experiment import Experiment
+from glober_jax.experiment import config
+from glober_jax.experiment.options import Experiment
 from glober_jax.parallel.mesh import make_mesh
 from glober_jax.pretrained import load_model
 from glober_jax.sampling.from_videos import on_the_way

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from glober_jax import media
 from glober_jax.errors import UserError
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
 from glober_jax.models.latents import ChannelScale
 from glober_jax.parallel.mesh import make_mesh
 from glober_jax.sampling.decode import FrameModel, decode_frames

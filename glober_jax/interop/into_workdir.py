@@ -9,14 +9,14 @@ import numpy as np
 from etils import epath
 
 from glober_jax.errors import UserError
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
+from glober_jax.experiment.stages import build_stage
 from glober_jax.interop.network import Naming, Part, match_networks
 from glober_jax.interop.stored_tensor import StoredTensor
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from glober_jax.training.checkpoint import StageCheckpoints, newest_step
 from glober_jax.training.restore import write_config
-from glober_jax.training.stages import build_stage
 
 TRAIN = "python -m glober_jax.main, the same --config and --workdir"
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from glober_jax.errors import UserError
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
 from glober_jax.interop import reference, sd_codec, sd_unet
 from glober_jax.interop.into_workdir import (
     TRAIN,

@@ -7,7 +7,7 @@ from pathlib import Path
 from etils import epath
 
 from glober_jax.errors import UserError
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
 from glober_jax.interop import sd_codec, sd_unet
 from glober_jax.interop.into_workdir import (
     TRAIN,

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import jax
 from jax.sharding import AbstractMesh, Mesh
 
+from glober_jax.experiment.stages import AbstractStage
 from glober_jax.planning.chips import GIB
 from glober_jax.training.loop import StepFunction, jit_program
-from glober_jax.training.stages import AbstractStage
 
 _SECONDS_BETWEEN_LINES = 15.0
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}

@@ -14,7 +14,9 @@ from etils import epath
 from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from glober_jax import media
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
+from glober_jax.experiment.stage_data import check_stage_batch
+from glober_jax.experiment.stages import AbstractStage, abstract_stage
 from glober_jax.parallel.mesh import AXES, batch_sharding, batch_ways, make_mesh, mesh_sizes
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.planning.collectives import by_kind, find_collectives
@@ -24,8 +26,6 @@ from glober_jax.planning.flops import count_flops
 from glober_jax.planning.topology import INSTALL, LOCAL, Topology, libtpu_version
 from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.loop import StepFunction
-from glober_jax.training.stage_data import check_stage_batch
-from glober_jax.training.stages import AbstractStage, abstract_stage
 
 AnyMesh = Mesh | AbstractMesh
 

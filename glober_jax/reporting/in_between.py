@@ -31,7 +31,7 @@ from glober_jax.evaluation.protocol import Protocol
 from glober_jax.evaluation.protocols import fitted
 from glober_jax.evaluation.tables import aligned
 from glober_jax.evaluation.video_io import prepared_videos
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
 from glober_jax.reporting.model_evaluation import check_length, check_size, model_record
 from glober_jax.reporting.trained_clips import TrainedModel, encoded_and_decoded
 

@@ -31,7 +31,7 @@ from glober_jax.evaluation.protocols import fitted, shortfall
 from glober_jax.evaluation.results import Result
 from glober_jax.evaluation.video_io import prepared_videos
 from glober_jax.evaluation.video_set import VideoSet, pixels
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
 from glober_jax.models.condition import ConditionTokens
 from glober_jax.reporting.trained_clips import TrainedModel, protocol_index, reconstructed_clips
 

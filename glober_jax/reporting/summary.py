@@ -23,6 +23,7 @@ from glober_jax.evaluation.metrics import frame_quality
 from glober_jax.evaluation.protocols import get_protocol
 from glober_jax.evaluation.results import Result
 from glober_jax.evaluation.tables import for_people
+from glober_jax.experiment.pipeline import STAGES, Pipeline
 from glober_jax.models import lpips
 from glober_jax.reporting.curves import plot_curves
 from glober_jax.reporting.model_evaluation import ModelEvaluation
@@ -35,7 +36,6 @@ from glober_jax.reporting.trained_clips import (
 )
 from glober_jax.sampling.write import sheet_scale, write_samples, write_sheet
 from glober_jax.training.metric_writer import METRICS_FILE
-from glober_jax.training.pipeline import STAGES, Pipeline
 from glober_jax.versions import versions
 
 _EVALUATED_CLIPS = 64

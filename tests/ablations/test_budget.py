@@ -10,8 +10,8 @@ from jax.sharding import AbstractMesh, AxisType
 from configs import quickstart
 from glober_jax.ablations.budget import AUTOENCODER_SHARE, mean_flops, steps_for, with_steps
 from glober_jax.errors import UserError
+from glober_jax.experiment.stages import AbstractStage
 from glober_jax.parallel.mesh import AXES
-from glober_jax.training.stages import AbstractStage
 
 
 def test_the_mean_step_weighs_programs_by_their_steps() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from glober_jax.ablations.plain_video import PlainVideoStage, clip_loss, predict_clips
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
 from tests.tiny import mesh_of, perturbed, tiny_latent_scale
 
 

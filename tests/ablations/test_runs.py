@@ -10,8 +10,8 @@ import pytest
 from configs import ablations
 from glober_jax.ablations import budget, table
 from glober_jax.ablations.runs import Ablation, run_all
-from glober_jax.config import parse
 from glober_jax.errors import UserError
+from glober_jax.experiment.config import parse
 
 ROWS = ("ours", "plain_video")
 

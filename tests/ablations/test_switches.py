@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training import autoencoder
 from glober_jax.training.autoencoder import draw_inputs

@@ -13,7 +13,7 @@ from glober_jax.benchmarking.sampling_flops import (
     operations,
 )
 from glober_jax.diffusion.predictor import EVERYWHERE, Interval
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
 from glober_jax.models.latents import ChannelScale
 from glober_jax.sampling.decode import FrameModel, VideoSampler, decode_frames
 from glober_jax.sampling.generate import FeatureModel, generate_features

@@ -6,7 +6,7 @@ import pytest
 
 from glober_jax.benchmarking import published
 from glober_jax.benchmarking.step import model_flops, step_program
-from glober_jax.config import parse
+from glober_jax.experiment.config import parse
 from glober_jax.parallel.mesh import make_mesh
 from glober_jax.planning.flops import count_flops
 from tests.tiny import single_level_config

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from etils import epath
 
-from glober_jax.config import parse
 from glober_jax.demonstration.requests import Part, VideoRequest
 from glober_jax.demonstration.session import Session
 from glober_jax.errors import UserError
+from glober_jax.experiment.config import parse
 from glober_jax.models.latents import ChannelScale
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.sampling.generate import FeatureModel

@@ -10,7 +10,7 @@ import pytest
 from etils import epath
 from safetensors.numpy import save_file
 
-from glober_jax.config import parse
+from glober_jax.experiment.config import parse
 from glober_jax.interop import sd_codec
 from glober_jax.interop.sd_codec import codec_namings
 from glober_jax.interop.sd_unet import unet_namings

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from glober_jax.config import parse
+from glober_jax.experiment.config import parse
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from glober_jax.training.autoencoder import DISCRIMINATOR
 from glober_jax.training.restore import load_feature_model, load_frame_model, load_network

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from glober_jax.config import parse
 from glober_jax.errors import UserError
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.config import parse
+from glober_jax.experiment.options import Experiment
 from glober_jax.interop.exported_sampler import check_platforms, write_sampler
 from glober_jax.models.latents import ChannelScale
 from glober_jax.sampling.decode import FrameModel

@@ -7,9 +7,9 @@ import pytest
 from etils import epath
 from safetensors.numpy import save_file
 
-from glober_jax.config import parse
 from glober_jax.errors import UserError
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.config import parse
+from glober_jax.experiment.options import Experiment
 from glober_jax.interop import reference, reference_checkpoints
 from glober_jax.interop.reference_checkpoints import convert_autoencoder, convert_generator
 from glober_jax.models.networks import Networks, Params

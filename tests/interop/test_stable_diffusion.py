@@ -8,9 +8,9 @@ import pytest
 from etils import epath
 from safetensors.numpy import save_file
 
-from glober_jax.config import parse
 from glober_jax.errors import UserError
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.config import parse
+from glober_jax.experiment.options import Experiment
 from glober_jax.interop.sd_unet import CHECKPOINT_PREFIX, unet_namings
 from glober_jax.interop.stable_diffusion import convert_unet
 from glober_jax.training.checkpoint import StageCheckpoints

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from glober_jax.config import parse
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.config import parse
+from glober_jax.experiment.options import Experiment
 from glober_jax.models.networks import Params
 from glober_jax.training.generator import GeneratorTraining, draw_noise, generator_loss
 from tests.tiny import drawn_params, single_level_config

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from glober_jax.config import parse
+from glober_jax.experiment.config import parse
 from glober_jax.models.latents import Gaussian
 from glober_jax.models.networks import Networks, Params
 

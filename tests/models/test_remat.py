@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
 from glober_jax.models.networks import Networks, Params
 from glober_jax.models.remat import Remat
 from glober_jax.sampling.decode import FrameModel

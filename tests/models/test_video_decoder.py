@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
 from glober_jax.models.attention import TemporalAttention
 from glober_jax.models.networks import AUTOENCODER, Networks, Params
 from glober_jax.models.video_decoder import index_waves

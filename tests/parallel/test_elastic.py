@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from glober_jax.config import parse
+from glober_jax.experiment.config import parse
 from glober_jax.parallel import rules
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.training.checkpoint import StageCheckpoints

@@ -9,11 +9,11 @@ import pytest
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from configs import skytimelapse, ucf101
-from glober_jax.config import parse
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.config import parse
+from glober_jax.experiment.options import Experiment
+from glober_jax.experiment.stages import abstract_stage
 from glober_jax.parallel.mesh import AXES
 from glober_jax.parallel.rules import MIN_SHARDED_SIZE, TENSOR_RULES, parameter_spec, tree_shardings
-from glober_jax.training.stages import abstract_stage
 from tests.tiny import ALL_NETWORKS
 
 Shapes = dict[str, tuple[int, ...]]

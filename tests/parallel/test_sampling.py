@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from glober_jax.config import parse
+from glober_jax.experiment.config import parse
 from glober_jax.models.latents import ChannelScale
 from glober_jax.parallel import rules
 from glober_jax.parallel.rules import tree_shardings

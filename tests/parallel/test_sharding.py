@@ -16,7 +16,8 @@ import pytest
 from flax.traverse_util import flatten_dict
 from jax.sharding import NamedSharding
 
-from glober_jax.config import parse
+from glober_jax.experiment.config import parse
+from glober_jax.experiment.stages import abstract_stage
 from glober_jax.models.latents import ChannelScale
 from glober_jax.parallel import rules
 from glober_jax.parallel.mesh import put_batch
@@ -24,7 +25,6 @@ from glober_jax.parallel.rules import tree_shardings
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training.init_from_pretrained import init_from_pretrained, write_pretrained
 from glober_jax.training.loop import jit_program
-from glober_jax.training.stages import abstract_stage
 from tests.eight_devices import on_eight_devices
 from tests.tiny import (
     drawn_params,

@@ -3,7 +3,8 @@
 import jax
 import pytest
 
-from glober_jax.config import parse
+from glober_jax.experiment.config import parse
+from glober_jax.experiment.stages import abstract_stage
 from glober_jax.parallel.mesh import make_mesh
 from glober_jax.planning import stage_plan
 from glober_jax.planning.chips import GIB
@@ -13,7 +14,6 @@ from glober_jax.planning.plan_table import stage_table
 from glober_jax.planning.stage_plan import plan_mesh, plan_stage
 from glober_jax.planning.topology import LOCAL, parse_topology
 from glober_jax.training.loop import jit_program
-from glober_jax.training.stages import abstract_stage
 from tests.tiny import single_level_config
 
 

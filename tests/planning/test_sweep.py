@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from etils import epath
 
-from glober_jax.config import parse
 from glober_jax.errors import UserError
+from glober_jax.experiment.config import parse
 from glober_jax.planning import sweep
 from glober_jax.planning.plan_table import sweep_table
 from glober_jax.planning.sweep import MOST_TRIALS, Trial, find_largest

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from glober_jax.diffusion.timesteps import sampling_timesteps
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import Params
 from glober_jax.sampling.decode import FrameModel, VideoSampler, denoise_frames

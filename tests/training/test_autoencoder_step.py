@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from glober_jax.diffusion.process import DiffusionProcess
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
 from glober_jax.models.compat import Compat
 from glober_jax.models.networks import AUTOENCODER, Params
 from glober_jax.sampling.decode import FrameModel

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
 from glober_jax.models.latents import Gaussian
 from glober_jax.models.networks import Params
 from glober_jax.training.adversarial import joint_gradients

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from configs import quickstart
-from glober_jax import builtin, config, pretrained
+from glober_jax import builtin, pretrained
 from glober_jax.errors import UserError
+from glober_jax.experiment import config
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import AUTOENCODER
 from glober_jax.parallel.mesh import make_mesh

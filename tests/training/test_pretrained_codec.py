@@ -9,17 +9,17 @@ import pytest
 from etils import epath
 
 from configs import quickstart
-from glober_jax.config import parse
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.sky_render import render_video
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.errors import UserError
 from glober_jax.evaluation.metrics.frame_quality import pooled_psnr, psnr
+from glober_jax.experiment.config import parse
+from glober_jax.experiment.pipeline import Pipeline
 from glober_jax.models.frame_codec import normalise_frames, to_pixels
 from glober_jax.models.latents import Gaussian
 from glober_jax.training.loop import run_stage
 from glober_jax.training.metric_writer import MetricsWriter
-from glober_jax.training.pipeline import Pipeline
 from glober_jax.training.preemption import Preemption
 from glober_jax.training.pretrained_codec import load_pretrained_codec, write_builtin
 from glober_jax.training.restore import load_codec

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from glober_jax.config import parse, sampling_options
 from glober_jax.errors import UserError
-from glober_jax.experiment import Experiment
-from glober_jax.training.stage_data import stage_clip
-from glober_jax.training.stages import STAGES
+from glober_jax.experiment.config import parse, sampling_options
+from glober_jax.experiment.options import Experiment
+from glober_jax.experiment.stage_data import stage_clip
+from glober_jax.experiment.stages import STAGES
 from tests.tiny import tiny_config
 
 # (path of the key, its new value, what the message must say)

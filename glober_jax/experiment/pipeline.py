@@ -23,7 +23,16 @@ from glober_jax.errors import UserError
 from glober_jax.evaluation import i3d
 from glober_jax.evaluation.measuring import logits
 from glober_jax.evaluation.metrics.frechet import frechet_distance
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
+from glober_jax.experiment.prepare_latents import codec_id, encode_dataset
+from glober_jax.experiment.previews import CLIPS, Previews
+from glober_jax.experiment.stage_data import (
+    StageData,
+    check_stage_batch,
+    reads_text,
+    stage_clip,
+)
+from glober_jax.experiment.stages import STAGES, AnyStage, build_stage, total_steps
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import Params
 from glober_jax.parallel.mesh import batch_share, replicated
@@ -36,17 +45,8 @@ from glober_jax.training.checkpoint import newest_step
 from glober_jax.training.feature_cache import FEATURE_CLIP, FeatureVideos, fits
 from glober_jax.training.latent_stats import measured_scale
 from glober_jax.training.loop import Grading, Preview, Stage
-from glober_jax.training.prepare_latents import codec_id, encode_dataset
 from glober_jax.training.pretrained_codec import load_pretrained_codec
-from glober_jax.training.previews import CLIPS, Previews
 from glober_jax.training.restore import constant_shapes, load_codec, load_frame_model
-from glober_jax.training.stage_data import (
-    StageData,
-    check_stage_batch,
-    reads_text,
-    stage_clip,
-)
-from glober_jax.training.stages import STAGES, AnyStage, build_stage, total_steps
 from glober_jax.training.state import TrainState
 
 

@@ -12,7 +12,8 @@ from jax.sharding import Mesh
 
 from glober_jax import media
 from glober_jax.evaluation.metrics.frame_quality import FrameScores
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
+from glober_jax.experiment.stage_data import StageData
 from glober_jax.models.frame_codec import normalise_frames, to_pixels
 from glober_jax.models.latents import Gaussian
 from glober_jax.models.networks import Networks, Params
@@ -27,7 +28,6 @@ from glober_jax.sampling.decode import FrameModel, VideoSampler
 from glober_jax.sampling.generate import FeatureModel, FeatureSampler
 from glober_jax.training.loop import Preview
 from glober_jax.training.restore import ExampleTexts
-from glober_jax.training.stage_data import StageData
 
 CLIPS = 8
 

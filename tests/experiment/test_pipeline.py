@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from glober_jax.config import parse
 from glober_jax.data.damage import DamagedVideo
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.errors import UserError
+from glober_jax.experiment.config import parse
+from glober_jax.experiment.pipeline import Pipeline
+from glober_jax.experiment.stage_data import stage_clip
 from glober_jax.models.latents import Gaussian
 from glober_jax.models.networks import Networks, Params
 from glober_jax.sampling.decode import FrameModel
@@ -20,8 +22,6 @@ from glober_jax.training import autoencoder
 from glober_jax.training import pipeline as pipeline_module
 from glober_jax.training.feature_cache import FeatureVideos
 from glober_jax.training.generator import clip_features
-from glober_jax.training.pipeline import Pipeline
-from glober_jax.training.stage_data import stage_clip
 from tests.texts import CLIP_LENGTH, CLIP_WIDTH, write_captioned
 from tests.tiny import ALL_NETWORKS, drawn_params, mesh_of, tiny_config, tiny_latent_scale
 

@@ -14,7 +14,7 @@ from glober_jax.data.held_out import eval_clips
 from glober_jax.data.loader import batch_videos, training_batches
 from glober_jax.data.source import VideoSource, check_some_length, open_videos
 from glober_jax.errors import UserError
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
 from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.gradient_accumulation import check_micro_batches
 

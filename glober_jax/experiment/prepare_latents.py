@@ -14,10 +14,10 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from glober_jax import config
 from glober_jax.data.damage import DamageLog
 from glober_jax.data.latent_videos import FRAMES_PER_CALL, SPLIT, Encode, make_latents
 from glober_jax.data.source import StoredVideos, open_videos, read_frames
+from glober_jax.experiment import config
 from glober_jax.models.frame_codec import normalise_frames
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.mesh import MeshShape, make_mesh, put_batch, replicated

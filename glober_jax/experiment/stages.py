@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import AbstractMesh, Mesh
 
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.options import Experiment
+from glober_jax.experiment.stage_data import batch_shapes
 from glober_jax.models import lpips
 from glober_jax.models.networks import AUTOENCODER
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.restore import constant_shapes
-from glober_jax.training.stage_data import batch_shapes
 from glober_jax.training.state import StepFunction, TrainState
 
 STAGES = (codec.NAME, autoencoder.NAME, generator.NAME)

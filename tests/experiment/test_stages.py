@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from glober_jax.config import parse
-from glober_jax.experiment import Experiment
+from glober_jax.experiment.config import parse
+from glober_jax.experiment.options import Experiment
+from glober_jax.experiment.stages import STAGES, build_stage
 from glober_jax.models.latents import ChannelScale
 from glober_jax.sampling.decode import FrameModel
-from glober_jax.training.stages import STAGES, build_stage
 from glober_jax.training.state import SKIPPED
 from tests.tiny import (
     ALL_NETWORKS,

@@ -19,7 +19,7 @@ from glober_jax.data.clips import ClipSpec
 from glober_jax.diffusion.process import DiffusionProcess
 from glober_jax.evaluation import i3d
 from glober_jax.evaluation.protocols import get_protocol
-from glober_jax.experiment import DataOptions, EvaluationOptions, Experiment
+from glober_jax.experiment.options import DataOptions, EvaluationOptions, Experiment
 from glober_jax.models import checks, lpips
 from glober_jax.models.compat import Compat
 from glober_jax.models.condition import ConditionTokens
