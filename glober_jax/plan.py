@@ -8,6 +8,9 @@ with its assumptions. Compiling for TPUs needs libtpu, not a TPU:
 
     pip install -r requirements-plan.txt
 
+With --where also how many cycles its compiler gives each kind of operation and each module, beside
+what the matrix products alone would take: where to look first to make a step faster, without a TPU.
+
 A slice is a generation and a shape, or an accelerator type: v5e:4x4, v4:2x2x4, v5p:4x4x4,
 v6e:16x16, v5litepod-16, v4-32. --topology=local compiles for the devices of this machine.
 
@@ -44,6 +47,9 @@ _EFFORT = flags.DEFINE_float(
     -1.0,
     1.0,
 )
+_WHERE = flags.DEFINE_boolean(
+    "where", False, "Show where a step's cycles go, by the TPU compiler's estimate"
+)
 _SWEEP = flags.DEFINE_boolean(
     "sweep", False, "Find the largest batch that fits, with and without recomputation"
 )
@@ -67,6 +73,8 @@ def main(argv: Sequence[str]) -> None:
         planned = plan["stages"]
         head = plan_table.head_table(plan)
         print(f"\n{plan_table.stage_table(planned[-1])}" if planned else head, flush=True)
+        if planned and _WHERE.value:
+            print(f"\n{plan_table.cycles_table(planned[-1])}", flush=True)
         # What took an hour to compile is kept if the next stage is interrupted.
         if _OUTPUT.value:
             write_plan(epath.Path(_OUTPUT.value), plan)

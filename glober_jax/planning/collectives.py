@@ -1,16 +1,12 @@
-"""Collectives of a compiled program: what it moves between chips, read from its HLO text.
+"""Collectives of a compiled program: what it moves between chips, read from its HLO text."""
 
-Counts are static: of the two sides of a condition both count. The body of a loop counts as often
-as it runs where its condition is `i < constant`, as that of `jax.lax.scan` is, else once.
-"""
-
-import collections
-import functools
 import math
 import re
 from typing import NamedTuple
 
 import numpy as np
+
+from glober_jax.planning.hlo import computations_of, runs_of
 
 KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute")
 _BITS = {"pred": 8, "bf16": 16, "f16": 16, "f32": 32, "f64": 64} | {
@@ -19,9 +15,6 @@ _BITS = {"pred": 8, "bf16": 16, "f16": 16, "f32": 32, "f64": 64} | {
 _INSTRUCTION = re.compile(rf"%([\w.-]+) = (.*?) ({'|'.join(KINDS)})(?:-start)?\(")
 _DONE = re.compile(rf"= (.*?) (?:{'|'.join(KINDS)})-done\(.*%([\w.-]+)\)")
 _ARRAY = re.compile(r"([a-z]+\d*)\[([\d,]*)\]")
-_COMPUTATION = re.compile(r"(ENTRY )?%([\w.-]+) .*\{$")
-_CALLED = re.compile(r"(?:calls|to_apply|body|branch_computations)=(%[\w.-]+|\{[^}]*\})")
-_LOOP = re.compile(r" while\(.*condition=%([\w.-]+)")
 
 
 class Collective(NamedTuple):
@@ -39,16 +32,10 @@ class Collective(NamedTuple):
 
 def find_collectives(hlo: str, devices: int) -> list[Collective]:
     """All collectives of a program that is compiled for that many devices."""
-    computations: dict[str, list[str]] = {}
-    lines: list[str] = []
-    for line in hlo.splitlines():
-        if match := _COMPUTATION.match(line):
-            lines = computations.setdefault("ENTRY" if match[1] else match[2], [])
-        else:
-            lines.append(line)
+    computations = computations_of(hlo)
     # An asynchronous start has what was sent in its shape, too; its end has the result alone.
     results = {start: shape for shape, start in _DONE.findall(hlo)}
-    runs, found = _runs(computations), []
+    runs, found = runs_of(computations), []
     for name, lines in computations.items():
         for line in lines:
             if match := _INSTRUCTION.search(line):
@@ -71,32 +58,6 @@ def by_kind(found: list[Collective]) -> dict[str, dict[str, int]]:
         totals[collective.kind]["count"] += collective.runs
         totals[collective.kind]["bytes"] += collective.runs * collective.bytes
     return totals
-
-
-def _runs(computations: dict[str, list[str]]) -> dict[str, int]:
-    """How often each computation runs in a step."""
-    calls = collections.defaultdict(list)
-    for caller, lines in computations.items():
-        for line in lines:
-            loop = _LOOP.search(line)
-            times = _iterations(computations.get(loop[1], [])) if loop else 1
-            for name in re.findall(r"%([\w.-]+)", " ".join(_CALLED.findall(line))):
-                calls[name].append((caller, times))
-
-    @functools.cache
-    def runs(name: str) -> int:
-        if name == "ENTRY":
-            return 1
-        return sum(times * runs(caller) for caller, times in calls[name])
-
-    return {name: runs(name) for name in computations}
-
-
-def _iterations(condition: list[str]) -> int:
-    """Of a loop whose condition is `i < constant`; else 1."""
-    text = "\n".join(condition)
-    limits = re.findall(r"s32\[\]\S* constant\((\d+)\)", text)
-    return int(limits[0]) if len(limits) == 1 and "direction=LT" in text else 1
 
 
 def _bytes(shape: str) -> int:

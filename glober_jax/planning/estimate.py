@@ -5,10 +5,11 @@ import numpy as np
 from glober_jax.planning.collectives import Collective
 from glober_jax.planning.topology import Topology
 
-# Assumed, not measured: the compiler's own model gave a step of this size 36 % on a v4.
+# Assumed where the compiler does not say; its own model gave a step of this size 36 % on a v4.
 EFFICIENCY = 0.4
 ASSUMPTIONS = (
-    f"matrix products and convolutions run at {EFFICIENCY:.0%} of the chip's peak",
+    "computing on a TPU takes the cycles that its compiler estimates; where there is no usable "
+    f"estimate, matrix products and convolutions run at {EFFICIENCY:.0%} of the chip's peak",
     "every byte that the compiled program reads or writes passes HBM at its full rate; where the "
     "compiler counted the body of a loop once, bytes are scaled as operations are",
     "computing and HBM traffic overlap; collectives overlap with nothing",
@@ -20,8 +21,7 @@ ASSUMPTIONS = (
 
 def estimate(
     topology: Topology,
-    dtype: str,
-    flops: float,
+    compute: float,
     hbm_bytes: float,
     collectives: list[Collective],
     slice_of: np.ndarray,
@@ -30,8 +30,7 @@ def estimate(
 
     Args:
       topology: a slice whose chip's rates are known.
-      dtype: of matrix products.
-      flops: operations on each chip.
+      compute: seconds of computing on each chip.
       hbm_bytes: bytes that each chip reads and writes.
       collectives: those of the program.
       slice_of: the slice of each position of the mesh, int [devices].
@@ -46,7 +45,6 @@ def estimate(
         interconnect += _sent(kind, size, within) / ring
         # Chips of one slice share what goes to the others.
         network += _sent(kind, size, spanned) / within / chip.network_bytes
-    compute = flops / (chip.flops(dtype) * EFFICIENCY)
     hbm = hbm_bytes / chip.hbm_bytes_per_second
     parts = {"compute": compute, "hbm": hbm, "interconnect": interconnect, "network": network}
     return {**parts, "step": max(compute, hbm) + interconnect + network}

@@ -10,6 +10,8 @@ from glober_jax.planning.chips import GIB
 
 Program = dict[str, Any]
 
+_MOST_ROWS = 20
+
 
 def head_table(plan: dict[str, Any]) -> str:
     """What the plan is for."""
@@ -70,6 +72,30 @@ def stage_table(stage: dict[str, Any]) -> str:
         *(f"  note: {note}" for note in stage["notes"]),
         f"{stage['stage']}: {_verdict(stage)}",
     ]
+    return "\n".join(lines)
+
+
+def cycles_table(stage: dict[str, Any]) -> str:
+    """Where the cycles of a stage's last program go, by the compiler's estimate."""
+    cycles = stage["programs"][-1]["cycles"]
+    if cycles is None:
+        return f"{stage['stage']}: no cycles, they are estimated for TPUs, by programs that fit"
+    lines = [
+        f"{stage['stage']}: cycles of a step on each chip, as the compiler estimates them",
+        f"  {'all':<46}{cycles['total']:>16,}",
+        f"  {'matrix products alone, at peak':<46}{cycles['floor']:>16,}{cycles['share']:>7.1%}",
+    ]
+    if cycles["without_estimate"]:
+        lines.append(
+            f"  note: {cycles['without_estimate']} instructions have no usable estimate: the sums "
+            "are too small, and the time of the plan is not from them"
+        )
+    for group in ("kind", "module"):
+        lines += ["", f"  by {group}"]
+        shares = list(cycles[group].items())
+        rest = sum(count for _, count in shares[_MOST_ROWS:])
+        for name, count in [*shares[:_MOST_ROWS], *([("the rest", rest)] if rest else [])]:
+            lines.append(f"    {name:<44}{count:>16,}{count / cycles['total']:>7.1%}")
     return "\n".join(lines)
 
 

@@ -21,7 +21,8 @@ from glober_jax.parallel.mesh import AXES, batch_sharding, batch_ways, make_mesh
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.planning.collectives import by_kind, find_collectives
 from glober_jax.planning.compiling import TooLarge, compile_traced, read_memory, trace_program
-from glober_jax.planning.estimate import ASSUMPTIONS, estimate
+from glober_jax.planning.cycles import find_cycles, summary
+from glober_jax.planning.estimate import ASSUMPTIONS, EFFICIENCY, estimate
 from glober_jax.planning.flops import count_flops
 from glober_jax.planning.topology import INSTALL, LOCAL, Topology, libtpu_version
 from glober_jax.training import autoencoder, codec, generator
@@ -147,7 +148,9 @@ def _plan_program(
     traced = trace_program(stage, program, mesh)
     flops, used = count_flops(traced)
     per_chip = flops / topology.chips
-    unknown = dict.fromkeys(("fits", "memory_per_chip", "collectives", "compiler", "seconds"))
+    unknown = dict.fromkeys(
+        ("fits", "memory_per_chip", "collectives", "compiler", "cycles", "seconds")
+    )
     result: dict[str, Any] = {"flops": flops, "flops_per_chip": per_chip, **unknown}
     if isinstance(mesh, AbstractMesh):
         return result
@@ -167,7 +170,8 @@ def _plan_program(
     needed = {"needed": total + unused, "available": available}
     result["memory_per_chip"] = memory | {"total": total, "unused": unused} | needed
     result["fits"] = None if available is None else total + unused <= available
-    collectives = find_collectives(compiled.as_text(), mesh.size)
+    hlo = compiled.as_text()
+    collectives = find_collectives(hlo, mesh.size)
     result["collectives"] = by_kind(collectives)
     cost = compiled.cost_analysis() or {}
     counted, moved = cost.get("flops", 0.0), cost.get("bytes accessed", 0.0)
@@ -176,7 +180,14 @@ def _plan_program(
         # The compiler counts the body of a loop once, and so its bytes as its operations.
         loops = max(per_chip / counted, 1.0) if counted else 1.0
         slices = [getattr(device, "slice_index", None) or 0 for device in mesh.devices.flat]
-        seconds = estimate(topology, dtype, per_chip, moved * loops, collectives, np.array(slices))
+        chip = topology.chip
+        compute = per_chip / (chip.flops(dtype) * EFFICIENCY)
+        if chip.flops_per_cycle:
+            cycles = summary(find_cycles(hlo), per_chip / chip.flops_per_cycle)
+            result["cycles"] = cycles
+            if not cycles["without_estimate"]:
+                compute = cycles["total"] * chip.flops_per_cycle / chip.bfloat16_flops
+        seconds = estimate(topology, compute, moved * loops, collectives, np.array(slices))
         per_second = {"examples_per_second": stage.batch_size / seconds["step"]}
         result["seconds"] = seconds | per_second
     return result
