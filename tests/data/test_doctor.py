@@ -76,6 +76,12 @@ def _with_frames(path: Path, change: Callable[[Sequence[bytes]], Sequence[bytes]
     rewrite(path, lambda old: [old[0], edit(old[1]), *old[2:]])
 
 
+def _inflated(jpeg: bytes) -> bytes:
+    """Of 65500x65500 pixels, by its header: 12 GB."""
+    size = jpeg.index(b"\xff\xc0") + 5
+    return jpeg[:size] + b"\xff\xdc\xff\xdc" + jpeg[size + 4 :]
+
+
 def _flip(path: Path, start: int) -> None:
     data = bytearray(path.read_bytes())
     data[start] ^= 255
@@ -100,6 +106,11 @@ DAMAGE = {
         "frames",
         1,
         lambda path: _with_frames(path, lambda old: [old[0], old[1][:-40], *old[2:]]),
+    ),
+    "frame that claims to be huge": (
+        "frames",
+        1,
+        lambda path: _with_frames(path, lambda old: [_inflated(old[0]), *old[1:]]),
     ),
     "large frame": (
         "frame_size",
