@@ -12,6 +12,7 @@ from glober_jax.data.damage import DamagedVideo
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.errors import UserError
+from glober_jax.experiment import pipeline as pipeline_module
 from glober_jax.experiment.config import parse
 from glober_jax.experiment.pipeline import Pipeline
 from glober_jax.experiment.stage_data import stage_clip
@@ -19,7 +20,6 @@ from glober_jax.models.latents import Gaussian
 from glober_jax.models.networks import Networks, Params
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training import autoencoder
-from glober_jax.training import pipeline as pipeline_module
 from glober_jax.training.feature_cache import FeatureVideos
 from glober_jax.training.generator import clip_features
 from tests.texts import CLIP_LENGTH, CLIP_WIDTH, write_captioned
