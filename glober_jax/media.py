@@ -114,7 +114,7 @@ class Mp4Encoder:
 
 
 def read_mp4(path: epath.PathLike, most_frames: int) -> np.ndarray:
-    """At most so many frames of a video, spread evenly over it: uint8 [T, H, W, 3]."""
+    """At most `most_frames` frames of a video, spread evenly over it: uint8 [T, H, W, 3]."""
     with av.open(io.BytesIO(epath.Path(path).read_bytes())) as container:
         total = container.streams.video[0].frames
         wanted = set(np.linspace(0, total - 1, min(total, most_frames)).round().astype(int))

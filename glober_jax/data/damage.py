@@ -96,7 +96,7 @@ class DamageLog:
 
 
 def allowed_damage(num_videos: int, max_fraction: float) -> int:
-    """The number of damaged videos that `config.data.max_damaged` lets go."""
+    """The number of damaged videos that `config.data.max_damaged` allows."""
     # 0.29 * 100 is a little less than 29.
     return math.floor(max_fraction * num_videos + 1e-6)
 

@@ -241,8 +241,10 @@ def _encoded_records(
         moments: Iterator[np.ndarray] = iter(())
         if frames:
             frames_FHWC = np.concatenate(frames)
-            views = [frames_FHWC, np.ascontiguousarray(frames_FHWC[:, :, ::-1])]
-            moments_VFhwM = np.stack([encode(view) for view in views[: 1 + flip]])
+            views = [frames_FHWC]
+            if flip:
+                views.append(np.ascontiguousarray(frames_FHWC[:, :, ::-1]))
+            moments_VFhwM = np.stack([encode(view) for view in views])
             ends = list(itertools.accumulate(map(len, frames)))
             moments = iter(np.split(moments_VFhwM, ends[:-1], axis=1))
         for index, found in group:

@@ -42,8 +42,8 @@ class EvaluationOptions:
     """How training is judged; needs the packages of requirements-eval.txt.
 
     `protocol` scores the finished run and makes its report; "" leaves that out. While the generator
-    is trained, every `grade_every` steps (0: never) so many new clips as `grade_clips` are compared
-    with as many test clips, by FVD, and the best checkpoint is kept beside the newest.
+    is trained, every `grade_every` steps (0: never), `grade_clips` new clips are compared with as
+    many test clips, by FVD, and the best checkpoint is kept beside the newest.
     """
 
     protocol: str = "small"

@@ -11,7 +11,7 @@ from glober_jax.models.frame_codec import FrameCodec
 CHECKPOINT_PREFIX = "first_stage_model."
 # What the release multiplies latents by.
 LATENT_SCALE = 0.18215
-# At the release's width it normalises in so many groups; the shapes of a file do not tell.
+# Groups of its norms at the release's width, which the shapes of a file do not show.
 CHANNELS = 128
 GROUPS = 32
 

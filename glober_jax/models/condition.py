@@ -39,7 +39,7 @@ class ConditionTokens(nn.Module):
         return "text" if self.kind == "text" else "label"
 
     def input(self, clips: int) -> jax.ShapeDtypeStruct:
-        """What so many conditions look like when sampling: int32 [B] or float16 [B, L, E]."""
+        """Shape and dtype of the conditions of `clips` clips: int32 [B] or float16 [B, L, E]."""
         if self.kind == "text":
             return jax.ShapeDtypeStruct((clips, self.length, self.width), jnp.float16)
         return jax.ShapeDtypeStruct((clips,), jnp.int32)

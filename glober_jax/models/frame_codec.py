@@ -78,7 +78,7 @@ class FrameCodec(nn.Module):
         return self.patch_size * 2 ** (len(self.multipliers) - 1)
 
     def chunk_size(self, frames: int) -> int:
-        """How many of so many frames are mapped at once."""
+        """The largest chunk of at most `chunk_frames` that divides `frames`."""
         if self.chunk_frames == 0 or frames <= self.chunk_frames:
             return frames
         return max(n for n in range(1, self.chunk_frames + 1) if frames % n == 0)

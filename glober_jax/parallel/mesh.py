@@ -66,7 +66,7 @@ def make_mesh(shape: MeshShape, devices: Sequence[jax.Device] | None = None) -> 
 
 
 def mesh_sizes(shape: MeshShape, count: int) -> tuple[int, int, int]:
-    """Sizes of the axes over so many devices. Raises `UserError` where they cannot cover them."""
+    """Sizes of the axes over `count` devices; raises `UserError` where they do not match."""
     sizes = [shape.data, shape.fsdp, shape.tensor]
     given = ", ".join(f"{axis}={size}" for axis, size in zip(AXES, sizes, strict=True))
     if sizes.count(-1) > 1 or any(size == 0 or size < -1 for size in sizes):

@@ -41,7 +41,7 @@ TENSOR_RULES: tuple[tuple[str, int], ...] = (
 
 
 def tensor_axis(path: str, shape: tuple[int, ...], ways: int) -> int | None:
-    """The axis that goes over so many devices, None where no rule names one that divides."""
+    """The axis to shard over `ways` devices; None where no rule names one that divides."""
     if ways > 1:
         for pattern, axis in TENSOR_RULES:
             if re.search(rf"(^|[/_]){pattern}$", path) and shape[axis] % ways == 0:

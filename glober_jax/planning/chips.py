@@ -45,7 +45,7 @@ class Chip(NamedTuple):
 def _tpu(
     name: str, units: int, side: int, flops: float, gib: float, *rates: float, source: str
 ) -> Chip:
-    """A chip with so many matrix units of side x side multipliers.
+    """A chip with `units` matrix units of side x side multipliers.
 
     XLA multiplies float32 on TPUs in one pass of bfloat16, unless asked for more.
     """

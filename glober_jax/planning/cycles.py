@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from glober_jax.planning.hlo import called, computations_of, runs_of
 
-# A step of an hour; what the compiler says beyond it has overflowed.
+# About two hours; a larger estimate has overflowed.
 _MOST = 10**13
 _CYCLES = re.compile(r'"estimated_cycles":"(-?\d+)"')
 _NAME = re.compile(r'op_name="([^"]*)"')
@@ -44,8 +44,8 @@ def find_cycles(hlo: str) -> list[Cycles]:
         for name in called(line)
     }
     runs, found = runs_of(computations), []
-    for computation in computations.keys() - fused:
-        for line in computations[computation]:
+    for computation, lines in computations.items():
+        for line in () if computation in fused else lines:
             if estimate := _CYCLES.search(line):
                 cycles = int(estimate[1]) * runs[computation]
                 usable = cycles if 0 <= cycles < _MOST else None

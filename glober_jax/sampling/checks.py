@@ -66,7 +66,7 @@ def _array(values: Any, name: str) -> np.ndarray:
 
 
 def _wrong_frames(x: np.ndarray, num_axes: int) -> str | None:
-    """What to do about frames with so many leading axes that are none; None where they are."""
+    """How to mend an array that is not frames with `num_axes` leading axes; None where it is."""
     rank, colours = num_axes + 3, x.shape[-1] if x.ndim else 0
     if x.ndim == rank and colours != 3:
         if colours == 4:

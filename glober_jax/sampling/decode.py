@@ -218,11 +218,11 @@ class VideoSampler:
         return jax.device_get(function(padded_B)(model, rows_Bn))[:videos, :frames]
 
     def piece(self, videos: int, frames: int) -> tuple[int, int]:
-        """(videos, frames of each) that are denoised at once, of so many: see `devices.piece`."""
+        """(videos, frames of each) that are denoised at once; see `devices.piece`."""
         return piece(videos, frames, self._devices, self._chunk_frames)
 
     def trace(self, model: FrameModel, videos: int, frames: int) -> jax.stages.Traced:
-        """The program of one piece of so many; what it costs can be asked of it."""
+        """The traced program of one piece of these videos and frames, to count its cost."""
         step_B, step_n = self.piece(videos, frames)
         return self._decode(step_B).trace(
             model,

@@ -56,7 +56,7 @@ def spread(
 
 
 def piece(videos: int, frames: int, devices: int, most: int) -> tuple[int, int]:
-    """(videos, frames of each) to compute at once on so many devices, at most `most` on each.
+    """(videos, frames of each) to compute at once, at most `most` frames on each device.
 
     Every device takes as many frames of as many videos as any other, so some may have to be filled
     up. Of all ways this is the one that computes fewest frames, and among those the one with fewest
@@ -65,7 +65,7 @@ def piece(videos: int, frames: int, devices: int, most: int) -> tuple[int, int]:
     """
 
     def cut(count: int, ways: int, most: int) -> tuple[int, int]:
-        """(size of a piece, size of all pieces) of a count that is spread so many ways."""
+        """Size of a piece, and of all pieces, of `count` rows over `ways` devices."""
         each = -(-count // ways)
         pieces = -(-each // most)
         each = -(-each // pieces)

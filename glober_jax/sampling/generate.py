@@ -84,7 +84,7 @@ class FeatureSampler:
         )
 
     def trace(self, model: FeatureModel, condition: np.ndarray) -> jax.stages.Traced:
-        """The program of so many videos; what it costs can be asked of it."""
+        """The traced program of `len(condition)` videos, to count its cost."""
         rows = self._rows(condition, 0)
         return self._generate(len(rows[0])).trace(model, *rows, seed_words(0))
 

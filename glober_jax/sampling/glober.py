@@ -197,7 +197,7 @@ class Glober:
         return self.decode(feature, np.arange(len(video_TXYC)) / len(video_TXYC), seed=seed)[0]
 
     def frame_features(self, global_BHWG: np.ndarray, index_n: np.ndarray) -> tuple[Any, ...]:
-        """What the decoder is told of frames, before any noise: see `inside.frame_maps`."""
+        """The decoder's conditioning maps of frames; see `inside.frame_maps`."""
         model, features, index_n, *_ = self._decoded(global_BHWG, index_n, 0, 0)
         return jax.device_get(self._frame_maps(model, features, np.float32(index_n)))
 

@@ -39,7 +39,7 @@ class Denoising(NamedTuple):
 def frame_maps(
     networks: Networks, model: FrameModel, global_BHWG: jax.Array, index_n: jax.Array
 ) -> tuple[jax.Array, ...]:
-    """What the decoder is told of each frame: maps [B, n, h, w, channels], one per UNet level.
+    """The decoder's conditioning maps [B, n, h, w, channels] of each frame, one per UNet level.
 
     Where the model predicts x_0 the last one is its first estimate of the latents.
     """
@@ -59,8 +59,8 @@ def denoising(
 ) -> Denoising:
     """The steps of `decode.decode_frames`, of the same frames from the same noise.
 
-    Steps are told to the host while they are made, so this is slower, is compiled at every call,
-    and is for a few frames.
+    Every step is sent to the host, so this is slower, is compiled at every call, and is meant for
+    a few frames.
     """
     videos = len(global_BHWG)
     index_Bn = jnp.broadcast_to(jnp.asarray(index_n, jnp.float32), (videos, len(index_n)))

@@ -25,7 +25,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _cached(source: StoredVideos, path: Path) -> LatentVideos:
-    encode = lambda frames: (frames[:, :1, :1, :2] / 255).astype(np.float16)  # noqa: E731
+    def encode(frames: np.ndarray) -> np.ndarray:
+        return (frames[:, :1, :1, :2] / 255).astype(np.float16)
+
     damage = DamageLog(len(source))
     make_latents(path, source, encode, (1, 1, 2), "codec", flip=False, damage=damage, command="")
     return open_latents(path, source, "codec", flip=False)
