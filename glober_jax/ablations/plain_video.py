@@ -231,7 +231,7 @@ def plain_video_stage(pipeline: Pipeline, stage: PlainVideoStage, codec_params: 
 
 
 def abstract_plain_video(experiment: Experiment, mesh: Mesh | AbstractMesh) -> AbstractStage:
-    """The stage without data or parameters, as `training.stages` has the others."""
+    """The stage without data or parameters, as `experiment.stages` has the others."""
     stage = PlainVideoStage.of(experiment, mesh)
     whole = dataclasses.replace(experiment, clip=whole_clips(experiment.clip))
     batch = batch_shapes(whole, autoencoder.NAME)
