@@ -24,6 +24,7 @@ from glober_jax.training.init_from_pretrained import init_from_pretrained
 from glober_jax.training.metric_writer import MetricsWriter
 from glober_jax.training.nonfinite_guard import NonfiniteGuard
 from glober_jax.training.preemption import Preemption
+from glober_jax.training.profiler import Profiler
 from glober_jax.training.state import StepFunction, TrainState
 from glober_jax.training.step_log import Grading, Preview, StepLog, due
 from glober_jax.training.watchdog import Watchdog
@@ -120,8 +121,11 @@ def run_stage(
     mesh: Mesh,
     writer: MetricsWriter,
     preemption: Preemption,
+    profiled: range = range(0),
 ) -> TrainState:
     """Trains a stage to its last step, from its newest checkpoint if there is one.
+
+    A trace of the steps in `profiled` goes to the workdir's logs.
 
     Raises:
       UserError: too many steps were skipped twice, or the checkpoints cannot be used.
@@ -141,6 +145,7 @@ def run_stage(
         guard = NonfiniteGuard(stage.name, options.max_skipped, stage.videos, workdir, progress)
         watchdog = Watchdog(stage.name, options.slow_step)
         log = StepLog(stage.name, options.log_every, writer, progress, guard)
+        profiler = Profiler(epath.Path(workdir) / "logs", profiled)
 
         def preview(step: int, state: TrainState) -> None:
             watchdog.doing("previewing")
@@ -156,11 +161,12 @@ def run_stage(
             log.forget(step)
             return stage.batches(guard.batch_at(step))
 
-        with preemption, progress, watchdog:
+        with preemption, progress, watchdog, profiler:
             guard.resume(start, checkpoints.loop_record)
             step, batches = start, batches_from(start)
             while step < stage.total_steps:
                 watchdog.step(step)
+                profiler.step(step, state)
                 if step == 0 or (step > start and due(step, options.preview_every)):
                     preview(step, state)
                 watchdog.doing("waiting for the device")
@@ -177,7 +183,8 @@ def run_stage(
                 watchdog.doing("waiting for data")
                 batch = device_batch(next(batches), mesh)
                 watchdog.doing("compiling" if step in {start, *first_steps} else "dispatching")
-                with jax.transfer_guard("disallow"):
+                annotation = jax.profiler.StepTraceAnnotation(stage.name, step_num=step)
+                with annotation, jax.transfer_guard("disallow"):
                     state, metrics = program_at(step)(state, frozen, batch)
                 step += 1
                 watchdog.doing("waiting for the device")
