@@ -83,6 +83,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "multipliers": (1, 2, 4, 4),
             "blocks_per_level": 2,
             "attention_levels": (0, 1, 2),
+            # 0 with the weights of Stable Diffusion, which has `heads` heads at every level.
+            "head_dim": 64,
             "heads": 8,
             "groups": 32,
             "remat": "blocks",
@@ -215,7 +217,7 @@ def _run_local(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     model.video_encoder.update({"channels": 32, "blocks_per_level": 1, "head_dim": 32, "groups": 8})
     model.frame_features.update({"head_dim": 32, "groups": 8})
     model.global_tokens.width = 64
-    model.unet.update({"channels": 32, "blocks_per_level": 1, "heads": 4, "groups": 8})
+    model.unet.update({"channels": 32, "blocks_per_level": 1, "head_dim": 8, "groups": 8})
     model.discriminator.update({"channels": 16, "head_dim": 16, "groups": 8})
     model.generator.update({"width": 64, "depth": 2, "heads": 4, "context_width": 64})
     for stage in ("codec", "autoencoder", "generator"):

@@ -172,9 +172,11 @@ def _check_heads(networks: Networks) -> None:
                 "channels",
             )
     for width in sorted(_level_widths(unet, {*unet.attention_levels, len(unet.multipliers) - 1})):
+        key = "head_dim" if unet.head_dim else "heads"
+        divisor = getattr(unet, key)
         require(
-            width % unet.heads == 0,
-            f"config.model.unet.heads={unet.heads} does not divide a layer of {width} channels",
+            divisor > 0 and width % divisor == 0,
+            f"config.model.unet.{key}={divisor} does not divide a layer of {width} channels",
         )
     divisor = math.lcm(generator.heads, 4)
     require(

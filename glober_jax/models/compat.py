@@ -22,6 +22,7 @@ Networks:
   frames. Without it hardly any motion passed the encoder.
 - Heads of the encoder. Published: computed, and normalised, for all frames, one of which is read.
   Ours: for that one.
+- Heads of the UNet. Published: `heads` at every level. Ours: `head_dim` channels each, where set.
 
 Clips (`data.clips`):
 
@@ -36,8 +37,8 @@ Training of the autoencoder (`training.autoencoder`, `losses`):
 - Adversary. Published: the decoder's loss is the hinge, and its gradient passes through x_0 at full
   size. Ours: -D, and the gradient at x_0 is multiplied by the signal √ᾱ_t of the frame.
 
-The first five are in `FrameFeatures`, shortcut and heads in `VideoEncoder`. Parameters that both
-have carry the same names and shapes.
+The first five are in `FrameFeatures`, shortcut and heads in `VideoEncoder`, the UNet's heads in
+`experiment.config`. Parameters that both have carry the same names and shapes.
 """
 
 from typing import Literal

@@ -260,6 +260,9 @@ class UNet(nn.Module):
     added to the embedded step, and after every residual block the frames of a clip attend to each
     other, pixel by pixel. There are then no `features`. GLOBER does not use this; the video
     diffusion model it is compared with does.
+
+    Attention has heads of `head_dim` channels or, where that is 0, `heads` heads at every level, as
+    published.
     """
 
     channels: int = 320
@@ -267,6 +270,7 @@ class UNet(nn.Module):
     blocks_per_level: int = 2
     attention_levels: Sequence[int] = (0, 1, 2)
     heads: int = 8
+    head_dim: int = 0
     latent_channels: int = 4
     groups: int = 32
     clip_frames: int = 0
@@ -305,12 +309,14 @@ class UNet(nn.Module):
 
         def exchange(h: jax.Array, name: str) -> jax.Array:
             block = rematerialised(TemporalAttention, self.remat)
-            block = block(h.shape[-1] // self.heads, self.groups, self.dtype, name=name)
+            head_dim = self.head_dim or h.shape[-1] // self.heads
+            block = block(head_dim, self.groups, self.dtype, name=name)
             return block(h.reshape(-1, frames, *h.shape[1:])).reshape(h.shape)
 
         def transformer(h: jax.Array, name: str) -> jax.Array:
             block = rematerialised(SpatialTransformer, self.remat)
-            return block(self.heads, self.groups, self.dtype, name=name)(h, tokens_NLE)
+            heads = h.shape[-1] // self.head_dim if self.head_dim else self.heads
+            return block(heads, self.groups, self.dtype, name=name)(h, tokens_NLE)
 
         h = Conv(self.channels, dtype=self.dtype, name="conv_in")(latents_NhwZ)
         skips = []
