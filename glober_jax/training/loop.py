@@ -15,6 +15,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from glober_jax.models.networks import Params
+from glober_jax.parallel.compiler_options import compiler_options
 from glober_jax.parallel.mesh import batch_sharding, replicated
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.progress import Progress
@@ -98,19 +99,8 @@ def jit_program(program: StepFunction, state: TrainState, frozen: Any, mesh: Mes
         in_shardings=(shardings, tree_shardings(frozen, mesh), batch_sharding(mesh)),
         out_shardings=(shardings, replicated(mesh)),
         donate_argnums=0,
-        compiler_options=_compiler_options(mesh),
+        compiler_options=compiler_options(mesh),
     )
-
-
-def _compiler_options(mesh: Mesh) -> dict[str, int]:
-    """On TPUs, keeps XLA from splitting large products of gathered parameters into loops.
-
-    Those pass shards around; on a UNet they moved more bytes and were estimated slower. The
-    threshold, in MiB, is above any operand.
-    """
-    if mesh.devices.flat[0].platform == "tpu":
-        return {"xla_jf_spmd_threshold_for_windowed_einsum_mib": 1_000_000}
-    return {}
 
 
 def run_stage(
