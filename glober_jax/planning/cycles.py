@@ -7,7 +7,7 @@ collectives, kernels written by hand and waiting for memory that other work hide
 
 import collections
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from glober_jax.planning.hlo import called, computations_of, module_of, runs_of
@@ -57,35 +57,39 @@ def find_cycles(hlo: str) -> list[Cycles]:
     return found
 
 
-def summary(found: Iterable[Cycles], flops: Mapping[str, float], per_cycle: int) -> dict[str, Any]:
-    """JSON-able sums of `total`, by `kind` and by `module`, the largest first.
+def summary(found: Sequence[Cycles], flops: Mapping[str, float], per_cycle: int) -> dict[str, Any]:
+    """JSON-able sums of `total`, by `kind`, `network` and `module`, the largest first.
 
     `flops` are operations by module, of which the chip does at most `per_cycle`. `floor` is what
-    they take at that rate, and `share` is floor / total; `module_share` has it for each module.
+    they take at that rate, and `share` is floor / total; `of_peak` has it for networks and modules.
     `without_estimate` counts instructions that have none to use.
     """
-    kinds: collections.Counter[str] = collections.Counter()
-    modules: collections.Counter[str] = collections.Counter()
-    unknown = 0
+    groups = {name: collections.Counter() for name in ("kind", "network", "module")}
+    floors = {name: collections.Counter() for name in ("network", "module")}
     for module, kind, cycles in found:
-        if cycles is None:
-            unknown += 1
-        else:
-            kinds[kind] += cycles
-            modules[module] += cycles
-    total, floor = kinds.total(), sum(flops.values()) / per_cycle
+        for group, name in (("kind", kind), ("network", _network(module)), ("module", module)):
+            groups[group][name] += cycles or 0
+    for module, count in flops.items():
+        for group, name in (("network", _network(module)), ("module", module)):
+            floors[group][name] += count / per_cycle
+    total, floor = groups["kind"].total(), floors["module"].total()
     return {
         "total": total,
         "floor": round(floor),
         "share": floor / total if total else None,
-        "without_estimate": unknown,
-        "kind": dict(kinds.most_common()),
-        "module": dict(modules.most_common()),
-        "module_share": {
-            name: flops.get(name, 0) / per_cycle / cycles if cycles else 0.0
-            for name, cycles in modules.most_common()
+        "without_estimate": sum(one.cycles is None for one in found),
+        **{group: dict(cycles.most_common()) for group, cycles in groups.items()},
+        "of_peak": {
+            group: {name: floor[name] / cycles for name, cycles in groups[group].items() if cycles}
+            for group, floor in floors.items()
         },
     }
+
+
+def _network(module: str) -> str:
+    """Such as "UNet, backward" of "UNet/down0_block*, backward"."""
+    name, comma, direction = module.partition(", ")
+    return name.partition("/")[0] + comma + direction
 
 
 def _kind(line: str, body: list[str]) -> str:

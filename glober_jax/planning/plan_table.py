@@ -89,12 +89,12 @@ def cycles_table(stage: dict[str, Any]) -> str:
             f"  note: {cycles['without_estimate']} instructions have no usable estimate: the sums "
             "are too small, and the time of the plan is not from them"
         )
-    for group in ("kind", "module"):
+    for group in ("kind", "network", "module"):
         lines += ["", f"  by {group}"]
         shares = list(cycles[group].items())
         rest = sum(count for _, count in shares[_MOST_ROWS:])
         for name, count in [*shares[:_MOST_ROWS], *([("the rest", rest)] if rest else [])]:
-            peak = cycles["module_share"].get(name) if group == "module" else None
+            peak = cycles["of_peak"].get(group, {}).get(name)
             lines.append(
                 f"    {name:<44}{count:>16,}{count / cycles['total']:>7.1%}"
                 + (f"{peak:>7.0%}" if peak else "")

@@ -62,7 +62,10 @@ def test_sums_leave_out_what_overflowed_and_say_so() -> None:
     found = summary(find_cycles(PROGRAM), flops, 2)
     assert found["total"] == 1037 == sum(found["kind"].values()) == sum(found["module"].values())
     assert found["without_estimate"] == 2
-    assert found["module_share"] == {"UNet/down*, backward": 0.45, "UNet/down*": 1.0, "step": 0.0}
+    of_peak = found["of_peak"]
+    assert of_peak["module"] == {"UNet/down*, backward": 0.45, "UNet/down*": 1.0, "step": 0.0}
+    assert of_peak["network"] == {"UNet, backward": 0.45, "UNet": 1.0, "step": 0.0}
+    assert sum(found["network"].values()) == found["total"]
     assert found["floor"] == 500 and found["share"] == pytest.approx(500.4 / 1037)
     assert next(iter(found["module"])) == "UNet/down*, backward"
 
