@@ -29,12 +29,14 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 batch=${BATCH:-8}
 published=(--config=configs/skytimelapse.py --config.mesh.fsdp=1
   "--config.autoencoder.batch_size=$batch" "--config.generator.batch_size=$((4 * batch))")
-quickstart=(--config.generator.steps=300)
-videos=256 seconds=10
+quickstart=(--config=configs/quickstart.py --config.generator.steps=300)
+skies=(--size=32 --num_videos=256 --num_test_videos=8 --num_frames=16)
+seconds=10
 if [[ $tiny ]]; then
-  published=(--config=tests/end_to_end/tiny_config.py --config.sampling.steps=2)
-  quickstart=(--config.autoencoder.steps=2 --config.generator.steps=2)
-  videos=8 seconds=0
+  published=(--config=tests/end_to_end/tiny_config.py)
+  quickstart=("${published[@]}")
+  skies=(--size=16 --num_videos=4 --num_test_videos=2 --num_frames=8)
+  seconds=0
 fi
 requirements=(requirements.txt)
 [[ $tiny ]] || requirements+=(requirements-gpu.txt)
@@ -71,9 +73,9 @@ benchmark parity --batch_size=2
 benchmark step "--seconds=$seconds"
 benchmark sampling "--seconds=$seconds" --num_videos=1 --num_frames=16
 part 'synthetic skies' .venv/bin/python -m glober_jax.prepare synthetic_sky \
-  "--output=$folder/sky" --size=32 "--num_videos=$videos" --num_test_videos=8 --num_frames=16
-part 'quick start' .venv/bin/python -m glober_jax.main --config=configs/quickstart.py \
-  "--config.data.dir=$folder/sky" "--workdir=$folder/quickstart" "${quickstart[@]}"
+  "--output=$folder/sky" "${skies[@]}"
+part 'quick start' .venv/bin/python -m glober_jax.main "${quickstart[@]}" \
+  "--config.data.dir=$folder/sky" "--workdir=$folder/quickstart"
 
 # Parts that failed left no file.
 run .venv/bin/python - "$folder" <<'PYTHON'

@@ -3,6 +3,7 @@
 Weights are random: what is measured does not depend on them.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -43,12 +44,12 @@ def benchmark(
     }
     found = sampling_programs(experiment, models, mesh, num_videos, num_frames)
     programs = {
-        name: Program(one.trace, calls[name], num_videos, one.least_flops, one.runs)
+        name: functools.partial(
+            Program, one.trace, calls[name], num_videos, one.least_flops, one.runs
+        )
         for name, one in found.items()
     }
-    report = measure_programs(
-        experiment, {name: lambda one=one: one for name, one in programs.items()}, mesh, seconds
-    )
+    report = measure_programs(experiment, programs, mesh, seconds)
     piece_B, piece_n = videos.piece(num_videos, num_frames)
     return {
         **report,

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,8 +21,8 @@ AnyMesh = Mesh | AbstractMesh
 
 
 def plan_program(
-    traced: jax.stages.Traced,
-    held: list[int],
+    trace: Callable[[], jax.stages.Traced],
+    held: Any,
     examples: int,
     dtype: str,
     topology: Topology,
@@ -29,15 +30,17 @@ def plan_program(
     effort: float,
     title: str,
 ) -> dict[str, Any]:
-    """What a traced program needs of each chip of `mesh`, JSON-able.
+    """What the program that `trace` traces needs of each chip of `mesh`, JSON-able.
 
     Args:
-      held: bytes that each array of its arguments takes on a chip, as flat as they are traced.
+      held: bytes that its arguments take on a chip, a pytree that begins as they do.
       examples: the clips or videos that one call makes or takes.
       title: for stderr, where the time that compiling takes is shown.
 
     Without a compiler, where `mesh` is abstract, all but operations is None.
     """
+    print(f"{title}: tracing", file=sys.stderr, flush=True)
+    traced = trace()
     by_module, used = flops_by_module(traced)
     flops, per_chip = by_module.total(), by_module.total() / topology.chips
     unknown = ("fits", "memory_per_chip", "collectives", "compiler", "cycles", "seconds")
@@ -53,7 +56,8 @@ def plan_program(
     if isinstance(compiled, TooLarge):
         return result | {"fits": False, "memory_per_chip": {"total": None, **compiled._asdict()}}
     # Arrays that the program is given and does not use are held all the same.
-    unused = sum(size for size, use in zip(held, used, strict=True) if not use)
+    sizes = jax.tree.leaves(held)
+    unused = sum(size for size, use in zip(sizes, used, strict=False) if not use)
     memory, available = read_memory(compiled), _available(topology)
     total = sum(memory.values())
     needed = {"total": total, "unused": unused, "needed": total + unused, "available": available}
@@ -78,11 +82,6 @@ def plan_program(
         seconds = estimate(topology, compute, moved * loops, collectives, np.array(slices))
         result["seconds"] = seconds | {"examples_per_second": examples / seconds["step"]}
     return result
-
-
-def trace_title(title: str) -> None:
-    """Says on stderr that a program is being traced, which takes up to a minute."""
-    print(f"{title}: tracing", file=sys.stderr, flush=True)
 
 
 def all_fit(plans: list[dict[str, Any]]) -> bool | None:

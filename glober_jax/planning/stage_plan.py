@@ -1,5 +1,6 @@
 """The plan of an experiment on a slice, as JSON-able values: its stages, or sampling."""
 
+import functools
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from glober_jax.parallel.mesh import AXES, batch_sharding, batch_ways, make_mesh
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.planning.compiling import trace_program
 from glober_jax.planning.estimate import ASSUMPTIONS
-from glober_jax.planning.program_plan import AnyMesh, all_fit, plan_program, trace_title
+from glober_jax.planning.program_plan import AnyMesh, all_fit, plan_program
 from glober_jax.planning.sampling_programs import abstract_models, sampling_programs
 from glober_jax.planning.topology import INSTALL, LOCAL, Topology, libtpu_version
 from glober_jax.training import autoencoder, codec, generator
@@ -113,18 +114,15 @@ def plan_stage(
     state, frozen, batch = held = jax.tree.map(_bytes_on_chip, arguments, shardings)
     planned = []
     for first, end, program in in_force[-1:] if only_last else in_force:
-        title = f"{name}, steps {first}-{end}"
-        trace_title(title)
-        traced = trace_program(stage, program, mesh)
         needs = plan_program(
-            traced,
-            jax.tree.leaves(held),
+            functools.partial(trace_program, stage, program, mesh),
+            held,
             stage.batch_size,
             experiment.source["dtype"],
             topology,
             mesh,
             effort,
-            title,
+            title=f"{name}, steps {first}-{end}",
         )
         planned.append({"first_step": first, "steps": end - first, **needs})
     seconds = None
@@ -179,20 +177,15 @@ def plan_sampling(
     held = dict(zip(("decoder", "generator"), jax.tree.map(_bytes_of, models), strict=True))
     planned = []
     for name, program in sampling_programs(experiment, models, mesh, videos, frames).items():
-        title = f"{SAMPLING}, {name}"
-        trace_title(title)
-        traced = program.trace()
-        model = jax.tree.leaves(held[name])
-        rows = len(jax.tree.leaves(traced.in_avals)) - len(model)
         needs = plan_program(
-            traced,
-            [*model, *[0] * rows],
+            program.trace,
+            held[name],
             videos / program.runs,
             experiment.source["dtype"],
             topology,
             mesh,
             effort,
-            title,
+            title=f"{SAMPLING}, {name}",
         )
         useful = program.least_flops / (needs["flops"] * program.runs)
         planned.append({"program": name, "runs": program.runs, "useful": useful, **needs})
