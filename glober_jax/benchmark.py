@@ -5,7 +5,8 @@ r"""Measures how fast parts of training, sampling and evaluation run on this mac
     python -m glober_jax.benchmark step --reduced
     python -m glober_jax.benchmark sampling --config=configs/skytimelapse.py \
         [--seconds=10 --num_videos=1 --num_frames=16 --output=FILE.json]
-    python -m glober_jax.benchmark parity --config=configs/skytimelapse.py [--batch_size=16 ...]
+    python -m glober_jax.benchmark parity --config=configs/skytimelapse.py \
+        [--batch_size=16 --output=FILE.json]
     python -m glober_jax.benchmark data --config=configs/skytimelapse.py \
         [--config.data.dir=DIR --seconds=10 --batch_size=16 --videos=256 --output=FILE.json]
     python -m glober_jax.benchmark evaluation --config=configs/skytimelapse.py \

@@ -84,7 +84,7 @@ def main(argv: Sequence[str]) -> None:
         # What took an hour to compile is kept if the next stage is interrupted.
         if _OUTPUT.value:
             write_plan(epath.Path(_OUTPUT.value), plan)
-    if any(stage["days"] is not None for stage in planned):
+    if any(program["seconds"] for stage in planned for program in stage["programs"]):
         print(f"\n{plan_table.assumptions_table(plan)}")
     sys.exit(1 if plan["fits"] is False else 0)
 
