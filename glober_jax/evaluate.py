@@ -30,7 +30,7 @@ from glober_jax.evaluation import measuring, results
 from glober_jax.evaluation.evaluating import evaluate_videos, fitted_to_pair
 from glober_jax.evaluation.protocol import SMALL, Protocol
 from glober_jax.evaluation.protocols import get_protocol, shortfall, table
-from glober_jax.evaluation.tables import compare, for_people
+from glober_jax.evaluation.tables import compare, result_text
 from glober_jax.evaluation.video_io import open_video_set
 from glober_jax.evaluation.video_set import check_pair
 from glober_jax.experiment import config
@@ -165,8 +165,10 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
     notes = check_pair(real, generated, protocol)
     protocol = fitted_to_pair(protocol, real, generated)
     mesh = make_mesh(MeshShape())
-    extractor = measuring.together(
-        measuring.logits(mesh, protocol.resize), measuring.looks(mesh), measuring.motions()
+    extractor = measuring.combined(
+        measuring.i3d_logits(mesh, protocol.resize),
+        measuring.frame_features(mesh),
+        measuring.motion_measures(),
     )
     folder = _CACHE.value or output.parent / "measures"
     found = evaluate_videos(protocol, real, generated, extractor, folder)
@@ -220,7 +222,7 @@ def _command() -> str:
 def _tell(result: Mapping[str, Any], output: Any) -> None:
     for note in result["notes"]:
         print(f"note: {note}", file=sys.stderr)
-    print(for_people(result))
+    print(result_text(result))
     print(f"result: {output}")
 
 

@@ -1,4 +1,4 @@
-"""The fields of an evaluation protocol, and all protocols: of papers, and of this project."""
+"""The fields of an evaluation protocol, and all protocols, of papers and of this project."""
 
 import dataclasses
 from typing import Literal
@@ -14,23 +14,22 @@ class Protocol:
     """Choice of real clips, features of both sets, and estimator of distances.
 
     Attributes:
-      name: what a score of this protocol is called by.
+      name: under which scores are reported.
       num_frames, stride: of a clip; its frames are `stride` apart.
-      split: where real videos come from.
-      num_clips: real clips, and generated ones.
-      videos: the real videos: the "first" in sorted order, "random" ones, or "class_balanced",
+      split: of the real videos.
+      num_clips: of real clips and of generated ones.
+      videos: which real videos: the "first" in sorted order, "random" ones, or "class_balanced",
         random ones of each class in turn.
-      start: a clip starts at a "random" frame, or lies in the "centre" of its video.
-      repeat_videos: with fewer videos than `num_clips`, whether they are gone over again for more
-        clips, or there are just fewer clips.
-      resize: how frames of any shape become the square that I3D sees, see `preprocess`.
-      value_range: of the pixels that I3D sees.
-      features: of one clip.
+      start: a clip begins at a "random" frame, or lies in the "centre" of its video.
+      repeat_videos: with fewer videos than `num_clips`, take several clips of each, or fewer clips.
+      resize: how frames become square, see `preprocess`.
+      value_range: of pixels for I3D.
+      features: of a clip.
       ddof: covariances divide by N - ddof.
-      repeats: how often clips are chosen, sampled and scored anew; the mean is the score.
-      seed: of every random choice of clips.
-      description: one sentence for people.
-      source: the paper and the code the knobs were read from.
+      repeats: of choosing, sampling and scoring clips; the score is the mean.
+      seed: of the choice of clips.
+      description: one sentence.
+      source: paper and code of the settings.
     """
 
     name: str
@@ -52,16 +51,16 @@ class Protocol:
 
     @property
     def span(self) -> int:
-        """Number of consecutive frames of a video that a clip reaches over."""
+        """Frames of a video from the first to the last one of a clip."""
         return (self.num_frames - 1) * self.stride + 1
 
     @property
     def min_length(self) -> int:
-        """Frames of the shortest video; as in StyleGAN-V, with `stride` after the last frame."""
+        """Frames of the shortest video, with `stride` after the last frame as in StyleGAN-V."""
         return self.num_frames * self.stride
 
 
-# The protocol that fits itself to the data.
+# The default protocol; `protocols.fitted` reduces its clips to the videos there are.
 SMALL = "small"
 OF_THIS_PROJECT = "of this project; not comparable to published scores"
 

@@ -1,9 +1,8 @@
-"""Evaluation protocols by name, and the clips they choose.
+"""Evaluation protocols by name, and the clips they choose. Dimension key: V videos.
 
-Scores of two protocols do not compare. FVD alone changes with the clips' length and stride, the
-split and which of its videos are taken, their number, the resizing, the covariance's divisor, and
-whether frames were compressed; papers that write "FVD" differ in all of these. So a result carries
-the whole protocol, and its name says where the knobs come from. Dimension key: V videos.
+Scores of two protocols do not compare: FVD depends on length, stride, split, choice and number of
+clips, on resizing, the covariance's divisor, and compression of frames, in which papers differ. So
+a result carries the whole protocol.
 """
 
 import dataclasses
@@ -21,7 +20,7 @@ _NAME = re.compile(r"([^@]*?)(?:-([0-9]{1,9})f)?(?:@(.*))?", re.DOTALL)
 
 
 def get_protocol(name: str) -> Protocol:
-    """The protocol of that name; `-FRAMESf` and `@CLIPS` behind it change one knob each."""
+    """The protocol of that name; suffixes `-FRAMESf` and `@CLIPS` each change one setting."""
     base, frames, clips = _NAME.fullmatch(name).groups()
     if base not in PROTOCOLS:
         near = difflib.get_close_matches(base, PROTOCOLS, n=1)
@@ -38,38 +37,37 @@ def get_protocol(name: str) -> Protocol:
 
 
 def with_clips(protocol: Protocol, num_clips: int) -> Protocol:
-    """The protocol with another number of clips, which its name then says: `styleganv_16f@256`.
-
-    It is another protocol: a Frechet distance of fewer clips is larger.
-    """
+    """The protocol with another number of clips, which its name tells: `styleganv_16f@256`."""
     if num_clips < 2:
         raise UserError(f"an evaluation needs at least 2 clips, not {num_clips}")
     base = protocol.name.partition("@")[0]
-    usual = PROTOCOLS[_parts(protocol)[0]].num_clips
+    usual = PROTOCOLS[_name_parts(protocol)[0]].num_clips
     name = base if num_clips == usual else f"{base}@{num_clips}"
     return dataclasses.replace(protocol, name=name, num_clips=num_clips)
 
 
 def fitted(protocol: Protocol, lengths: Sequence[int]) -> Protocol:
-    """`small` with as many clips as there are videos to take them from; other protocols as is."""
+    """`small` with at most as many clips as usable videos; other protocols unchanged."""
     usable = sum(length >= protocol.min_length for length in lengths)
-    fits = "@" not in protocol.name and _parts(protocol)[0] == SMALL
+    fits = "@" not in protocol.name and _name_parts(protocol)[0] == SMALL
     return with_clips(protocol, usable) if fits and 2 <= usable < protocol.num_clips else protocol
 
 
 def choose_clips(
     protocol: Protocol, lengths: Sequence[int], labels: Sequence[int], repeat: int = 0
 ) -> list[tuple[int, int]]:
-    """The real clips of a repeat: (video number, first frame), by ascending video.
+    """The real clips of a repeat as (video number, first frame), sorted.
 
-    A video's clip is the same however many are taken: `num_clips`, or one of each usable video
-    where these are fewer and not gone over again. `UserError` where no video is long enough.
+    A video's clip does not depend on `num_clips`. There are fewer clips than that where there are
+    fewer usable videos and `repeat_videos` is off.
 
     Args:
-      protocol: says which and how many.
+      protocol: the settings.
       lengths: frames of each video, in sorted order of the videos' names.
-      labels: class of each video; only "class_balanced" looks at them.
+      labels: class of each video, for "class_balanced".
       repeat: 0 to `protocol.repeats` - 1.
+
+    Raises `UserError` where no video is long enough.
     """
     lengths_V = np.asarray(lengths, np.int64)
     usable = np.flatnonzero(lengths_V >= protocol.min_length)
@@ -84,7 +82,7 @@ def choose_clips(
     room_V = np.maximum(lengths_V - protocol.span, 0)
     clips: list[tuple[int, int]] = []
     while len(clips) < protocol.num_clips:
-        # For every video, whether it is taken or not.
+        # Drawn for all videos, so that a clip does not depend on which others are taken.
         starts_V = rng.integers(room_V + 1) if protocol.start == "random" else room_V // 2
         order = _order(protocol.videos, usable, np.asarray(labels), rng)
         chosen = order[: protocol.num_clips - len(clips)]
@@ -95,31 +93,30 @@ def choose_clips(
 
 
 def to_fit(protocol: Protocol, num_frames: int, longer: str) -> str:
-    """Advice for clips or videos of at most `num_frames` frames; `longer` advises to make more."""
+    """Advice where only `num_frames` frames are there; `longer` advises how to get more."""
     most = num_frames // protocol.stride
     if most < i3d.MIN_FRAMES:
         apart = f", {protocol.stride} apart" if protocol.stride > 1 else ""
         return f"{longer}: I3D takes clips of at least {i3d.MIN_FRAMES} frames{apart}"
     return (
-        f"{longer}, or evaluate with --protocol={_parts(protocol)[0]}-{most}f, whose clips have "
-        f"{most} frames and whose scores compare with no others"
+        f"{longer}, or evaluate with --protocol={_name_parts(protocol)[0]}-{most}f, whose clips "
+        f"have {most} frames and whose scores compare with no others"
     )
 
 
 def caveat(protocol: Protocol) -> list[str]:
-    """A note for the reader of scores where clips have another length than usual."""
-    base, frames = _parts(protocol)
+    """A note on scores of clips that are not of the usual length."""
+    base, frames = _name_parts(protocol)
     if frames is None:
         return []
     return [
-        f"Clips have {frames} frames where those of protocol {base} have "
-        f"{PROTOCOLS[base].num_frames}: scores compare neither with published ones nor with those "
-        f"of {base}."
+        f"Clips have {frames} frames instead of {PROTOCOLS[base].num_frames}: scores compare "
+        f"neither with published ones nor with those of {base}."
     ]
 
 
 def shortfall(protocol: Protocol, num_real: int, num_made: int | None = None) -> list[str]:
-    """A note where there are fewer clips than the protocol's; None made are as many as it says."""
+    """A note where there are fewer clips than the protocol's; `num_made` None are all of them."""
     if min(num_real, num_made or protocol.num_clips) >= protocol.num_clips:
         return []
     here = f"{num_real:,}" if num_made is None else f"{num_real:,} real and {num_made:,} made"
@@ -131,7 +128,7 @@ def shortfall(protocol: Protocol, num_real: int, num_made: int | None = None) ->
 
 
 def table() -> str:
-    """Every protocol and every knob as a Markdown table, for the documentation."""
+    """Every protocol and every setting as a Markdown table, for the documentation."""
     columns = {
         "protocol": lambda p: f"`{p.name}`",
         "frames": lambda p: p.num_frames,
@@ -155,11 +152,10 @@ def table() -> str:
 
 
 def _with_frames(protocol: Protocol, num_frames: int) -> Protocol:
-    """It is another protocol, and no published one: I3D sees other things in other clips."""
     if num_frames < i3d.MIN_FRAMES:
         raise UserError(
             f"an evaluation needs clips of at least {i3d.MIN_FRAMES} frames, not {num_frames}: "
-            "I3D, whose logits are compared, takes no fewer"
+            "I3D takes no fewer"
         )
     if num_frames == protocol.num_frames:
         return protocol
@@ -172,22 +168,21 @@ def _with_frames(protocol: Protocol, num_frames: int) -> Protocol:
     )
 
 
-def _parts(protocol: Protocol) -> tuple[str, str | None]:
-    """The name in PROTOCOLS, and the number of frames where the name has one behind it."""
+def _name_parts(protocol: Protocol) -> tuple[str, str | None]:
+    """The name in PROTOCOLS, and the number of frames if the name has that suffix."""
     return _NAME.fullmatch(protocol.name).groups()[:2]
 
 
 def _order(
     videos: Videos, usable: np.ndarray, labels_V: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """All usable videos, those to take first in front."""
+    """All usable videos in the order they are taken in."""
     if videos == "first":
         return usable
     shuffled = rng.permutation(usable)
     if videos == "random":
         return shuffled
-    # How many of its class come before each video; a stable sort by it takes classes in turn, and
-    # which of them have one more than others in the last round is as random as the shuffle.
+    # The rank of each video within its class: a stable sort by it takes classes in turn.
     turns = np.zeros(len(shuffled), np.int64)
     for label in np.unique(labels_V[shuffled]):
         of_class = labels_V[shuffled] == label

@@ -1,6 +1,4 @@
-"""Stable Diffusion's networks into a workdir: its frame codec as a finished stage, its UNet as what
-the video decoder begins with.
-"""
+"""Imports Stable Diffusion's VAE as a finished codec stage, and its UNet as initial weights."""
 
 from pathlib import Path
 
@@ -33,11 +31,10 @@ _WHOSE = "Stable Diffusion's"
 
 
 def convert_vae(experiment: Experiment, file: Path, workdir: epath.Path) -> str:
-    """Writes the codec of `file` to `workdir` as a finished codec stage; returns what it was.
+    """Writes the codec of `file` to `workdir` as a finished stage; returns a description.
 
-    Raises:
-      UserError: a file that cannot be read or does not fit the config, or a workdir in which
-        something was trained already. Nothing is written then.
+    Raises `UserError`, before anything is written, for a file that is unreadable or does not fit
+    the config, and where a stage has begun.
     """
     networks, name = experiment.networks, "frame_codec"
     if networks.frame_codec.channels == sd_codec.CHANNELS:
@@ -54,11 +51,10 @@ def convert_vae(experiment: Experiment, file: Path, workdir: epath.Path) -> str:
 
 
 def convert_unet(experiment: Experiment, file: Path, workdir: epath.Path) -> str:
-    """Leaves the UNet of `file` in `workdir` for the autoencoder stage; returns what it was.
+    """Writes the UNet of `file` to `workdir` for the autoencoder stage; returns a description.
 
-    Raises:
-      UserError: a file that cannot be read or does not fit the config, or a workdir in which the
-        stage has begun, or whose codec is another config's. Nothing is written then.
+    Raises `UserError`, before anything is written, for a file that is unreadable or does not fit
+    the config, where the stage has begun, and where the codec is of another architecture.
     """
     networks, name = experiment.networks, "unet"
     if networks.unet.channels == sd_unet.CHANNELS:
@@ -88,7 +84,7 @@ def convert_unet(experiment: Experiment, file: Path, workdir: epath.Path) -> str
 
 
 def _differing_settings(experiment: Experiment) -> str:
-    """Flags for what Stable Diffusion's UNet was trained with, where the config differs."""
+    """Flags for the settings that Stable Diffusion's UNet was trained with, if others are set."""
     flags = []
     if experiment.autoencoder.latent_scale != sd_codec.LATENT_SCALE:
         flags.append(f"--config.autoencoder.latent_scale={sd_codec.LATENT_SCALE}")

@@ -65,10 +65,10 @@ class ModelEvaluation:
         check_size(self._real, experiment)
         self.protocol = fitted(protocol, self._real.lengths)
         choose(self.protocol, self._real)
-        self._looks = measuring.looks(mesh)
-        self._logits = measuring.logits(mesh, protocol.resize)
-        self._motions = measuring.motions()
-        self._extractor = measuring.together(self._logits, self._looks, self._motions)
+        self._looks = measuring.frame_features(mesh)
+        self._logits = measuring.i3d_logits(mesh, protocol.resize)
+        self._motions = measuring.motion_measures()
+        self._extractor = measuring.combined(self._logits, self._looks, self._motions)
 
     def result(
         self,
@@ -131,11 +131,13 @@ class ModelEvaluation:
         if clip.num_frames < i3d.MIN_FRAMES or real.num_clips < LEAST:
             scored = ()
         quality = frame_measures(metrics_of(self._experiment.networks.frame_size))
-        with_logits = measuring.together(self._logits, self._motions)
+        with_logits = measuring.combined(self._logits, self._motions)
         made = {}
         for kind, pairs in reconstructed_clips(model, real, clip, seed).items():
             of_made = with_logits if kind in scored else self._motions
-            made[kind] = measuring.measure(pairs, measuring.pairs(quality, of_made), self._folder)
+            made[kind] = measuring.measure(
+                pairs, measuring.paired_quality(quality, of_made), self._folder
+            )
         # Often the clips that generated ones are compared with, and then measured only once.
         extractor = self._extractor if scored else self._motions
         found = measuring.measure(real, extractor, self._folder)

@@ -22,7 +22,7 @@ from glober_jax.evaluation.measuring import ClipSet
 from glober_jax.evaluation.metrics import frame_quality
 from glober_jax.evaluation.protocols import get_protocol
 from glober_jax.evaluation.results import Result
-from glober_jax.evaluation.tables import for_people
+from glober_jax.evaluation.tables import result_text
 from glober_jax.experiment.pipeline import STAGES, Pipeline
 from glober_jax.models import lpips
 from glober_jax.reporting.curves import plot_curves
@@ -140,7 +140,7 @@ def publish(
         labels={"Generated": labels},
     )
     print(_text(numbers, workdir), file=sys.stderr)
-    scores = f"No FVD: {evaluation}" if isinstance(evaluation, str) else for_people(evaluation)
+    scores = f"No FVD: {evaluation}" if isinstance(evaluation, str) else result_text(evaluation)
     print(f"{scores}\nReport, to open in a browser: {report}", file=sys.stderr, flush=True)
 
 
@@ -202,7 +202,7 @@ def _qualities(
     metrics = ["psnr", "lpips"] if lpips.available("alex", size) else ["psnr"]
     measures = frame_quality.frame_measures(metrics)
     if isinstance(evaluation, str):
-        extractor = measuring.pairs(measures, measuring.together())
+        extractor = measuring.paired_quality(measures, measuring.combined())
         pairs = reconstructed_clips(model, held_out, clip, pipeline.experiment.seed)
         found = {
             kind: scoring.quality(measuring.measure(made, extractor, None))
