@@ -3,10 +3,10 @@ r"""Compares GLOBER with its parts changed or left out, at equal training operat
     python -m glober_jax.ablate --output=runs/ablations
     python -m glober_jax.ablate --output=runs/ablations --rows=ours,plain_video --seeds=1
 
-Every row of configs/ablations.py is trained with every seed into OUTPUT/ROW/SEED and evaluated;
-finished ones are kept, an interrupted one goes on, and the table is written anew after each: as
-Markdown to --results, as JSON beside it, with all rows that OUTPUT holds. launch/ablations.sh also
-makes the data and the environment. Needs the packages of requirements-eval.txt.
+Every row of configs/ablations.py is trained with every seed in OUTPUT/ROW/SEED and evaluated;
+finished runs are kept and interrupted ones resumed. After each run the table of all runs in OUTPUT
+is written to --results as Markdown, and beside it as JSON. launch/ablations.sh also makes the data
+and the environment. Needs the packages of requirements-eval.txt.
 """
 
 import json
@@ -41,9 +41,8 @@ _CLIPS = flags.DEFINE_integer("clips", 64, "Clips to generate and compare", lowe
 
 def main(argv: Sequence[str]) -> None:
     """Runs the command; `argv` is what follows its name."""
-    if argv:
-        raise UserError(f"unexpected argument {argv[0]}; flags begin with --")
-    # The accelerator is for the commands that this one starts.
+    cli.no_arguments(argv)
+    # Leaves the accelerator to the commands that this one starts.
     jax.config.update("jax_platforms", "cpu")
     try:
         module = runpy.run_path(_CONFIG.value)

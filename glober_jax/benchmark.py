@@ -11,26 +11,26 @@ r"""Measures how fast parts of training, sampling and evaluation run on this mac
         [--seconds=10 --batch_size=16 --output=FILE.json]
 
 `step` measures training steps on random batches: of the autoencoder, of the autoencoder with its
-adversary (joint), of the generator. --reduced takes the configuration in which the authors' release
-was measured, adds three parts of the decoder, and shows the recorded figures of the release beside.
+discriminator (joint), of the generator. --reduced takes the configuration in which the authors'
+release was measured, adds three parts of the decoder, and prints the release's figures beside ours.
 
-`sampling` measures the programs that make --num_videos videos of --num_frames frames. How to sample
-is the config's business: --config.sampling.steps and the like.
+`sampling` measures the programs that make --num_videos videos of --num_frames frames, with the
+config's options (--config.sampling.steps and the like).
 
-Both report the time to compile, the time to run, memory, and operations, beside the fewest there
-can be and beside a matrix product in the same run.
+Both report time to compile, time to run, memory, and operations, beside the least possible number
+of operations and beside a matrix product in the same run.
 
-`data` measures the batches of clips that training reads, beside decoding every frame of them, the
-limit that the JPEG decoder sets, and, where TensorFlow is installed, a plain tf.data pipeline over
-the same videos (python -m pip install -r requirements-tensorflow.txt). How to read is the config's
-business: --config.data.threads and the like.
+`data` measures the batches of clips that training reads, beside decoding all their frames, the
+limit of the JPEG decoder, and, with TensorFlow, a plain tf.data pipeline over the same videos
+(python -m pip install -r requirements-tensorflow.txt). Options are the config's
+(--config.data.threads and the like).
 
-`evaluation` measures I3D's logits of random clips as scores get them, beside the network alone on
-the same clips (python -m pip install -r requirements-eval.txt). There --batch_size is how many
-clips each device takes at a time; a few are enough for a CPU.
+`evaluation` measures I3D's logits of random clips as evaluations compute them, beside the network
+alone on the same clips (python -m pip install -r requirements-eval.txt); --batch_size is per
+device, and a few clips are enough for a CPU.
 
---workdir=DIR in place of --config takes the config that a workdir was trained with. Figures are
-printed in Markdown, as in BENCHMARKS.md; --output has all of them as JSON.
+--workdir=DIR instead of --config takes the config of a trained workdir. Figures are printed in
+Markdown, as in BENCHMARKS.md; --output is their JSON file.
 """
 
 import json
@@ -67,18 +67,12 @@ _MEASURE = {"step": step, "sampling": sampling, "data": data, "evaluation": eval
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) != 1 or argv[0] not in _MEASURE:
-        given = f", not {' '.join(argv)!r}" if argv else ""
-        raise UserError(
-            f"say what to measure, {', '.join(_MEASURE)}{given}: python -m glober_jax.benchmark "
-            "data --config=FILE (see --help)"
-        )
-    (command,) = argv
+    command = cli.one_of(_MEASURE, argv, "measure")
     output = Path(_OUTPUT.value) if _OUTPUT.value else None
     if output is not None and not output.parent.is_dir():
         raise UserError(f"--output={output}: there is no folder {output.parent}")
     if command in ("step", "sampling"):
-        # A program that is found in the persistent cache takes no time to compile.
+        # A cached program would take no time to compile.
         jax.config.update("jax_enable_compilation_cache", False)
     measure = _MEASURE[command]
     report = measure.benchmark(_experiment(command), seconds=_SECONDS.value, **_options_of(command))

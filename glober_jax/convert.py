@@ -1,4 +1,4 @@
-r"""Brings weights that others trained into a workdir, from which `main` goes on; and ours out.
+r"""Imports pretrained weights into a workdir, where `main` continues; exports trained ones.
 
     python -m glober_jax.convert sd_vae --input=FILE --config=configs/skytimelapse.py \
         --workdir=runs/sky
@@ -6,11 +6,11 @@ r"""Brings weights that others trained into a workdir, from which `main` goes on
         --workdir=runs/sky
     python -m glober_jax.main --config=configs/skytimelapse.py --workdir=runs/sky
 
-`sd_vae` takes the frame codec of Stable Diffusion as the finished codec stage, `sd_unet` the UNet
-of Stable Diffusion 1 as what the video decoder begins with; either order will do. FILE holds that
-network alone or a whole checkpoint, under the names of the published release or of diffusers. The
-autoencoder stage measures the scale of the latents on its own training videos, per channel; give
-Stable Diffusion's UNet the one it knows with --config.autoencoder.latent_scale=0.18215.
+`sd_vae` takes the VAE of Stable Diffusion as the finished codec stage, `sd_unet` the UNet of Stable
+Diffusion 1 as initial weights of the video decoder, in either order. FILE holds that network or a
+whole checkpoint, with names of the published release or of diffusers. The autoencoder stage
+measures the scale of latents per channel; Stable Diffusion's UNet was trained with
+--config.autoencoder.latent_scale=0.18215.
 
     python -m glober_jax.convert reference_autoencoder --input=FILE --workdir=runs/sky \
         --config=configs/skytimelapse.py --config.model.compat=reference
@@ -21,15 +21,15 @@ take checkpoints of GLOBER's authors' code as finished stages, and
 
     python -m glober_jax.convert export --workdir=runs/sky --output=weights
 
-writes the averaged networks of a workdir as .safetensors files under the names of those releases,
-which the commands above take back. Every FILE may be .safetensors or a torch file (.ckpt, .bin,
-.pt, .pth), of which nothing is run.
+writes the averaged networks of a workdir as .safetensors files with the names of those releases,
+which the commands above accept. Every FILE may be .safetensors or a torch file (.ckpt, .bin, .pt,
+.pth), no code of which is executed.
 
     python -m glober_jax.convert export_sampler --workdir=runs/sky --output=sampler \
         [--num_videos=1 --num_frames=16 --platforms=cpu,cuda,tpu --checkpoint=best]
 
-writes the whole sampler, from a seed to frames, as one program that needs JAX and nothing of
-glober_jax: sampler.stablehlo, weights.safetensors, and sampler.json, which says how to load them.
+writes the sampler, from seed to frames, as one program that needs JAX but not glober_jax:
+sampler.stablehlo, weights.safetensors, and sampler.json with the code that loads them.
 """
 
 from collections.abc import Sequence
@@ -78,14 +78,7 @@ _EXPORTS = {
 
 
 def main(argv: Sequence[str]) -> None:
-    commands = (*_IMPORTS, *_EXPORTS)
-    if len(argv) != 1 or argv[0] not in commands:
-        given = f", not {' '.join(argv)!r}" if argv else ""
-        raise UserError(
-            f"say what to convert, {', '.join(commands[:-1])} or {commands[-1]}{given}: python -m "
-            "glober_jax.convert sd_vae --input=FILE --config=FILE --workdir=DIR (see --help)"
-        )
-    (command,) = argv
+    command = cli.one_of((*_IMPORTS, *_EXPORTS), argv, "convert")
     if command in _EXPORTS:
         _require(command, "workdir", "output")
         workdir, output = epath.Path(_WORKDIR.value), epath.Path(_OUTPUT.value)

@@ -1,12 +1,12 @@
-r"""A local web page to play with a trained model.
+"""A local web page to play with a trained model.
 
     python -m pip install -r requirements-demo.txt
     python -m glober_jax.demo
     python -m glober_jax.demo --workdir=runs/quickstart
 
-It makes new videos, other parts, rates and lengths of them and the way from one to another, and
-redraws those you upload. It is served to this machine only; --host=0.0.0.0 serves it to the
-network, without a password.
+It makes new videos, other parts, rates and lengths of them, interpolates between two, and redraws
+uploaded ones. It is served to this machine only; --host=0.0.0.0 serves it to the network, without a
+password.
 """
 
 import importlib.util
@@ -31,14 +31,13 @@ _CHECKPOINT = flags.DEFINE_enum(
 
 
 def main(argv: Sequence[str]) -> None:
-    if argv:
-        raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
+    cli.no_arguments(argv)
     if importlib.util.find_spec("gradio") is None:
         raise UserError(
             "the demo needs the package gradio; install it with "
             "python -m pip install -r requirements-demo.txt"
         )
-    # Imports gradio, which takes seconds, and which only this command has.
+    # Imported here because Gradio is optional.
     from glober_jax.demonstration import page
     from glober_jax.demonstration.session import open_session
 

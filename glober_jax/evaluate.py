@@ -7,9 +7,9 @@ r"""Scores a trained workdir, or any videos against real ones, by a named protoc
     python -m glober_jax.evaluate --compare=a.json --compare=b.json
     python -m glober_jax.evaluate --protocols
 
-Needs the packages of requirements-eval.txt. What is measured is kept, and an interrupted evaluation
-goes on; real clips are measured once for all models. Several values of --steps or of a scale are
-all tried, one result each.
+Needs the packages of requirements-eval.txt. Measures of clips are cached, so that an interrupted
+evaluation resumes and real clips are measured once for all models. Of several values of --steps or
+of a scale every combination is evaluated, with a result each.
 """
 
 import itertools
@@ -67,9 +67,9 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the generated videos")
 _COMPARE = flags.DEFINE_multi_string("compare", [], "Result to compare; twice or more")
 _PROTOCOLS = flags.DEFINE_boolean("protocols", False, "Print all protocols, as Markdown")
 _SHOWN_CLIPS = 8
-# Threads of XLA on a CPU, the same for up to as many devices that are parts of it.
+# Threads of XLA on a CPU, equal for up to as many virtual devices.
 _CPU_THREADS = 8
-# By field of the sampling options, the kind of its values and the flag.
+# By field of the sampling options, the type of its values and the flag.
 _SAMPLING = {
     "sampler": (str, flags.DEFINE_list("sampler", [], "ddim or dpm++; the config's by default")),
     "spacing": (
@@ -89,10 +89,9 @@ _SAMPLING = {
 
 def main(argv: Sequence[str]) -> None:
     """Runs the command; `argv` is what follows its name."""
-    if argv:
-        raise UserError(f"unexpected argument {argv[0]}; flags begin with --")
-    # Read when XLA starts. On CPUs the order in which a convolution sums depends on the number of
-    # threads, and that on the number of devices: of an FVD the seventh digit.
+    cli.no_arguments(argv)
+    # Read when XLA starts. On CPUs the order of a convolution's sums, and so the seventh digit of
+    # an FVD, depends on the number of threads, which depends on the number of devices.
     os.environ.setdefault("NPROC", str(max(_CPU_THREADS, os.cpu_count() or 1)))
     check_seed(_SEED.value, "--seed")
     if _PROTOCOLS.value:
@@ -128,7 +127,7 @@ def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
             record = in_between.evaluate_in_between(
                 experiment, model, protocol, _BETWEEN.value, measures, seed, _command()
             )
-            # Not among the results, of which the report and --compare know what they hold.
+            # In a folder of its own: the report and --compare read the results.
             output = _OUTPUT.value or folder / "in_between" / results.file_name(record)
             results.write(output, record)
             print(in_between.for_people(record["frames"]))
@@ -142,7 +141,7 @@ def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
         result = evaluation.result(model, seed, reconstruction=again, command=_command())
         output = _OUTPUT.value or folder / results.file_name(result)
         results.write(output, result)
-        _tell(result, output)
+        _print_result(result, output)
     again = real and first_reconstructions(model, real, experiment.clip, seed, _SHOWN_CLIPS)
     path = write_workdir_report(
         workdir,
@@ -186,11 +185,11 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
         seconds=time.monotonic() - start,
     )
     results.write(output, result)
-    _tell(result, output)
+    _print_result(result, output)
 
 
 def _check_output(path: epath.Path | Path) -> None:
-    """Before the work that fills it."""
+    """Checks that the result can be written."""
     try:
         is_folder = path.is_dir()
     except OSError as error:
@@ -204,13 +203,9 @@ def _check_output(path: epath.Path | Path) -> None:
 
 def _choices() -> Iterator[dict[str, Any]]:
     """Every combination of the sampling flags' values."""
-    given = {}
-    for name, (kind, flag) in _SAMPLING.items():
-        try:
-            if flag.value:
-                given[name] = [kind(value) for value in flag.value]
-        except ValueError:
-            raise UserError(f"--{flag.name}={','.join(flag.value)}: give numbers") from None
+    given = {
+        name: cli.list_of(kind, flag) for name, (kind, flag) in _SAMPLING.items() if flag.value
+    }
     for values in itertools.product(*given.values()):
         yield dict(zip(given, values, strict=True))
 
@@ -219,7 +214,7 @@ def _command() -> str:
     return "python -m glober_jax.evaluate " + shlex.join(sys.argv[1:])
 
 
-def _tell(result: Mapping[str, Any], output: Any) -> None:
+def _print_result(result: Mapping[str, Any], output: Any) -> None:
     for note in result["notes"]:
         print(f"note: {note}", file=sys.stderr)
     print(result_text(result))

@@ -2,12 +2,11 @@
 
     python -m glober_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
 
-Each stage goes on from its newest checkpoint in the workdir; finished stages are skipped. SIGTERM
-saves and exits with status 0; the same command goes on.
+Each stage resumes from its newest checkpoint in the workdir; finished stages are skipped. SIGTERM
+saves a checkpoint and exits with status 0; the same command resumes.
 
-On several hosts run it on every one, with the same flags; all must see --workdir and the data.
-TPU slices and SLURM steps are recognised. Elsewhere say how the processes find each other:
---coordinator=HOST:PORT --num_processes=N --process_id=I.
+With several hosts run it on all of them with the same flags, --workdir and data. TPU slices and
+SLURM steps are recognised; elsewhere add --coordinator=HOST:PORT --num_processes=N --process_id=I.
 """
 
 from collections.abc import Sequence
@@ -17,7 +16,6 @@ from etils import epath
 from ml_collections import config_flags
 
 from glober_jax import cli
-from glober_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and samples go")
@@ -31,9 +29,8 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main(argv: Sequence[str]) -> None:
-    if argv:
-        raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
-    # Worker processes of the data loader import this file too, and have no use for all of that.
+    cli.no_arguments(argv)
+    # Imported here because worker processes of the data loader import this file.
     from glober_jax import run
     from glober_jax.experiment import config
     from glober_jax.parallel.multihost import end_together, start_processes

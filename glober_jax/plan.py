@@ -1,20 +1,20 @@
-"""Plans a training run for chips that need not be present: memory, operations, time.
+"""Plans a training run without its hardware: memory, operations, time.
 
     python -m glober_jax.plan --config=configs/skytimelapse.py --topology=v5e:4x4
 
-compiles the real training steps for the slice, on this machine and without data, and prints for
-each chip the memory and whether that fits, operations, collectives, and an estimate of the time
-with its assumptions. Compiling for TPUs needs libtpu, not a TPU:
+compiles the real training steps for the slice, on this machine and without data, and prints per
+chip the memory and whether it fits, operations, collectives, and an estimate of the time with its
+assumptions. Compiling for TPUs needs libtpu, not a TPU:
 
     pip install -r requirements-plan.txt
 
-With --where also how many cycles its compiler gives each kind of operation and each module, beside
-what the matrix products alone would take: where to look first to make a step faster, without a TPU.
+--where also prints the compiler's estimated cycles by kind of operation and by module, beside those
+of the matrix products alone, to find what makes a step slow.
 
 A slice is a generation and a shape, or an accelerator type: v5e:4x4, v4:2x2x4, v5p:4x4x4,
 v6e:16x16, v5litepod-16, v4-32. --topology=local compiles for the devices of this machine.
 
-Exit status: 0; 1 where a stage does not fit, or the command makes no sense.
+Exit status: 0; 1 where a stage does not fit, or after a mistake in the command.
 """
 
 import sys
@@ -59,8 +59,7 @@ flags.mark_flags_as_required(["config", "topology"])
 
 
 def main(argv: Sequence[str]) -> None:
-    if argv:
-        raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
+    cli.no_arguments(argv)
     experiment = config.parse(cli.config_value(_CONFIG))
     if _TOPOLOGY.value != topology.LOCAL:
         topology.compile_only()
@@ -75,7 +74,7 @@ def main(argv: Sequence[str]) -> None:
         print(f"\n{plan_table.stage_table(planned[-1])}" if planned else head, flush=True)
         if planned and _WHERE.value:
             print(f"\n{plan_table.cycles_table(planned[-1])}", flush=True)
-        # What took an hour to compile is kept if the next stage is interrupted.
+        # After each stage: compiling may take an hour.
         if _OUTPUT.value:
             write_plan(epath.Path(_OUTPUT.value), plan)
     if any(stage["days"] is not None for stage in planned):

@@ -33,7 +33,6 @@ that the autoencoder and the generator train without doing so at every step.
 """
 
 import dataclasses
-import difflib
 import json
 import os
 import types
@@ -85,14 +84,14 @@ _HELP = {
 
 @dataclass(frozen=True, kw_only=True)
 class LatentsOptions:
-    """What to encode, and the workdir whose codec does it."""
+    """The data set to encode, and the workdir of the codec."""
 
     input: str
     workdir: str
 
 
 def prepare(options: Options) -> None:
-    """Makes the dataset that the options, by their class, describe."""
+    """Prepares the data set of the options' class."""
     output, use_beam = local_folder(flags.FLAGS.output), flags.FLAGS.runner == "beam"
     if flags.FLAGS.beam_options and not use_beam:
         raise UserError("--beam_options needs --runner=beam")
@@ -134,7 +133,7 @@ def doctor(options: DoctorOptions) -> None:
 
 def latents(options: LatentsOptions) -> None:
     """Encodes a prepared dataset with the codec of a workdir."""
-    # The other sub-commands need no JAX, and start in a second.
+    # Imports JAX, which the other sub-commands do not need.
     from glober_jax.experiment.prepare_latents import prepare_latents
     from glober_jax.parallel.multihost import start_alone
 
@@ -150,13 +149,7 @@ def latents(options: LatentsOptions) -> None:
 
 @dataclass(frozen=True)
 class Command:
-    """A sub-command.
-
-    Attributes:
-      run: does it.
-      options: the class of its argument; each field is a flag.
-      shared: flags it takes besides, that mean the same everywhere.
-    """
+    """A sub-command: `run(options)`, whose fields are flags, and the `shared` flags it takes."""
 
     run: Callable[[Any], None]
     options: type
@@ -170,9 +163,9 @@ COMMANDS = {name: Command(prepare, kind.options) for name, kind in DATASETS.item
 
 
 def _workers() -> int:
-    # macOS does not restrict processes to some cores.
-    restricted = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if restricted else os.cpu_count()
+    # macOS has no CPU affinity.
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
     return flags.FLAGS.workers or cores or 1
 
 
@@ -204,7 +197,7 @@ def _advice(diagnosis: Diagnosis) -> str:
 
 
 def _print_list(label: str, lines: Sequence[str], whole: Path) -> None:
-    """The first lines; `whole` is where all of them are."""
+    """The first lines; the file `whole` has all."""
     if lines:
         print(f"{label}: {len(lines)}")
     for line in lines[:_MOST_LISTED]:
@@ -214,21 +207,21 @@ def _print_list(label: str, lines: Sequence[str], whole: Path) -> None:
 
 
 def _options_of(command: str) -> dict[str, type]:
-    """The flags of a sub-command, but the shared ones, with their types."""
+    """The types of a sub-command's own flags."""
     kind = COMMANDS[command].options
     hints = typing.get_type_hints(kind)
     return {field.name: _plain_type(hints[field.name]) for field in dataclasses.fields(kind)}
 
 
 def _plain_type(hint: object) -> type:
-    """The type of a flag's value: of `int | None` it is int, of a choice of words str."""
+    """The type of a flag's value: int of `int | None`, str of a Literal."""
     if isinstance(hint, types.UnionType):
         (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
     return str if typing.get_origin(hint) is typing.Literal else hint
 
 
 def _given(command: str) -> dict[str, object]:
-    """The values that were passed; refuses flags that belong to another sub-command."""
+    """The values of own flags that were given; refuses flags of other sub-commands."""
     own, shared = _options_of(command), COMMANDS[command].shared
     every = {name for other in COMMANDS for name in (*_options_of(other), *COMMANDS[other].shared)}
     stray = sorted(name for name in every.difference(own, shared) if flags.FLAGS[name].present)
@@ -262,13 +255,8 @@ def _define_flags() -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Runs the sub-command named by the one positional argument."""
-    if len(arguments) != 1 or arguments[0] not in COMMANDS:
-        given = f", not {' '.join(arguments)!r}" if arguments else ""
-        near = difflib.get_close_matches(arguments[0] if arguments else "", COMMANDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else "see --help"
-        raise UserError(f"say what to prepare, {', '.join(COMMANDS)}{given} ({hint})")
-    command = COMMANDS[arguments[0]]
-    command.run(command.options(**_given(arguments[0])))
+    name = cli.one_of(COMMANDS, arguments, "prepare")
+    COMMANDS[name].run(COMMANDS[name].options(**_given(name)))
 
 
 if __name__ == "__main__":

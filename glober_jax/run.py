@@ -1,4 +1,4 @@
-"""One training run: every stage in order, then the summary. What `main` calls."""
+"""One training run: every stage in order, then the summary."""
 
 import contextlib
 import json
@@ -32,15 +32,14 @@ from glober_jax.training.restore import CLASSES_FILE, write_config, write_texts
 def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
     """Trains the stages (or `only` one) and, when all are trained, writes the summary.
 
-    Raises:
-      UserError: nothing was touched, or the last checkpoint is intact.
+    Where it raises `UserError`, the last checkpoint is intact.
     """
     refuse_packaged(workdir)
     preemption = Preemption()
     mesh = make_mesh(experiment.mesh)
     pipeline = Pipeline(experiment, workdir, mesh)
     for part in (codec, autoencoder, generator):
-        # Opening refuses a workdir that holds another architecture.
+        # Refuses a workdir with another architecture.
         with StageCheckpoints(workdir, part.NAME, experiment.source) as checkpoints:
             if checkpoints.latest_step is None:
                 check_pretrained(workdir, experiment.networks, part.NETWORKS)
@@ -75,7 +74,7 @@ def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
 
 
 class Clock:
-    """Wall-clock seconds by phase, added up over interruptions in a small JSON file."""
+    """Wall-clock seconds by phase, accumulated over interruptions in a JSON file."""
 
     def __init__(self, path: epath.Path) -> None:
         self._path = path
@@ -94,5 +93,5 @@ class Clock:
                 try:
                     media.write_file(self._path, json.dumps(self.seconds).encode())
                 except UserError as error:
-                    # Not worth a run, and it would hide why the phase ended.
+                    # It should not end the run, or hide why the phase ended.
                     warn(f"the time spent is not stored: {error}")
