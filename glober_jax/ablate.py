@@ -40,7 +40,7 @@ _CLIPS = flags.DEFINE_integer("clips", 64, "Clips to generate and compare", lowe
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the command; `argv` is what follows its name."""
+    """Runs the command with its positional arguments."""
     cli.no_arguments(argv)
     # Leaves the accelerator to the commands that this one starts.
     jax.config.update("jax_platforms", "cpu")

@@ -88,7 +88,7 @@ _SAMPLING = {
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the command; `argv` is what follows its name."""
+    """Runs the command with its positional arguments."""
     cli.no_arguments(argv)
     # Read when XLA starts. On CPUs the order of a convolution's sums, and so the seventh digit of
     # an FVD, depends on the number of threads, which depends on the number of devices.
@@ -130,7 +130,7 @@ def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
             # In a folder of its own: the report and --compare read the results.
             output = _OUTPUT.value or folder / "in_between" / results.file_name(record)
             results.write(output, record)
-            print(in_between.for_people(record["frames"]))
+            print(in_between.groups_text(record["frames"]))
             print(f"{record['num_clips']} clips; result: {output}")
         return
     data = _DATA.value or experiment.data.dir

@@ -111,7 +111,7 @@ flags.mark_flag_as_required("workdir")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the command; `argv` is what follows its name."""
+    """Runs the command with its positional arguments."""
     cli.no_arguments(argv)
     workdir = epath.Path(_WORKDIR.value)
     experiment = config.parse(load_config(workdir))

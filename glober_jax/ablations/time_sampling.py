@@ -2,8 +2,8 @@
 
     python -m glober_jax.ablations.time_sampling --workdir=runs/ablations/ours/0
 
-Leaves WORKDIR/seconds.json: {"seconds_per_video": of new clips of the length that was trained,
-without compilation}.
+Writes WORKDIR/seconds.json: {"seconds_per_video": of new clips as long as in training, without
+compilation}.
 """
 
 import json
@@ -19,12 +19,12 @@ from glober_jax import cli, media, pretrained
 from glober_jax.errors import UserError
 
 SECONDS_FILE = "seconds.json"
-# At once.
+# In one batch.
 TIMED_VIDEOS = 8
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the command; `argv` is what follows its name."""
+    """Runs the command with its positional arguments."""
     workdir = flags.FLAGS.workdir
     if argv or not workdir:
         raise UserError("give --workdir=DIR, and nothing but flags")
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def write_seconds(workdir: epath.Path, make: Callable[[], Any]) -> None:
-    """Times `make()`, which gives `TIMED_VIDEOS` clips, after a first call; the better of two."""
+    """Times `make()` of `TIMED_VIDEOS` clips after a first call; the better of two."""
     make()
     seconds = []
     for _ in range(2):

@@ -3,8 +3,8 @@
     python -m glober_jax.ablations.train_plain_video --config=configs/ablations.py:plain_video \
         --workdir=runs/ablations/plain_video/0
 
-Goes on from its newest checkpoint. Leaves WORKDIR/clips.npy, uint8 [B, T, X, Y, 3], under the
-conditions of as many test videos, and WORKDIR/seconds.json.
+Resumes from its newest checkpoint. Writes WORKDIR/clips.npy, uint8 [B, T, X, Y, 3], with the
+conditions of B test videos, and WORKDIR/seconds.json.
 """
 
 import io
@@ -34,7 +34,7 @@ _CLIPS = flags.DEFINE_integer("clips", 64, "How many clips to write", lower_boun
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the command; `argv` is what follows its name."""
+    """Runs the command with its positional arguments."""
     if argv or not (_CONFIG.value and _WORKDIR.value):
         raise UserError("give --config=FILE and --workdir=DIR, and nothing but flags")
     experiment, workdir = config.parse(cli.config_value(_CONFIG)), epath.Path(_WORKDIR.value)

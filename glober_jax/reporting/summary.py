@@ -1,4 +1,4 @@
-"""The end of a run: how good it is on held-out clips, and a folder a person opens.
+"""The summary of a run: scores on held-out clips, samples and the report.
 
 Dimension key: N clips, T frames, H, W frame size, C colours.
 """
@@ -43,7 +43,7 @@ _TRAINING_CLIPS = 128
 _SHOWN_CLIPS = 8
 # I3D takes most of the time.
 _SCORED = ("codec", "reconstruction")
-# What PSNR is of, in the order it is printed in.
+# Labels of PSNR values, in the order of printing.
 _PSNR_OF = {
     "reconstruction": "GLOBER: every frame decoded from the global feature",
     "codec": "frame codec alone: what the decoder could reach",
@@ -56,10 +56,10 @@ _PSNR_OF = {
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """Numbers for `summary.json`, and the clips that the folder shows, uint8 [N, T, H, W, C].
+    """Numbers for `summary.json`, and clips to show, uint8 [N, T, H, W, C].
 
-    `evaluation` is the result by the config's protocol, or the reason why there is none;
-    `reconstructed` are the same clips in several versions, the real one first.
+    `evaluation` is the result of the config's protocol, or the reason why there is none;
+    `reconstructed` are versions of the same clips, the real one first.
     """
 
     numbers: dict[str, Any]
@@ -112,7 +112,7 @@ def measure(pipeline: Pipeline, mesh: Mesh) -> Summary:
 def publish(
     summary: Summary, workdir: epath.Path, config: dict[str, Any], seconds: dict[str, float]
 ) -> None:
-    """Writes `summary.json`, `samples/` and `report.html`, and prints the short version."""
+    """Writes `summary.json`, `samples/` and `report.html`, and prints the main numbers."""
     evaluation, rows = summary.evaluation, summary.reconstructed
     numbers = {"seconds": seconds, **summary.numbers}
     if isinstance(evaluation, str):
@@ -165,10 +165,7 @@ def _text(numbers: dict[str, Any], workdir: epath.Path) -> str:
 
 
 def _evaluate(pipeline: Pipeline, model: TrainedModel, mesh: Mesh) -> tuple[Result | str, ClipSet]:
-    """The result by the config's protocol, or why there is none; and held-out clips.
-
-    A run that has been trained ends well without one.
-    """
+    """The result of the config's protocol, or the reason why there is none; and held-out clips."""
     experiment, workdir = pipeline.experiment, pipeline.workdir
     reason = "config.evaluation.protocol is empty"
     if name := experiment.evaluation.protocol:
@@ -194,9 +191,9 @@ def _evaluate(pipeline: Pipeline, model: TrainedModel, mesh: Mesh) -> tuple[Resu
 def _qualities(
     pipeline: Pipeline, model: TrainedModel, held_out: ClipSet, evaluation: Result | str
 ) -> dict[str, Any]:
-    """`scoring.quality` of what the model's parts make of the clips, and of what needs no model.
+    """`scoring.quality` of the model's reconstructions, and of baselines without a model.
 
-    Without an evaluation, of what can be measured with the packages that are there.
+    Without an evaluation only metrics of installed packages are measured.
     """
     clip, size = pipeline.experiment.clip, pipeline.networks.frame_size
     metrics = ["psnr", "lpips"] if lpips.available("alex", size) else ["psnr"]
@@ -214,7 +211,7 @@ def _qualities(
     keys, shape = real[:, clip.key_positions], real.shape
     training = pipeline.data.clips("train", _TRAINING_CLIPS)["frames"]
     baselines = {
-        # One at a time: interpolating takes many times the memory of the pixels.
+        # One at a time: the interpolation is float32.
         "interpolated_key_frames": (
             interpolate(one[None], clip.key_positions, clip.num_frames)[0] for one in keys
         ),
