@@ -26,12 +26,12 @@ from glober_jax.errors import UserError
 # Of one run: minutes of one CPU core, and of one GPU.
 _FLOPS = {"32": 1e13, "64": 2e15}
 
-_OUTPUT = flags.DEFINE_string("output", "runs/ablations", "Where the runs go")
+_OUTPUT = flags.DEFINE_string("output", "runs/ablations", "Folder of the runs")
 _ROWS = flags.DEFINE_list("rows", [], "Names of rows; all by default")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "How many seeds of each row", lower_bound=1)
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds of each row", lower_bound=1)
 _SIZE = flags.DEFINE_enum("size", "32", list(_FLOPS), "Of frames, in pixels")
 _BUDGET = flags.DEFINE_float(
-    "flops", None, "Training operations of each run; by --size if left out"
+    "flops", None, "Training operations of each run; depends on --size by default"
 )
 _RESULTS = flags.DEFINE_string("results", "docs/results.md", "The table; its JSON lies beside it")
 _CONFIG = flags.DEFINE_string("config", "configs/ablations.py", "File with the rows")

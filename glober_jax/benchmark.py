@@ -53,12 +53,14 @@ from glober_jax.experiment.options import Experiment
 from glober_jax.training.restore import load_config
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
-_WORKDIR = flags.DEFINE_string("workdir", None, "A workdir whose config counts, for --config")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "A workdir whose config is used instead of --config"
+)
 _REDUCED = flags.DEFINE_boolean("reduced", False, "The release's reduced configuration, for step")
 _PROGRAMS = flags.DEFINE_list("programs", None, "Programs that step measures; all by default")
-_SECONDS = flags.DEFINE_float("seconds", 10.0, "How long to measure each contender", 0.0)
+_SECONDS = flags.DEFINE_float("seconds", 10.0, "Time to measure each program", 0.0)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Clips in a batch", 1)
-_VIDEOS = flags.DEFINE_integer("videos", 256, "Videos to use, the first ones; they are copied", 1)
+_VIDEOS = flags.DEFINE_integer("videos", 256, "Number of videos to copy and read", 1)
 _NUM_VIDEOS = flags.DEFINE_integer("num_videos", 1, "Videos to sample", 1)
 _NUM_FRAMES = flags.DEFINE_integer("num_frames", 16, "Frames of each of these videos", 1)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write the figures to")
@@ -97,7 +99,7 @@ def _experiment(command: str) -> Experiment:
             raise UserError("--reduced is a configuration of its own, for step without --config")
         return published.reduced_experiment()
     if (_CONFIG.value is None) == (_WORKDIR.value is None):
-        raise UserError("give --config=FILE, or --workdir=DIR, whose config counts, but not both")
+        raise UserError("give --config=FILE or --workdir=DIR, but not both")
     return config.parse(
         load_config(_WORKDIR.value) if _WORKDIR.value else cli.config_value(_CONFIG)
     )

@@ -48,21 +48,23 @@ from glober_jax.training.packaged_model import refuse_packaged
 from glober_jax.training.restore import load_config
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where converted weights go, or exported ones are")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Target of converted weights, or source of exported ones"
+)
 _INPUT = flags.DEFINE_string("input", None, "The file of weights to convert")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder that an export writes to")
-_NUM_VIDEOS = flags.DEFINE_integer("num_videos", 1, "Videos of an exported sampler's call", 1)
+_NUM_VIDEOS = flags.DEFINE_integer("num_videos", 1, "Videos per call of an exported sampler", 1)
 _NUM_FRAMES = flags.DEFINE_integer("num_frames", 16, "Frames of each of these videos", 1)
 _PLATFORMS = flags.DEFINE_list(
     "platforms",
     ["cpu", "cuda", "tpu"],
-    f"Where an exported sampler runs, of {', '.join(exported_sampler.PLATFORMS)}",
+    f"Of an exported sampler, from {', '.join(exported_sampler.PLATFORMS)}",
 )
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint",
     "newest",
     ["newest", "best"],
-    "Of an exported sampler's generator; the best of those graded",
+    "Of an exported sampler's generator; best is by FVD",
 )
 
 _IMPORTS = {

@@ -50,21 +50,23 @@ _DATA = flags.DEFINE_string("data", None, "Prepared data set; the workdir's conf
 _REAL = flags.DEFINE_string("real", None, "Real videos: a folder, a .npy or .npz, a prepared set")
 _GENERATED = flags.DEFINE_string("generated", None, "Videos to score: a folder, a .npy or .npz")
 _PROTOCOL = flags.DEFINE_string(
-    "protocol", SMALL, "A protocol; NAME@CLIPS for fewer clips, NAME-12f of 12 frames"
+    "protocol", SMALL, "A protocol; NAME@64 takes 64 clips, NAME-12f clips of 12 frames"
 )
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file; WORKDIR/evaluations/... by default")
-_CACHE = flags.DEFINE_string("cache", None, "Folder of measures; beside the results by default")
+_CACHE = flags.DEFINE_string(
+    "cache", None, "Folder of cached measures; beside the results by default"
+)
 _RECONSTRUCTION = flags.DEFINE_boolean(
-    "reconstruction", False, "Also measure what each part of the model loses of test clips"
+    "reconstruction", False, "Also measure reconstructions of test clips by each part of the model"
 )
 _BETWEEN = flags.DEFINE_string(
-    "between", None, "Data set with the frames between those that the model was trained on"
+    "between", None, "Data set with the frames between those of the training data"
 )
 _CHECKPOINT = flags.DEFINE_enum(
-    "checkpoint", "newest", ["newest", "best"], "Of the generator; the best of those graded"
+    "checkpoint", "newest", ["newest", "best"], "Of the generator; best is by FVD"
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of the generated videos")
-_COMPARE = flags.DEFINE_multi_string("compare", [], "Result to compare; twice or more")
+_COMPARE = flags.DEFINE_multi_string("compare", [], "A result to compare with others; repeat it")
 _PROTOCOLS = flags.DEFINE_boolean("protocols", False, "Print all protocols, as Markdown")
 _SHOWN_CLIPS = 8
 # Threads of XLA on a CPU, equal for up to as many virtual devices.
@@ -74,7 +76,7 @@ _SAMPLING = {
     "sampler": (str, flags.DEFINE_list("sampler", [], "ddim or dpm++; the config's by default")),
     "spacing": (
         str,
-        flags.DEFINE_list("spacing", [], "Where the steps lie; the sampler's by default"),
+        flags.DEFINE_list("spacing", [], "Placement of the steps; the sampler's by default"),
     ),
     "steps": (int, flags.DEFINE_list("steps", [], "Sampling steps; the config's by default")),
     **{

@@ -22,9 +22,9 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and sam
 _STAGE = flags.DEFINE_enum(
     "stage", "all", ["all", "codec", "autoencoder", "generator"], "Which stage to train"
 )
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, of several")
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes train together")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0 on")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0")
 flags.mark_flags_as_required(["config", "workdir"])
 
 

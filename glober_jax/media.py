@@ -5,6 +5,7 @@ cannot be written. Files are encoded in memory and written atomically; paths may
 `gs://`. Dimension key: N videos, T frames, H height, W width, C = 3 colours.
 """
 
+import base64
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
@@ -56,6 +57,11 @@ def encode_mp4(frames_THWC: np.ndarray, fps: float) -> bytes:
     encoder = Mp4Encoder(fps)
     encoder.add(frames_THWC)
     return encoder.finish()
+
+
+def mp4_data_uri(frames_THWC: np.ndarray, fps: float) -> str:
+    """`encode_mp4` as the `src` of a `<video>`."""
+    return f"data:video/mp4;base64,{base64.b64encode(encode_mp4(frames_THWC, fps)).decode()}"
 
 
 class Mp4Encoder:

@@ -34,7 +34,7 @@ from glober_jax.planning.stage_plan import plan_stages, write_plan
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
 _TOPOLOGY = flags.DEFINE_string("topology", None, "Slice to plan for, such as v5e:4x4, or local")
-_SLICES = flags.DEFINE_integer("slices", 1, "How many such slices train together")
+_SLICES = flags.DEFINE_integer("slices", 1, "Number of slices")
 _STAGE = flags.DEFINE_enum(
     "stage", "all", ["all", "codec", "autoencoder", "generator"], "Which stage to plan"
 )
@@ -42,13 +42,13 @@ _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the plan")
 _EFFORT = flags.DEFINE_float(
     "effort",
     0.0,
-    "How hard XLA tries, for TPUs: 0 as in training; -1 compiles in a third of the time a program "
-    "that needs more memory",
+    "XLA's optimisation effort for TPUs: 0 as in training; -1 compiles three times as fast, but "
+    "programs need more memory",
     -1.0,
     1.0,
 )
 _WHERE = flags.DEFINE_boolean(
-    "where", False, "Show where a step's cycles go, by the TPU compiler's estimate"
+    "where", False, "Also print the TPU compiler's estimate of cycles by operation"
 )
 _SWEEP = flags.DEFINE_boolean(
     "sweep", False, "Find the largest batch that fits, with and without recomputation"

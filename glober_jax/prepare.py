@@ -61,14 +61,14 @@ _DEFINE = {
 }
 _HELP = {
     "input": "Folder that holds the videos; for doctor and latents an earlier --output.",
-    "workdir": "Where the codec is trained, or converted to.",
+    "workdir": "Workdir with a trained or converted codec.",
     "size": "Side of the square frames, in pixels.",
     "fit": "crop (the centre, short side to --size) or letterbox (long side, black bars).",
-    "fps": "Frame rate to come down to; default: as it is.",
-    "quality": "Of the stored JPEG frames, 1 to 100.",
+    "fps": "Highest frame rate; default: the input's.",
+    "quality": "JPEG quality of stored frames, 1 to 100.",
     "min_frames": "Shorter videos are rejected; doctor lists them.",
     "max_frames": "Longer videos are cut into several.",
-    "test_fraction": "Part held out for testing where the input names no test split.",
+    "test_fraction": "Fraction held out for testing where the input has no test split.",
     "class_folders": "The first folder (below train and test) is the video's class.",
     "captions": "Table of path,caption; default: a .txt beside each video.",
     "clip": "CLIP checkpoint folder; stores the captions' embeddings.",
@@ -77,8 +77,8 @@ _HELP = {
     "num_videos": "Number of training videos.",
     "num_test_videos": "Number of test videos.",
     "num_frames": "Frames per video.",
-    "frame_step": "Draws every n-th frame of a sky: 2 every second one.",
-    "seed": "Another seed, other skies.",
+    "frame_step": "Draws every n-th frame of a sky.",
+    "seed": "Of the skies.",
 }
 
 
@@ -238,9 +238,9 @@ def _given(command: str) -> dict[str, object]:
 
 def _define_flags() -> None:
     flags.DEFINE_string("output", None, "Folder the dataset is written to.")
-    flags.DEFINE_integer("workers", 0, "Processes to work with; default: one per core.", 0)
+    flags.DEFINE_integer("workers", 0, "Number of processes; default: one per core.", 0)
     flags.DEFINE_bool("overwrite", False, "Replace a different dataset in --output.")
-    flags.DEFINE_enum("runner", "local", ["local", "beam"], "Where the work is done.")
+    flags.DEFINE_enum("runner", "local", ["local", "beam"], "Local processes or Apache Beam.")
     flags.DEFINE_string("beam_options", "", "Flags of Apache Beam: '--runner=FlinkRunner ...'.")
     for name, text in _HELP.items():
         commands = [command for command in COMMANDS if name in _options_of(command)]

@@ -64,48 +64,50 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "A workdir that glober_jax.main trained, or a packaged model: builtin:sky64"
 )
 _CHECKPOINT = flags.DEFINE_enum(
-    "checkpoint", "newest", ["newest", "best"], "Of the generator; the best of those graded"
+    "checkpoint", "newest", ["newest", "best"], "Of the generator; best is by FVD"
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; WORKDIR/samples by default")
-_RESUME = flags.DEFINE_boolean("resume", False, "Keep the videos that an interrupted run left")
+_RESUME = flags.DEFINE_boolean("resume", False, "Continue an interrupted run")
 _SAVE_ARRAYS = flags.DEFINE_boolean("save_arrays", False, "Also write the exact pixels, frames.npz")
 
 _NUM_VIDEOS = flags.DEFINE_integer("num_videos", 8, "Videos to make")
-_SEED = flags.DEFINE_integer("seed", 0, "Same seed, same videos")
-_CLASS = flags.DEFINE_string("class_label", None, "Class name or number; all in turn by default")
+_SEED = flags.DEFINE_integer("seed", 0, "Of the noise; equal seeds give equal videos")
+_CLASS = flags.DEFINE_string(
+    "class_label", None, "Class name or number; by default all classes take turns"
+)
 _PROMPT = flags.DEFINE_multi_string(
-    "prompt", None, "A text, may be given again; captions of held-out clips by default"
+    "prompt", None, "A text, repeatable; captions of held-out clips by default"
 )
 _CLIP = flags.DEFINE_string("clip", None, "CLIP checkpoint folder that embeds --prompt")
 _INPUT = flags.DEFINE_multi_string(
-    "input", [], "A video to reconstruct, or two to go from one to the other"
+    "input", [], "A video to reconstruct, or two to interpolate between"
 )
 
-_NUM_FRAMES = flags.DEFINE_integer("num_frames", None, "Frames per video, spread evenly")
-_START = flags.DEFINE_float("start", 0.0, "Where in the clip to begin, 0 is its first frame")
-_END = flags.DEFINE_float("end", 1.0, "Where in the clip to end, exclusive")
+_NUM_FRAMES = flags.DEFINE_integer("num_frames", None, "Frames per video, evenly spread")
+_START = flags.DEFINE_float("start", 0.0, "Start within the clip; 0 is its first frame")
+_END = flags.DEFINE_float("end", 1.0, "End within the clip, exclusive; 1 is its end")
 _RATE = flags.DEFINE_float("rate", None, "Frames per frame of a training clip: 2 is half speed")
-_INDICES = flags.DEFINE_list("indices", [], "These places in the clip and no others, 0 to 1")
+_INDICES = flags.DEFINE_list("indices", [], "Exact indices within the clip, 0 to 1")
 
 _SAMPLER = flags.DEFINE_enum("sampler", None, list(SPACINGS), "Sampler; the config's by default")
 _SPACING = flags.DEFINE_enum(
     "spacing",
     None,
     [spacing for fitting in SPACINGS.values() for spacing in fitting],
-    "Where the steps lie; the config's, or the sampler's usual one, by default",
+    "Placement of the steps; by default the config's, or the sampler's usual one",
 )
 _STEPS = flags.DEFINE_integer(
     "steps", None, "Sampling steps; the config's by default", lower_bound=1
 )
 _GUIDANCE = {
     f"{name}_scale": flags.DEFINE_list(
-        f"guidance_{name}", [], "Scale, the config's by default; several make a grid"
+        f"guidance_{name}", [], "Guidance scale; the config's by default; several make a grid"
     )
     for name in ("condition", "video", "domain")
 }
-_BATCH = flags.DEFINE_integer("batch", 16, "Videos that are begun together", lower_bound=1)
+_BATCH = flags.DEFINE_integer("batch", 16, "Videos per batch", lower_bound=1)
 _CHUNK_FRAMES = flags.DEFINE_integer(
-    "chunk_frames", None, "Frames each device denoises at a time; bounds memory", lower_bound=1
+    "chunk_frames", None, "Frames per device and call; bounds memory", lower_bound=1
 )
 flags.mark_flag_as_required("workdir")
 

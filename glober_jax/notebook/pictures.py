@@ -3,7 +3,6 @@
 Dimension key: T frames, X, Y frame size, H, W size of a map, C its channels; pixels are uint8 RGB.
 """
 
-import base64
 import html
 from collections.abc import Mapping
 
@@ -69,10 +68,9 @@ def sheet(rows: Mapping[str, np.ndarray], size: int = 128) -> np.ndarray:
 
 def _figure(title: str, video_TXYC: np.ndarray, fps: float) -> str:
     frames = media.enlarge(video_TXYC, max(1, _VIDEO_SIZE // video_TXYC.shape[1]))
-    data = base64.b64encode(media.encode_mp4(frames, fps)).decode()
     return (
         '<figure style="margin:0;text-align:center"><video autoplay loop muted playsinline '
-        f'controls width="{frames.shape[2]}" src="data:video/mp4;base64,{data}"></video>'
+        f'controls width="{frames.shape[2]}" src="{media.mp4_data_uri(frames, fps)}"></video>'
         f"<figcaption>{html.escape(title)}</figcaption></figure>"
     )
 

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from glober_jax.evaluation.optional_dependencies import require
 from glober_jax.models import lpips
 from glober_jax.models.frame_codec import normalise_frames
+from glober_jax.optional_dependencies import require
 
 Metric = Literal["psnr", "ssim", "lpips"]
 # (made, real) uint8 [T, H, W, C] -> float64 [T]
@@ -94,7 +94,7 @@ def _decibel(error: np.ndarray) -> np.ndarray:
 
 
 def _make_ssim() -> FrameMeasure:
-    require("dm_pix", "dm-pix", "SSIM")
+    require("dm_pix", "dm-pix", "SSIM", "requirements-eval.txt")
     import dm_pix
 
     def frame_ssim(pair: tuple[jax.Array, jax.Array]) -> jax.Array:

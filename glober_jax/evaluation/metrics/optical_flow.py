@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from glober_jax.evaluation.optional_dependencies import require
+from glober_jax.optional_dependencies import require
 
 MEASURES = ("warping_error", "flow_magnitude", "occluded")
 
@@ -30,7 +30,7 @@ def measure_clip(clip_THWC: np.ndarray) -> dict[str, np.ndarray]:
       frame; `occluded`: share of pixels where the flows disagree or leave the frame.
     Raises `UserError` without OpenCV.
     """
-    require("cv2", "opencv-python-headless", "the warping error")
+    require("cv2", "opencv-python-headless", "the warping error", "requirements-eval.txt")
     import cv2
 
     # OpenCV does not guarantee the same flow for any number of threads.

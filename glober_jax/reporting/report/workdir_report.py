@@ -3,7 +3,6 @@
 Dimension key: N clips, T frames, H, W frame size, C = 3 colours (RGB).
 """
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -117,8 +116,7 @@ def data_uri(clip_THWC: np.ndarray, fps: float) -> str:
     """
     scale = max(1, _ENLARGED_TO // min(clip_THWC.shape[1:3]))
     enlarged_THWC = clip_THWC.repeat(scale, axis=1).repeat(scale, axis=2)
-    mp4 = media.encode_mp4(enlarged_THWC, fps)
-    return f"data:video/mp4;base64,{base64.b64encode(mp4).decode()}"
+    return media.mp4_data_uri(enlarged_THWC, fps)
 
 
 def _charts_by_frame(kinds: Mapping[str, Mapping[str, Any]]) -> list[Chart]:
