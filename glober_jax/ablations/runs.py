@@ -15,12 +15,11 @@ from typing import Any
 
 from glober_jax import media
 from glober_jax.ablations import budget, plain_video
-from glober_jax.ablations.time_sampling import SECONDS_FILE
 from glober_jax.errors import UserError
 from glober_jax.experiment import config
 from glober_jax.progress import Progress
 
-PLAN_FILE, RESULT_FILE = "plan.json", "result.json"
+PLAN_FILE, RESULT_FILE, SECONDS_FILE = "plan.json", "result.json", "seconds.json"
 Execute = Callable[[Sequence[str]], None]
 
 
@@ -108,7 +107,8 @@ def _commands(
     ablation: Ablation, row: str, seed: int, folder: Path, changes: Mapping[str, Any]
 ) -> Iterator[list[str]]:
     """The commands of a run, as lists of words after `python -m`."""
-    train = [f"--config={ablation.config_file}:{row},{ablation.size}", f"--workdir={folder}"]
+    train = ["glober_jax.ablations.train_row", f"--workdir={folder}"]
+    train.append(f"--config={ablation.config_file}:{row},{ablation.size}")
     train += [f"--config.{key}={value}" for key, value in {"seed": seed, **changes}.items()]
     if ablation.data:
         train.append(f"--config.data.dir={ablation.data}")
@@ -116,12 +116,11 @@ def _commands(
     evaluate = ["glober_jax.evaluate", f"--protocol=small@{ablation.clips}"]
     evaluate.append(f"--cache={ablation.output / 'measures'}")
     if ablation.is_plain(row):
-        yield ["glober_jax.ablations.train_plain_video", *train, f"--clips={ablation.clips}"]
+        yield [*train, "--plain_video", f"--clips={ablation.clips}"]
         real = ablation.data or ablation.config(row)["data"]["dir"]
         evaluate += [f"--real={real}", f"--generated={folder / plain_video.CLIPS_FILE}"]
     else:
-        yield ["glober_jax.main", *train]
-        yield ["glober_jax.ablations.time_sampling", f"--workdir={folder}"]
+        yield train
         evaluate += [f"--workdir={folder}", "--reconstruction", f"--seed={seed}"]
     yield [*evaluate, f"--output={folder / RESULT_FILE}"]
 

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from glober_jax.ablations.budget import AUTOENCODER_SHARE
-from glober_jax.ablations.runs import PLAN_FILE, RESULT_FILE, Ablation
-from glober_jax.ablations.time_sampling import SECONDS_FILE
+from glober_jax.ablations.runs import PLAN_FILE, RESULT_FILE, SECONDS_FILE, Ablation
 
 _MADE_AGAIN = "reconstruction.kinds.reconstruction"
 _MOTION = {"difference": "frame difference", "flow_magnitude": "flow", "roughness": "roughness"}
