@@ -154,7 +154,7 @@ def _check_counts(real: ClipSet, generated: ClipSet, others: ClipSet | None) -> 
     """Checks before anything is measured that every score can have an interval."""
     for clips, least in ((generated, LEAST), (real, LEAST if others else 2 * LEAST)):
         if clips.num_clips < least:
-            halves = ", whose halves are scored for want of other real videos" * (least > LEAST)
+            halves = ", because two halves of them are the baseline" if least > LEAST else ""
             raise UserError(
                 f"{clips.kind} clips are too few: there are {clips.num_clips}, and at least "
                 f"{least} are needed{halves}; give more videos"

@@ -56,14 +56,23 @@ def match(
     *,
     where: str,
     advice: str,
-) -> dict[str, dict[str, StoredTensor]]:
-    """`match_networks` by `namings`; `where` and `advice` go around the message of its error."""
+) -> tuple[dict[str, dict[str, StoredTensor]], list[str]]:
+    """`match_networks` by `namings`, and a line on the source of each network.
+
+    `where` and `advice` go around the message of its error.
+    """
     shapes = networks.shapes(tuple(namings))
     parts = {name: Part(shapes[name], naming) for name, naming in namings.items()}
     try:
-        return match_networks(tensors, parts)
+        matched = match_networks(tensors, parts)
     except UserError as error:
         raise UserError(f"{where}: {error}; {advice}") from error
+    lines = []
+    for name, arrays in matched.items():
+        count = sum(int(np.prod(array.shape)) for array in arrays.values())
+        title = namings[name].title
+        lines.append(f"{name}: {len(arrays)} tensors, {count:,} parameters, named as in {title}")
+    return matched, lines
 
 
 def read(arrays: Mapping[str, StoredTensor]) -> Params:
@@ -90,9 +99,3 @@ def write_finished(
         checkpoints.save(options.steps, state.replace(step=jnp.asarray(options.steps, jnp.int32)))
     write_config(workdir, experiment.source)
     return f"written to {workdir}/{name} as a stage that is finished at step {options.steps}"
-
-
-def described(name: str, arrays: Mapping[str, StoredTensor], naming: Naming) -> str:
-    """One line on the source of a network."""
-    count = sum(int(np.prod(array.shape)) for array in arrays.values())
-    return f"{name}: {len(arrays)} tensors, {count:,} parameters, named as in {naming.title}"

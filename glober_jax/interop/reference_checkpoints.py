@@ -21,7 +21,6 @@ from glober_jax.interop.into_workdir import (
     check_architecture,
     check_fields,
     check_untrained,
-    described,
     match,
     read,
     write_finished,
@@ -154,8 +153,7 @@ def _read(
     advice = "give a checkpoint of the authors' code, and its sizes in config.model"
     if networks.video_encoder.compat == "none" and _OURS not in tensors:
         advice += "; theirs need --config.model.compat=reference"
-    arrays = match(networks, tensors, namings, where=str(file), advice=advice)
-    lines = [described(name, arrays[name], naming) for name, naming in namings.items()]
+    arrays, lines = match(networks, tensors, namings, where=str(file), advice=advice)
     return {name: read(found) for name, found in arrays.items()}, lines
 
 

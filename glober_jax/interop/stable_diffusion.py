@@ -12,7 +12,6 @@ from glober_jax.interop.into_workdir import (
     check_architecture,
     check_fields,
     check_untrained,
-    described,
     match,
     read,
     write_finished,
@@ -45,9 +44,9 @@ def convert_vae(experiment: Experiment, file: Path, workdir: epath.Path) -> str:
     namings = sd_codec.codec_namings(networks.frame_codec)
     naming = choose_naming(tensors, networks.shapes((name,))[name], namings)
     advice = "give a Stable Diffusion VAE, and its sizes in config.model.frame_codec"
-    arrays = match(networks, tensors, {name: naming}, where=str(file), advice=advice)[name]
-    written = write_finished(experiment, workdir, codec.NAME, {name: read(arrays)}, {})
-    return f"{described(name, arrays, naming)}\n{written}; train the rest with {TRAIN}"
+    arrays, lines = match(networks, tensors, {name: naming}, where=str(file), advice=advice)
+    written = write_finished(experiment, workdir, codec.NAME, {name: read(arrays[name])}, {})
+    return "\n".join([*lines, f"{written}; train the rest with {TRAIN}"])
 
 
 def convert_unet(experiment: Experiment, file: Path, workdir: epath.Path) -> str:
@@ -70,17 +69,17 @@ def convert_unet(experiment: Experiment, file: Path, workdir: epath.Path) -> str
     )
     namings = sd_unet.unet_namings(networks.unet)
     naming = choose_naming(tensors, networks.shapes((name,))[name], namings)
-    arrays = match(networks, tensors, {name: naming}, where=looks, advice=advice)[name]
+    arrays, lines = match(networks, tensors, {name: naming}, where=looks, advice=advice)
     if other:
         raise UserError(f"{looks}; {advice}")
-    target = write_pretrained(workdir, name, arrays)
+    target = write_pretrained(workdir, name, arrays[name])
     write_config(workdir, experiment.source)
     fresh = sorted(n for n in autoencoder.NETWORKS if not pretrained_file(workdir, n).exists())
-    return (
-        f"{described(name, arrays, naming)}\n"
-        f"written to {target}, with which the autoencoder stage begins; left at initial values: "
-        f"{', '.join(fresh)}; train with {TRAIN}{_differing_settings(experiment)}"
+    lines.append(
+        f"written to {target}, the initial weights of the autoencoder stage; left at initial "
+        f"values: {', '.join(fresh)}; train with {TRAIN}{_differing_settings(experiment)}"
     )
+    return "\n".join(lines)
 
 
 def _differing_settings(experiment: Experiment) -> str:
