@@ -28,8 +28,7 @@ from glober_jax import cli, media
 from glober_jax.errors import UserError
 from glober_jax.evaluation import measuring, results
 from glober_jax.evaluation.evaluating import evaluate_videos, fitted_to_pair
-from glober_jax.evaluation.protocol import SMALL, Protocol
-from glober_jax.evaluation.protocols import get_protocol, shortfall, table
+from glober_jax.evaluation.protocols import SMALL, Protocol, get_protocol, shortfall, table
 from glober_jax.evaluation.tables import compare, result_text
 from glober_jax.evaluation.video_io import open_video_set
 from glober_jax.evaluation.video_set import check_pair

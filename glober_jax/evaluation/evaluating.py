@@ -13,11 +13,11 @@ from etils import epath
 
 from glober_jax.errors import UserError
 from glober_jax.evaluation import scoring
+from glober_jax.evaluation.clip_selection import choose_clips
 from glober_jax.evaluation.measuring import ClipSet, FeatureExtractor, Measures, measure
 from glober_jax.evaluation.metrics import prdc
 from glober_jax.evaluation.metrics.intervals import LEAST
-from glober_jax.evaluation.protocol import Protocol
-from glober_jax.evaluation.protocols import choose_clips, fitted
+from glober_jax.evaluation.protocols import Protocol, fitted
 from glober_jax.evaluation.video_set import VideoSet
 
 # (video, first frame) of each clip.

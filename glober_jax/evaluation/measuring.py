@@ -23,7 +23,7 @@ from glober_jax.evaluation.extraction import per_clip
 from glober_jax.evaluation.metrics import frame_quality, motion, optical_flow
 from glober_jax.evaluation.metrics.frame_quality import FrameMeasure, Metric
 from glober_jax.evaluation.preprocess import preprocess
-from glober_jax.evaluation.protocol import Resize
+from glober_jax.evaluation.protocols import Resize
 from glober_jax.models import lpips
 from glober_jax.progress import Progress
 

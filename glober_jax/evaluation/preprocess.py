@@ -5,7 +5,7 @@ Dimension key: ... any leading axes, H, W frame size, S the network's size, C co
 
 import jax
 
-from glober_jax.evaluation.protocol import Resize
+from glober_jax.evaluation.protocols import Resize
 from glober_jax.models.frame_codec import normalise_frames
 
 

@@ -1,4 +1,4 @@
-"""Evaluation protocols by name, and the clips they choose. Dimension key: V videos.
+"""Evaluation protocols of papers and of this project.
 
 Scores of two protocols do not compare: FVD depends on length, stride, split, choice and number of
 clips, on resizing, the covariance's divisor, and compression of frames, in which papers differ. So
@@ -9,13 +9,167 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Sequence
-
-import numpy as np
+from typing import Literal
 
 from glober_jax.errors import UserError
 from glober_jax.evaluation import i3d
-from glober_jax.evaluation.protocol import OF_THIS_PROJECT, PROTOCOLS, SMALL, Protocol, Videos
 
+Split = Literal["train", "test", "train+test"]
+Videos = Literal["first", "random", "class_balanced"]
+Start = Literal["random", "centre"]
+Resize = Literal["stretch", "crop"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Choice of real clips, features of both sets, and estimator of distances.
+
+    Attributes:
+      name: under which scores are reported.
+      num_frames, stride: of a clip; its frames are `stride` apart.
+      split: of the real videos.
+      num_clips: of real clips and of generated ones.
+      videos: which real videos: the "first" in sorted order, "random" ones, or "class_balanced",
+        random ones of each class in turn.
+      start: a clip begins at a "random" frame, or lies in the "centre" of its video.
+      repeat_videos: with fewer videos than `num_clips`, take several clips of each, or fewer clips.
+      resize: how frames become square, see `preprocess`.
+      value_range: of pixels for I3D.
+      features: of a clip.
+      ddof: covariances divide by N - ddof.
+      repeats: of choosing, sampling and scoring clips; the score is the mean.
+      seed: of the choice of clips.
+      description: one sentence.
+      source: paper and code of the settings.
+    """
+
+    name: str
+    num_frames: int = 16
+    stride: int = 1
+    split: Split
+    num_clips: int = 2048
+    videos: Videos
+    start: Start = "random"
+    repeat_videos: bool
+    resize: Resize = "stretch"
+    value_range: tuple[float, float] = (-1.0, 1.0)
+    features: Literal["i3d_logits"] = "i3d_logits"
+    ddof: int
+    repeats: int = 1
+    seed: int = 0
+    description: str
+    source: str
+
+    @property
+    def span(self) -> int:
+        """Frames of a video from the first to the last one of a clip."""
+        return (self.num_frames - 1) * self.stride + 1
+
+    @property
+    def min_length(self) -> int:
+        """Frames of the shortest video, with `stride` after the last frame as in StyleGAN-V."""
+        return self.num_frames * self.stride
+
+
+# The default protocol; `protocols.fitted` reduces its clips to the videos there are.
+SMALL = "small"
+OF_THIS_PROJECT = "of this project; not comparable to published scores"
+
+_STYLEGANV = Protocol(
+    name="styleganv_16f",
+    split="train+test",
+    videos="first",
+    repeat_videos=False,
+    ddof=0,
+    description=(
+        "What GLOBER reports: 16 frames in a row from each of the first 2048 videos in sorted "
+        "order, which in UCF-101 are of about 16 of its 101 classes. StyleGAN-V itself leaves the "
+        "test split out except for UCF-101."
+    ),
+    source="StyleGAN-V (arXiv 2112.14683), fvd2048_16f; GLOBER (arXiv 2309.13274)",
+)
+_STYLEGANV_128F = dataclasses.replace(
+    _STYLEGANV,
+    name="styleganv_128f",
+    num_frames=128,
+    description="128 frames in a row, all of them through I3D; shorter videos are left out.",
+    source="StyleGAN-V (arXiv 2112.14683), fvd2048_128f",
+)
+_STYLEGANV_128F_S8 = dataclasses.replace(
+    _STYLEGANV_128F,
+    name="styleganv_128f_s8",
+    num_frames=16,
+    stride=8,
+    description="Every eighth of 128 frames: slow changes rather than motion.",
+    source="StyleGAN-V (arXiv 2112.14683), fvd2048_128f_subsample8f",
+)
+
+
+def _balanced(protocol: Protocol) -> Protocol:
+    return dataclasses.replace(
+        protocol,
+        name=f"{protocol.name}_balanced",
+        videos="class_balanced",
+        description=f"As {protocol.name}, but with as many videos of every class as there can be.",
+        source=OF_THIS_PROJECT,
+    )
+
+
+_ALL = (
+    *(p for q in (_STYLEGANV, _STYLEGANV_128F, _STYLEGANV_128F_S8) for p in (q, _balanced(q))),
+    Protocol(
+        name="digan",
+        split="test",
+        videos="random",
+        repeat_videos=True,
+        resize="crop",
+        ddof=1,
+        repeats=10,
+        description=(
+            "Test videos against ten sets of samples; one clip of each video before a second of "
+            "any, where the original draws among all clips."
+        ),
+        source="DIGAN (arXiv 2202.10571), compute_fvd_kvd.py",
+    ),
+    Protocol(
+        name="tats",
+        split="train",
+        videos="random",
+        repeat_videos=True,
+        ddof=1,
+        description=(
+            "Training videos, one set of samples; one clip of each video before a second of any, "
+            "where the original draws among all clips."
+        ),
+        source="TATS (arXiv 2204.03638), sample_vqgan_transformer_short_videos.py; LVDM follows it",
+    ),
+    Protocol(
+        name="magvit",
+        split="train",
+        num_clips=10_000,
+        videos="random",
+        repeat_videos=True,
+        ddof=1,
+        repeats=4,
+        description="10,000 clips of training videos; UCF-101 has 9,537, so some give two.",
+        source="MAGVIT (arXiv 2212.05199), maskgvt_ucf101_config.py",
+    ),
+    Protocol(
+        name=SMALL,
+        split="test",
+        num_clips=256,
+        videos="random",
+        start="centre",
+        repeat_videos=False,
+        ddof=0,
+        description=(
+            "For small data sets and a quick look: held-out videos, a small sample, so that scores "
+            "are far above and not comparable to published ones."
+        ),
+        source="of this project",
+    ),
+)
+PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ALL}
 _NAME = re.compile(r"([^@]*?)(?:-([0-9]{1,9})f)?(?:@(.*))?", re.DOTALL)
 
 
@@ -51,45 +205,6 @@ def fitted(protocol: Protocol, lengths: Sequence[int]) -> Protocol:
     usable = sum(length >= protocol.min_length for length in lengths)
     fits = "@" not in protocol.name and _name_parts(protocol)[0] == SMALL
     return with_clips(protocol, usable) if fits and 2 <= usable < protocol.num_clips else protocol
-
-
-def choose_clips(
-    protocol: Protocol, lengths: Sequence[int], labels: Sequence[int], repeat: int = 0
-) -> list[tuple[int, int]]:
-    """The real clips of a repeat as (video number, first frame), sorted.
-
-    A video's clip does not depend on `num_clips`. There are fewer clips than that where there are
-    fewer usable videos and `repeat_videos` is off.
-
-    Args:
-      protocol: the settings.
-      lengths: frames of each video, in sorted order of the videos' names.
-      labels: class of each video, for "class_balanced".
-      repeat: 0 to `protocol.repeats` - 1.
-
-    Raises `UserError` where no video is long enough.
-    """
-    lengths_V = np.asarray(lengths, np.int64)
-    usable = np.flatnonzero(lengths_V >= protocol.min_length)
-    if not usable.size:
-        longest = int(lengths_V.max(initial=0))
-        there = f"the longest of {len(lengths_V)} has {longest}" if longest else "there are none"
-        raise UserError(
-            f"protocol {protocol.name} needs videos of at least {protocol.min_length} frames, but "
-            f"{there}; {to_fit(protocol, longest, 'prepare the data with longer videos')}"
-        )
-    rng = np.random.default_rng((protocol.seed, repeat))
-    room_V = np.maximum(lengths_V - protocol.span, 0)
-    clips: list[tuple[int, int]] = []
-    while len(clips) < protocol.num_clips:
-        # Drawn for all videos, so that a clip does not depend on which others are taken.
-        starts_V = rng.integers(room_V + 1) if protocol.start == "random" else room_V // 2
-        order = _order(protocol.videos, usable, np.asarray(labels), rng)
-        chosen = order[: protocol.num_clips - len(clips)]
-        clips += zip(chosen.tolist(), starts_V[chosen].tolist(), strict=True)
-        if not protocol.repeat_videos:
-            break
-    return sorted(clips)
 
 
 def to_fit(protocol: Protocol, num_frames: int, longer: str) -> str:
@@ -171,20 +286,3 @@ def _with_frames(protocol: Protocol, num_frames: int) -> Protocol:
 def _name_parts(protocol: Protocol) -> tuple[str, str | None]:
     """The name in PROTOCOLS, and the number of frames if the name has that suffix."""
     return _NAME.fullmatch(protocol.name).groups()[:2]
-
-
-def _order(
-    videos: Videos, usable: np.ndarray, labels_V: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """All usable videos in the order they are taken in."""
-    if videos == "first":
-        return usable
-    shuffled = rng.permutation(usable)
-    if videos == "random":
-        return shuffled
-    # The rank of each video within its class: a stable sort by it takes classes in turn.
-    turns = np.zeros(len(shuffled), np.int64)
-    for label in np.unique(labels_V[shuffled]):
-        of_class = labels_V[shuffled] == label
-        turns[of_class] = np.arange(of_class.sum())
-    return shuffled[np.argsort(turns, kind="stable")]

@@ -27,8 +27,7 @@ from etils import epath
 
 from glober_jax import media
 from glober_jax.errors import UserError
-from glober_jax.evaluation.protocol import Protocol
-from glober_jax.evaluation.protocols import caveat
+from glober_jax.evaluation.protocols import Protocol, caveat
 from glober_jax.versions import versions
 
 Result = dict[str, Any]

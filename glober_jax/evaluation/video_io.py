@@ -17,7 +17,7 @@ from glober_jax.data.building.output_folder import dataset_folders
 from glober_jax.data.damage import DamagedVideo
 from glober_jax.data.source import open_videos
 from glober_jax.errors import UserError
-from glober_jax.evaluation.video_folder import open_folder
+from glober_jax.evaluation.media_folder import open_folder
 from glober_jax.evaluation.video_set import VideoSet
 from glober_jax.pixels import conversion
 from glober_jax.progress import Progress

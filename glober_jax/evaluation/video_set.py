@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from glober_jax.errors import UserError
-from glober_jax.evaluation.protocol import Protocol
-from glober_jax.evaluation.protocols import to_fit
+from glober_jax.evaluation.protocols import Protocol, to_fit
 
 
 @dataclass(frozen=True, kw_only=True)

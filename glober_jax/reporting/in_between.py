@@ -27,8 +27,7 @@ from glober_jax.evaluation.metrics.frame_quality import (
     measure_clips,
     metrics_of,
 )
-from glober_jax.evaluation.protocol import Protocol
-from glober_jax.evaluation.protocols import fitted
+from glober_jax.evaluation.protocols import Protocol, fitted
 from glober_jax.evaluation.tables import aligned
 from glober_jax.evaluation.video_io import prepared_videos
 from glober_jax.experiment.options import Experiment

@@ -26,8 +26,7 @@ from glober_jax.evaluation.evaluating import (
 from glober_jax.evaluation.measuring import ClipSet
 from glober_jax.evaluation.metrics.frame_quality import frame_measures, metrics_of
 from glober_jax.evaluation.metrics.intervals import LEAST
-from glober_jax.evaluation.protocol import Protocol
-from glober_jax.evaluation.protocols import fitted, shortfall
+from glober_jax.evaluation.protocols import Protocol, fitted, shortfall
 from glober_jax.evaluation.results import Result
 from glober_jax.evaluation.video_io import prepared_videos
 from glober_jax.evaluation.video_set import VideoSet, pixels

@@ -16,8 +16,7 @@ from glober_jax.data.clips import ClipSpec
 from glober_jax.errors import UserError
 from glober_jax.evaluation.interpolation import blend
 from glober_jax.evaluation.measuring import ClipSet
-from glober_jax.evaluation.protocol import Protocol
-from glober_jax.evaluation.protocols import to_fit
+from glober_jax.evaluation.protocols import Protocol, to_fit
 from glober_jax.experiment.options import Experiment
 from glober_jax.pretrained import load_model
 from glober_jax.sampling.glober import Glober
