@@ -62,10 +62,10 @@ class ModelEvaluation:
         check_size(self._real, experiment)
         self.protocol = fitted(protocol, self._real.lengths)
         choose(self.protocol, self._real)
-        self._looks = measuring.frame_features(mesh)
+        self._frame_features = measuring.frame_features(mesh)
         self._logits = measuring.i3d_logits(mesh, protocol.resize)
         self._motions = measuring.motion_measures()
-        self._extractor = measuring.combined(self._logits, self._looks, self._motions)
+        self._extractor = measuring.combined(self._logits, self._frame_features, self._motions)
 
     def result(
         self,
@@ -182,7 +182,7 @@ class ModelEvaluation:
             videos = self._videos(split)
             places = choose(protocol, videos)
             clips = real_clips(protocol, videos, places, split)
-            measured[split] = measuring.measure(clips, self._looks, self._folder)
+            measured[split] = measuring.measure(clips, self._frame_features, self._folder)
             names[split] = [videos.names[video] for video, _ in places]
         return memorisation(found.generated, measured["test"], measured["train"], names["train"])
 
