@@ -22,6 +22,8 @@ from glober_jax.errors import UserError
 _BACKGROUND = 255
 _INK = (40, 40, 40)
 _LABEL_MARGIN = 8
+# White pixels between the clips of a comparison.
+_CLIP_GAP = 10
 
 
 def write_file(path: epath.PathLike, data: bytes) -> None:
@@ -204,28 +206,14 @@ def contact_sheet(
     return np.concatenate([_draw_labels(row_labels, height, gap), sheet_HWC], axis=1)
 
 
-def comparison_sheet(
-    rows: Mapping[str, np.ndarray],
-    columns: int = 8,
-    gap: int = 1,
-    clip_gap: int = 10,
-    scale: int = 1,
-) -> np.ndarray:
-    """A contact sheet of all versions of a clip for each of N clips, `clip_gap` pixels apart.
+def comparison_sheet(rows: Mapping[str, np.ndarray], scale: int = 1) -> np.ndarray:
+    """A `contact_sheet` of all versions of a clip for each of N clips: uint8 [H', W', 3].
 
-    Args:
-      rows: versions by label, uint8 [N, T, H, W, 3] of one shape, such as "real".
-      columns, gap, scale: of `contact_sheet`.
-      clip_gap: white pixels between clips.
-
-    Returns:
-      uint8 [H', W', 3].
+    `rows` are the versions by label, such as "real", uint8 [N, T, H, W, 3] of one shape.
     """
     clips_NRTHWC = np.stack(list(rows.values()), axis=1)
-    sheets = [
-        contact_sheet(clip_RTHWC, columns, gap, list(rows), scale) for clip_RTHWC in clips_NRTHWC
-    ]
-    return tile_videos(np.stack(sheets)[:, None], columns=1, gap=clip_gap)[0]
+    sheets = [contact_sheet(clip, row_labels=list(rows), scale=scale) for clip in clips_NRTHWC]
+    return tile_videos(np.stack(sheets)[:, None], columns=1, gap=_CLIP_GAP)[0]
 
 
 def _check_pixels(pixels: np.ndarray, ndim: int) -> None:

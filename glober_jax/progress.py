@@ -49,7 +49,6 @@ class Progress:
                 initial=start_step,
                 desc=stage,
                 unit=unit,
-                unit_scale=unit == "byte",
                 smoothing=0.05,
                 dynamic_ncols=True,
             )
@@ -96,23 +95,17 @@ class Progress:
         first = self._line_step is None
         if not first and step < self._total and waited < _SECONDS_BETWEEN_LINES:
             return
-        # The total may be 0, as bytes of empty files.
+        # The total may be 0.
         done = step / self._total if self._total else 1.0
-        count, total = self._amount(step), self._amount(self._total)
-        parts = [f"{self._stage} {count}/{total} ({done:.0%})"]
+        parts = [f"{self._stage} {step}/{self._total} ({done:.0%})"]
         # No rate on the first line: most of its time is compilation.
         if not first and step > self._line_step:
             rate = (step - self._line_step) / max(waited, 1e-6)
             left = tqdm.format_interval((self._total - step) / rate)
-            speed = self._amount(rate) if self._unit == "byte" else f"{rate:.3g}"
-            parts.append(f"{speed} {self._unit}s/s, ETA {left}")
+            parts.append(f"{rate:.3g} {self._unit}s/s, ETA {left}")
         parts.append(self._text)
         _say(" | ".join(part for part in parts if part))
         self._line_step, self._line_time = step, now
-
-    def _amount(self, number: float) -> str:
-        """A number, with prefixes for bytes."""
-        return tqdm.format_sizeof(number) if self._unit == "byte" else str(number)
 
 
 def _say(line: str) -> None:

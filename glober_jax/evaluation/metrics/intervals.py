@@ -18,6 +18,8 @@ Score = Callable[[np.ndarray, np.ndarray], float]
 
 # One clip of every `LEAST` is left out, so a set has at least this many.
 LEAST = 4
+# Of each size, for the extrapolation.
+_SUBSETS = 16
 
 
 class Interval(NamedTuple):
@@ -61,12 +63,12 @@ def jackknife_interval(
 
 
 def extrapolate(
-    score: Score, x_ND: np.ndarray, y_ND: np.ndarray, *, num_parts: int = 16, seed: int = 0
+    score: Score, x_ND: np.ndarray, y_ND: np.ndarray, *, seed: int = 0
 ) -> dict[str, float]:
     """The limit of a score for infinitely many clips, `value`, and its `standard_error`.
 
-    The score is averaged over `num_parts` random subsets of each of five sizes, N/2 to N; a line
-    through the means against 1/N is read at 0 (Chong & Forsyth 2020, arXiv 1911.07023, for images).
+    The score is averaged over 16 random subsets of each of five sizes, N/2 to N; a line through
+    the means against 1/N is read at 0 (Chong & Forsyth 2020, arXiv 1911.07023, for images).
     It is straight once N is well above the number of directions the features vary in; with as many
     clips as directions a quarter to a third of the bias stays. Sets have one size N >= 8.
     """
@@ -75,13 +77,13 @@ def extrapolate(
     scores_K, deviations_K = np.zeros(len(sizes_K)), np.zeros(len(sizes_K))
     scores_K[0] = score(x_ND, y_ND)
     for k, size in enumerate(sizes_K[1:], start=1):
-        scores = [score(*_subsets(rng, x_ND, y_ND, size, size)) for _ in range(num_parts)]
+        scores = [score(*_subsets(rng, x_ND, y_ND, size, size)) for _ in range(_SUBSETS)]
         scores_K[k], deviations_K[k] = np.mean(scores), np.std(scores, ddof=1)
     # The intercept of least squares is this combination of the scores, of sum 1.
     weights_K = np.linalg.pinv(np.stack([np.ones(len(sizes_K)), 1.0 / sizes_K], axis=1))[0]
     # Other clips would move all scores together: the jackknife of halves estimates by how much.
     clips_error = deviations_K[-1] * np.sqrt(sizes_K[-1] / (total - sizes_K[-1]))
-    parts_error = np.linalg.norm(weights_K * deviations_K) / np.sqrt(num_parts)
+    parts_error = np.linalg.norm(weights_K * deviations_K) / np.sqrt(_SUBSETS)
     return {
         "value": float(weights_K @ scores_K),
         "standard_error": float(np.hypot(clips_error, parts_error)),
