@@ -11,26 +11,26 @@ r"""Measures how fast parts of training, sampling and evaluation run on this mac
         [--seconds=10 --batch_size=16 --output=FILE.json]
 
 `step` measures training steps on random batches: of the autoencoder, of the autoencoder with its
-discriminator (joint), of the generator. --reduced takes the configuration in which the authors'
-release was measured, adds three parts of the decoder, and prints the release's figures beside ours.
+adversary (joint), of the generator. --reduced takes the configuration in which the authors' release
+was measured, adds three parts of the decoder, and shows the recorded figures of the release beside.
 
-`sampling` measures the programs that make --num_videos videos of --num_frames frames, with the
-config's options (--config.sampling.steps and the like).
+`sampling` measures the programs that make --num_videos videos of --num_frames frames. How to sample
+is the config's business: --config.sampling.steps and the like.
 
-Both report time to compile, time to run, memory, and operations, beside the least possible number
-of operations and beside a matrix product in the same run.
+Both report the time to compile, the time to run, memory, and operations, beside the fewest there
+can be and beside a matrix product in the same run.
 
-`data` measures the batches of clips that training reads, beside decoding all their frames, the
-limit of the JPEG decoder, and, with TensorFlow, a plain tf.data pipeline over the same videos
-(python -m pip install -r requirements-tensorflow.txt). Options are the config's
-(--config.data.threads and the like).
+`data` measures the batches of clips that training reads, beside decoding every frame of them, the
+limit that the JPEG decoder sets, and, where TensorFlow is installed, a plain tf.data pipeline over
+the same videos (python -m pip install -r requirements-tensorflow.txt). How to read is the config's
+business: --config.data.threads and the like.
 
-`evaluation` measures I3D's logits of random clips as evaluations compute them, beside the network
-alone on the same clips (python -m pip install -r requirements-eval.txt); --batch_size is per
-device, and a few clips are enough for a CPU.
+`evaluation` measures I3D's logits of random clips as scores get them, beside the network alone on
+the same clips (python -m pip install -r requirements-eval.txt). There --batch_size is how many
+clips each device takes at a time; a few are enough for a CPU.
 
---workdir=DIR instead of --config takes the config of a trained workdir. Figures are printed in
-Markdown, as in BENCHMARKS.md; --output is their JSON file.
+--workdir=DIR in place of --config takes the config that a workdir was trained with. Figures are
+printed in Markdown, as in BENCHMARKS.md; --output has all of them as JSON.
 """
 
 import json
@@ -58,9 +58,9 @@ _WORKDIR = flags.DEFINE_string(
 )
 _REDUCED = flags.DEFINE_boolean("reduced", False, "The release's reduced configuration, for step")
 _PROGRAMS = flags.DEFINE_list("programs", None, "Programs that step measures; all by default")
-_SECONDS = flags.DEFINE_float("seconds", 10.0, "Time to measure each program", 0.0)
+_SECONDS = flags.DEFINE_float("seconds", 10.0, "How long to measure each contender", 0.0)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Clips in a batch", 1)
-_VIDEOS = flags.DEFINE_integer("videos", 256, "Number of videos to copy and read", 1)
+_VIDEOS = flags.DEFINE_integer("videos", 256, "Videos to use, the first ones; they are copied", 1)
 _NUM_VIDEOS = flags.DEFINE_integer("num_videos", 1, "Videos to sample", 1)
 _NUM_FRAMES = flags.DEFINE_integer("num_frames", 16, "Frames of each of these videos", 1)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write the figures to")
@@ -74,7 +74,7 @@ def main(argv: Sequence[str]) -> None:
     if output is not None and not output.parent.is_dir():
         raise UserError(f"--output={output}: there is no folder {output.parent}")
     if command in ("step", "sampling"):
-        # A cached program would take no time to compile.
+        # A program that is found in the persistent cache takes no time to compile.
         jax.config.update("jax_enable_compilation_cache", False)
     measure = _MEASURE[command]
     report = measure.benchmark(_experiment(command), seconds=_SECONDS.value, **_options_of(command))

@@ -1,9 +1,10 @@
-"""The exception type of mistakes that the user can correct."""
+"""The one exception type whose message is written for the person at the keyboard."""
 
 
 class UserError(Exception):
-    """A mistake that the user can correct, such as a bad config or missing data.
+    """Something the person can fix: bad config, missing data, an impossible size.
 
-    The message is one sentence with the cause, the place and the remedy. Commands print it without
-    a stack trace and exit with status 1; every other exception is a bug.
+    The message is one clear sentence (or a short list) that says what was wrong,
+    where, and what to do. Every entry point prints it without a stack trace and
+    exits with status 1; everything else that is raised is a bug and keeps its trace.
     """

@@ -2,11 +2,12 @@
 
     python -m glober_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
 
-Each stage resumes from its newest checkpoint in the workdir; finished stages are skipped. SIGTERM
-saves a checkpoint and exits with status 0; the same command resumes.
+Each stage goes on from its newest checkpoint in the workdir; finished stages are skipped. SIGTERM
+saves and exits with status 0; the same command goes on.
 
-With several hosts run it on all of them with the same flags, --workdir and data. TPU slices and
-SLURM steps are recognised; elsewhere add --coordinator=HOST:PORT --num_processes=N --process_id=I.
+On several hosts run it on every one, with the same flags; all must see --workdir and the data.
+TPU slices and SLURM steps are recognised. Elsewhere say how the processes find each other:
+--coordinator=HOST:PORT --num_processes=N --process_id=I.
 """
 
 from collections.abc import Sequence
@@ -22,15 +23,15 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and sam
 _STAGE = flags.DEFINE_enum(
     "stage", "all", ["all", "codec", "autoencoder", "generator"], "Which stage to train"
 )
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0")
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, of several")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes train together")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0 on")
 flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main(argv: Sequence[str]) -> None:
     cli.no_arguments(argv)
-    # Imported here because worker processes of the data loader import this file.
+    # Worker processes of the data loader import this file too, and have no use for all of that.
     from glober_jax import run
     from glober_jax.experiment import config
     from glober_jax.parallel.multihost import end_together, start_processes

@@ -1,20 +1,20 @@
-"""Plans a training run without its hardware: memory, operations, time.
+"""Plans a training run for chips that need not be present: memory, operations, time.
 
     python -m glober_jax.plan --config=configs/skytimelapse.py --topology=v5e:4x4
 
-compiles the real training steps for the slice, on this machine and without data, and prints per
-chip the memory and whether it fits, operations, collectives, and an estimate of the time with its
-assumptions. Compiling for TPUs needs libtpu, not a TPU:
+compiles the real training steps for the slice, on this machine and without data, and prints for
+each chip the memory and whether that fits, operations, collectives, and an estimate of the time
+with its assumptions. Compiling for TPUs needs libtpu, not a TPU:
 
     pip install -r requirements-plan.txt
 
---where also prints the compiler's estimated cycles by kind of operation and by module, beside those
-of the matrix products alone, to find what makes a step slow.
+With --where also how many cycles its compiler gives each kind of operation and each module, beside
+what the matrix products alone would take: where to look first to make a step faster, without a TPU.
 
 A slice is a generation and a shape, or an accelerator type: v5e:4x4, v4:2x2x4, v5p:4x4x4,
 v6e:16x16, v5litepod-16, v4-32. --topology=local compiles for the devices of this machine.
 
-Exit status: 0; 1 where a stage does not fit, or after a mistake in the command.
+Exit status: 0; 1 where a stage does not fit, or the command makes no sense.
 """
 
 import sys
@@ -34,7 +34,7 @@ from glober_jax.planning.stage_plan import plan_stages, write_plan
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
 _TOPOLOGY = flags.DEFINE_string("topology", None, "Slice to plan for, such as v5e:4x4, or local")
-_SLICES = flags.DEFINE_integer("slices", 1, "Number of slices")
+_SLICES = flags.DEFINE_integer("slices", 1, "How many such slices train together")
 _STAGE = flags.DEFINE_enum(
     "stage", "all", ["all", "codec", "autoencoder", "generator"], "Which stage to plan"
 )
@@ -42,13 +42,13 @@ _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the plan")
 _EFFORT = flags.DEFINE_float(
     "effort",
     0.0,
-    "XLA's optimisation effort for TPUs: 0 as in training; -1 compiles three times as fast, but "
-    "programs need more memory",
+    "How hard XLA tries, for TPUs: 0 as in training; -1 compiles in a third of the time a program "
+    "that needs more memory",
     -1.0,
     1.0,
 )
 _WHERE = flags.DEFINE_boolean(
-    "where", False, "Also print the TPU compiler's estimate of cycles by operation"
+    "where", False, "Show where a step's cycles go, by the TPU compiler's estimate"
 )
 _SWEEP = flags.DEFINE_boolean(
     "sweep", False, "Find the largest batch that fits, with and without recomputation"
@@ -74,7 +74,7 @@ def main(argv: Sequence[str]) -> None:
         print(f"\n{plan_table.stage_table(planned[-1])}" if planned else head, flush=True)
         if planned and _WHERE.value:
             print(f"\n{plan_table.cycles_table(planned[-1])}", flush=True)
-        # After each stage: compiling may take an hour.
+        # What took an hour to compile is kept if the next stage is interrupted.
         if _OUTPUT.value:
             write_plan(epath.Path(_OUTPUT.value), plan)
     if any(stage["days"] is not None for stage in planned):

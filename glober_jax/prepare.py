@@ -1,4 +1,4 @@
-r"""Turns videos into a data set for training; checks one; encodes one into latents.
+r"""Turns videos into a dataset that training reads; checks one; encodes one.
 
 python -m glober_jax.prepare sky_timelapse|ucf101|taichi_hd|webvid|video_folder \
     --input=DIR --output=DIR [flags]
@@ -6,26 +6,30 @@ python -m glober_jax.prepare synthetic_sky --output=DIR [flags]
 python -m glober_jax.prepare doctor --input=DIR [--min_frames --workers]
 python -m glober_jax.prepare latents --input=DIR --workdir=DIR --output=DIR [--overwrite]
 
-The first four accept all usual layouts of those data sets (docs/data.md). `video_folder` accepts
-any tree of video files (mp4, avi, mov, mkv, webm, gif) and folders of image frames (jpg, png, webp,
-bmp). Top folders named train or sky_train and test, sky_test or val are the splits; without a test
-folder some of the videos, or the last part of each if there are few, are held out. `synthetic_sky`
-draws sky time-lapses and needs no input.
+The first four take those datasets in all usual layouts (docs/data.md).
+`video_folder` takes any tree of video files (mp4, avi, mov, mkv, webm, gif) and of folders that
+directly hold image frames (jpg, png, webp, bmp). Folders named train or sky_train and test,
+sky_test or val at the top of it make the splits; without a test folder some of the videos, or the
+last part of each where there are few, are held out. `synthetic_sky` draws sky time-lapses and
+needs no input.
 
-Rejected videos are listed with the reason at the end and in data_card.json and data_card.md of the
-output. An interrupted run resumes after its finished shards; repeating a finished command changes
-nothing. --runner=beam, with Beam's own flags in --beam_options, replaces the --workers processes;
-the result is the same (docs/data.md).
+What cannot be used is listed at the end and in the output's data_card.json and data_card.md, with
+the reason. A run that was interrupted keeps the shards it has finished; running a finished command
+again changes nothing.
 
-`webvid` stores the caption of every video, `video_folder` with --captions or --clip: from
---captions=FILE, a table of `path,caption` (CSV with a header, or JSON lines), or from the text file
-beside each video (clip.txt for clip.mp4). --clip=DIR, a CLIP checkpoint in the format of
-transformers, also stores the captions' token embeddings.
+The work is done by --workers processes, or with --runner=beam by Apache Beam, whose own flags go
+into --beam_options; the result is the same (docs/data.md).
 
-`doctor` reads an earlier --output and lists videos that are damaged, too short, or in both splits,
-with details in doctor.json; its status is 0 if there are none, else 1. `latents` encodes the
-training videos of an earlier --output with the frame codec of a workdir, which saves that work in
-every training step of the autoencoder and the generator.
+`webvid` stores every video with its caption, `video_folder` does with --captions or --clip: from
+`--captions=FILE`, a table of `path,caption` (CSV with a header, or JSON lines), or else from the
+text file beside each video, clip.txt for clip.mp4. With `--clip=DIR`, a CLIP checkpoint in the
+format of transformers, the captions' token embeddings are stored too.
+
+`doctor` reads all of an earlier --output and lists what is damaged, too short, or in both splits;
+everything goes to doctor.json there. Its status is 0 if nothing is wrong and 1 otherwise.
+
+`latents` encodes the training videos of an earlier --output with the frame codec of a workdir, so
+that the autoencoder and the generator train without doing so at every step.
 """
 
 import dataclasses
@@ -57,14 +61,14 @@ _DEFINE = {
 }
 _HELP = {
     "input": "Folder that holds the videos; for doctor and latents an earlier --output.",
-    "workdir": "Workdir with a trained or converted codec.",
+    "workdir": "Where the codec is trained, or converted to.",
     "size": "Side of the square frames, in pixels.",
     "fit": "crop (the centre, short side to --size) or letterbox (long side, black bars).",
-    "fps": "Highest frame rate; default: the input's.",
-    "quality": "JPEG quality of stored frames, 1 to 100.",
+    "fps": "Frame rate to come down to; default: as it is.",
+    "quality": "Of the stored JPEG frames, 1 to 100.",
     "min_frames": "Shorter videos are rejected; doctor lists them.",
     "max_frames": "Longer videos are cut into several.",
-    "test_fraction": "Fraction held out for testing where the input has no test split.",
+    "test_fraction": "Part held out for testing where the input names no test split.",
     "class_folders": "The first folder (below train and test) is the video's class.",
     "captions": "Table of path,caption; default: a .txt beside each video.",
     "clip": "CLIP checkpoint folder; stores the captions' embeddings.",
@@ -73,21 +77,21 @@ _HELP = {
     "num_videos": "Number of training videos.",
     "num_test_videos": "Number of test videos.",
     "num_frames": "Frames per video.",
-    "frame_step": "Draws every n-th frame of a sky.",
-    "seed": "Of the skies.",
+    "frame_step": "Draws every n-th frame of a sky: 2 every second one.",
+    "seed": "Another seed, other skies.",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatentsOptions:
-    """The data set to encode, and the workdir of the codec."""
+    """What to encode, and the workdir whose codec does it."""
 
     input: str
     workdir: str
 
 
 def prepare(options: Options) -> None:
-    """Prepares the data set of the options' class."""
+    """Makes the dataset that the options, by their class, describe."""
     output, use_beam = local_folder(flags.FLAGS.output), flags.FLAGS.runner == "beam"
     if flags.FLAGS.beam_options and not use_beam:
         raise UserError("--beam_options needs --runner=beam")
@@ -129,7 +133,7 @@ def doctor(options: DoctorOptions) -> None:
 
 def latents(options: LatentsOptions) -> None:
     """Encodes a prepared dataset with the codec of a workdir."""
-    # Imports JAX, which the other sub-commands do not need.
+    # The other sub-commands need no JAX, and start in a second.
     from glober_jax.experiment.prepare_latents import prepare_latents
     from glober_jax.parallel.multihost import start_alone
 
@@ -145,7 +149,13 @@ def latents(options: LatentsOptions) -> None:
 
 @dataclass(frozen=True)
 class Command:
-    """A sub-command: `run(options)`, whose fields are flags, and the `shared` flags it takes."""
+    """A sub-command.
+
+    Attributes:
+      run: does it.
+      options: the class of its argument; each field is a flag.
+      shared: flags it takes besides, that mean the same everywhere.
+    """
 
     run: Callable[[Any], None]
     options: type
@@ -159,9 +169,9 @@ COMMANDS = {name: Command(prepare, kind.options) for name, kind in DATASETS.item
 
 
 def _workers() -> int:
-    # macOS has no CPU affinity.
-    has_affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
+    # macOS does not restrict processes to some cores.
+    restricted = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if restricted else os.cpu_count()
     return flags.FLAGS.workers or cores or 1
 
 
@@ -193,7 +203,7 @@ def _advice(diagnosis: Diagnosis) -> str:
 
 
 def _print_list(label: str, lines: Sequence[str], whole: Path) -> None:
-    """The first lines; the file `whole` has all."""
+    """The first lines; `whole` is where all of them are."""
     if lines:
         print(f"{label}: {len(lines)}")
     for line in lines[:_MOST_LISTED]:
@@ -203,21 +213,21 @@ def _print_list(label: str, lines: Sequence[str], whole: Path) -> None:
 
 
 def _options_of(command: str) -> dict[str, type]:
-    """The types of a sub-command's own flags."""
+    """The flags of a sub-command, but the shared ones, with their types."""
     kind = COMMANDS[command].options
     hints = typing.get_type_hints(kind)
     return {field.name: _plain_type(hints[field.name]) for field in dataclasses.fields(kind)}
 
 
 def _plain_type(hint: object) -> type:
-    """The type of a flag's value: int of `int | None`, str of a Literal."""
+    """The type of a flag's value: of `int | None` it is int, of a choice of words str."""
     if isinstance(hint, types.UnionType):
         (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
     return str if typing.get_origin(hint) is typing.Literal else hint
 
 
 def _given(command: str) -> dict[str, object]:
-    """The values of own flags that were given; refuses flags of other sub-commands."""
+    """The values that were passed; refuses flags that belong to another sub-command."""
     own, shared = _options_of(command), COMMANDS[command].shared
     every = {name for other in COMMANDS for name in (*_options_of(other), *COMMANDS[other].shared)}
     stray = sorted(name for name in every.difference(own, shared) if flags.FLAGS[name].present)
@@ -234,9 +244,9 @@ def _given(command: str) -> dict[str, object]:
 
 def _define_flags() -> None:
     flags.DEFINE_string("output", None, "Folder the dataset is written to.")
-    flags.DEFINE_integer("workers", 0, "Number of processes; default: one per core.", 0)
+    flags.DEFINE_integer("workers", 0, "Processes to work with; default: one per core.", 0)
     flags.DEFINE_bool("overwrite", False, "Replace a different dataset in --output.")
-    flags.DEFINE_enum("runner", "local", ["local", "beam"], "Local processes or Apache Beam.")
+    flags.DEFINE_enum("runner", "local", ["local", "beam"], "Where the work is done.")
     flags.DEFINE_string("beam_options", "", "Flags of Apache Beam: '--runner=FlinkRunner ...'.")
     for name, text in _HELP.items():
         commands = [command for command in COMMANDS if name in _options_of(command)]

@@ -1,4 +1,4 @@
-"""One training run: every stage in order, then the summary."""
+"""One training run: every stage in order, then the summary. What `main` calls."""
 
 import contextlib
 import json
@@ -32,14 +32,15 @@ from glober_jax.training.restore import CLASSES_FILE, write_config, write_texts
 def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
     """Trains the stages (or `only` one) and, when all are trained, writes the summary.
 
-    Where it raises `UserError`, the last checkpoint is intact.
+    Raises:
+      UserError: nothing was touched, or the last checkpoint is intact.
     """
     refuse_packaged(workdir)
     preemption = Preemption()
     mesh = make_mesh(experiment.mesh)
     pipeline = Pipeline(experiment, workdir, mesh)
     for part in (codec, autoencoder, generator):
-        # Refuses a workdir with another architecture.
+        # Opening refuses a workdir that holds another architecture.
         with StageCheckpoints(workdir, part.NAME, experiment.source) as checkpoints:
             if checkpoints.latest_step is None:
                 check_pretrained(workdir, experiment.networks, part.NETWORKS)
@@ -74,7 +75,7 @@ def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
 
 
 class Clock:
-    """Wall-clock seconds by phase, accumulated over interruptions in a JSON file."""
+    """Wall-clock seconds by phase, added up over interruptions in a small JSON file."""
 
     def __init__(self, path: epath.Path) -> None:
         self._path = path
@@ -93,5 +94,5 @@ class Clock:
                 try:
                     media.write_file(self._path, json.dumps(self.seconds).encode())
                 except UserError as error:
-                    # It should not end the run, or hide why the phase ended.
+                    # Not worth a run, and it would hide why the phase ended.
                     warn(f"the time spent is not stored: {error}")
