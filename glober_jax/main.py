@@ -34,8 +34,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main(argv: Sequence[str]) -> None:
-    if argv:
-        raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
+    cli.no_arguments(argv)
     profiled = _steps(_PROFILE.value)
     # Worker processes of the data loader import this file too, and have no use for all of that.
     from glober_jax import run
