@@ -23,7 +23,6 @@ import einops
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh
 
 from glober_jax import losses
@@ -35,15 +34,9 @@ from glober_jax.parallel.mesh import constrain_batch
 from glober_jax.parallel.rules import gather_parameters
 from glober_jax.randomness import named_key
 from glober_jax.sampling.decode import FrameModel
-from glober_jax.training.adversarial import AdversarialOptions, joint_gradients
+from glober_jax.training.adversarial import AdversarialOptions, AdversarialStage, joint_gradients
 from glober_jax.training.gradient_accumulation import accumulate_gradients
-from glober_jax.training.state import (
-    Batch,
-    OptimizerOptions,
-    StepFunction,
-    TrainState,
-    new_state,
-)
+from glober_jax.training.state import Batch, OptimizerOptions, TrainState, new_state
 
 NAME = "autoencoder"
 DISCRIMINATOR = "discriminator"
@@ -86,8 +79,11 @@ class AutoencoderTraining:
 
 
 @dataclasses.dataclass(frozen=True)
-class AutoencoderStage:
+class AutoencoderStage(AdversarialStage):
     """The stage as pure functions of state, frozen codec and batch."""
+
+    averaged = AUTOENCODER
+    discriminator = DISCRIMINATOR
 
     networks: Networks
     process: DiffusionProcess
@@ -98,18 +94,7 @@ class AutoencoderStage:
     def create(self, constants: dict[str, Any], given: Params | None = None) -> TrainState:
         """The state at step 0: `given` networks, fresh others, constants {"latent_scale"}."""
         params = self.networks.init_all(NETWORKS, named_key(self.seed, "autoencoder_init"), given)
-        return new_state(params, self._optimizer(), AUTOENCODER, constants)
-
-    def programs(self) -> tuple[tuple[int, StepFunction], ...]:
-        return self.options.adversarial.programs(self.step)
-
-    def step(
-        self, state: TrainState, frozen: Params, batch: Batch, *, adversarial: bool
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
-        """One update of both sides; `frozen` holds the codec's parameters."""
-        gradients, metrics = self.gradients(state, frozen, batch, adversarial=adversarial)
-        optimizer, ema_decay = self._optimizer(), self.options.ema_decay
-        return state.apply_if_finite(gradients, metrics, optimizer, ema_decay)
+        return new_state(params, self.optimizer, AUTOENCODER, constants)
 
     def gradients(
         self, state: TrainState, frozen: Params, batch: Batch, *, adversarial: bool
@@ -136,12 +121,6 @@ class AutoencoderStage:
             return joint_gradients(loss_fn, state.params, DISCRIMINATOR)
 
         return accumulate_gradients(of_clips, inputs, options.micro_batches, self.mesh)
-
-    def _optimizer(self) -> optax.GradientTransformation:
-        options = self.options
-        return options.adversarial.optimizers(
-            AUTOENCODER, DISCRIMINATOR, options.optimizer, options.steps
-        )
 
 
 def codec_posterior(networks: Networks, params: Params, clips: jax.Array) -> Gaussian:

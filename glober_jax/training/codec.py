@@ -23,7 +23,6 @@ from typing import Any
 import einops
 import jax
 import jax.numpy as jnp
-import optax
 from jax.sharding import Mesh
 
 from glober_jax.errors import UserError
@@ -33,15 +32,9 @@ from glober_jax.models.frame_codec import normalise_frames
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.rules import gather_parameters
 from glober_jax.randomness import named_key
-from glober_jax.training.adversarial import AdversarialOptions, joint_gradients
+from glober_jax.training.adversarial import AdversarialOptions, AdversarialStage, joint_gradients
 from glober_jax.training.gradient_accumulation import accumulate_gradients
-from glober_jax.training.state import (
-    Batch,
-    OptimizerOptions,
-    StepFunction,
-    TrainState,
-    new_state,
-)
+from glober_jax.training.state import Batch, OptimizerOptions, TrainState, new_state
 
 NAME = "codec"
 DISCRIMINATOR = "patch_discriminator"
@@ -79,8 +72,11 @@ class CodecTraining:
 
 
 @dataclasses.dataclass(frozen=True)
-class CodecStage:
+class CodecStage(AdversarialStage):
     """The stage as pure functions of state, frozen LPIPS weights and batch."""
+
+    averaged = AVERAGED
+    discriminator = DISCRIMINATOR
 
     networks: Networks
     options: CodecTraining
@@ -90,7 +86,7 @@ class CodecStage:
     def create(self, constants: dict[str, Any], given: Params | None = None) -> TrainState:
         """The state at step 0: `given` networks, and fresh others."""
         params = self.networks.init_all(NETWORKS, named_key(self.seed, "codec_init"), given)
-        return new_state(params, self._optimizer(), AVERAGED, constants)
+        return new_state(params, self.optimizer, AVERAGED, constants)
 
     def frozen(self) -> lpips.Params | None:
         """What every step is given besides state and batch; None where LPIPS has no weight.
@@ -106,17 +102,6 @@ class CodecStage:
             raise UserError(
                 f"{error}, or set config.codec.perceptual_weight=0 to train without LPIPS"
             ) from error
-
-    def programs(self) -> tuple[tuple[int, StepFunction], ...]:
-        return self.options.adversarial.programs(self.step)
-
-    def step(
-        self, state: TrainState, frozen: lpips.Params | None, batch: Batch, *, adversarial: bool
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
-        """One update of both sides on `target_frames` uint8 [B, n, X, Y, 3]."""
-        gradients, metrics = self.gradients(state, frozen, batch, adversarial=adversarial)
-        optimizer, ema_decay = self._optimizer(), self.options.ema_decay
-        return state.apply_if_finite(gradients, metrics, optimizer, ema_decay)
 
     def gradients(
         self, state: TrainState, frozen: lpips.Params | None, batch: Batch, *, adversarial: bool
@@ -141,12 +126,6 @@ class CodecStage:
 
         rows, parts = (frames, noise), self.options.micro_batches
         return accumulate_gradients(of_clips, rows, parts, self.mesh)
-
-    def _optimizer(self) -> optax.GradientTransformation:
-        options = self.options
-        return options.adversarial.optimizers(
-            AVERAGED, DISCRIMINATOR, options.optimizer, options.steps
-        )
 
 
 def codec_losses(
