@@ -1,9 +1,8 @@
 """The device mesh, and how batches lie on it.
 
 Axes: `data` (batch only), `fsdp` (batch, and parameters cut into shards), `tensor` (channels of
-wide layers). One device is a 1x1x1 mesh; nothing in the code asks how many there are. Of several
-slices, which the data-center network connects, `data` alone goes from one to another: it moves one
-sum of gradients per step, the other two move parameters and maps in every layer.
+wide layers). Of several slices, which the data-center network connects, `data` alone goes from one
+to another: it moves one sum of gradients per step, the others parameters and maps in every layer.
 """
 
 import dataclasses
@@ -25,9 +24,8 @@ BATCH_AXES = ("data", "fsdp")
 class MeshShape:
     """Devices along each axis; -1 (for one axis at most) takes all that remain.
 
-    `slices` is how many slices `data` spans; -1 takes those that the devices say they belong to.
-    Where they say nothing, they are one slice, or every process is one. 1 makes one of GPU hosts
-    that JAX tells apart, so that `fsdp` and `tensor` may span them.
+    `slices` is how many slices `data` spans; -1 takes what the devices say, 1 makes one slice of
+    GPU hosts that JAX tells apart, so that `fsdp` and `tensor` may span them.
     """
 
     data: int = -1

@@ -1,4 +1,4 @@
-"""What a person opens after sampling: one MP4 per video, a GIF, a contact sheet, a JSON record.
+"""Files of sampled videos: one MP4 each, a GIF, a contact sheet, a JSON record.
 
 Dimension key: N videos, T frames, H, W frame size, C colours.
 """

@@ -1,9 +1,8 @@
-"""One checkpoint as it is stored: what describes it, and reading it so that damage is found.
+"""Reading and describing one checkpoint so that damage is found.
 
 A checkpoint is a folder: `state` holds the arrays (Orbax, on TensorStore), `meta` JSON with
-"step", "config", "loop" (what the loop needs to resume: which batch comes next, how many steps
-were skipped), "arrays" (name to type, shape and checksum) and "digest" of all the rest. TensorStore
-keeps no checksums of array data, and reads some damaged files without complaint.
+"step", "config", "loop" (what the loop needs to resume), "arrays" (name to type, shape and
+checksum) and "digest" of all the rest. TensorStore itself keeps no checksums of array data.
 """
 
 import errno
@@ -59,12 +58,7 @@ def describe(
 
 
 def read_meta(checkpoint: epath.Path) -> dict[str, Any]:
-    """What `describe` made.
-
-    Raises:
-      DamagedError: on all processes, where any of them cannot read it.
-      UserError: the storage does not answer.
-    """
+    """The `meta` of a checkpoint; raises as `read_arrays` does."""
 
     def read() -> dict[str, Any]:
         meta = ocp.JsonCheckpointHandler().restore(checkpoint / "meta", ocp.args.JsonRestore())
@@ -79,13 +73,10 @@ def read_meta(checkpoint: epath.Path) -> dict[str, Any]:
 def read_arrays(
     checkpoint: epath.Path, meta: dict[str, Any], abstract: Any, mesh: Mesh, *, whole: bool
 ) -> Any:
-    """Arrays laid out on `mesh`, whatever mesh they were saved from, bit for bit as saved.
-
-    `abstract` gives their shapes: of the state, or, unless it has to be the `whole`, of parts.
+    """Arrays on `mesh`, whatever mesh they were saved from: those of `abstract`, part or `whole`.
 
     Raises:
-      DamagedError: on all processes, where any of them cannot read its shards, or an array is not
-        what was written.
+      DamagedError: on all processes, where any cannot read its shards or finds other values.
       UserError: other arrays were saved than `abstract` has, or the storage does not answer.
     """
     _check_kinds(checkpoint, meta, abstract, whole)

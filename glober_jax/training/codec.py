@@ -4,17 +4,13 @@
     d_loss = ½ mean max(0, 1 - D(x)) + ½ mean max(0, 1 + D(x̂))
 
 x̂ is decoded from a posterior sample, KL is summed over a frame's latents, P = X Y C is the number
-of the frame's values, D a patch discriminator: the recipe of latent diffusion (arXiv 2112.10752),
-which sums the first three terms over a frame where this divides them by P, with one difference.
-There w is rescaled at every step by the ratio of two gradients at the decoder's last layer; here it
-is a constant after its warm-up, which is one backward pass less and no division by a gradient that
-may vanish. No weight depends on the frame size: every term is a mean over pixels or patches. Of w,
-0.02 lowered LPIPS on synthetic skies at little cost in PSNR, and 0.5 drowned the other terms.
+of the frame's values, D a patch discriminator. The recipe is that of latent diffusion (arXiv
+2112.10752), but for two things: the first three terms are means, so that no weight depends on the
+frame size, and w is constant after its warm-up, not rescaled by a ratio of gradients. Of w, 0.02
+lowered LPIPS on synthetic skies at little cost in PSNR, and 0.5 drowned the other terms.
 
-Both players learn from one forward pass (`joint_gradients`). The LPIPS weights are frozen: they
-are read from an installed package, handed to every step, and no part of the state or of its
-checkpoints. Dimension key: B clips, n frames of each, N = B n, X, Y frame size, C colours, h, w, Z
-latents.
+The LPIPS weights are frozen and no part of checkpoints. Dimension key: B clips, n frames of each,
+N = B n, X, Y frame size, C colours, h, w, Z latents.
 """
 
 import dataclasses
@@ -46,10 +42,9 @@ PERCEPTUAL_BACKBONE: lpips.Backbone = "vgg"
 
 @dataclasses.dataclass(frozen=True)
 class CodecTraining:
-    """Options of the codec stage; a step sees `frames_per_clip` frames of batch_size clips.
+    """Options of the codec stage; a step sees `frames_per_clip` frames of `batch_size` clips.
 
-    `micro_batches` parts of a batch are computed one after the other: less memory, the same
-    gradients. With `pretrained` nothing is trained: the codec is that one (`pretrained_codec`).
+    With `pretrained` nothing is trained: the codec is that one (`pretrained_codec`).
     """
 
     steps: int

@@ -1,8 +1,7 @@
-"""Networks that a stage begins with: `WORKDIR/initial/<network>.safetensors`, left by `convert`.
+"""Initial parameters of a stage's networks: `WORKDIR/initial/<network>.safetensors`.
 
-Where a stage has no checkpoint yet, each network that it trains and that has a file starts from
-it, and so does its average. A file holds float32 arrays under our parameter paths
-("conv_in/conv/kernel").
+`convert` writes these files, float32 arrays by parameter path ("conv_in/conv/kernel"). A stage
+without checkpoint starts from them, averages included.
 """
 
 import sys

@@ -1,8 +1,7 @@
-"""The one loop that all stages share.
+"""The training loop of all stages.
 
 Its order is fixed: restore -> [preview -> grade, save -> next batch -> step -> log]. State and data
-position are therefore always saved together, and a resumed run repeats an uninterrupted one bit
-for bit. After too many skipped steps in a row it begins again from restore, with other data.
+position are saved together, so a resumed run repeats an uninterrupted one bit for bit.
 """
 
 import dataclasses
@@ -33,12 +32,11 @@ from glober_jax.training.watchdog import Watchdog
 class LoopOptions:
     """How often, in steps, the loop logs, previews and saves; 0 means only at the end.
 
-    The newest `keep_checkpoints` are kept, and the best one where they are graded.
-
-    An update whose loss or gradient is not finite is skipped. After more than `max_skipped` in a
-    row the stage goes back to its newest checkpoint and on with the batches after those; the second
-    time from one checkpoint, it stops. A step that takes `slow_step` times the running median (0:
-    never) is reported on stderr, with what the host did.
+    Attributes:
+      keep_checkpoints: the newest ones are kept, and the best where they are graded.
+      max_skipped: after more updates in a row that are not finite, the stage goes back to its
+        newest checkpoint and on with later batches; the second time it stops.
+      slow_step: a step that takes so many times the running median is reported; 0: none is.
     """
 
     log_every: int = 50
@@ -102,10 +100,8 @@ def jit_program(program: StepFunction, state: TrainState, frozen: Any, mesh: Mes
 
 
 def _compiler_options(mesh: Mesh) -> dict[str, int]:
-    """On TPUs, keeps XLA from splitting large products of gathered parameters into loops.
-
-    Those pass shards around; on a UNet they moved more bytes and were estimated slower. The
-    threshold, in MiB, is above any operand.
+    """On TPUs, keeps XLA from splitting large products of gathered parameters into loops that pass
+    shards around: on a UNet they moved more bytes. The threshold, in MiB, is above any operand.
     """
     if mesh.devices.flat[0].platform == "tpu":
         return {"xla_jf_spmd_threshold_for_windowed_einsum_mib": 1_000_000}

@@ -12,7 +12,7 @@ from glober_jax.diffusion.timesteps import sampling_timesteps
 from glober_jax.experiment.options import Experiment
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import Params
-from glober_jax.sampling.decode import FrameModel, VideoSampler, denoise_frames
+from glober_jax.sampling.decode import FrameModel, VideoSampler, denoise_frames, drawn_noise
 from glober_jax.sampling.generate import FeatureModel, generate_features
 from glober_jax.sampling.noise import frame_noise
 from glober_jax.sampling.options import SamplingOptions
@@ -72,20 +72,9 @@ def test_sub_clip_alone_equals_its_frames_of_the_full_decode(
     def denoise(
         params: Params, feature: jax.Array, video_B: jax.Array, index_Bn: jax.Array
     ) -> jax.Array:
-        def noise(step: jax.Array | int) -> jax.Array:
-            shape = networks.latent_shape
-            return frame_noise(5, video_B, index_Bn, shape, options.shared_noise, step)
-
-        return denoise_frames(
-            networks,
-            experiment.diffusion,
-            options,
-            params,
-            feature,
-            index_Bn,
-            noise(0),
-            step_noise=lambda t: noise(t + 1),
-        )
+        noise = drawn_noise(networks, options, 5, video_B, index_Bn)
+        given = (params, feature, index_Bn, noise)
+        return denoise_frames(networks, experiment.diffusion, options, *given)
 
     def latents(videos: list[int], index_n: np.ndarray) -> np.ndarray:
         index = np.tile(index_n, (len(videos), 1))
@@ -143,9 +132,9 @@ def test_guidance_combines_the_three_published_branches(
     combined = domain + 1.5 * (full - video) + 2.0 * (full - domain)
 
     def sampled(**scales: float) -> jax.Array:
-        options = SamplingOptions(steps=1, **scales)
-        denoise = jax.jit(functools.partial(denoise_frames, networks, process, options))
-        return denoise(params, features[:1], index, noise)
+        how = (networks, process, SamplingOptions(steps=1, **scales))
+        denoise = jax.jit(lambda *given: denoise_frames(*how, *given, lambda step: noise))
+        return denoise(params, features[:1], index)
 
     for prediction, out in (
         (combined, sampled(video_scale=1.5, domain_scale=2.0)),
