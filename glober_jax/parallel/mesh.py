@@ -99,13 +99,21 @@ def _slice_count(devices: Sequence[jax.Device]) -> int:
     return len({getattr(device, "slice_index", 0) for device in devices})
 
 
-def check_batch(mesh: Mesh, batch_size: int, name: str) -> None:
-    """Raises `UserError` unless the global batch divides over the batch axes of the mesh."""
-    ways = batch_ways(mesh)
-    if batch_size % ways:
+def check_batch(
+    mesh: Mesh, batch_size: int, name: str, micro_batches: int = 1, clip_stride: int = 1
+) -> None:
+    """Raises `UserError` unless the batch of stage `name` divides over the mesh and into parts.
+
+    Every device's part of a micro-batch has to be a multiple of `clip_stride`.
+    """
+    factors = {"data x fsdp": batch_ways(mesh)}
+    if micro_batches > 1:
+        factors |= {"micro_batches": micro_batches, "clip_stride": clip_stride}
+    multiple = math.prod(factors.values())
+    if batch_size % multiple:
+        listed = " x ".join(f"{factor} = {value}" for factor, value in factors.items())
         raise UserError(
-            f"{name}={batch_size} does not divide over the mesh: it must be a multiple of "
-            f"data x fsdp = {mesh.shape['data']} x {mesh.shape['fsdp']} = {ways}"
+            f"config.{name}.batch_size={batch_size} must be a multiple of {multiple}: {listed}"
         )
 
 

@@ -45,10 +45,7 @@ def published_params(fixture: dict[str, np.ndarray]) -> Tree:
 
 
 def test_output_is_the_published_one() -> None:
-    """Fails when a layer, the order of the tokens or the place of the context differs.
-
-    Broken: context behind the feature's tokens; row and column of the positions swapped.
-    """
+    """Fails when a layer, the order of the tokens or the place of the context differs."""
     fixture = dict(np.load(FIXTURES / "dit.npz"))
     feature = fixture["in/x"].transpose(0, 2, 3, 1)
     inputs = (feature, fixture["in/t"].astype(np.int32), fixture["in/context"])
@@ -65,7 +62,7 @@ def test_output_is_the_published_one() -> None:
 
 
 def test_patches_are_cells_of_a_coarser_feature() -> None:
-    """Fails when cells of a patch come back in another order (broken: (q p g) at the end)."""
+    """Fails when cells of a patch come back in another order."""
     feature, steps = normal(0, 2, 4, 8, 4), np.array([10, 900])
     context = normal(1, 2, 3, SIZES["context_width"])
     coarse = einops.rearrange(feature, "b (h p) (w q) g -> b h w (p q g)", p=2, q=2)

@@ -128,7 +128,7 @@ def unet_inputs(networks: Networks) -> tuple[np.ndarray, np.ndarray, np.ndarray,
 def test_unet_depends_on_step_tokens_and_the_features_of_every_level(
     networks: Networks, unet: Network
 ) -> None:
-    """Fails when an input is not wired in (broken: features of level 1, step, tokens)."""
+    """Fails when an input is not wired in."""
     latents, steps, tokens, features = unet_inputs(networks)
     out = unet(latents, steps, tokens, features)
     assert out.shape == latents.shape and out.dtype == np.float32
@@ -150,7 +150,7 @@ def test_unet_treats_every_frame_by_itself(networks: Networks, unet: Network) ->
 
 
 def test_discriminator_sees_the_order_of_a_pair(networks: Networks, params: Params) -> None:
-    """Fails when a pair is judged as a set (broken: the two frames averaged at the input)."""
+    """Fails when a pair is judged as a set."""
     judge = compiled(networks, params, "discriminator")
     pairs = normal(0, 4, 2, networks.frame_size, networks.frame_size, 3)
     logits = judge(pairs)
@@ -159,7 +159,7 @@ def test_discriminator_sees_the_order_of_a_pair(networks: Networks, params: Para
 
 
 def test_learned_frame_gathers_from_every_key_frame(networks: Networks, params: Params) -> None:
-    """Fails when a key frame has no way to the learned frame (broken: no temporal attention).
+    """Fails when a key frame has no way to the learned frame.
 
     Looked at before the heads, whose norm sees all frames: there, convolutions over time have
     reached only the next two frames, and only attention over time reaches all.
@@ -186,7 +186,7 @@ def test_learned_frame_gathers_from_every_key_frame(networks: Networks, params: 
 
 
 def test_fresh_encoder_passes_every_key_frame_on_alike(networks: Networks) -> None:
-    """Fails when motion has to be learned into the feature first (broken: no shortcut).
+    """Fails when motion has to be learned into the feature first.
 
     At initialisation, where attention over time still does nothing, every key frame must move the
     feature about as much as any other.
@@ -204,7 +204,7 @@ def test_fresh_encoder_passes_every_key_frame_on_alike(networks: Networks) -> No
 
 
 def test_generator_depends_on_context_step_and_place(networks: Networks, params: Params) -> None:
-    """Fails when context, steps or positions are dropped (broken: context, positions)."""
+    """Fails when context, steps or positions are dropped."""
     generate = compiled(networks, params, "generator")
     feature = normal(0, 2, *networks.global_shape)
     steps, context = np.array([10, 900]), normal(1, 2, 3, networks.generator.context_width)

@@ -131,10 +131,7 @@ def test_adversarial_gradient_reaches_every_network_of_the_decoder(joint: Gradie
 
 
 def test_one_forward_pass_equals_two(joint: Gradients, separate: Gradients) -> None:
-    """Fails when a loss reaches the other player's parameters, or the codec.
-
-    Broken: the pull-back of (1, 1) for the discriminator; the codec without its stop_gradient.
-    """
+    """Fails when a loss reaches the other player's parameters, or the codec."""
     together, of_d, of_g = joint(0.5, 1, 1), separate(0.5, 1, 0), separate(0.5, 0, 1)
     assert_same(together["discriminator"], of_d["discriminator"])
     for name in AUTOENCODER:
@@ -145,7 +142,7 @@ def test_one_forward_pass_equals_two(joint: Gradients, separate: Gradients) -> N
 
 
 def test_adversarial_weight_grows_linearly_from_its_start() -> None:
-    """Fails when the warm-up starts at step 0, or never ends (broken: start ignored)."""
+    """Fails when the warm-up starts at step 0, or never ends."""
     options = AdversarialOptions(weight=0.4, start_step=10, warmup_steps=4)
     weights = [float(options.weight_at(jnp.int32(step))) for step in (0, 9, 10, 11, 13, 99)]
     np.testing.assert_allclose(weights, [0, 0, 0.1, 0.2, 0.4, 0.4], atol=1e-6)
@@ -155,11 +152,7 @@ def test_adversarial_weight_grows_linearly_from_its_start() -> None:
 def test_dropout_trains_the_branches_of_guidance(
     experiment: Experiment, frame_model: FrameModel
 ) -> None:
-    """Fails when a branch that guidance uses is not trained as often as its option says.
-
-    Broken: independent draws, as published, by which the branch without both is seen on 2 % of
-    clips and one that nobody uses, without domain tokens alone, on 8 %.
-    """
+    """Fails when a branch that guidance uses is not trained as often as its option says."""
     clips, networks = 4000, experiment.networks
     options = dataclasses.replace(experiment.autoencoder, key_dropout=0.2, domain_dropout=0.1)
     shape = (clips, 1, *networks.latent_shape[:2], 2 * networks.latent_shape[-1])
@@ -238,7 +231,7 @@ def test_adversarial_gradient_is_bounded_at_every_noise_level(
 
 
 def test_dropped_key_frames_leave_no_trace(experiment: Experiment, frame_model: FrameModel) -> None:
-    """Fails when key_dropout leaves a way for key frames (broken: mask not applied).
+    """Fails when key_dropout leaves a way for key frames.
 
     Without an adversarial weight the discriminator has no loss and is not even asked for.
     """

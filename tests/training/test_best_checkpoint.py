@@ -32,7 +32,7 @@ def loaded(workdir: Path, which: str) -> float:
 def test_best_and_newest_are_kept(tmp_path: Path) -> None:
     """Fails when the best is deleted, too many are kept, or the wrong one is taken.
 
-    A run that goes on must know earlier grades. (broken: `max` for `min`; grades not read.)
+    A run that goes on must know earlier grades.
     """
     save(tmp_path, {1: 9.0, 2: None, 3: 1.0, 4: None})
     save(tmp_path, {5: 5.0, 6: None, 7: None})

@@ -63,10 +63,7 @@ def joint(experiment: Experiment, params: Params) -> Gradients:
 
 @pytest.mark.parametrize("part", ["perceptual", "adversarial"])
 def test_both_halves_of_the_codec_learn_from_every_loss(joint: Gradients, part: str) -> None:
-    """Fails when reconstructions are detached from a loss.
-
-    Broken: stop_gradient around the frames the discriminator judges, or that LPIPS compares.
-    """
+    """Fails when reconstructions are detached from a loss."""
     without, of_part = joint(0, 0, 1, 1), joint(part == "perceptual", part == "adversarial", 1, 1)
     for half in ("encoder", "decoder"):
         plain = without["frame_codec"][half]
@@ -74,7 +71,7 @@ def test_both_halves_of_the_codec_learn_from_every_loss(joint: Gradients, part: 
 
 
 def test_each_player_has_its_own_loss(joint: Gradients) -> None:
-    """Fails when a loss reaches the other player's parameters (broken: pull-back of (1, 1))."""
+    """Fails when a loss reaches the other player's parameters."""
     plain, more_d, more_g = joint(0.5, 0.5, 1, 1), joint(0.5, 0.5, 3, 1), joint(0.5, 0.5, 1, 3)
     assert norm(plain[DISCRIMINATOR]) > 0
     assert_same(plain[DISCRIMINATOR], more_d[DISCRIMINATOR], scale=3.0)

@@ -33,10 +33,7 @@ def _flat(networks: Networks, seed: int) -> dict[str, np.ndarray]:
 def test_a_fresh_state_takes_what_is_there(
     networks: Networks, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Fails when parameters or their average stay as drawn, or anything else changes.
-
-    Broken: the average left alone; the average being the parameters' own buffers.
-    """
+    """Fails when parameters or their average stay as drawn, or anything else changes."""
     params = drawn_params(networks, (NETWORK, OTHER))
     state = new_state(params, optax.adam(1e-3), (NETWORK, OTHER), {"scale": jnp.ones(3)})
     workdir, mesh = epath.Path(tmp_path), mesh_of()
