@@ -11,7 +11,7 @@ import json
 import os
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -107,14 +107,21 @@ def _check_kinds(checkpoint: epath.Path, meta: dict[str, Any], abstract: Any, wh
         return
     there = {name: kind.rsplit(" ", 1)[0] for name, kind in meta["arrays"].items()}
     here = _kinds(abstract)
-    names = there.keys() | here.keys() if whole else here.keys()
-    if differing := sorted(name for name in names if there.get(name) != here.get(name)):
-        first, missing = differing[0], "missing"
+    if differing := difference(there if whole else {n: there.get(n) for n in here}, here):
         raise UserError(
-            f"{checkpoint} holds other arrays than this config trains: {len(differing)} differ "
-            f"({first} is {there.get(first, missing)} there, {here.get(first, missing)} here); use "
-            "the config it was made with, its optimizers included, or another --workdir"
+            f"{checkpoint} holds other arrays than this config trains: {differing}; use the config "
+            "it was made with, its optimizers included, or another --workdir"
         )
+
+
+def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """How many entries of two tables differ, and the first of them; "" where none does."""
+    differing = sorted(n for n in there.keys() | here.keys() if there.get(n) != here.get(n))
+    if not differing:
+        return ""
+    first = differing[0]
+    values = (table.get(first) or "missing" for table in (there, here))
+    return f"{len(differing)} differ ({first} is {next(values)} there, {next(values)} here)"
 
 
 def _kinds(tree: Any) -> dict[str, str]:

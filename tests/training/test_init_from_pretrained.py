@@ -65,9 +65,9 @@ def test_a_fresh_state_takes_what_is_there(
     [
         (
             "shape",
-            r"another config\.model: 1 arrays differ \(domain is \[9, 16\] there, \[4, 16\] ",
+            r"another config\.model: 1 differ \(domain is \[9, 16\] there, \[4, 16\] ",
         ),
-        ("path", r"1 arrays differ \(domain is missing there, \[4, 16\] here\)"),
+        ("path", r"1 differ \(domain is missing there, \[4, 16\] here\)"),
         ("truncated", "is cut off or damaged; convert again, or remove it"),
         ("empty", "is cut off or damaged"),
     ],
