@@ -238,6 +238,9 @@ def _build(kind: type, values: Any, path: str, hidden: Collection[str] = ()) -> 
     for name, value in values.items():
         hint = hints[name]
         if dataclasses.is_dataclass(hint):
+            check_value(value, Mapping, f"{path}.{name}")
+            # What it does not name is as in this section, and not as wherever the options serve.
+            value = {**dataclasses.asdict(fields[name]), **value}
             arguments[name] = _build(hint, value, f"{path}.{name}")
             continue
         check_value(value, hint, f"{path}.{name}")
