@@ -16,7 +16,7 @@ from glober_jax.diffusion.timesteps import StepSpacing, sampling_timesteps
 
 
 class DDIMSchedule(NamedTuple):
-    """What each DDIM step multiplies with, in the order of sampling, noisiest first.
+    """Coefficients of each DDIM step, noisiest first.
 
     x_prev = signal x_0 + direction ε + deviation z: √ᾱ_prev, √(1 - ᾱ_prev - s²) and
     s = η √((1 - ᾱ_prev) / (1 - ᾱ) (1 - ᾱ / ᾱ_prev)), float32 [S]; timesteps int32 [S].

@@ -22,7 +22,7 @@ from glober_jax.diffusion.timesteps import LevelSpacing, sampling_levels
 
 
 class DPMSchedule(NamedTuple):
-    """What each step multiplies with, noisiest first: float32 [S].
+    """Coefficients of each step, noisiest first: float32 [S].
 
     x_next = keep x + gain (x̂ + extrapolate (x̂ - x̂ of the step before)). The timesteps are real
     numbers, as the levels lie between those of training.

@@ -251,7 +251,7 @@ def _build(kind: type, values: Any, path: str, hidden: Collection[str] = ()) -> 
 
 
 def _check_experiment(experiment: Experiment) -> None:
-    """What sections ask of each other."""
+    """Checks of values against each other, across sections."""
     for option, least in _LEAST.items():
         value = operator.attrgetter(option)(experiment)
         checks.require(value >= least, f"config.{option} is {value}, but must be {least} or more")

@@ -62,5 +62,5 @@ def write_sheet(
 
 
 def sheet_scale(videos_NTHWC: np.ndarray) -> int:
-    """By what factor small frames are enlarged to be looked at."""
+    """Factor by which small frames are enlarged."""
     return max(1, _SHEET_FRAME_SIZE // videos_NTHWC.shape[2])

@@ -1,4 +1,4 @@
-"""A step's batch in parts, one after the other: the memory of one part, the numbers of the whole.
+"""Gradient accumulation: a batch computed in parts, with the numbers of the whole.
 
 Dimension key: B clips of a batch, k micro-batches, d devices that a batch is spread over, r = B /
 (k d) clips of a micro-batch on a device.
