@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+import optax
 from jax.sharding import AxisType, Mesh
 
 from configs import quickstart
@@ -122,6 +123,16 @@ def perturbed(params: Any, key: jax.Array, scale: float = 0.05) -> Any:
     return jax.tree.map(
         lambda leaf: jnp.asarray(leaf + scale * rng.standard_normal(leaf.shape), leaf.dtype), params
     )
+
+
+def norm(tree: Any) -> float:
+    return float(optax.tree.norm(tree))
+
+
+def assert_same_tree(a: Any, b: Any, scale: float = 1.0) -> None:
+    """`a` * scale equals `b`, leaf by leaf, relative to the largest number of the tree."""
+    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(b))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(scale * x, y, atol=1e-4 * largest), a, b)
 
 
 def drawn_params(networks: Networks, names: tuple[str, ...], seed: int = 0) -> Params:

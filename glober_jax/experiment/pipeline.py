@@ -244,8 +244,7 @@ class Pipeline:
         def grade(state: TrainState) -> Grade:
             model = FeatureModel(state.ema, state.constants["feature_scale"])
             made = extractor.measure(generated(model))["logits"]
-            distance = frechet_distance(real, made, ddof=0)
-            return Grade(f"fvd_of_{len(real)}", distance, higher_is_better=False)
+            return Grade(f"fvd_of_{len(real)}", frechet_distance(real, made, ddof=0))
 
         return Grading(evaluation.grade_every, grade)
 

@@ -1,8 +1,4 @@
-"""Several processes as one JAX program: how they start, agree and end.
-
-Every process runs the same command. Once they have found each other, `jax.devices()` are the
-devices of all of them, and a mesh spans them. A single process needs none of this.
-"""
+"""Several processes as one JAX program: how they start, agree and end."""
 
 import atexit
 import contextlib
