@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import Image, ImageOps
 
 Fit = Literal["crop", "letterbox"]
 
@@ -65,10 +65,7 @@ def fit_square(image: Image.Image, size: int, fit: Fit = "crop") -> Image.Image:
     """
     image = image.convert("RGB")
     if fit == "crop":
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        box = (left, top, left + side, top + side)
-        return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+        return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
     scale = size / max(image.size)
     # A very long picture must not vanish.
     width, height = (max(round(side * scale), 1) for side in image.size)

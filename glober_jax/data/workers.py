@@ -32,20 +32,16 @@ def without_interrupts() -> Iterator[None]:
 
     They would be interrupted while they import, before they can say that they ignore it.
     """
-    # Starting it, as the first process does, would undo this.
-    start_resource_tracker()
+    # The process that frees forgotten shared memory, with none of its warnings: the first process
+    # would start it, and undo this.
+    sys.warnoptions.append(_NO_WARNING)
+    resource_tracker.ensure_running()
+    sys.warnoptions.remove(_NO_WARNING)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def start_resource_tracker() -> None:
-    """Starts, without its warnings, the process that frees shared memory which nobody took."""
-    sys.warnoptions.append(_NO_WARNING)
-    resource_tracker.ensure_running()
-    sys.warnoptions.remove(_NO_WARNING)
 
 
 def end_with_parent() -> None:

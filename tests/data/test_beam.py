@@ -30,12 +30,16 @@ def _videos(folder: Path) -> Options:
     return VideoFolderOptions(input=str(folder / "in"), size=16, test_fraction=0.3)
 
 
-@pytest.mark.parametrize("options", [lambda folder: SKIES, _videos], ids=["skies", "videos"])
-def test_beam_makes_what_the_pool_makes(options, tmp_path: Path, small_shards: None) -> None:
+@pytest.mark.parametrize(
+    ("options", "mode"), [(lambda folder: SKIES, "in_memory"), (_videos, "multi_processing")]
+)
+def test_beam_makes_what_the_pool_makes(
+    options, mode: str, tmp_path: Path, small_shards: None
+) -> None:
     """Fails when records, rejected inputs or shards depend on what made them."""
     pytest.importorskip("apache_beam")
     chosen = options(tmp_path)
-    flags = "--direct_running_mode=multi_processing --direct_num_workers=2"
+    flags = f"--direct_running_mode={mode} --direct_num_workers=2"
     card = make_dataset(chosen, tmp_path / "pool", workers=2)
     assert make_dataset(chosen, tmp_path / "beam", beam_options=flags) == card
     assert card["splits"]["train"]["shards"] > 1

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glober_jax.alone import alone_in
 from glober_jax.data.building import shard_file, splits
 from glober_jax.data.clips import ClipSpec
 from glober_jax.data.damage import DamageLog
@@ -43,11 +44,12 @@ def _make(
     codec: str = "codec",
     flip: bool = True,
     overwrite: bool = False,
+    share: tuple[int, int] = (0, 1),
 ) -> bool:
     damage = DamageLog(len(source), max_fraction=0.5)
     return make_latents(
         output, source, _encode, (4, 4, 2), codec,
-        flip=flip, damage=damage, command="the command", overwrite=overwrite,
+        flip=flip, damage=damage, command="the command", overwrite=overwrite, share=share,
     )  # fmt: skip
 
 
@@ -83,7 +85,7 @@ def test_interrupted_cache_goes_on(
         if len(finished) == 2:
             raise KeyboardInterrupt
         describe(file, facts)
-        finished.append(file.path)
+        finished.append(Path(file.path))
 
     monkeypatch.setattr(shard_file.ShardFile, "describe", interrupt)
     with pytest.raises(KeyboardInterrupt):
@@ -100,6 +102,28 @@ def test_interrupted_cache_goes_on(
     assert {name: path.read_bytes() for name, path in parts.items()} == {
         name: path.read_bytes() for name, path in whole.items()
     }
+
+
+def test_shares_of_several_hosts_make_the_whole(sky: StoredVideos, tmp_path: Path) -> None:
+    """Fails when a share is published alone, keeps others out, is made again or changes a bit."""
+    _make(tmp_path / "whole", sky)
+    output = tmp_path / "shared"
+    output.mkdir()
+    with alone_in(output):
+        # As while another host is at work.
+        for share in ((1, 2), (0, 2)):
+            assert _make(output, sky, share=share)
+            with pytest.raises(UserError, match="no prepared dataset"):
+                open_latents(output, sky, "codec", flip=True)
+    times = {path.name: path.stat().st_mtime_ns for path in output.rglob("*array_record-*[0-9]")}
+    assert _make(output, sky)
+    assert not _make(output, sky, share=(1, 2))
+    contents = [
+        {path.name: path.read_bytes() for path in folder.glob("*/*/*")}
+        for folder in (tmp_path / "whole", output)
+    ]
+    assert contents[0] == contents[1]
+    assert times == {path.name: path.stat().st_mtime_ns for path in output.glob("*/*/*array_r*")}
 
 
 def test_another_codec_or_no_mirrors_are_refused(sky: StoredVideos, tmp_path: Path) -> None:

@@ -1,10 +1,15 @@
 """`prepare latents`, and a run that trains on what it made."""
 
+import dataclasses
+import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 from glober_jax.training.metric_writer import read_metrics
+
+_TASK = ("SLURM_PROCID", "SLURM_LOCALID")
 
 
 def _losses(workdir: Path) -> list[tuple[int, float]]:
@@ -15,12 +20,26 @@ def _losses(workdir: Path) -> list[tuple[int, float]]:
 def test_training_on_prepared_latents_is_the_same_training(
     commands: Any, finished: Path, tmp_path: Path
 ) -> None:
-    """Fails when latents made by the command differ from those that a run makes for itself, when
+    """Fails when latents made by two processes differ from those that a run makes for itself, when
     they are not used, or when a second call makes them again."""
     latents, workdir = tmp_path / "latents", tmp_path / "run"
     flags = (f"--input={commands.data}", f"--workdir={finished}", f"--output={latents}")
-    made = commands.run("prepare", "latents", *flags)
-    assert made.returncode == 0, made.stderr
+    # Of the job's number JAX makes the port.
+    step = {
+        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_NTASKS": "2",
+        "SLURM_STEP_NODELIST": "localhost",
+    }
+    both = [
+        dataclasses.replace(
+            commands,
+            environment=commands.environment | step | dict.fromkeys(_TASK, str(task)),
+        ).start("prepare", "latents", *flags, stderr=subprocess.PIPE)
+        for task in range(2)
+    ]
+    for process in both:
+        _, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said
     assert "8 videos" in (latents / "data_card.md").read_text()
     again = commands.run("prepare", "latents", *flags)
     assert again.returncode == 0 and "already prepared" in again.stdout

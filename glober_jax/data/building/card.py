@@ -92,10 +92,8 @@ def markdown(card: Mapping[str, Any], dataset: str, command: str) -> str:
         "## Frames per input",
         f"{lengths['least']} to {lengths['most']}, median {lengths['median']}",
         _table(("frames", "inputs"), lengths["histogram"].items()),
-        "## Frames per second",
-        _table(("fps", "inputs"), card["fps"].items()),
-        "## Size of the inputs",
-        _table(("pixels", "inputs"), card["sizes"].items()),
+        "## Frames per second\n\n" + _table(("fps", "inputs"), card["fps"].items()),
+        "## Size of the inputs\n\n" + _table(("pixels", "inputs"), card["sizes"].items()),
     ]  # fmt: skip
     if class_names := card["class_names"]:
         rows = [

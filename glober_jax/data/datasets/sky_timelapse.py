@@ -16,7 +16,6 @@ StyleGAN-V's conversion.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from glober_jax.data.media.media_options import MediaOptions
 from glober_jax.data.media.tree import SPLIT_FOLDERS, Listing, MediaItem, find_videos, inside_splits
@@ -35,7 +34,7 @@ def list_inputs(options: SkyTimelapseOptions) -> Listing:
     """The scenes, grouped by film; raises UserError where there are none."""
     listing = inside_splits(
         find_videos(
-            Path(options.input),
+            options.input,
             "the folders sky_train and sky_test, or any folders of frames or video files",
             skip=("_broken_clips",),
             split_at_prefixes=True,

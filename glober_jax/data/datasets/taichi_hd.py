@@ -12,7 +12,6 @@ Source: https://github.com/AliaksandrSiarohin/video-preprocessing (taichi).
 
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from glober_jax.data.media.media_options import MediaOptions
 from glober_jax.data.media.tree import Listing, find_videos, inside_splits
@@ -31,7 +30,7 @@ def list_inputs(options: TaichiHdOptions) -> Listing:
     """The clips, grouped by film; raises UserError where there are none."""
     listing = inside_splits(
         find_videos(
-            Path(options.input), "MP4 files or folders of frames, in folders train and test if any"
+            options.input, "MP4 files or folders of frames, in folders train and test if any"
         )
     )
     clips = [_CLIP.fullmatch(item.name) for item in listing.items]

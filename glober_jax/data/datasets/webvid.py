@@ -12,7 +12,6 @@ Source: https://github.com/m-bain/webvid, https://github.com/iejMac/video2datase
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from glober_jax.data.media.captions import add_captions
 from glober_jax.data.media.media_options import MediaOptions
@@ -40,6 +39,5 @@ def list_inputs(options: WebvidOptions) -> Listing:
       UserError: the input is missing or holds no videos; the captions cannot be read, or name none
         of them.
     """
-    videos = find_videos(Path(options.input), "video files, such as 123456.mp4")
-    table = Path(options.captions) if options.captions else None
-    return add_captions(inside_splits(videos), table)
+    videos = find_videos(options.input, "video files, such as 123456.mp4")
+    return add_captions(inside_splits(videos), options.captions)

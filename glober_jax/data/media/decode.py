@@ -3,15 +3,17 @@
 Dimension key: T frames, H = W frame size, C = 3 colours (RGB).
 """
 
+import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import av
 import numpy as np
+from etils import epath
 from PIL import Image, UnidentifiedImageError
 
+from glober_jax.data.files import data_path, local_file
 from glober_jax.data.frames import Fit, fit_square
 from glober_jax.data.media import picture
 from glober_jax.data.media.tree import VIDEO_SUFFIXES, MediaItem, find_media, kind_of
@@ -43,7 +45,7 @@ class DecodedVideo:
     warnings: list[str] = field(default_factory=list)
 
 
-def read_video(path: Path, size: int, fit: Fit = "crop") -> tuple[np.ndarray, float]:
+def read_video(path: epath.PathLike, size: int, fit: Fit = "crop") -> tuple[np.ndarray, float]:
     """All frames of a video file or of a folder of images, and frames per second or 0.0.
 
     Args:
@@ -57,7 +59,7 @@ def read_video(path: Path, size: int, fit: Fit = "crop") -> tuple[np.ndarray, fl
       UserError: there is no such video, or it is damaged.
     """
     try:
-        video = decode_media(_one_item(path))
+        video = decode_media(_one_item(data_path(path)))
         frames = [np.asarray(fit_square(frame, size, fit)) for frame in video.frames]
     except UndecodableError as error:
         raise UserError(f"cannot read {path}: {error}") from error
@@ -104,7 +106,7 @@ def resample(timed_frames: Iterable[TimedFrame], fps: float) -> Iterator[Image.I
         tick += 1
 
 
-def _one_item(path: Path) -> MediaItem:
+def _one_item(path: epath.Path) -> MediaItem:
     if path.is_dir():
         items = [i for i in find_media(path).items if i.is_images and i.files[0].parent == path]
         if len(items) != 1:
@@ -120,10 +122,10 @@ def _one_item(path: Path) -> MediaItem:
     return MediaItem(path.name, (path,), is_images=False)
 
 
-def _image_frames(files: Sequence[Path], warnings: list[str]) -> Iterator[Image.Image]:
+def _image_frames(files: Sequence[epath.PathLike], warnings: list[str]) -> Iterator[Image.Image]:
     for path in files:
         try:
-            with Image.open(path) as image:
+            with Image.open(io.BytesIO(path.read_bytes())) as image:
                 frame = picture.of_image(image)
         # Pillow's format readers raise all of these on damaged files.
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
@@ -132,11 +134,12 @@ def _image_frames(files: Sequence[Path], warnings: list[str]) -> Iterator[Image.
             yield frame
 
 
-def _open_video(file: Path, fps: float | None) -> DecodedVideo:
+def _open_video(file: epath.PathLike, fps: float | None) -> DecodedVideo:
     try:
-        if file.stat().st_size == 0:
-            raise UndecodableError("the file is empty")
-        container = av.open(str(file))
+        with local_file(file) as local:
+            if local.stat().st_size == 0:
+                raise UndecodableError("the file is empty")
+            container = av.open(str(local))
     except (OSError, av.FFmpegError, UnicodeError) as error:
         raise UndecodableError(f"not a readable video ({_reason(error)})") from error
     if not container.streams.video:
