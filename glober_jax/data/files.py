@@ -10,7 +10,7 @@ from pathlib import Path
 import fsspec
 from etils import epath
 
-from glober_jax.errors import UserError
+from glober_jax.errors import Unfinished, UserError
 
 _SCHEMES = ("gs", "s3", "az", "hf")
 # What the names of unfinished files begin with.
@@ -87,13 +87,22 @@ def forget_listings(folder: epath.Path) -> None:
 
 @contextlib.contextmanager
 def local_file(path: epath.PathLike) -> Iterator[Path]:
-    """The file itself, or a local copy of one in a bucket; an open copy outlives the context."""
+    """The file itself, or a local copy of one in a bucket; an open copy outlives the context.
+
+    Raises Unfinished where the network is at fault, and not the file.
+    """
     if not is_remote(path):
         yield Path(path)
         return
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / epath.Path(path).name
-        epath.Path(path).copy(copy)
+        try:
+            epath.Path(path).copy(copy)
+        except (FileNotFoundError, PermissionError):
+            raise
+        except Exception as error:
+            shown = " ".join(repr(error).split())[:200]
+            raise Unfinished(f"cannot read {path} ({shown}): run the same command again") from error
         yield copy
 
 

@@ -105,14 +105,9 @@ def open_latents(
     flip: bool,
     max_damaged: float = 0.0,
 ) -> LatentVideos:
-    """Opens the cache of `source` by the codec of that id.
+    """Opens the cache of `source` by the codec of that id, the --output of `prepare latents`.
 
-    Args:
-      directory: the --output of `prepare latents`, or its copy at a gs:// path.
-      source: the videos it must have been made from.
-      codec_id: the codec it must have been made by.
-      flip: whether mirrored frames are needed.
-      max_damaged: the fraction of the videos that missing shards may hold.
+    `flip` asks for mirrored frames; missing shards may hold a fraction `max_damaged` of the videos.
 
     Raises:
       UserError: there is no cache, it is of another codec or of other videos, lacks mirrored
@@ -158,12 +153,11 @@ def make_latents(
     Args:
       output: the folder of the cache and nothing else.
       source: the videos to encode.
-      encode: the frame codec, and `codec_id` which one that is.
-      shape_hwM: shape of the moments of a frame.
+      encode, shape_hwM, codec_id: the frame codec, the shape of its moments, and which one it is.
       flip: whether mirrored frames are encoded as well.
       damage: counts the videos that are damaged and left out, and stops at too many.
       command: the command line that makes it, for its card.
-      overwrite: whether to make it even if it, or another one, is there.
+      overwrite: whether to replace what is there.
       share: (i, n) encodes the i-th of n shares of the shards, and leaves the rest to others that
         do the same; a call for all, (0, 1), then completes the cache.
 

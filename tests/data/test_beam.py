@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 
 from glober_jax.data.building import splits
-from glober_jax.data.building.pool import Unfinished
 from glober_jax.data.datasets.make import Options, make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.data.datasets.video_folder import VideoFolderOptions
 from glober_jax.data.schema import record_digest
-from glober_jax.errors import UserError
+from glober_jax.errors import Unfinished, UserError
 from tests.data.videos import write_ruins, write_video
 
 SKIES = SyntheticSkyOptions(num_videos=12, num_test_videos=4, num_frames=9, size=16)

@@ -142,6 +142,32 @@ def test_an_interrupted_run_goes_on_in_a_bucket(
     assert len(list(info.parent.glob("*array_record*"))) == found
 
 
+def test_a_broken_network_damages_nothing(
+    bucket: epath.Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when videos that could not be fetched count as damaged, or finished shards are lost."""
+    monkeypatch.setattr(splits, "LEAST_BYTES", 8_000)
+    for number in range(4):
+        write_video(tmp_path / "in" / f"{number}.mp4", 40)
+    _upload(tmp_path / "in", bucket / "in")
+    options = VideoFolderOptions(input=str(bucket / "in"), size=16)
+    with monkeypatch.context() as patch:
+        opened: list[str] = []
+
+        def break_down(buckets: _Buckets, path: str, *arguments: object, **options: object):
+            opened.append(path)
+            if path.endswith(".mp4") and sum(name.endswith(".mp4") for name in opened) == 3:
+                raise ConnectionResetError("gone")
+            return MemoryFileSystem.open(buckets, path, *arguments, **options)
+
+        patch.setattr(_Buckets, "open", break_down)
+        with pytest.raises(UserError, match=r"cannot read az://.*gone.*same command again"):
+            make_dataset(options, bucket / "out")
+    assert list((bucket / "out").glob(".prepare-*/shards/*.json"))
+    card = make_dataset(options, bucket / "out")
+    assert (card["accepted"], card["rejected"]) == (4, [])
+
+
 def test_captions_and_latents_in_a_bucket(bucket: epath.Path, tmp_path: Path) -> None:
     for number in range(4):
         write_video(tmp_path / f"{number}.mp4", 40)

@@ -49,10 +49,7 @@ _PLAIN = 'A "drone", over the bay, 夜'
 )  # fmt: skip
 def test_tables_by_videoid(root: Path, name: str, table: str) -> None:
     """Fails when a caption goes to another video, quotes are taken literally, or one video gets in
-    twice; rows without a video must be counted, not listed.
-
-    Broken: the last of equal names kept; every repeated row refused.
-    """
+    twice; rows without a video must be counted, not listed."""
     listing = _list(root, table, name)
     assert _captions(listing) == {"p1/12.mp4": "Twice", "p1/13.MP4": _PLAIN}
     assert dict(listing.rejections) == {
@@ -76,7 +73,7 @@ def test_tables_by_videoid(root: Path, name: str, table: str) -> None:
     ids=["CSV", "tabs", "JSON list"],
 )  # fmt: skip
 def test_tables_by_path_keep_equal_names_apart(root: Path, name: str, table: str) -> None:
-    """Fails when a table of paths is read by name (broken: columns tried in another order)."""
+    """Fails when a table of paths is read by name."""
     listing = _list(root, table, name)
     assert _captions(listing) == {"p1/12.mp4": "one", "p2/12.mp4": "two"}
     assert dict(listing.rejections).keys() == {"p1/13.MP4", "p2/höhe.mp4"}

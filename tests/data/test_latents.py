@@ -54,8 +54,7 @@ def _make(
 
 
 def test_batches_are_those_of_the_pixels_encoded(sky: StoredVideos, tmp_path: Path) -> None:
-    """Fails when clips, flips or videos of the two sources part (broken: mirrored moments as
-    they are; videos that share a call in reverse)."""
+    """Fails when clips, flips or videos of the two sources part."""
     _make(tmp_path / "latents", sky)
     latents = open_latents(tmp_path / "latents", sky, "codec", flip=True)
 

@@ -51,10 +51,7 @@ def test_videos_come_back_as_they_were_drawn(sky_folder: Path) -> None:
 def test_only_records_with_requested_frames_are_read(
     sky_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when a clip costs more the longer its video is, or a record is read twice.
-
-    (broken: all records of a video read; nothing kept of what was read.)
-    """
+    """Fails when a clip costs more the longer its video is, or a record is read twice."""
     asked, read = [], StoredRecords.read
 
     def note(records: StoredRecords, video: int, numbers: Sequence[int]) -> Sequence[bytes]:
@@ -92,7 +89,7 @@ def test_from_a_bucket_records_are_read_together(
 def test_a_record_of_another_video_is_not_taken_for_its_own(
     sky_folder: Path, tmp_path: Path
 ) -> None:
-    """Fails when a video may show frames of another. (broken: no look at a record's own place.)"""
+    """Fails when a video may show frames of another."""
     records: dict[int, bytes] = {}
     reshard(sky_folder, tmp_path / "seen", "train", 1, lambda i, data: records.setdefault(i, data))
     reshard(
@@ -164,10 +161,7 @@ def test_removed_shard_is_named_at_once(broken_folder: Path) -> None:
 
 
 def test_shards_are_found_by_one_listing(sky_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when every shard is looked at: on a bucket, thousands would take minutes.
-
-    (broken: `shard.exists()` for each.)
-    """
+    """Fails when every shard is looked at: on a bucket, thousands would take minutes."""
     asked = []
     for name in ("exists", "is_file", "stat"):
         monkeypatch.setattr(
@@ -178,7 +172,7 @@ def test_shards_are_found_by_one_listing(sky_folder: Path, monkeypatch: pytest.M
 
 
 def test_stored_fingerprint_is_taken(broken_folder: Path) -> None:
-    """Fails when a data set's own fingerprint is ignored. (broken: another key.)"""
+    """Fails when a data set's own fingerprint is ignored."""
     (metadata,) = broken_folder.glob("*/*/metadata.json")
     stored = json.loads(metadata.read_text()) | {"fingerprint": {"train": "0123456789abcdef"}}
     metadata.write_text(json.dumps(stored))
@@ -195,10 +189,7 @@ def test_stored_fingerprint_is_taken(broken_folder: Path) -> None:
 def test_remote_folders_that_cannot_be_read(
     directory: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when a missing package ends in a stack trace, or the path is taken for a local one.
-
-    (broken: no look at the package.)
-    """
+    """Fails when a missing package ends in a stack trace, or the path is taken for a local one."""
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(UserError, match=f"{directory}.*{says}"):
         open_videos(directory, "train")

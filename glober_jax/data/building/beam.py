@@ -7,7 +7,7 @@ from typing import Any
 
 from etils import epath
 
-from glober_jax.data.building.pool import Unfinished
+from glober_jax.errors import Unfinished
 
 
 def run_on_beam(

@@ -21,11 +21,7 @@ Run = Callable[[MakeShard, Sequence[Part]], Iterable[tuple[Part, Any]]]
 def make_shards(
     listing: Listing, make: MakeShard, dataset: str, folder: epath.Path, run: Run
 ) -> tuple[dict[str, list[ShardFacts]], str, dict[str, InputFacts]]:
-    """Makes the shards of a dataset, but those that an earlier run has left in `folder`.
-
-    Args:
-      listing, make, dataset, run: the inputs, the task, the name, and what runs the tasks.
-      folder: whoever runs tasks must see it.
+    """Makes the shards of a dataset in `folder`, but those that an earlier run has left there.
 
     Returns:
       The shards by split, how the splits came about (see `hold_out`), and facts on each input by

@@ -30,15 +30,10 @@ Decode = Callable[[Any, Any], DecodedVideo]
 
 @dataclass(frozen=True)
 class InputFacts:
-    """What came of one input.
+    """What came of one input: why it cannot be used, or "", and damage that it is used with.
 
-    Attributes:
-      reason: why it cannot be used, or "".
-      warnings: damage that does not make it useless.
-      fps: frames per second, 0.0 where unknown.
-      width, height: of the input's first frame, in pixels.
-      num_frames: how many could be used.
-      pieces: the split of each video that it became.
+    Rate (0.0 where unknown) and size are those of the input, `num_frames` could be used, and
+    `pieces` has the split of each video that it became.
     """
 
     reason: str
@@ -52,12 +47,9 @@ class InputFacts:
 
 @dataclass(frozen=True)
 class Part:
-    """The inputs of one shard of a split, or of one of each split.
+    """The inputs, in order, of one shard of a split, or of one of each split.
 
-    Attributes:
-      files: where the shards go, by split.
-      items: the inputs, in order.
-      stamp: changes with anything that the shards are made of.
+    `files` are the shards by split; `stamp` changes with anything that they are made of.
     """
 
     files: Mapping[str, ShardFile]
@@ -102,12 +94,9 @@ class _JpegFrames:
 class MakeShard:
     """The task of a worker; picklable.
 
-    Attributes:
-      decode: `decode(item, options)` turns an input into frames.
-      options: `size`, `fit`, `quality`, `min_frames`, `max_frames` and `test_fraction` of
-        `MediaOptions`.
-      labels: by class name; inputs without a class have label 0.
-      encoder: loads what embeds captions; None stores captions alone.
+    Of `options` it needs `size`, `fit`, `quality`, `min_frames`, `max_frames` and `test_fraction`,
+    see `MediaOptions`. `labels` are by class name, 0 for none. Without an `encoder`, which loads
+    what embeds captions, these are stored alone.
     """
 
     decode: Decode

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from etils import epath
 
 from glober_jax.alone import alone_in
-from glober_jax.data.building.pool import Unfinished
 from glober_jax.data.files import DRAFT
-from glober_jax.errors import UserError
+from glober_jax.errors import Unfinished, UserError
 
 CARD = "data_card.json"
 # The findings of `prepare doctor`.
@@ -36,14 +35,7 @@ def dataset_folders(output: epath.Path) -> list[epath.Path]:
 
 @dataclass(frozen=True)
 class OutputFolder:
-    """Where a dataset goes.
-
-    Attributes:
-      path: the folder.
-      dataset: name of the dataset.
-      arguments: every argument that shapes its content, as JSON can hold them.
-      command: the command line that makes it.
-    """
+    """Where a dataset of that name goes, by every argument that shapes it and the command line."""
 
     path: epath.Path
     dataset: str
@@ -51,10 +43,7 @@ class OutputFolder:
     command: str
 
     def is_finished(self, *, overwrite: bool) -> bool:
-        """Whether the dataset is here and not to be overwritten.
-
-        Raises UserError where something else is, and `overwrite` is off or would not cover it.
-        """
+        """Whether the dataset is here and not to be overwritten; UserError where another one is."""
         stored = self._stored()
         if foreign := stored - {self.dataset, self._made().get("dataset")}:
             raise UserError(
@@ -84,9 +73,9 @@ class OutputFolder:
     def staging(self, *, shared: bool = False) -> Iterator[epath.Path]:
         """A hidden folder to write into, with what an interrupted run of the same has left there.
 
-        It is removed on the way out, unless the same command could continue from it, or it is
-        `shared` with other processes that make the same. Raises UserError where it cannot be
-        written, the disk is full, or another command writes to it.
+        It goes on the way out, unless the same command could continue from it, or it is `shared`
+        with processes that make the same. UserError: it cannot be written, or another command
+        writes to it.
         """
         key = json.dumps([VERSION, self.dataset, dict(self.arguments)])
         name = _STAGING_PREFIX + hashlib.sha256(key.encode()).hexdigest()[:16]

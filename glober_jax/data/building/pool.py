@@ -8,14 +8,10 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from glober_jax.data.workers import end_with_parent, without_interrupts
-from glober_jax.errors import UserError
+from glober_jax.errors import Unfinished
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-
-
-class Unfinished(UserError):
-    """Not all tasks are done, through no fault of theirs; what is finished is in place."""
 
 
 def run_tasks(

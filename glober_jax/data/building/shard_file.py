@@ -23,15 +23,10 @@ _READERS = 32
 
 @dataclass
 class ShardFacts:
-    """The description of a shard.
+    """The description of a shard: its inputs' facts and its videos' numbers of frames, bytes of its
+    serialized records and a digest of each one's content, and the file's checksum.
 
-    Attributes:
-      stamp: changes with anything that it was made of.
-      inputs: facts on each of its inputs, dataclasses, or what JSON makes of them.
-      lengths: how many frames each video has.
-      num_bytes: of its serialized records.
-      digests: one of each record's content.
-      checksum: of the file; see `file_checksum`.
+    `stamp` changes with anything that it was made of.
     """
 
     stamp: str

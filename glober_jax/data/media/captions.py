@@ -86,8 +86,8 @@ def _caption_beside(item: MediaItem) -> str:
     file = epath.Path(item.files[0])
     place = file.parent if item.is_images else file.with_suffix("")
     try:
-        content = place.with_name(f"{place.name}.txt").read_bytes()
-        return _one_line(content.decode("utf-8-sig"))
+        with local_file(place.with_name(f"{place.name}.txt")) as text:
+            return _one_line(text.read_text("utf-8-sig"))
     except (OSError, UnicodeError):
         return ""
 

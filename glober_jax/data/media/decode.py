@@ -3,7 +3,6 @@
 Dimension key: T frames, H = W frame size, C = 3 colours (RGB).
 """
 
-import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -32,12 +31,9 @@ class UndecodableError(Exception):
 
 @dataclass
 class DecodedVideo:
-    """An opened input.
+    """An opened input: frames per second, 0.0 where unknown, and images of the input's own size.
 
-    Attributes:
-      fps: frames per second of `frames`, 0.0 where unknown.
-      frames: images of the input's own size, in order; may be iterated once.
-      warnings: damage that does not make the input useless; complete once `frames` is exhausted.
+    `frames` can be iterated once; then `warnings` has all damage that it is used with.
     """
 
     fps: float
@@ -46,17 +42,10 @@ class DecodedVideo:
 
 
 def read_video(path: epath.PathLike, size: int, fit: Fit = "crop") -> tuple[np.ndarray, float]:
-    """All frames of a video file or of a folder of images, and frames per second or 0.0.
+    """All frames, uint8 [T, H, W, C], of a video file or of a folder that directly holds images.
 
-    Args:
-      path: a file that `prepare` could read too, or a folder that directly holds the frames.
-      size, fit: see `fit_square`.
-
-    Returns:
-      uint8 [T, H, W, C], and the rate.
-
-    Raises:
-      UserError: there is no such video, or it is damaged.
+    Also returns frames per second, or 0.0. For `size` and `fit` see `fit_square`. Raises UserError
+    where there is no such video, or it is damaged.
     """
     try:
         video = decode_media(_one_item(data_path(path)))
@@ -71,15 +60,10 @@ def read_video(path: epath.PathLike, size: int, fit: Fit = "crop") -> tuple[np.n
 
 
 def decode_media(item: MediaItem, fps: float | None = None) -> DecodedVideo:
-    """Opens one input for reading.
+    """Opens one input for reading, at a lower rate of `fps` or as it is.
 
-    Args:
-      item: what to read.
-      fps: frame rate to resample to; None keeps every frame. A slower video keeps its own rate,
-        and images, which have no clock, are taken to be at this rate already.
-
-    Raises:
-      UndecodableError: the input holds nothing readable.
+    A slower video keeps its own rate; images, which have no clock, are taken to be at this rate.
+    Raises UndecodableError where the input holds nothing readable.
     """
     if item.is_images:
         warnings: list[str] = []
@@ -125,7 +109,7 @@ def _one_item(path: epath.Path) -> MediaItem:
 def _image_frames(files: Sequence[epath.PathLike], warnings: list[str]) -> Iterator[Image.Image]:
     for path in files:
         try:
-            with Image.open(io.BytesIO(path.read_bytes())) as image:
+            with local_file(path) as local, Image.open(local) as image:
                 frame = picture.of_image(image)
         # Pillow's format readers raise all of these on damaged files.
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
