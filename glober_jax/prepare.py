@@ -1,4 +1,4 @@
-r"""Turns videos into a dataset that training reads; checks one; encodes one.
+r"""Turns videos into a dataset that training reads; checks one; encodes one (docs/data.md).
 
 python -m glober_jax.prepare sky_timelapse|ucf101|taichi_hd|webvid|video_folder \
     --input=DIR --output=DIR [flags]
@@ -6,31 +6,14 @@ python -m glober_jax.prepare synthetic_sky --output=DIR [flags]
 python -m glober_jax.prepare doctor --input=DIR [--min_frames --workers]
 python -m glober_jax.prepare latents --input=DIR --workdir=DIR --output=DIR [flags]
 
-The first four take those datasets in all usual layouts (docs/data.md).
-`video_folder` takes any tree of video files (mp4, avi, mov, mkv, webm, gif) and of folders that
-directly hold image frames (jpg, png, webp, bmp). Folders named train or sky_train and test,
-sky_test or val at the top of it make the splits; without a test folder some of the videos, or the
-last part of each where there are few, are held out. `synthetic_sky` draws sky time-lapses and
-needs no input.
+`video_folder` takes any tree of video files and of folders that directly hold image frames, the
+other ones their data sets in all usual layouts; `synthetic_sky` draws sky time-lapses. Inputs that
+cannot be used are listed at the end and in the output's data_card.json and data_card.md, with the
+reason. A run that was interrupted keeps the shards it has finished.
 
-What cannot be used is listed at the end and in the output's data_card.json and data_card.md, with
-the reason. A run that was interrupted keeps the shards it has finished; running a finished command
-again changes nothing.
-
-The work is done by --workers processes, or with --runner=beam by Apache Beam, whose own flags go
-into --beam_options; the result is the same (docs/data.md).
-
-`webvid` stores every video with its caption, `video_folder` does with --captions or --clip: from
-`--captions=FILE`, a table of `path,caption` (CSV with a header, or JSON lines), or else from the
-text file beside each video, clip.txt for clip.mp4. With `--clip=DIR`, a CLIP checkpoint in the
-format of transformers, the captions' token embeddings are stored too.
-
-`doctor` reads all of an earlier --output and lists what is damaged, too short, or in both splits;
-everything goes to doctor.json there. Its status is 0 if nothing is wrong and 1 otherwise.
-
-`latents` encodes the training videos of an earlier --output with the frame codec of a workdir, so
-that the autoencoder and the generator train without doing so at every step. On a TPU slice or in a
-SLURM step of several tasks every process takes a share of the shards; elsewhere --shards does.
+`doctor` reads all of an earlier --output, and lists in doctor.json there what is damaged, too short
+or in both splits. Its status is 0 if nothing is wrong and 1 otherwise. `latents` encodes the
+training videos of an earlier --output with the frame codec of a workdir.
 """
 
 import dataclasses

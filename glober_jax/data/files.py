@@ -34,7 +34,7 @@ def data_path(path: epath.PathLike) -> epath.Path:
     try:
         fsspec.get_filesystem_class(scheme)
     except ImportError as error:
-        raise UserError(f"cannot reach {name}: {error} (python -m pip install)") from error
+        raise UserError(f"cannot reach {name}: {error}") from error
     return epath.Path(name)
 
 

@@ -75,8 +75,7 @@ def training_batches(
       damage: counts the damaged videos met, and stops at too many; by default at the first.
       workers: number of processes that read and decode, 0 for this one. Each gets a pickled copy
         of `source`, so they are of no use where that is in memory, and they start in seconds.
-      threads: batches put together at a time, in every worker; no more than `prefetch`, and 0 for
-        none in the background.
+      threads: batches put together at a time, in every worker; 0 for none in the background.
       prefetch: batches that wait or are in the making, in every worker.
 
     Yields:

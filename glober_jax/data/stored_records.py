@@ -1,8 +1,6 @@
 """Random access to the serialized records of the videos in one split, here or in a bucket.
 
-Nothing is decoded, and no record but those asked for is read. What is damaged or gone is named,
-video by video. `gs://` paths go through the libraries' own layers: epath (with gcsfs) for the
-description, ArrayRecord's reader for the shards.
+epath reads the description, ArrayRecord's reader the shards, of which gs:// alone may be remote.
 """
 
 import os
@@ -130,12 +128,12 @@ def open_records(
     """Opens one split of the dataset in `directory`.
 
     Args:
-      directory: where `glober_jax.prepare` wrote it, or where it was copied to: a folder or a gs://
-        path.
+      directory: where `glober_jax.prepare` wrote it, or a copy: a folder or a gs:// path.
       split: the split's name.
       required: features the dataset must have.
       how_to_make: what to run where there is none, with {directory} for the folder.
-      max_damaged: the fraction of the videos that missing shards may hold.
+      max_damaged: the fraction of the videos that missing shards may hold; reading those raises
+        DamagedVideo.
 
     Raises:
       UserError: there is no dataset or more than one, no such split, too many shards are missing,

@@ -94,16 +94,9 @@ def prepare_latents(
 ) -> bool:
     """Encodes the training videos of a data set with the frame codec of a workdir.
 
-    Mirrored frames are encoded too where the workdir's config has `data.flip`, and its
-    `data.max_damaged` says how many damaged records may be left out. All devices of this machine
-    share the work; of several JAX processes every one encodes a share of the shards.
-
-    Args:
-      data: the --output of `glober_jax.prepare`.
-      workdir: where the codec stage is finished.
-      output: the folder of the cache and nothing else; all processes see it.
-      share: (i, n) encodes the i-th of n shares of the shards, and publishes nothing.
-      overwrite: whether to replace a different cache there.
+    The workdir's config says whether mirrored frames are encoded too (`data.flip`), and how many
+    damaged videos may be left out (`data.max_damaged`). All devices of this machine share the work;
+    of several JAX processes each one encodes a share of the shards. `share`: see `make_latents`.
 
     Returns:
       Whether anything was done: False if it is there already.

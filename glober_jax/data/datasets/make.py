@@ -82,16 +82,13 @@ def make_dataset(
 ) -> dict[str, Any] | None:
     """Makes the dataset that `options`, by their class, describe.
 
-    An interrupted run is continued; its shards lie in a hidden folder in `output`.
+    An interrupted run is continued. Inputs and `output`, which holds nothing else, may be local or
+    in buckets; `overwrite` replaces a different dataset that was made there.
 
     Args:
-      options: what to make and how; folders may be local or in a bucket.
-      output: the folder of this dataset and nothing else, local or in a bucket.
-      overwrite: whether to replace a different dataset that this function made there.
       workers: processes of this machine to work with.
       beam_options: Apache Beam's flags, to work with it instead; the result is the same.
-      load_encoder: loads the text encoder in the folder `options.clip`, where there is one;
-        picklable where other processes work.
+      load_encoder: loads the text encoder in the folder `options.clip`; picklable.
 
     Returns:
       The data card (see `make_card`), or None if the same dataset is already there.

@@ -1,16 +1,9 @@
-"""Sky Time-lapse: the release of MDGAN, and what people made of it.
-
-    {sky_train | train, sky_test | test | val}/<film>/<scene>/<film>_frames_00086552.jpg
-    {sky_train | train, sky_test | test | val}/<film>/*.png
-    <scene>/000000.jpg                          without splits
-    <folder>/<film>_1_frames_00086552.jpg       scenes mixed in one folder
-    {train, test}/<scene>.mp4
+"""Sky Time-lapse, in the layouts of docs/data.md.
 
 A film is a video of YouTube, named by its id of 11 characters; its scenes are `<film>_1`,
-`<film>_2`, ...
+`<film>_2`, ... StyleGAN-V's conversion leaves the folder `_broken_clips` behind.
 
-Source: https://github.com/weixiong-ur/mdgan; the folder `_broken_clips` is left behind by
-StyleGAN-V's conversion.
+Source: https://github.com/weixiong-ur/mdgan.
 """
 
 import re

@@ -1,8 +1,4 @@
-"""TaiChi-HD: video files or folders of frames, as its scripts leave them.
-
-    {train, test}/<film>#<first frame>#<last frame>.mp4
-    {train, test}/<film>#<first frame>#<last frame>/0000001.png
-    <film>#<first frame>#<last frame>.mp4       without splits
+"""TaiChi-HD, in the layouts of docs/data.md: `<film>#<first frame>#<last frame>`.
 
 A film is a video of YouTube, cut into several clips. In some copies `_` stands for `#`, because
 shells and URLs cut names off there.

@@ -1,14 +1,10 @@
-"""UCF-101: AVI files or folders of frames, with the official lists of its three splits.
+"""UCF-101, in the layouts of docs/data.md, with the official lists of its three splits.
 
-    UCF-101/<Class>/v_<Class>_g01_c01.avi       or all in one folder, at any depth
-    train/v_<Class>_g01_c01/*.jpg               folders train and test count without lists
-    ucfTrainTestlist/                           in the input or beside it
-        classInd.txt        1 ApplyEyeMakeup
-        trainlist01.txt     ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1
-        testlist01.txt      ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi
+    classInd.txt        1 ApplyEyeMakeup
+    trainlist01.txt     ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1
+    testlist01.txt      ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi
 
-A video's class and group are taken from its name. Groups are videos of one scene and actor, 25 for
-each class.
+A video's class and group, one of 25 of one scene and actor, are taken from its name.
 
 Source: https://www.crcv.ucf.edu/data/UCF101.php.
 """

@@ -1,12 +1,4 @@
-"""WebVid and its like: video files, and a table of their captions.
-
-    results.csv       videoid,contentUrl,duration,page_dir,name     `name` is the caption
-    <input>/<page_dir>/<videoid>.mp4, or <videoid>.mp4 in any folder
-    captions.csv      path,caption                                  or the same as JSON lines
-    <input>/<path>
-    <input>/00000/000000012.mp4 and 000000012.txt                   as video2dataset writes them
-
-Folders named train, test and val make the splits.
+"""WebVid and its like, in the layouts of docs/data.md: video files, and their captions.
 
 Source: https://github.com/m-bain/webvid, https://github.com/iejMac/video2dataset.
 """

@@ -40,11 +40,9 @@ def add_captions(listing: Listing, file: epath.PathLike | None) -> Listing:
 
     Args:
       listing: the videos.
-      file: a table of comma-separated values under a header (tab-separated where its name ends in
-        `.tsv`), of JSON lines, or one JSON list. Videos are named by `path`, relative to their
-        folder and with forward slashes, or as WebVid does, by `videoid`, a file's name without
-        suffix; captions are in `caption`, `text` or `name`. All but a JSON list is read row by row,
-        so that it may be much longer than `listing`. None takes the text file beside each video.
+      file: a table: comma-separated under a header, tab-separated (`.tsv`), JSON lines, or a JSON
+        list. Videos are in `path`, relative to their folder, or `videoid`, a file's name without
+        suffix; captions in `caption`, `text` or `name`. None takes the text file beside each video.
 
     Raises:
       UserError: the table cannot be read, lacks a column, names a path twice or none of the

@@ -1,12 +1,10 @@
 """Finds the videos in a folder tree: video files, and folders that directly hold frames.
 
-Layout, every part but the media optional and any depth of folders allowed in between:
-
     <root>/[train | test]/[class]/.../video.mp4
     <root>/[train | test]/[class]/.../frames/0001.jpg, 0002.jpg, ...
 
-Images beside a video are no frames. Left out are files that are neither video nor image, and what
-systems leave behind: names that start with a dot, and those in `_LITTER`.
+Images beside a video are no frames. Left out are files that are neither video nor image, names that
+start with a dot, and those in `_LITTER`.
 """
 
 import contextlib
