@@ -108,7 +108,8 @@ def prepare(options: Options) -> None:
 def doctor(options: DoctorOptions) -> None:
     """Checks a prepared dataset; raises UserError if anything is wrong with it."""
     folder = data_path(options.input)
-    diagnosis = examine(folder, min_frames=options.min_frames, workers=_workers())
+    with bucket_errors(folder):
+        diagnosis = examine(folder, min_frames=options.min_frames, workers=_workers())
     report = json.dumps(diagnosis.to_dict(), indent=2, ensure_ascii=False) + "\n"
     try:
         (folder / REPORT).write_bytes(report.encode())

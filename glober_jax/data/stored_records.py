@@ -35,7 +35,7 @@ class StoredRecords:
 
     Attributes:
       metadata: the dataset's.
-      fingerprint: 16 hex digits of the split's content, "" where nobody wrote it.
+      fingerprint: 16 hex digits of the split's content, "" without one.
       lengths: int32, how many frames each video has.
       shards: their files.
       shard_lengths: videos of each shard.

@@ -28,10 +28,7 @@ def start_worker(index: int, count: int) -> None:
 
 @contextlib.contextmanager
 def without_interrupts() -> Iterator[None]:
-    """Processes that are started inside never hear Ctrl-C; this one does afterwards.
-
-    They would be interrupted while they import, before they can say that they ignore it.
-    """
+    """Blocks Ctrl-C in processes that are started inside, which would be interrupted in imports."""
     # The process that frees forgotten shared memory, with none of its warnings: the first process
     # would start it, and undo this.
     sys.warnoptions.append(_NO_WARNING)

@@ -120,7 +120,7 @@ def prepare_latents(
     if processes == 1:
         return encode(share=share)
     made = encode(share=(jax.process_index(), processes))
-    # A collective: nobody goes on before all have come.
+    # A barrier.
     first_message(None)
     if made and jax.process_index() == 0:
         encode(share=(0, 1))

@@ -1,4 +1,4 @@
-"""Runs tasks over worker processes; neither side waits for the other once it is dead."""
+"""Runs tasks in a pool of processes, which end with the main one."""
 
 import multiprocessing
 import signal
