@@ -28,7 +28,7 @@ from glober_jax.data.building.shard_file import (
     shard_files,
     write_metadata,
 )
-from glober_jax.data.damage import DamagedVideo, DamageLog
+from glober_jax.data.damage import DamagedVideo, DamageLog, remedy
 from glober_jax.data.files import data_path
 from glober_jax.data.loader import allow_unparsed_flags
 from glober_jax.data.schema import (
@@ -42,7 +42,7 @@ from glober_jax.data.schema import (
 )
 from glober_jax.data.source import RecordedVideo, StoredVideo, StoredVideos, VideoSource
 from glober_jax.data.stored_records import StoredRecords, open_records
-from glober_jax.errors import UserError
+from glober_jax.errors import Unfinished, UserError
 from glober_jax.progress import Progress
 
 DATASET = "latents"
@@ -195,6 +195,13 @@ def make_latents(
         if count > 1:
             return True
         shards = read_shards((file, "") for file in files)
+        lost = len(source) - sum(len(shard.lengths) for shard in shards)
+        if lost > damage.allowed:
+            # Each share alone may have been within bounds.
+            raise Unfinished(
+                f"{lost} of {len(source)} videos are damaged, config.data.max_damaged lets "
+                f"{damage.allowed} go: {remedy('DIR')}"
+            )
         write_metadata(staging, DATASET, features, {SPLIT: shards}, metadata)
         facts = {
             "videos": sum(len(shard.lengths) for shard in shards),

@@ -45,8 +45,9 @@ def _make(
     flip: bool = True,
     overwrite: bool = False,
     share: tuple[int, int] = (0, 1),
+    max_damaged: float = 0.5,
 ) -> bool:
-    damage = DamageLog(len(source), max_fraction=0.5)
+    damage = DamageLog(len(source), max_damaged)
     return make_latents(
         output, source, _encode, (4, 4, 2), codec,
         flip=flip, damage=damage, command="the command", overwrite=overwrite, share=share,
@@ -153,6 +154,21 @@ def test_damaged_videos_are_left_out(sky: StoredVideos, tmp_path: Path) -> None:
     assert len({latents[index].video_id for index in range(len(latents))}) == 12 - lost
     batch = next(training_batches(latents, SPEC, batch_size=8, seed=0))
     assert batch["key_frames"].shape == (8, 4, 4, 4, 2)
+
+
+def test_damage_counts_over_all_shares(sky: StoredVideos, tmp_path: Path) -> None:
+    """Fails when shares that each lose what is allowed become a cache that lost twice that."""
+    lengths = sky.records.shard_lengths
+    for shard in (0, 1):
+        (path,) = (tmp_path / "sky").rglob(f"*train*-0000{shard}-of-*")
+        path.unlink()
+    holey = open_videos(tmp_path / "sky", "train", max_damaged=0.9)
+    options = {"max_damaged": max(lengths[:2]) / 12}
+    for share in ((0, 2), (1, 2)):
+        assert _make(tmp_path / "latents", holey, share=share, **options)
+    with pytest.raises(UserError, match=f"{sum(lengths[:2])} of 12 videos are damaged"):
+        _make(tmp_path / "latents", holey, **options)
+    assert _make(tmp_path / "latents", holey, max_damaged=0.9)
 
 
 def test_a_video_that_lacks_a_record_is_left_out(sky: StoredVideos, tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ def run_tasks(
         return
     context = multiprocessing.get_context("spawn")
     others = multiprocessing.active_children()
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
+    with without_interrupts():
+        pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
     running = {}
     try:
         with without_interrupts():
