@@ -56,11 +56,12 @@ def bucket_errors(*paths: epath.PathLike) -> Iterator[None]:
 
 def walk(
     root: epath.Path, on_error: Callable[[OSError], None]
-) -> Iterator[tuple[epath.Path, list[str], list[str]]]:
+) -> Iterator[tuple[Path | epath.Path, list[str], list[str]]]:
     """`os.walk` that follows links, for buckets too; folders taken from the list are left out."""
     if not is_remote(root):
         for folder, folders, names in os.walk(root, onerror=on_error, followlinks=True):
-            yield epath.Path(folder), folders, names
+            # Half the time of epath's.
+            yield Path(folder), folders, names
         return
     # epath's own walk loses the scheme.
     system, start = fsspec.url_to_fs(os.fspath(root))
