@@ -137,7 +137,7 @@ def latents(options: LatentsOptions) -> None:
     output, share = data_path(flags.FLAGS.output), options.share
     workdir, overwrite = epath.Path(options.workdir), flags.FLAGS.overwrite
     start_processes()
-    with end_together(), bucket_errors(options.input, output):
+    with end_together():
         made = prepare_latents(options.input, workdir, output, share=share, overwrite=overwrite)
     if made and share[1] > 1:
         print("share written; when all are, the same command without --shards completes them")

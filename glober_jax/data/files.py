@@ -40,12 +40,13 @@ def data_path(path: epath.PathLike) -> epath.Path:
 
 @contextlib.contextmanager
 def bucket_errors(*paths: epath.PathLike) -> Iterator[None]:
-    """Whatever a bucket's client raises is about the bucket or the way there: a UserError."""
+    """Makes errors of a bucket's client UserErrors; others, which are bugs, keep their trace."""
     try:
         yield
     except Exception as error:
         remote = ", ".join(os.fspath(path) for path in paths if is_remote(path))
-        if isinstance(error, UserError) or not remote:
+        is_bug = type(error).__module__ == "builtins" and not isinstance(error, OSError)
+        if isinstance(error, UserError) or is_bug or not remote:
             raise
         shown = " ".join(str(error).split())[:200]
         raise UserError(

@@ -23,6 +23,10 @@ from tests.data.videos import write_frames, write_ruins, write_video
 SKIES = SyntheticSkyOptions(num_videos=6, num_test_videos=2, num_frames=9, size=16)
 
 
+class _Refused(Exception):
+    """As clients of buckets have errors of their own."""
+
+
 class _Buckets(MemoryFileSystem):
     """Buckets in memory, which know no folders; one of them lets nobody in."""
 
@@ -33,7 +37,7 @@ class _Buckets(MemoryFileSystem):
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
         if "forbidden" in str(path):
-            raise RuntimeError("no access")
+            raise _Refused("no access")
         return super()._strip_protocol(str(path).replace("az://", "memory://"))
 
 
