@@ -54,15 +54,6 @@ def start_processes(
         _connect(f"one of the {hosts} hosts of a TPU slice", timeout_seconds)
 
 
-def start_alone(command: str) -> None:
-    """Raises `UserError` where several processes would run a command that writes as one."""
-    if (count := max(slurm_tasks(os.environ), tpu_hosts(os.environ))) > 1:
-        raise UserError(
-            f"{command} works in one process, but here are {count}: start it once, with "
-            "srun --ntasks=1, or on one host of a TPU slice with JAX_PLATFORMS=cpu"
-        )
-
-
 @contextlib.contextmanager
 def end_together() -> Iterator[None]:
     """An error inside ends this process without waiting for the others, and so all of them.
