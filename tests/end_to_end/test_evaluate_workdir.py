@@ -20,14 +20,16 @@ CLASSES = ("east", "north", "south", "west")
 
 @pytest.fixture(scope="module")
 def data(commands: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MP4 files, in folders by class, of a disc that crosses over a gradient."""
+    """MP4 files, in folders by class, of a disc that swings over a gradient."""
     folder = tmp_path_factory.mktemp("own")
     rows, columns = np.mgrid[:48, :64]
     for number, name in enumerate(CLASSES):
         video = np.zeros((40, 48, 64, 3), np.uint8)
         video[..., number % 3] = 3 * columns
         for t, frame in enumerate(video):
-            frame[(rows - 24) ** 2 + (columns - 8 - 1.2 * t) ** 2 < 60] = 250
+            # To and fro, so that the part that is held out looks like the rest.
+            centre = 32 + 20 * np.sin(2 * np.pi * t / 12)
+            frame[(rows - 24) ** 2 + (columns - centre) ** 2 < 60] = 250
         media.write_mp4(folder / "videos" / name / "clip.mp4", video, fps=24)
     prepared = commands.run(
         "prepare", "video_folder", f"--input={folder / 'videos'}", f"--output={folder / 'data'}",
