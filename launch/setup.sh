@@ -44,8 +44,7 @@ run_instead() {
 
 prepare_environment() {
   local python=.venv/bin/python base=${PYTHON:-python3} file stamp
-  # What is imported is compiled then; to compile all of 12,000 files first takes 40 s.
-  local install=("$python" -m pip install --quiet --no-compile --disable-pip-version-check)
+  local install=("$python" -m pip install --quiet --disable-pip-version-check)
   for file in "$@"; do
     install+=(-r "$file")
   done

@@ -192,7 +192,7 @@ def test_training_here_takes_the_place_of_the_script(machine: Machine) -> None:
     arguments = ("--config=configs/ucf101.py:x", "--workdir=runs/a b", "--", "--config.seed=1")
     assert machine.dry_run("train.sh", "--accelerator=gpu", *arguments).splitlines() == [
         "python3 -m venv --clear .venv",
-        ".venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check "
+        ".venv/bin/python -m pip install --quiet --disable-pip-version-check "
         "-r requirements.txt -r requirements-eval.txt -r requirements-gpu.txt",
         ".venv/bin/python -m glober_jax.main --config=configs/ucf101.py:x "
         "'--workdir=runs/a b' --config.seed=1",
