@@ -16,7 +16,7 @@ from tests.end_to_end.commands import SMALL_SHARDS, Commands
 
 # Far more than a collective takes to fail. Between two, as in a save, JAX notices only after 100 s
 # that a process is gone.
-END_SECONDS = 20
+END_SECONDS = 10
 
 
 class Process:
