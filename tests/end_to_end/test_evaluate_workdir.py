@@ -28,7 +28,7 @@ def data(commands: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path:
         video[..., number % 3] = 3 * columns
         for t, frame in enumerate(video):
             # To and fro, so that the part that is held out looks like the rest.
-            centre = 32 + 20 * np.sin(2 * np.pi * t / 12)
+            centre = 32 + 20 * np.sin(2 * np.pi * t / 12 + number)
             frame[(rows - 24) ** 2 + (columns - centre) ** 2 < 60] = 250
         media.write_mp4(folder / "videos" / name / "clip.mp4", video, fps=24)
     prepared = commands.run(
