@@ -46,10 +46,12 @@ class Commands:
             stdout, stderr = Path(folder, "stdout"), Path(folder, "stderr")
             command = f"glober_jax.{name}", *map(str, flags)
             process = self.fork(*command, stdout=stdout, stderr=stderr, devices=devices)
-            process.join(_TIMEOUT)
-            status = process.exitcode
-            process.kill()
-            process.join()
+            try:
+                process.join(_TIMEOUT)
+                status = process.exitcode
+            finally:
+                process.kill()
+                process.join()
             said = stdout.read_text(), stderr.read_text()
         if status is None:
             raise subprocess.TimeoutExpired(command, _TIMEOUT, *said)
