@@ -52,7 +52,7 @@ _PUBLISHED = {
     "sampling.shared_noise": 0.0,
 }
 
-# The row that is no GLOBER, and trained by glober_jax.ablations.train_plain_video.
+# The row of the plain video diffusion model.
 PLAIN_VIDEO = "plain_video"
 
 ROWS = {

@@ -3,7 +3,7 @@
 import sys
 
 if sys.argv[:1] == ["-m"] and any(word.startswith("glober_jax.") for word in sys.orig_argv):
-    # A command: what it imports from here on takes seconds, in which Ctrl-C counts as well.
+    # A command: Ctrl-C also ends its imports, which take seconds.
     from glober_jax import interruption
 
     interruption.watch()

@@ -15,12 +15,12 @@ COMMANDS = (
 
 
 def main() -> None:
-    """Runs the command that the first argument names, as if Python had been started with it."""
+    """Runs the command of the first argument like `python -m`."""
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in COMMANDS:
-        # What the command imports takes seconds, in which Ctrl-C counts as well.
+        # Ctrl-C also ends the imports, which take seconds.
         interruption.watch()
-        # Where `python -m` looks first: configs import each other from the repository's root.
+        # As `python -m` does: configs import each other from the repository's root.
         sys.path.insert(0, os.getcwd())
         del sys.argv[1]
         runpy.run_module(f"glober_jax.{name}", run_name="__main__", alter_sys=True)
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def _summary(command: str) -> str:
-    """The first line of a command's description, which is read without importing it."""
+    """The first line of a command's docstring, without importing it."""
     source = Path(__file__).with_name(f"{command}.py").read_text("utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 

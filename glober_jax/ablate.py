@@ -3,10 +3,10 @@ r"""Compares GLOBER with its parts changed or left out, at equal training operat
     python -m glober_jax.ablate --output=runs/ablations
     python -m glober_jax.ablate --output=runs/ablations --rows=ours,plain_video --seeds=1
 
-Every row of configs/ablations.py is trained with every seed into OUTPUT/ROW/SEED and evaluated;
-finished ones are kept, an interrupted one goes on, and the table is written anew after each: as
-Markdown to --results, as JSON beside it, with all rows that OUTPUT holds. launch/ablations.sh also
-makes the data and the environment. Needs the packages of requirements-eval.txt.
+Every row of configs/ablations.py is trained with every seed in OUTPUT/ROW/SEED and evaluated;
+finished runs are kept and interrupted ones resumed. After each run the table of all runs in OUTPUT
+is written to --results as Markdown, and beside it as JSON. launch/ablations.sh also makes the data
+and the environment. Needs the packages of requirements-eval.txt.
 """
 
 import json
@@ -26,12 +26,12 @@ from glober_jax.errors import UserError
 # Of one run: minutes of one CPU core, and of one GPU.
 _FLOPS = {"32": 1e13, "64": 2e15}
 
-_OUTPUT = flags.DEFINE_string("output", "runs/ablations", "Where the runs go")
+_OUTPUT = flags.DEFINE_string("output", "runs/ablations", "Folder of the runs")
 _ROWS = flags.DEFINE_list("rows", [], "Names of rows; all by default")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "How many seeds of each row", lower_bound=1)
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds of each row", lower_bound=1)
 _SIZE = flags.DEFINE_enum("size", "32", list(_FLOPS), "Of frames, in pixels")
 _BUDGET = flags.DEFINE_float(
-    "flops", None, "Training operations of each run; by --size if left out"
+    "flops", None, "Training operations of each run; depends on --size by default"
 )
 _RESULTS = flags.DEFINE_string("results", "docs/results.md", "The table; its JSON lies beside it")
 _CONFIG = flags.DEFINE_string("config", "configs/ablations.py", "File with the rows")
@@ -40,10 +40,9 @@ _CLIPS = flags.DEFINE_integer("clips", 64, "Clips to generate and compare", lowe
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the command; `argv` is what follows its name."""
-    if argv:
-        raise UserError(f"unexpected argument {argv[0]}; flags begin with --")
-    # The accelerator is for the commands that this one starts.
+    """Runs the command with its positional arguments."""
+    cli.no_arguments(argv)
+    # Leaves the accelerator to the commands that this one starts.
     jax.config.update("jax_platforms", "cpu")
     try:
         module = runpy.run_path(_CONFIG.value)

@@ -10,13 +10,10 @@ from glober_jax.errors import UserError
 
 @contextlib.contextmanager
 def alone_in(folder: os.PathLike[str]) -> Iterator[None]:
-    """Keeps other processes that ask for it out of a local folder, and leaves no file there.
+    """Locks a local folder against other callers; raises `UserError` where it is locked.
 
-    The system forgets it when the process ends, however that does. Buckets, and network disks that
-    know no locks, let everybody in.
-
-    Raises:
-      UserError: another process is in it.
+    The system releases the lock when the process ends. Buckets, and network disks without locks,
+    are not protected.
     """
     with contextlib.ExitStack() as stack:
         if "://" not in os.fspath(folder):

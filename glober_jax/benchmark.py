@@ -53,7 +53,9 @@ from glober_jax.experiment.options import Experiment
 from glober_jax.training.restore import load_config
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
-_WORKDIR = flags.DEFINE_string("workdir", None, "A workdir whose config counts, for --config")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "A workdir whose config is used instead of --config"
+)
 _REDUCED = flags.DEFINE_boolean("reduced", False, "The release's reduced configuration, for step")
 _PROGRAMS = flags.DEFINE_list("programs", None, "Programs that step measures; all by default")
 _SECONDS = flags.DEFINE_float("seconds", 10.0, "How long to measure each contender", 0.0)
@@ -67,13 +69,7 @@ _MEASURE = {"step": step, "sampling": sampling, "data": data, "evaluation": eval
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) != 1 or argv[0] not in _MEASURE:
-        given = f", not {' '.join(argv)!r}" if argv else ""
-        raise UserError(
-            f"say what to measure, {', '.join(_MEASURE)}{given}: python -m glober_jax.benchmark "
-            "data --config=FILE (see --help)"
-        )
-    (command,) = argv
+    command = cli.one_of(_MEASURE, argv, "measure")
     output = Path(_OUTPUT.value) if _OUTPUT.value else None
     if output is not None and not output.parent.is_dir():
         raise UserError(f"--output={output}: there is no folder {output.parent}")
@@ -103,7 +99,7 @@ def _experiment(command: str) -> Experiment:
             raise UserError("--reduced is a configuration of its own, for step without --config")
         return published.reduced_experiment()
     if (_CONFIG.value is None) == (_WORKDIR.value is None):
-        raise UserError("give --config=FILE, or --workdir=DIR, whose config counts, but not both")
+        raise UserError("give --config=FILE or --workdir=DIR, but not both")
     return config.parse(
         load_config(_WORKDIR.value) if _WORKDIR.value else cli.config_value(_CONFIG)
     )

@@ -1,9 +1,10 @@
-"""How every command starts and how it fails: flags in, one clear sentence out."""
+"""Start and failure of all commands: flags in, one sentence for every mistake."""
 
+import difflib
 import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
@@ -13,18 +14,18 @@ from glober_jax.errors import UserError
 
 _CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 
-# absl ends --help as it does a mistake, with status 1.
+# absl ends --help with status 1.
 app._exit_before_main = lambda status: sys.exit(0)
 
 
 def run(main: Callable[[Sequence[str]], None], advice: str = "") -> None:
     """Runs `main(positional_arguments)`; a `UserError` becomes one line and exit status 1.
 
-    So does Ctrl-C, within seconds and with status 130; `advice` then says how to go on.
+    Ctrl-C becomes one line with `advice` on how to continue, within seconds, and status 130.
     """
 
     def guarded(argv: Sequence[str]) -> None:
-        # Libraries report every checkpoint they touch; people want the progress lines.
+        # Without the libraries' reports of every checkpoint.
         logging.set_verbosity(logging.WARNING)
         try:
             main(argv[1:])
@@ -34,23 +35,47 @@ def run(main: Callable[[Sequence[str]], None], advice: str = "") -> None:
     interruption.watch()
     interruption.begin(advice)
     _use_compilation_cache()
-    # Daemons may have closed them, and a sign that a terminal lacks is no reason to end.
+    # Daemons may have closed them, and terminals may lack characters.
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app.run(guarded, flags_parser=_parse_flags)
     except BaseException as error:
-        # Libraries make other exceptions of it.
+        # Libraries turn it into other exceptions.
         if isinstance(error, KeyboardInterrupt) or interruption.happened():
             interruption.leave()
         raise
 
 
+def no_arguments(argv: Sequence[str]) -> None:
+    """Raises `UserError` for positional arguments."""
+    if argv:
+        raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
+
+
+def one_of(commands: Collection[str], argv: Sequence[str], task: str) -> str:
+    """The only positional argument, one of `commands`; `UserError` names them and the `task`."""
+    if len(argv) == 1 and argv[0] in commands:
+        return argv[0]
+    given = f", not {' '.join(argv)!r}" if argv else ""
+    near = difflib.get_close_matches(argv[0] if argv else "", commands, n=1)
+    hint = f"did you mean {near[0]}?" if near else "see --help"
+    raise UserError(f"say what to {task}, {', '.join(commands)}{given} ({hint})")
+
+
+def list_of(kind: Callable[[str], Any], flag: flags.FlagHolder) -> list[Any]:
+    """The values of a list flag, as `kind`; `UserError` where one is no such number."""
+    try:
+        return [kind(value) for value in flag.value]
+    except ValueError:
+        raise UserError(f"--{flag.name}={','.join(flag.value)}: give numbers") from None
+
+
 def _use_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache folder, unless JAX's own variable is set.
 
-    One folder per machine: programs for one CPU may not run on another that shares the home.
+    One folder per machine: its CPU may be another than that of others with the same home.
     """
     if _CACHE_VARIABLE in os.environ:
         return
@@ -62,7 +87,7 @@ def _use_compilation_cache() -> None:
         return
     os.environ[_CACHE_VARIABLE] = folder
     if "jax" in sys.modules:
-        # It has looked for the variable already.
+        # It has read the variable already.
         sys.modules["jax"].config.update("jax_compilation_cache_dir", folder)
 
 
@@ -71,18 +96,17 @@ def config_value(flag: flags.FlagHolder) -> dict[str, Any]:
     try:
         return _with_homes(flag.value.to_dict())
     except Exception as error:
-        # The file is the user's code: whatever it raises is about the file.
+        # The file is the user's code and may raise anything.
         raise UserError(f"cannot load --config: {_last_line(error)}") from error
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parses argv; a mistake in it, config overrides included, ends in one sentence."""
+    """Parses argv and expands ~, which shells leave in --output=~/videos."""
     try:
-        # Here for all flags of all commands: shells leave the ~ of --output=~/videos as it is.
         words = flags.FLAGS.read_flags_from_files(list(argv))
         return flags.FLAGS([_flag_with_home(word) for word in words])
     except (AttributeError, KeyError) as error:
-        # What ml_collections raises for an override of a key that is not there.
+        # Raised by ml_collections for overrides of unknown keys.
         _fail(f"unknown config key in a --config.… flag. {_last_line(error)}")
     except (flags.Error, TypeError, ValueError, OSError) as error:
         _fail(f"{_last_line(error)} (see --help)")
@@ -94,17 +118,17 @@ def _flag_with_home(word: str) -> str:
 
 
 def _with_homes(value: Any) -> Any:
-    """A config whose texts begin with the folders that `~` and `~user` stand for."""
+    """A config with `~` and `~user` expanded at the beginning of strings."""
     if isinstance(value, dict):
         return {key: _with_homes(part) for key, part in value.items()}
     return os.path.expanduser(value) if isinstance(value, str) else value
 
 
 def _last_line(error: Exception) -> str:
-    """The telling end of a message that may quote a whole stack of frames."""
+    """The last line of a message, which may quote a stack trace."""
     message = str(error.args[0] if error.args else error).replace("\\n", "\n").replace("\\'", "'")
     line = [line.strip() for line in message.splitlines() if line.strip(" )")][-1]
-    # The message of a KeyError ends in the quote of its own representation.
+    # The message of a KeyError is a representation in quotes.
     return line.removesuffix("'") if line.count("'") % 2 else line
 
 

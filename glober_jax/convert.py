@@ -1,4 +1,4 @@
-r"""Brings weights that others trained into a workdir, from which `main` goes on; and ours out.
+r"""Imports pretrained weights into a workdir, where `main` continues; exports trained ones.
 
     python -m glober_jax.convert sd_vae --input=FILE --config=configs/skytimelapse.py \
         --workdir=runs/sky
@@ -6,11 +6,11 @@ r"""Brings weights that others trained into a workdir, from which `main` goes on
         --workdir=runs/sky
     python -m glober_jax.main --config=configs/skytimelapse.py --workdir=runs/sky
 
-`sd_vae` takes the frame codec of Stable Diffusion as the finished codec stage, `sd_unet` the UNet
-of Stable Diffusion 1 as what the video decoder begins with; either order will do. FILE holds that
-network alone or a whole checkpoint, under the names of the published release or of diffusers. The
-autoencoder stage measures the scale of the latents on its own training videos, per channel; give
-Stable Diffusion's UNet the one it knows with --config.autoencoder.latent_scale=0.18215.
+`sd_vae` takes the VAE of Stable Diffusion as the finished codec stage, `sd_unet` the UNet of Stable
+Diffusion 1 as initial weights of the video decoder, in either order. FILE holds that network or a
+whole checkpoint, with names of the published release or of diffusers. The autoencoder stage
+measures the scale of latents per channel; Stable Diffusion's UNet was trained with
+--config.autoencoder.latent_scale=0.18215.
 
     python -m glober_jax.convert reference_autoencoder --input=FILE --workdir=runs/sky \
         --config=configs/skytimelapse.py --config.model.compat=reference
@@ -21,15 +21,15 @@ take checkpoints of GLOBER's authors' code as finished stages, and
 
     python -m glober_jax.convert export --workdir=runs/sky --output=weights
 
-writes the averaged networks of a workdir as .safetensors files under the names of those releases,
-which the commands above take back. Every FILE may be .safetensors or a torch file (.ckpt, .bin,
-.pt, .pth), of which nothing is run.
+writes the averaged networks of a workdir as .safetensors files with the names of those releases,
+which the commands above accept. Every FILE may be .safetensors or a torch file (.ckpt, .bin, .pt,
+.pth), no code of which is executed.
 
     python -m glober_jax.convert export_sampler --workdir=runs/sky --output=sampler \
         [--num_videos=1 --num_frames=16 --platforms=cpu,cuda,tpu --checkpoint=best]
 
-writes the whole sampler, from a seed to frames, as one program that needs JAX and nothing of
-glober_jax: sampler.stablehlo, weights.safetensors, and sampler.json, which says how to load them.
+writes the sampler, from seed to frames, as one program that needs JAX but not glober_jax:
+sampler.stablehlo, weights.safetensors, and sampler.json with the code that loads them.
 """
 
 from collections.abc import Sequence
@@ -48,21 +48,23 @@ from glober_jax.training.packaged_model import refuse_packaged
 from glober_jax.training.restore import load_config
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where converted weights go, or exported ones are")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Target of converted weights, or source of exported ones"
+)
 _INPUT = flags.DEFINE_string("input", None, "The file of weights to convert")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder that an export writes to")
-_NUM_VIDEOS = flags.DEFINE_integer("num_videos", 1, "Videos of an exported sampler's call", 1)
+_NUM_VIDEOS = flags.DEFINE_integer("num_videos", 1, "Videos per call of an exported sampler", 1)
 _NUM_FRAMES = flags.DEFINE_integer("num_frames", 16, "Frames of each of these videos", 1)
 _PLATFORMS = flags.DEFINE_list(
     "platforms",
     ["cpu", "cuda", "tpu"],
-    f"Where an exported sampler runs, of {', '.join(exported_sampler.PLATFORMS)}",
+    f"Of an exported sampler, from {', '.join(exported_sampler.PLATFORMS)}",
 )
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint",
     "newest",
     ["newest", "best"],
-    "Of an exported sampler's generator; the best of those graded",
+    "Of an exported sampler's generator; best is by FVD",
 )
 
 _IMPORTS = {
@@ -78,14 +80,7 @@ _EXPORTS = {
 
 
 def main(argv: Sequence[str]) -> None:
-    commands = (*_IMPORTS, *_EXPORTS)
-    if len(argv) != 1 or argv[0] not in commands:
-        given = f", not {' '.join(argv)!r}" if argv else ""
-        raise UserError(
-            f"say what to convert, {', '.join(commands[:-1])} or {commands[-1]}{given}: python -m "
-            "glober_jax.convert sd_vae --input=FILE --config=FILE --workdir=DIR (see --help)"
-        )
-    (command,) = argv
+    command = cli.one_of((*_IMPORTS, *_EXPORTS), argv, "convert")
     if command in _EXPORTS:
         _require(command, "workdir", "output")
         workdir, output = epath.Path(_WORKDIR.value), epath.Path(_OUTPUT.value)

@@ -1,22 +1,21 @@
-r"""A local web page to play with a trained model.
+"""A local web page to play with a trained model.
 
     python -m pip install -r requirements-demo.txt
     python -m glober_jax.demo
     python -m glober_jax.demo --workdir=runs/quickstart
 
-It makes new videos, other parts, rates and lengths of them and the way from one to another, and
-redraws those you upload. It is served to this machine only; --host=0.0.0.0 serves it to the
-network, without a password.
+It makes new videos, other parts, rates and lengths of them, interpolates between two, and redraws
+uploaded ones. It is served to this machine only; --host=0.0.0.0 serves it to the network, without a
+password.
 """
 
-import importlib.util
 from collections.abc import Sequence
 
 from absl import flags
 from etils import epath
 
 from glober_jax import cli
-from glober_jax.errors import UserError
+from glober_jax.optional_dependencies import require
 
 _WORKDIR = flags.DEFINE_string(
     "workdir",
@@ -26,19 +25,14 @@ _WORKDIR = flags.DEFINE_string(
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; this machine's own")
 _PORT = flags.DEFINE_integer("port", 7860, "Port to listen on", lower_bound=1, upper_bound=65535)
 _CHECKPOINT = flags.DEFINE_enum(
-    "checkpoint", "newest", ["newest", "best"], "Of the generator; the best of those graded"
+    "checkpoint", "newest", ["newest", "best"], "Of the generator; best is by FVD"
 )
 
 
 def main(argv: Sequence[str]) -> None:
-    if argv:
-        raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
-    if importlib.util.find_spec("gradio") is None:
-        raise UserError(
-            "the demo needs the package gradio; install it with "
-            "python -m pip install -r requirements-demo.txt"
-        )
-    # Imports gradio, which takes seconds, and which only this command has.
+    cli.no_arguments(argv)
+    require("gradio", "gradio", "the demo", "requirements-demo.txt")
+    # Imported here because Gradio is optional.
     from glober_jax.demonstration import page
     from glober_jax.demonstration.session import open_session
 

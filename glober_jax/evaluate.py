@@ -7,9 +7,9 @@ r"""Scores a trained workdir, or any videos against real ones, by a named protoc
     python -m glober_jax.evaluate --compare=a.json --compare=b.json
     python -m glober_jax.evaluate --protocols
 
-Needs the packages of requirements-eval.txt. What is measured is kept, and an interrupted evaluation
-goes on; real clips are measured once for all models. Several values of --steps or of a scale are
-all tried, one result each.
+Needs the packages of requirements-eval.txt. Measures of clips are cached, so that an interrupted
+evaluation resumes and real clips are measured once for all models. Of several values of --steps or
+of a scale every combination is evaluated, with a result each.
 """
 
 import itertools
@@ -28,9 +28,8 @@ from glober_jax import cli, media
 from glober_jax.errors import UserError
 from glober_jax.evaluation import measuring, results
 from glober_jax.evaluation.evaluating import evaluate_videos, fitted_to_pair
-from glober_jax.evaluation.protocol import SMALL, Protocol
-from glober_jax.evaluation.protocols import get_protocol, shortfall, table
-from glober_jax.evaluation.tables import compare, for_people
+from glober_jax.evaluation.protocols import SMALL, Protocol, get_protocol, shortfall, table
+from glober_jax.evaluation.tables import compare, result_text
 from glober_jax.evaluation.video_io import open_video_set
 from glober_jax.evaluation.video_set import check_pair
 from glober_jax.experiment import config
@@ -50,31 +49,33 @@ _DATA = flags.DEFINE_string("data", None, "Prepared data set; the workdir's conf
 _REAL = flags.DEFINE_string("real", None, "Real videos: a folder, a .npy or .npz, a prepared set")
 _GENERATED = flags.DEFINE_string("generated", None, "Videos to score: a folder, a .npy or .npz")
 _PROTOCOL = flags.DEFINE_string(
-    "protocol", SMALL, "A protocol; NAME@CLIPS for fewer clips, NAME-12f of 12 frames"
+    "protocol", SMALL, "A protocol; NAME@64 takes 64 clips, NAME-12f clips of 12 frames"
 )
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file; WORKDIR/evaluations/... by default")
-_CACHE = flags.DEFINE_string("cache", None, "Folder of measures; beside the results by default")
+_CACHE = flags.DEFINE_string(
+    "cache", None, "Folder of cached measures; beside the results by default"
+)
 _RECONSTRUCTION = flags.DEFINE_boolean(
-    "reconstruction", False, "Also measure what each part of the model loses of test clips"
+    "reconstruction", False, "Also measure reconstructions of test clips by each part of the model"
 )
 _BETWEEN = flags.DEFINE_string(
-    "between", None, "Data set with the frames between those that the model was trained on"
+    "between", None, "Data set with the frames between those of the training data"
 )
 _CHECKPOINT = flags.DEFINE_enum(
-    "checkpoint", "newest", ["newest", "best"], "Of the generator; the best of those graded"
+    "checkpoint", "newest", ["newest", "best"], "Of the generator; best is by FVD"
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of the generated videos")
-_COMPARE = flags.DEFINE_multi_string("compare", [], "Result to compare; twice or more")
+_COMPARE = flags.DEFINE_multi_string("compare", [], "A result to compare with others; repeat it")
 _PROTOCOLS = flags.DEFINE_boolean("protocols", False, "Print all protocols, as Markdown")
 _SHOWN_CLIPS = 8
-# Threads of XLA on a CPU, the same for up to as many devices that are parts of it.
+# Threads of XLA on a CPU, equal for up to as many virtual devices.
 _CPU_THREADS = 8
-# By field of the sampling options, the kind of its values and the flag.
+# By field of the sampling options, the type of its values and the flag.
 _SAMPLING = {
     "sampler": (str, flags.DEFINE_list("sampler", [], "ddim or dpm++; the config's by default")),
     "spacing": (
         str,
-        flags.DEFINE_list("spacing", [], "Where the steps lie; the sampler's by default"),
+        flags.DEFINE_list("spacing", [], "Placement of the steps; the sampler's by default"),
     ),
     "steps": (int, flags.DEFINE_list("steps", [], "Sampling steps; the config's by default")),
     **{
@@ -88,11 +89,10 @@ _SAMPLING = {
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the command; `argv` is what follows its name."""
-    if argv:
-        raise UserError(f"unexpected argument {argv[0]}; flags begin with --")
-    # Read when XLA starts. On CPUs the order in which a convolution sums depends on the number of
-    # threads, and that on the number of devices: of an FVD the seventh digit.
+    """Runs the command with its positional arguments."""
+    cli.no_arguments(argv)
+    # Read when XLA starts. On CPUs the order of a convolution's sums, and so the seventh digit of
+    # an FVD, depends on the number of threads, which depends on the number of devices.
     os.environ.setdefault("NPROC", str(max(_CPU_THREADS, os.cpu_count() or 1)))
     check_seed(_SEED.value, "--seed")
     if _PROTOCOLS.value:
@@ -128,10 +128,10 @@ def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
             record = in_between.evaluate_in_between(
                 experiment, model, protocol, _BETWEEN.value, measures, seed, _command()
             )
-            # Not among the results, of which the report and --compare know what they hold.
+            # In a folder of its own: the report and --compare read the results.
             output = _OUTPUT.value or folder / "in_between" / results.file_name(record)
             results.write(output, record)
-            print(in_between.for_people(record["frames"]))
+            print(in_between.groups_text(record["frames"]))
             print(f"{record['num_clips']} clips; result: {output}")
         return
     data = _DATA.value or experiment.data.dir
@@ -142,7 +142,7 @@ def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
         result = evaluation.result(model, seed, reconstruction=again, command=_command())
         output = _OUTPUT.value or folder / results.file_name(result)
         results.write(output, result)
-        _tell(result, output)
+        _print_result(result, output)
     again = real and first_reconstructions(model, real, experiment.clip, seed, _SHOWN_CLIPS)
     path = write_workdir_report(
         workdir,
@@ -165,8 +165,10 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
     notes = check_pair(real, generated, protocol)
     protocol = fitted_to_pair(protocol, real, generated)
     mesh = make_mesh(MeshShape())
-    extractor = measuring.together(
-        measuring.logits(mesh, protocol.resize), measuring.looks(mesh), measuring.motions()
+    extractor = measuring.combined(
+        measuring.i3d_logits(mesh, protocol.resize),
+        measuring.frame_features(mesh),
+        measuring.motion_measures(),
     )
     folder = _CACHE.value or output.parent / "measures"
     found = evaluate_videos(protocol, real, generated, extractor, folder)
@@ -184,11 +186,11 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
         seconds=time.monotonic() - start,
     )
     results.write(output, result)
-    _tell(result, output)
+    _print_result(result, output)
 
 
 def _check_output(path: epath.Path | Path) -> None:
-    """Before the work that fills it."""
+    """Checks that the result can be written."""
     try:
         is_folder = path.is_dir()
     except OSError as error:
@@ -202,13 +204,9 @@ def _check_output(path: epath.Path | Path) -> None:
 
 def _choices() -> Iterator[dict[str, Any]]:
     """Every combination of the sampling flags' values."""
-    given = {}
-    for name, (kind, flag) in _SAMPLING.items():
-        try:
-            if flag.value:
-                given[name] = [kind(value) for value in flag.value]
-        except ValueError:
-            raise UserError(f"--{flag.name}={','.join(flag.value)}: give numbers") from None
+    given = {
+        name: cli.list_of(kind, flag) for name, (kind, flag) in _SAMPLING.items() if flag.value
+    }
     for values in itertools.product(*given.values()):
         yield dict(zip(given, values, strict=True))
 
@@ -217,10 +215,10 @@ def _command() -> str:
     return "python -m glober_jax.evaluate " + shlex.join(sys.argv[1:])
 
 
-def _tell(result: Mapping[str, Any], output: Any) -> None:
+def _print_result(result: Mapping[str, Any], output: Any) -> None:
     for note in result["notes"]:
         print(f"note: {note}", file=sys.stderr)
-    print(for_people(result))
+    print(result_text(result))
     print(f"result: {output}")
 
 

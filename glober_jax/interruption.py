@@ -1,9 +1,9 @@
-"""Ctrl-C ends a command within seconds, whatever it is doing.
+"""Ctrl-C ends a command within seconds, even during a compilation.
 
-Python answers a signal between two instructions of the main thread, but XLA compiles for minutes
-within one, and an interpreter that ends while XLA works crashes. So another thread hears Ctrl-C
-too. It leaves the main thread some time to close its files, by `KeyboardInterrupt`, and then ends
-the process as a kill would: files are whole or not there, so that costs what was not saved yet.
+Python handles signals between instructions of the main thread, but XLA compiles for minutes within
+one, and an interpreter that exits while XLA works crashes. So another thread listens too: it gives
+the main thread two seconds to handle `KeyboardInterrupt`, and then kills the process. That is safe
+because files are written atomically.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import threading
 from types import FrameType
 from typing import NoReturn
 
-STATUS = 130  # What shells give it.
+STATUS = 130  # As shells have it.
 _SECONDS_TO_CLOSE = 2.0
 
 _sentence = "interrupted"
@@ -25,9 +25,9 @@ _leaving = threading.Lock()
 
 
 def watch() -> None:
-    """From now on Ctrl-C ends this process, until `begin` without leaving it time for anything.
+    """From now on Ctrl-C ends this process; before `begin` at once.
 
-    A process that was started to ignore it, as scripts start their background jobs, still does.
+    A process that was started with SIGINT ignored, as background jobs of scripts are, ignores it.
     """
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return
@@ -39,25 +39,25 @@ def watch() -> None:
 
 
 def begin(advice: str) -> None:
-    """The command begins; `advice` says how to go on with it once it was interrupted."""
+    """Marks the begin of the command; `advice` on how to continue is printed on interruption."""
     global _begun, _sentence
     _begun, _sentence = True, f"interrupted; {advice}" if advice else "interrupted"
 
 
 def happened() -> bool:
-    """Whether Ctrl-C was pressed: what the main thread does from then on is of no account."""
+    """Whether Ctrl-C was pressed; later errors of the main thread do not matter."""
     return _happened
 
 
 def leave() -> NoReturn:
-    """Says so, and ends this process without what the interpreter does at its end."""
-    # Never released: the first thread that comes here ends all.
+    """Prints the message and ends this process without the interpreter's cleanup."""
+    # Never released: the first thread ends the process.
     with _leaving:
         for worker in multiprocessing.active_children():
             worker.kill()
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
-            # Not by sys.stderr: the main thread may hold it, or what was written to it.
+            # Not sys.stderr, whose lock the main thread may hold.
             os.write(2, f"{_sentence}\n".encode())
         os._exit(STATUS)
 
@@ -73,6 +73,6 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 def _listen(reader: int) -> None:
     while os.read(reader, 1)[0] != signal.SIGINT:
         pass
-    # Until another signal: who presses Ctrl-C twice is in a hurry.
+    # A second Ctrl-C ends the wait.
     select.select([reader], [], [], _SECONDS_TO_CLOSE if _begun else 0)
     leave()

@@ -1,13 +1,13 @@
 """The coherence-and-realism adversarial loss on ordered pairs of frames.
 
-For each clip the target frames a < b exist as real (r) and decoded (f). Pairs are ordered in clip
-time, and six kinds are judged, always in the order of `PAIR_KINDS`:
+The target frames a < b of each clip are real (r) or decoded (f). The discriminator sees six kinds
+of pairs, in the order of `PAIR_KINDS`:
 
-    discriminator: (r_a, r_b) is real; the five others, mixed, fake or in the wrong order, are not
-    decoder:       (r_a, f_b), (f_a, r_b), (f_a, f_b) should be judged real
+    discriminator: (r_a, r_b) is real; the others, mixed, fake or in the wrong order, are fake
+    decoder:       (r_a, f_b), (f_a, r_b), (f_a, f_b) should be classified as real
 
-The discriminator's loss is the hinge max(0, 1 - y D) with y = ±1. The decoder's is -D, whose
-gradient does not end where D > 1; as published (`models.compat`) it is the hinge, too.
+The discriminator's loss is the hinge max(0, 1 - y D) with y = ±1. The decoder's is -D, or, as
+published (`models.compat`), the hinge, whose gradient vanishes where D > 1.
 Dimension key: B clips, H, W frame size; frames in [-1, 1]; every loss is float32 [B].
 """
 

@@ -17,7 +17,6 @@ from etils import epath
 from ml_collections import config_flags
 
 from glober_jax import cli
-from glober_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and samples go")
@@ -31,8 +30,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main(argv: Sequence[str]) -> None:
-    if argv:
-        raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
+    cli.no_arguments(argv)
     # Worker processes of the data loader import this file too, and have no use for all of that.
     from glober_jax import run
     from glober_jax.experiment import config

@@ -1,10 +1,11 @@
-"""Frames to files: MP4, GIF and PNG, and the grids and sheets people look at.
+"""Writes frames as MP4, GIF and PNG, and draws grids and contact sheets.
 
-Dimension key of array names: N videos, T frames, H height, W width, C = 3 channels (RGB).
-All pixels are uint8 in [0, 255]. Every file is encoded in memory and then written under a
-temporary name and renamed, so a file that exists is whole; paths may be local or `gs://`.
+Pixels are uint8 RGB; functions raise ValueError for other arrays, and `UserError` for paths that
+cannot be written. Files are encoded in memory and written atomically; paths may be local or
+`gs://`. Dimension key: N videos, T frames, H height, W width, C = 3 colours.
 """
 
+import base64
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
@@ -21,16 +22,14 @@ from glober_jax.errors import UserError
 _BACKGROUND = 255
 _INK = (40, 40, 40)
 _LABEL_MARGIN = 8
+# White pixels between the clips of a comparison.
+_CLIP_GAP = 10
 
 
 def write_file(path: epath.PathLike, data: bytes) -> None:
-    """Writes `data` to `path`, whole or not at all; makes missing parent folders.
-
-    Raises:
-      UserError: the path cannot be written.
-    """
+    """Writes `data` to `path` atomically; makes missing parent folders."""
     target = epath.Path(path)
-    # A name may have 255 bytes, and 60 characters have at most 240.
+    # A name has at most 255 bytes, and 60 characters at most 240.
     temporary = target.with_name(f".{target.name[-60:]}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -44,34 +43,31 @@ def write_file(path: epath.PathLike, data: bytes) -> None:
 
 
 def make_folder(path: epath.PathLike) -> None:
-    """Makes a folder for results, before the work that fills it; `UserError` where that fails."""
+    """Makes a folder and checks that it can be written to."""
     probe = epath.Path(path) / ".writable"
     write_file(probe, b"")
     probe.unlink()
 
 
 def write_mp4(path: epath.PathLike, frames_THWC: np.ndarray, fps: float) -> None:
-    """Writes what `encode_mp4` returns.
-
-    Raises:
-      UserError: the path cannot be written.
-      ValueError: `frames_THWC` is not uint8 RGB frames.
-    """
+    """Writes the MP4 of frames uint8 [T, H, W, 3]; see `Mp4Encoder`."""
     write_file(path, encode_mp4(frames_THWC, fps))
 
 
 def encode_mp4(frames_THWC: np.ndarray, fps: float) -> bytes:
-    """The bytes of an MP4 as `Mp4Encoder` makes it, of frames uint8 [T, H, W, 3]."""
+    """The MP4 of frames uint8 [T, H, W, 3]; see `Mp4Encoder`."""
     encoder = Mp4Encoder(fps)
     encoder.add(frames_THWC)
     return encoder.finish()
 
 
-class Mp4Encoder:
-    """Encodes an H.264 MP4 that browsers play (yuv420p, crf 18), piece by piece, in memory.
+def mp4_data_uri(frames_THWC: np.ndarray, fps: float) -> str:
+    """`encode_mp4` as the `src` of a `<video>`."""
+    return f"data:video/mp4;base64,{base64.b64encode(encode_mp4(frames_THWC, fps)).decode()}"
 
-    What is held is what is encoded: about a hundredth of the pixels.
-    """
+
+class Mp4Encoder:
+    """Encodes an H.264 MP4 that browsers play (yuv420p, crf 18) in memory, piece by piece."""
 
     def __init__(self, fps: float) -> None:
         """`fps` frames per second."""
@@ -80,7 +76,7 @@ class Mp4Encoder:
         rate = Fraction(fps).limit_denominator(1001)
         self._stream = self._container.add_stream("libx264", rate=rate, options={"crf": "18"})
         self._stream.pix_fmt = "yuv420p"
-        # Without these tags a player guesses the colours from the frame size.
+        # Without these tags players guess the colour space from the frame size.
         codec = self._stream.codec_context
         codec.colorspace = Colorspace.ITU709
         codec.color_primaries = ColorPrimaries.BT709
@@ -89,10 +85,9 @@ class Mp4Encoder:
         self._started = False
 
     def add(self, frames_THWC: np.ndarray) -> None:
-        """Appends frames uint8 [T, H, W, 3], of one size in all calls.
+        """Appends frames uint8 [T, H, W, 3] of one size.
 
-        An odd height or width, which yuv420p cannot hold, is made even by repeating the last row or
-        column. Raises ValueError where these are not such frames.
+        The last row or column of an odd height or width is repeated: yuv420p needs even ones.
         """
         _check_pixels(frames_THWC, ndim=4)
         _, height, width, _ = frames_THWC.shape
@@ -107,14 +102,14 @@ class Mp4Encoder:
             self._container.mux(self._stream.encode(frame))
 
     def finish(self) -> bytes:
-        """The whole file; nothing can be added any more."""
+        """The whole file; ends the encoding."""
         self._container.mux(self._stream.encode())
         self._container.close()
         return self._buffer.getvalue()
 
 
 def read_mp4(path: epath.PathLike, most_frames: int) -> np.ndarray:
-    """At most `most_frames` frames of a video, spread evenly over it: uint8 [T, H, W, 3]."""
+    """At most `most_frames` frames, evenly spread over a video: uint8 [T, H, W, 3]."""
     with av.open(io.BytesIO(epath.Path(path).read_bytes())) as container:
         total = container.streams.video[0].frames
         wanted = set(np.linspace(0, total - 1, min(total, most_frames)).round().astype(int))
@@ -127,46 +122,27 @@ def read_mp4(path: epath.PathLike, most_frames: int) -> np.ndarray:
 
 
 def write_gif(path: epath.PathLike, frames_THWC: np.ndarray, fps: float) -> None:
-    """Writes a GIF that loops for ever, each frame with a palette of its own.
+    """Writes a looping GIF of frames uint8 [T, H, W, 3] with a palette for each.
 
-    Args:
-      path: where to write.
-      frames_THWC: uint8 [T, H, W, 3]. Equal neighbouring frames are stored as one, shown longer.
-      fps: frames per second, at most 50; GIF rounds a frame's time to 1/100 s.
-
-    Raises:
-      UserError: the path cannot be written.
-      ValueError: `frames_THWC` is not uint8 RGB frames.
+    `fps` is at most 50, and a frame's time is rounded to 1/100 s.
     """
     _check_pixels(frames_THWC, ndim=4)
-    images = [_with_palette(Image.fromarray(frame_HWC)) for frame_HWC in frames_THWC]
-    # Browsers slow anything shorter than 20 ms down to 100 ms.
-    milliseconds = max(20, 10 * round(100 / fps))
+    first, *others = [_with_palette(Image.fromarray(frame_HWC)) for frame_HWC in frames_THWC]
+    # Browsers show anything shorter than 20 ms for 100 ms.
+    duration = max(20, 10 * round(100 / fps))
+    options = {"save_all": True, "append_images": others, "loop": 0, "optimize": False}
     buffer = io.BytesIO()
-    images[0].save(
-        buffer,
-        format="GIF",
-        save_all=True,
-        append_images=images[1:],
-        duration=milliseconds,
-        loop=0,
-        optimize=False,
-    )
+    first.save(buffer, format="GIF", duration=duration, **options)
     write_file(path, buffer.getvalue())
 
 
 def write_png(path: epath.PathLike, image_HWC: np.ndarray) -> None:
-    """Writes one uint8 [H, W, 3] image as PNG.
-
-    Raises:
-      UserError: the path cannot be written.
-      ValueError: `image_HWC` is not a uint8 RGB image.
-    """
+    """Writes one uint8 [H, W, 3] image as PNG."""
     write_file(path, encode_png(image_HWC))
 
 
 def encode_png(image_HWC: np.ndarray) -> bytes:
-    """The bytes of a PNG file of one uint8 [H, W, 3] image; ValueError on anything else."""
+    """The PNG file of one uint8 [H, W, 3] image."""
     _check_pixels(image_HWC, ndim=3)
     buffer = io.BytesIO()
     Image.fromarray(image_HWC).save(buffer, format="PNG")
@@ -174,16 +150,15 @@ def encode_png(image_HWC: np.ndarray) -> bytes:
 
 
 def tile_videos(videos_NTHWC: np.ndarray, columns: int | None = None, gap: int = 2) -> np.ndarray:
-    """Puts N videos side by side in a grid, to be played together.
+    """A grid of videos uint8 [N, T, H, W, 3], row by row; empty cells are white.
 
     Args:
-      videos_NTHWC: uint8 [N, T, H, W, 3].
-      columns: videos in a row; by default the grid is as square as N allows.
-      gap: white pixels between neighbours; none around the grid.
+      videos_NTHWC: the cells.
+      columns: videos in a row; by default the grid is as square as possible.
+      gap: white pixels between neighbours.
 
     Returns:
-      uint8 [T, rows * (H + gap) - gap, columns * (W + gap) - gap, 3]; video n stands in row
-      n // columns, column n % columns, and cells left over are white.
+      uint8 [T, rows * (H + gap) - gap, columns * (W + gap) - gap, 3].
     """
     _check_pixels(videos_NTHWC, ndim=5)
     count, length, height, width, channels = videos_NTHWC.shape
@@ -204,21 +179,18 @@ def contact_sheet(
     row_labels: Sequence[str] | None = None,
     scale: int = 1,
 ) -> np.ndarray:
-    """Draws one row per video, with frames spread evenly from its first to its last.
+    """A row of frames, evenly spread from first to last, for each video uint8 [N, T, H, W, 3].
 
     Args:
-      videos_NTHWC: uint8 [N, T, H, W, 3].
-      columns: frames per row; all T when a video has fewer.
-      gap: white pixels between neighbours; none around the sheet.
-      row_labels: N texts for a column at the left, or None for no such column.
-      scale: each frame is enlarged this many times, smoothly (bicubic).
+      videos_NTHWC: the videos.
+      columns: frames per row, at most T.
+      gap: white pixels between neighbours.
+      row_labels: N texts for a column at the left, or None.
+      scale: factor by which frames are enlarged (bicubic).
 
     Returns:
       uint8 [N * (scale * H + gap) - gap, L + columns * (scale * W + gap) - gap, 3], where L is
-      the width of the label column, 0 without labels.
-
-    Raises:
-      ValueError: the videos are not uint8 RGB, or labels and videos differ in number.
+      the width of the labels.
     """
     _check_pixels(videos_NTHWC, ndim=5)
     length = videos_NTHWC.shape[1]
@@ -234,34 +206,14 @@ def contact_sheet(
     return np.concatenate([_draw_labels(row_labels, height, gap), sheet_HWC], axis=1)
 
 
-def comparison_sheet(
-    rows: Mapping[str, np.ndarray],
-    columns: int = 8,
-    gap: int = 1,
-    clip_gap: int = 10,
-    scale: int = 1,
-) -> np.ndarray:
-    """Draws N clips one below the other, each as one labelled row per kind of video.
+def comparison_sheet(rows: Mapping[str, np.ndarray], scale: int = 1) -> np.ndarray:
+    """A `contact_sheet` of all versions of a clip for each of N clips: uint8 [H', W', 3].
 
-    Args:
-      rows: label to uint8 [N, T, H, W, 3], all of one shape, such as
-        {"real": ..., "reconstruction": ...}; drawn in this order.
-      columns: frames per row; all T when a clip has fewer.
-      gap: white pixels between the frames of one clip.
-      clip_gap: white pixels between clips.
-      scale: each frame is enlarged this many times, smoothly (bicubic).
-
-    Returns:
-      uint8 [H', W', 3], N contact sheets of `len(rows)` rows, `clip_gap` apart.
-
-    Raises:
-      ValueError: the videos are not uint8 RGB or differ in shape.
+    `rows` are the versions by label, such as "real", uint8 [N, T, H, W, 3] of one shape.
     """
     clips_NRTHWC = np.stack(list(rows.values()), axis=1)
-    sheets = [
-        contact_sheet(clip_RTHWC, columns, gap, list(rows), scale) for clip_RTHWC in clips_NRTHWC
-    ]
-    return tile_videos(np.stack(sheets)[:, None], columns=1, gap=clip_gap)[0]
+    sheets = [contact_sheet(clip, row_labels=list(rows), scale=scale) for clip in clips_NRTHWC]
+    return tile_videos(np.stack(sheets)[:, None], columns=1, gap=_CLIP_GAP)[0]
 
 
 def _check_pixels(pixels: np.ndarray, ndim: int) -> None:
@@ -273,13 +225,13 @@ def _check_pixels(pixels: np.ndarray, ndim: int) -> None:
 
 
 def _with_palette(image: Image.Image) -> Image.Image:
-    # Dithering hides the bands that 256 colours leave in a smooth sky.
+    # Dithering hides the banding of 256 colours.
     palette = image.quantize(256)
     return image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
 
 
 def enlarge(frames: np.ndarray, scale: int) -> np.ndarray:
-    """Enlarges uint8 frames [..., H, W, 3] smoothly (bicubic): [..., scale H, scale W, 3]."""
+    """Frames uint8 [..., H, W, 3] enlarged by bicubic interpolation: [..., scale H, scale W, 3]."""
     if scale == 1:
         return frames
     *lead, height, width, channels = frames.shape
@@ -292,7 +244,7 @@ def enlarge(frames: np.ndarray, scale: int) -> np.ndarray:
 
 
 def _draw_labels(labels: Sequence[str], row_height: int, gap: int) -> np.ndarray:
-    """uint8 [rows * (row_height + gap) - gap, L, 3]: each label centred on its row's height."""
+    """uint8 [rows * (row_height + gap) - gap, L, 3] with each label centred on its row."""
     font = ImageFont.load_default(float(np.clip(row_height // 5, 11, 20)))
     text_width = max(font.getlength(label) for label in labels)
     width = int(np.ceil(text_width)) + 2 * _LABEL_MARGIN

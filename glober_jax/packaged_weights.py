@@ -1,8 +1,7 @@
-"""Weights that a published Python package ships as a pickle of NumPy arrays.
+"""Weights that an optional Python package ships as a pickle of NumPy arrays.
 
-The package is an optional extra. It is found but never imported, so neither its code nor what it
-imports runs; the file is checked by size and SHA-256 before anything of it is read; and the
-unpickler can make arrays and nothing else.
+The package is found but not imported, so that none of its code runs; the file's size and SHA-256
+are checked before it is read; and the unpickler can only make arrays.
 """
 
 import dataclasses
@@ -15,7 +14,7 @@ from typing import Any
 
 from glober_jax.errors import UserError
 
-# All that a pickled array refers to. NumPy 2 moved what older pickles call numpy.core.
+# The globals of pickled arrays; NumPy 2 renamed numpy.core.
 _ALLOWED = {
     ("numpy", "dtype"),
     ("numpy", "ndarray"),
@@ -35,14 +34,13 @@ class PackagedWeights:
 
     @property
     def installed(self) -> bool:
-        """Whether there is such a package; its file is not looked at."""
+        """Whether the package is installed; its file is not checked."""
         return importlib.util.find_spec(self.module) is not None
 
     def read(self) -> dict[str, Any]:
         """The file's nested dicts of arrays.
 
-        Raises:
-          UserError: the package is not installed, or its file is not that of the release.
+        Raises `UserError` where the package is not installed, or its file is not the release's.
         """
         spec = importlib.util.find_spec(self.module)
         if spec is None:
@@ -63,7 +61,7 @@ class PackagedWeights:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Refuses every name but those of `_ALLOWED`."""
+    """Refuses all globals except `_ALLOWED`."""
 
     def find_class(self, module: str, name: str) -> Any:
         module = module.replace("numpy.core", "numpy._core", 1)

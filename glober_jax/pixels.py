@@ -1,16 +1,16 @@
-"""How values that are no pixels become them: uint8, 0 black and 255 white."""
+"""Advice on how to convert arrays of other types and ranges to uint8 pixels."""
 
 import numpy as np
 
-# Rounding to a pixel takes this much of a range that ends at 1 back into it.
+# Half a grey level of pixels in [0, 1]: values beyond 1 by less are rounded to 255.
 _MARGIN = 0.5 / 255
 
 
 def conversion(x: np.ndarray, verb: str) -> str:
-    """A phrase that says which expression of `x` has its pixels, behind `verb`, such as "save".
+    """A phrase with the expression of `x` that has its pixels, after `verb`, such as "save".
 
-    What it is depends on the type and the range of all values, and is said only where these have
-    one meaning; else the phrase says how to find out.
+    The expression follows from type and range where these are unambiguous; else black and white
+    are left open.
     """
     if x.dtype == bool:
         return f"{verb} 255 * x.astype(np.uint8)"
@@ -27,8 +27,8 @@ def conversion(x: np.ndarray, verb: str) -> str:
 
 
 def _scaled(low: float, high: float, is_float: bool) -> str | None:
-    """What brings values of this range to 0..255; None where it may be one of several ranges."""
-    # Less than that may be of any number of bits, or the numbers of colours in a palette.
+    """The expression that scales values of this range to 0..255; None where it is ambiguous."""
+    # Smaller integers may be of another depth, or indices of a palette.
     if low >= -0.5 and 15.5 < high < 255.5:
         return "x"
     if low >= 0 and 2**14 <= high < 2**16:
@@ -37,7 +37,7 @@ def _scaled(low: float, high: float, is_float: bool) -> str | None:
         return None
     if low >= -_MARGIN:
         return "(x * 255)"
-    # Values about 0 that stay within 0.5 may be of -0.5..0.5, and small ones below 0 of a filter.
+    # Values within 0.5 of 0 may be of -0.5..0.5, and slightly negative ones the result of a filter.
     if -1 - 2 * _MARGIN <= low < -0.1 and not (low >= -0.5 and 0 < high <= 0.5):
         return "((x + 1) * 127.5)"
     return None

@@ -59,8 +59,7 @@ flags.mark_flags_as_required(["config", "topology"])
 
 
 def main(argv: Sequence[str]) -> None:
-    if argv:
-        raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
+    cli.no_arguments(argv)
     experiment = config.parse(cli.config_value(_CONFIG))
     if _TOPOLOGY.value != topology.LOCAL:
         topology.compile_only()

@@ -33,7 +33,6 @@ that the autoencoder and the generator train without doing so at every step.
 """
 
 import dataclasses
-import difflib
 import json
 import os
 import types
@@ -262,13 +261,8 @@ def _define_flags() -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Runs the sub-command named by the one positional argument."""
-    if len(arguments) != 1 or arguments[0] not in COMMANDS:
-        given = f", not {' '.join(arguments)!r}" if arguments else ""
-        near = difflib.get_close_matches(arguments[0] if arguments else "", COMMANDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else "see --help"
-        raise UserError(f"say what to prepare, {', '.join(COMMANDS)}{given} ({hint})")
-    command = COMMANDS[arguments[0]]
-    command.run(command.options(**_given(arguments[0])))
+    name = cli.one_of(COMMANDS, arguments, "prepare")
+    COMMANDS[name].run(COMMANDS[name].options(**_given(name)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Random keys: one seed, and a key for every (name, step). Never stored, never reused."""
+"""Random keys: every (seed, name, step) has its own; keys are never stored or reused."""
 
 import zlib
 
@@ -10,9 +10,8 @@ from glober_jax.values import check_seed
 
 
 def seed_words(seed: int) -> np.ndarray:
-    """High and low half of a seed, uint32 [2]: an argument of compiled functions.
-
-    They know no integers of 64 bits, and the seed need not be compiled in. Raises as `check_seed`.
+    """High and low half of a seed, uint32 [2]: an argument of jitted functions, which have no
+    64-bit integers. Raises as `check_seed`.
     """
     return np.array(divmod(check_seed(seed), 2**32), np.uint32)
 
@@ -29,6 +28,6 @@ def named_key(
     words = seed if isinstance(seed, np.ndarray | jax.Array) else seed_words(seed)
     if words.ndim == 0:
         words = jnp.stack([jnp.zeros_like(words), words])
-    # What jax.random.key makes of a seed where it has integers of 64 bits.
+    # As jax.random.key with 64-bit integers enabled.
     key = jax.random.wrap_key_data(words, impl="threefry2x32")
     return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), step)

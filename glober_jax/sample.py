@@ -1,4 +1,4 @@
-r"""Makes videos from a trained workdir; needs nothing else.
+r"""Makes videos with a trained workdir.
 
     python -m glober_jax.sample --workdir=runs/quickstart --output=more --num_videos=16
     python -m glober_jax.sample --workdir=runs/quickstart --output=late --num_frames=128 \
@@ -9,11 +9,10 @@ r"""Makes videos from a trained workdir; needs nothing else.
     python -m glober_jax.sample --workdir=runs/sky --output=slow --input=clouds.mp4 --rate=4
     python -m glober_jax.sample --workdir=runs/sky --output=morph --input=a.mp4 --input=b.mp4
 
-A video is a global feature; its frames are decoded at any indices of the clip, so any sub-clip,
-rate and length is one call. Without --prompt a model of texts takes captions of held-out clips, as
-without --class_label one of classes takes all in turn. One --input is reconstructed, --rate frames
-for each of its own; of two, --num_videos go from the one to the other. Interrupted, the same
-command with --resume goes on and repeats no video.
+A global feature holds a whole clip, and its frames can be decoded at any indices, so that one call
+makes any sub-clip, rate and length. Without --class_label all classes take turns, without --prompt
+captions of held-out clips. One --input is reconstructed, with --rate frames for each of its own;
+between two, --num_videos are interpolated. --resume continues an interrupted command.
 """
 
 import dataclasses
@@ -65,61 +64,62 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "A workdir that glober_jax.main trained, or a packaged model: builtin:sky64"
 )
 _CHECKPOINT = flags.DEFINE_enum(
-    "checkpoint", "newest", ["newest", "best"], "Of the generator; the best of those graded"
+    "checkpoint", "newest", ["newest", "best"], "Of the generator; best is by FVD"
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write to; WORKDIR/samples by default")
-_RESUME = flags.DEFINE_boolean("resume", False, "Keep the videos that an interrupted run left")
+_RESUME = flags.DEFINE_boolean("resume", False, "Continue an interrupted run")
 _SAVE_ARRAYS = flags.DEFINE_boolean("save_arrays", False, "Also write the exact pixels, frames.npz")
 
 _NUM_VIDEOS = flags.DEFINE_integer("num_videos", 8, "Videos to make")
-_SEED = flags.DEFINE_integer("seed", 0, "Same seed, same videos")
-_CLASS = flags.DEFINE_string("class_label", None, "Class name or number; all in turn by default")
+_SEED = flags.DEFINE_integer("seed", 0, "Of the noise; equal seeds give equal videos")
+_CLASS = flags.DEFINE_string(
+    "class_label", None, "Class name or number; by default all classes take turns"
+)
 _PROMPT = flags.DEFINE_multi_string(
-    "prompt", None, "A text, may be given again; captions of held-out clips by default"
+    "prompt", None, "A text, repeatable; captions of held-out clips by default"
 )
 _CLIP = flags.DEFINE_string("clip", None, "CLIP checkpoint folder that embeds --prompt")
 _INPUT = flags.DEFINE_multi_string(
-    "input", [], "A video to reconstruct, or two to go from one to the other"
+    "input", [], "A video to reconstruct, or two to interpolate between"
 )
 
-_NUM_FRAMES = flags.DEFINE_integer("num_frames", None, "Frames per video, spread evenly")
-_START = flags.DEFINE_float("start", 0.0, "Where in the clip to begin, 0 is its first frame")
-_END = flags.DEFINE_float("end", 1.0, "Where in the clip to end, exclusive")
+_NUM_FRAMES = flags.DEFINE_integer("num_frames", None, "Frames per video, evenly spread")
+_START = flags.DEFINE_float("start", 0.0, "Start within the clip; 0 is its first frame")
+_END = flags.DEFINE_float("end", 1.0, "End within the clip, exclusive; 1 is its end")
 _RATE = flags.DEFINE_float("rate", None, "Frames per frame of a training clip: 2 is half speed")
-_INDICES = flags.DEFINE_list("indices", [], "These places in the clip and no others, 0 to 1")
+_INDICES = flags.DEFINE_list("indices", [], "Exact indices within the clip, 0 to 1")
 
 _SAMPLER = flags.DEFINE_enum("sampler", None, list(SPACINGS), "Sampler; the config's by default")
 _SPACING = flags.DEFINE_enum(
     "spacing",
     None,
     [spacing for fitting in SPACINGS.values() for spacing in fitting],
-    "Where the steps lie; the config's, or the sampler's usual one, by default",
+    "Placement of the steps; by default the config's, or the sampler's usual one",
 )
 _STEPS = flags.DEFINE_integer(
     "steps", None, "Sampling steps; the config's by default", lower_bound=1
 )
 _GUIDANCE = {
     f"{name}_scale": flags.DEFINE_list(
-        f"guidance_{name}", [], "Scale, the config's by default; several make a grid"
+        f"guidance_{name}", [], "Guidance scale; the config's by default; several make a grid"
     )
     for name in ("condition", "video", "domain")
 }
-_BATCH = flags.DEFINE_integer("batch", 16, "Videos that are begun together", lower_bound=1)
+_BATCH = flags.DEFINE_integer("batch", 16, "Videos per batch", lower_bound=1)
 _CHUNK_FRAMES = flags.DEFINE_integer(
-    "chunk_frames", None, "Frames each device denoises at a time; bounds memory", lower_bound=1
+    "chunk_frames", None, "Frames per device and call; bounds memory", lower_bound=1
 )
 flags.mark_flag_as_required("workdir")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the command; `argv` is what follows its name."""
-    if argv:
-        raise UserError(f"unexpected argument {argv[0]!r}; every option is a --flag (see --help)")
+    """Runs the command with its positional arguments."""
+    cli.no_arguments(argv)
     workdir = epath.Path(_WORKDIR.value)
     experiment = config.parse(load_config(workdir))
     output = epath.Path(_OUTPUT.value or results_folder(workdir) / "samples")
     size = experiment.networks.frame_size
-    # What the flags say is checked before anything is loaded.
+    # Checks all flags before anything is loaded.
     check_whole(_NUM_VIDEOS.value, "--num_videos", 1, MOST_VIDEOS)
     check_seed(_SEED.value, "--seed")
     index = _indices(experiment)
@@ -156,24 +156,10 @@ def _indices(experiment: Experiment) -> np.ndarray:
 
 
 def _choices(experiment: Experiment) -> Iterator[tuple[str, Any]]:
-    """Every combination of the guidance flags' values: its name, and how to sample."""
-    given: dict[str, Any] = {
-        name: flag.value
-        for name, flag in (
-            ("sampler", _SAMPLER),
-            ("spacing", _SPACING),
-            ("steps", _STEPS),
-            ("chunk_frames", _CHUNK_FRAMES),
-        )
-        if flag.value is not None
-    }
-    scales: dict[str, list[float]] = {}
-    for name, flag in _GUIDANCE.items():
-        if flag.value:
-            try:
-                scales[name] = [float(value) for value in flag.value]
-            except ValueError:
-                raise UserError(f"--{flag.name}={','.join(flag.value)}: give numbers") from None
+    """The name and the sampling options of every combination of the guidance flags' values."""
+    fields = (_SAMPLER, _SPACING, _STEPS, _CHUNK_FRAMES)
+    given: dict[str, Any] = {flag.name: flag.value for flag in fields if flag.value is not None}
+    scales = {name: cli.list_of(float, flag) for name, flag in _GUIDANCE.items() if flag.value}
     for values in itertools.product(*scales.values()):
         chosen = dict(zip(scales, values, strict=True))
         name = "_".join(f"{_GUIDANCE[key].name}={value:g}" for key, value in chosen.items())
@@ -221,7 +207,7 @@ def _videos(
     inputs: Sequence[tuple[np.ndarray, float]],
     index_n: np.ndarray,
 ) -> Videos:
-    """New videos, or those between two."""
+    """New videos, or interpolated ones between two inputs."""
     count = _NUM_VIDEOS.value
     if inputs:
         way = between(model, inputs[0][0], inputs[1][0], count)
@@ -243,7 +229,7 @@ def _videos(
 
 
 def _record(model: Glober, made_of: Mapping[str, Any]) -> dict[str, Any]:
-    """What it takes to make the same videos again."""
+    """All that is needed to make the same videos again."""
     return {
         "workdir": _WORKDIR.value,
         "checkpoint_steps": model.trained_steps,
@@ -256,7 +242,7 @@ def _record(model: Glober, made_of: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _conditions(model: Glober, workdir: epath.Path) -> Conditions:
-    """What each video is conditioned on: the flags', or everything there is in turn."""
+    """The condition of each video, by the flags, else all classes or captions in turn."""
     network = model.networks.condition
     if _CLASS.value is not None and network.kind != "class":
         raise UserError("--class_label: this generator was trained without classes")
@@ -275,9 +261,9 @@ def _conditions(model: Glober, workdir: epath.Path) -> Conditions:
 def _texts(
     network: ConditionTokens, examples: ExampleTexts | None
 ) -> tuple[Sequence[str], np.ndarray]:
-    """Captions and their embeddings, those of --prompt or of the held-out clips.
+    """Captions and their embeddings, of --prompt or of held-out clips.
 
-    Weights that were converted come without examples, and do not tell what embedded their texts.
+    Converted weights have no examples and no digest of their text encoder.
     """
     if not _PROMPT.value:
         if examples is None:

@@ -1,4 +1,4 @@
-"""Whether values fit the fields and arguments they are meant for, each failure one sentence."""
+"""Checks of values and keys of configs and arguments."""
 
 import collections.abc
 import difflib
@@ -13,7 +13,7 @@ MAX_SEED = 2**64 - 1
 
 
 def check_keys(values: Mapping[str, Any], known: set[str], required: set[str], path: str) -> None:
-    """Refuses keys that are unknown, with the nearest one, or missing."""
+    """Raises `UserError` for unknown keys, with the nearest known one, and for missing keys."""
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
@@ -26,7 +26,7 @@ def check_keys(values: Mapping[str, Any], known: set[str], required: set[str], p
 
 
 def check_value(value: Any, hint: Any, path: str) -> None:
-    """Refuses values of another type than the field's annotation says."""
+    """Raises `UserError` for a value of another type than the annotation `hint`."""
     origin = typing.get_origin(hint) or hint
     if origin is Literal:
         choices = typing.get_args(hint)
@@ -50,12 +50,12 @@ def check_value(value: Any, hint: Any, path: str) -> None:
 
 
 def check_seed(value: Any, name: str = "seed") -> int:
-    """`value`, called `name`, as a seed of 64 bits; `UserError` where it is none."""
+    """`value` if it is a seed of 64 bits, else `UserError`."""
     return check_whole(value, name, 0, MAX_SEED)
 
 
 def check_whole(value: Any, name: str, low: int, high: int) -> int:
-    """`value`, called `name`; `UserError` where it is no whole number from `low` to `high`."""
+    """`value` if it is a whole number from `low` to `high`, else `UserError`."""
     try:
         number = operator.index(value)
     except TypeError:

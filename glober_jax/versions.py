@@ -1,4 +1,4 @@
-"""What a number depends on besides the code."""
+"""Versions of the packages that results depend on."""
 
 from importlib import metadata
 
@@ -6,5 +6,5 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of the packages that decide the numbers."""
+    """Installed versions by package."""
     return {package: metadata.version(package) for package in _PACKAGES}

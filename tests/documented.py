@@ -1,6 +1,5 @@
-"""Commands as documentation shows them, and what is wrong with them; runs none, imports no JAX."""
+"""Checks the commands in documentation without running them or importing JAX."""
 
-import ast
 import functools
 import itertools
 import re
@@ -40,7 +39,7 @@ def inline(text: str) -> list[str]:
 
 
 def block_problems(block: str) -> Iterator[str]:
-    """What is wrong with the commands of a shell block, each a sentence."""
+    """The mistakes in the commands of a shell block, each a sentence."""
     variables: dict[str, str] = {}
     for line in block.replace("\\\n", " ").splitlines():
         line = re.sub(r"\$(\w+)", lambda found: variables.get(found[1], found[0]), line)
@@ -52,7 +51,7 @@ def block_problems(block: str) -> Iterator[str]:
 
 
 def inline_problems(code: str) -> Iterator[str]:
-    """What is wrong with `code` in a sentence or a table, if it is a command, a flag or a key."""
+    """The mistakes in `code` in a sentence or a table, if it is a command, a flag or a key."""
     words = code.replace("[", "").replace("]", "").replace("\n", " ").split()
     if not words:
         return
@@ -68,7 +67,7 @@ def inline_problems(code: str) -> Iterator[str]:
 
 
 def command_problems(words: Sequence[str]) -> Iterator[str]:
-    """What is wrong with one command, of which Python's and the scripts in launch/ are ours."""
+    """The mistakes in one command, if it is one of ours or a script in launch/."""
     words = [word for word in words if not re.fullmatch(r"\$\w+|…|\.\.\.|and", word)]
     while words and re.fullmatch(r"[A-Z_]+=.*|bash", words[0]):
         del words[0]
@@ -154,27 +153,14 @@ def _script_flags(script: str) -> set[str]:
 
 @functools.cache
 def _flags(name: str) -> frozenset[str]:
-    """The flags of a command, read from where it defines them."""
+    """The flags of a command, read from its source."""
     if name == "prepare":
         return frozenset().union(*map(_prepare_flags, prepare.COMMANDS))
-    tree = ast.parse((ROOT / f"glober_jax/{name}.py").read_text())
-    names = set(_defined(tree, {}))
-    for loop in (node for node in ast.walk(tree) if isinstance(node, ast.DictComp)):
-        (over,) = loop.generators
-        if isinstance(over.iter, ast.Tuple) and isinstance(over.target, ast.Name):
-            for value in ast.literal_eval(over.iter):
-                names |= set(_defined(loop, {over.target.id: value}))
+    text = (ROOT / f"glober_jax/{name}.py").read_text()
+    names = re.findall(r'DEFINE_\w+\(\s*"(\w+)"', text)
+    if 'f"guidance_{name}"' in text:
+        names += ["guidance_condition", "guidance_video", "guidance_domain"]
     return frozenset(names)
-
-
-def _defined(tree: ast.AST, variables: dict[str, str]) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", "").startswith("DEFINE_"):
-            name = node.args[0]
-            if isinstance(name, ast.Constant):
-                yield name.value
-            elif variables:
-                yield eval(compile(ast.Expression(name), "", "eval"), variables)
 
 
 @functools.cache
@@ -186,14 +172,9 @@ def _prepare_flags(command: str) -> frozenset[str]:
 def _sub_commands(name: str) -> set[str]:
     if name == "prepare":
         return set(prepare.COMMANDS)
-    tree = ast.parse((ROOT / f"glober_jax/{name}.py").read_text())
-    tables = [
-        node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        and node.targets[0].id in ("_IMPORTS", "_EXPORTS", "_MEASURE")
-    ]
-    return {key.value for table in tables for key in table.keys}
+    text = (ROOT / f"glober_jax/{name}.py").read_text()
+    tables = re.findall(r"^_(?:IMPORTS|EXPORTS|MEASURE) = {(.*?)}", text, re.M | re.S)
+    return set(re.findall(r'"(\w+)":', " ".join(tables)))
 
 
 @functools.cache

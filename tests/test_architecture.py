@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "glober_jax"
 # From low to high; rooms of one floor do not import each other. What is not listed is a command.
 FLOORS = (
     {"builtin", "errors", "interruption", "pixels", "progress", "versions"},
-    {"cli", "alone", "media", "values", "packaged_weights", "diffusion", "parallel"},
+    {"cli", "alone", "media", "optional_dependencies", "packaged_weights", "values"}
+    | {"diffusion", "parallel"},
     {"randomness", "models", "data", "notebook"},
     {"losses", "sampling", "evaluation"},
     {"training"},

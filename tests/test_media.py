@@ -114,7 +114,7 @@ def test_contact_sheet_of_a_short_video_enlarges_each_frame_alone() -> None:
 def test_comparison_sheet_interleaves_rows_and_separates_clips() -> None:
     real, copy = numbered_videos(2, 4, 16, 16), numbered_videos(2, 4, 16, 16) + 100
     rows = {"real": real, "reconstruction": copy.astype(np.uint8)}
-    sheet_HWC = media.comparison_sheet(rows, columns=4, gap=1, clip_gap=10)
+    sheet_HWC = media.comparison_sheet(rows)
     cells_HWC = sheet_HWC[:, -(4 * 17 - 1) :]
     assert len(cells_HWC) == 2 * 33 + 10
     for n, top in enumerate((0, 43)):

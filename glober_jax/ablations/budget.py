@@ -1,10 +1,8 @@
-"""How many steps of each stage a budget of training operations pays for.
+"""The steps of each stage for a budget of training operations.
 
-Counted are the multiplications and additions of a stage's traced training step
-(`planning.flops`), its gradients and frozen networks included. Of every row's budget
-`AUTOENCODER_SHARE` goes to the autoencoder and the rest to the generator: more than the quick
-start's autoencoder gets, for the published one begins from nothing. The plain video model, which
-has one stage, spends all on it. The codec is the same for all rows and not counted.
+Operations are those of a stage's traced training step (`planning.flops`), with gradients and frozen
+networks. `AUTOENCODER_SHARE` of the budget is the autoencoder's, the rest the generator's; the
+plain video model has one stage. The codec, equal in all rows, is not counted.
 """
 
 from typing import Any
@@ -29,7 +27,7 @@ _SHARES = {
 
 
 def flops_per_step(experiment: Experiment, plain: bool) -> dict[str, float]:
-    """By stage, the mean over the config's steps: with an adversary the last ones cost more."""
+    """The mean over the config's steps by stage; steps with the discriminator cost more."""
     mesh = AbstractMesh((1, 1, 1), AXES, axis_types=(AxisType.Auto,) * 3)
     if plain:
         stages = [plain_video.abstract_plain_video(experiment, mesh)]
@@ -40,25 +38,20 @@ def flops_per_step(experiment: Experiment, plain: bool) -> dict[str, float]:
 
 
 def steps_for(flops_by_stage: dict[str, float], flops: float) -> dict[str, int]:
-    """Steps of each stage that spend `flops` together, by the shares above.
-
-    Raises:
-      UserError: it does not pay for one step of each.
-    """
+    """Steps of each stage that together take `flops`; `UserError` for less than one of each."""
     steps = {name: round(_SHARES[name] * flops / one) for name, one in flops_by_stage.items()}
     if min(steps.values()) < 1:
         least = max(one / _SHARES[name] for name, one in flops_by_stage.items())
         raise UserError(
-            f"--flops={flops:g} does not pay for a step of every stage: give {least:g} or more"
+            f"--flops={flops:g} is less than a step of every stage takes: give {least:g} or more"
         )
     return steps
 
 
 def with_steps(config: dict[str, Any], steps: dict[str, int]) -> dict[str, int]:
-    """Values of the config's keys that a row is trained with; the plain video model's steps are
-    the autoencoder's.
+    """Changes of the config by key; the plain video model takes the autoencoder's steps.
 
-    The adversary joins after the same part of the steps, and warms up over the same part.
+    The adversarial loss starts and warms up at the same fractions of the steps as before.
     """
     changes = {}
     for name, count in steps.items():

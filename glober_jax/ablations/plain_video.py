@@ -1,9 +1,8 @@
-"""A video diffusion model without a global feature: what a user would pick instead of GLOBER.
+"""A plain video diffusion model, without a global feature, as a baseline of GLOBER.
 
-The latents of a clip's frames are denoised together, all at one noise level, by the same UNet; its
-frames attend to each other (`UNet.clip_frames`) and its tokens are those of the condition. The
-loss is that of the generator: mean |prediction - target|². A clip has the length that was trained;
-there is nothing to encode, and nothing to decode at other times.
+The same UNet denoises the latents of all frames of a clip together, at one noise level; frames
+attend to each other (`UNet.clip_frames`), and its tokens are the condition's. Clips have the
+length of training.
 
 Dimension key: B clips, T frames, h, w, Z latents, L tokens, E their width, X, Y frame size.
 """
@@ -51,10 +50,7 @@ NETWORKS = ("condition", "unet")
 
 @dataclasses.dataclass(frozen=True)
 class PlainVideoStage:
-    """The stage as pure functions of state, frozen codec and batch; see `plain_video_stage`.
-
-    `networks.unet` has `clip_frames`.
-    """
+    """The stage as pure functions of state, frozen codec and batch."""
 
     networks: Networks
     process: DiffusionProcess
@@ -64,7 +60,7 @@ class PlainVideoStage:
 
     @classmethod
     def of(cls, experiment: Experiment, mesh: Mesh | AbstractMesh) -> "PlainVideoStage":
-        """Batch, steps, average and optimizer are those of the config's autoencoder stage."""
+        """The stage with batch, steps, average and optimizer of the config's autoencoder."""
         shared = {
             name: getattr(experiment.autoencoder, name)
             for name in ("steps", "batch_size", "micro_batches", "ema_decay", "optimizer")
@@ -76,7 +72,7 @@ class PlainVideoStage:
         return cls(networks, experiment.diffusion, options, experiment.seed, mesh)
 
     def create(self, constants: dict[str, Any], given: Params | None = None) -> TrainState:
-        """The state at step 0; `constants` = {"latent_scale": ChannelScale of the latents}."""
+        """The state at step 0; `constants` = {"latent_scale": ChannelScale}."""
         unet_key, condition_key = jax.random.split(named_key(self.seed, "plain_video_init"))
         networks, frames = self.networks, self.networks.unet.clip_frames
         context = (frames, networks.condition.length, networks.condition.width)
@@ -125,7 +121,7 @@ class PlainVideoStage:
 def predict_clips(
     networks: Networks, params: Params, z_BThwZ: jax.Array, t_B: jax.Array, context_BLE: jax.Array
 ) -> jax.Array:
-    """What the UNet predicts [B, T, h, w, Z] of noisy clips."""
+    """The UNet's prediction [B, T, h, w, Z] for noisy clips."""
     frames = z_BThwZ.shape[1]
     rows = einops.rearrange(z_BThwZ, "b t h w z -> (b t) h w z")
     each = (jnp.repeat(x, frames, axis=0) for x in (t_B, context_BLE))
@@ -143,7 +139,7 @@ def clip_loss(
     condition: jax.Array,
     with_condition_B: jax.Array,
 ) -> jax.Array:
-    """Mean diffusion loss of unit-variance latents, a scalar; nothing in it is random."""
+    """Mean diffusion loss of normalised latents; deterministic."""
     context_BLE = networks.apply(params, "condition", condition, with_condition_B)
     z_t = process.add_noise(z0_BThwZ, eps_BThwZ, t_B)
     prediction = predict_clips(networks, params, z_t, t_B, context_BLE)
@@ -153,10 +149,9 @@ def clip_loss(
 def clip_sampler(
     stage: PlainVideoStage, options: SamplingOptions, batch: int
 ) -> Callable[[FrameModel, np.ndarray, int], np.ndarray]:
-    """(model, conditions, seed) to one clip for each condition: uint8 [B, T, X, Y, 3].
+    """(model, conditions, seed) to a clip for each condition, uint8 [B, T, X, Y, 3].
 
-    Each is a function of (seed, place, condition), guided by `options.condition_guidance`; `batch`
-    are made at a time.
+    Each depends on (seed, position, condition) only; `batch` are sampled at a time.
     """
     networks, frames = stage.networks, stage.networks.unet.clip_frames
 
@@ -167,7 +162,7 @@ def clip_sampler(
         index_BT = jnp.broadcast_to(jnp.arange(frames) / frames, (len(video_B), frames))
 
         def noise(step: jax.Array | int) -> jax.Array:
-            # Of each frame its own, as in training.
+            # Independent for each frame, as in training.
             return frame_noise(seed, video_B, index_BT, networks.latent_shape, 0.0, step)
 
         def context(present: float) -> jax.Array:
@@ -187,7 +182,7 @@ def clip_sampler(
     def sample_all(model: FrameModel, conditions: np.ndarray, seed: int) -> np.ndarray:
         made = []
         for first in range(0, len(conditions), batch):
-            # The last batch is filled up, so that one compilation serves all.
+            # The last batch is padded, for one compiled program.
             numbers = np.arange(first, first + batch, dtype=np.int32)
             rows = np.minimum(numbers, len(conditions) - 1)
             made.append(sample_batch(model, numbers, conditions[rows], seed_words(seed)))
@@ -197,12 +192,12 @@ def clip_sampler(
 
 
 def whole_clips(clip: ClipSpec) -> ClipSpec:
-    """What the stage reads of a clip: all frames."""
+    """The spec for reading all frames of a clip."""
     return dataclasses.replace(clip, num_key_frames=0, num_target_frames=clip.num_frames)
 
 
 def plain_video_stage(pipeline: Pipeline, stage: PlainVideoStage, codec_params: Params) -> Stage:
-    """The stage, ready for the loop, on the pipeline's data; its codec has to be trained."""
+    """The stage for the training loop, on the pipeline's data; needs a trained codec."""
     _, source = pipeline.frozen_codec()
     clip, size = whole_clips(pipeline.experiment.clip), stage.options.batch_size
     share, text = batch_share(pipeline.mesh), stage.networks.condition.kind == "text"
@@ -231,7 +226,7 @@ def plain_video_stage(pipeline: Pipeline, stage: PlainVideoStage, codec_params: 
 
 
 def abstract_plain_video(experiment: Experiment, mesh: Mesh | AbstractMesh) -> AbstractStage:
-    """The stage without data or parameters, as `experiment.stages` has the others."""
+    """The stage without data and parameters, like those of `experiment.stages`."""
     stage = PlainVideoStage.of(experiment, mesh)
     whole = dataclasses.replace(experiment, clip=whole_clips(experiment.clip))
     batch = batch_shapes(whole, autoencoder.NAME)

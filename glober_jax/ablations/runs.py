@@ -1,8 +1,7 @@
-"""One run after the other: each row and seed trained, evaluated and timed in OUTPUT/ROW/SEED.
+"""Trains, evaluates and times each row and seed in OUTPUT/ROW/SEED, one after the other.
 
-A run is a few commands, each in a process of its own that goes on from where it was stopped. What
-a run was started with is in its plan.json; when it is finished there are result.json and
-seconds.json as well, and it is not run again.
+A run is a few commands, each a resumable process. Its settings are in plan.json; a finished run,
+which is not repeated, has result.json and seconds.json too.
 """
 
 import json
@@ -16,27 +15,26 @@ from typing import Any
 
 from glober_jax import media
 from glober_jax.ablations import budget, plain_video
-from glober_jax.ablations.time_sampling import SECONDS_FILE
 from glober_jax.errors import UserError
 from glober_jax.experiment import config
 from glober_jax.progress import Progress
 
-PLAN_FILE, RESULT_FILE = "plan.json", "result.json"
+PLAN_FILE, RESULT_FILE, SECONDS_FILE = "plan.json", "result.json", "seconds.json"
 Execute = Callable[[Sequence[str]], None]
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """What is compared: rows of a config file at one size, by what protocol, at what expense.
+    """The settings of all runs.
 
     Attributes:
       config_file: has `ROWS`, `get_config("ROW,SIZE")` and `PLAIN_VIDEO`, as configs/ablations.py.
       module: its names.
       output: the folder of the runs.
       size: of frames, in pixels.
-      flops: that the training of every run spends.
-      clips: that are generated and compared.
-      data: a prepared data set; the config's where it is empty.
+      flops: training operations of a run.
+      clips: to generate and compare.
+      data: a prepared data set; "" for the config's.
     """
 
     config_file: str
@@ -62,13 +60,13 @@ def run_all(
     after_each: Callable[[], None],
     execute: Execute,
 ) -> None:
-    """Makes every run that is not finished: all rows with one seed, then with the next.
+    """Makes the unfinished runs: all rows with the first seed, then with the next.
 
-    `after_each()` is called once before, and again after each run. `UserError` where a run was
-    begun with other settings.
+    `after_each()` is also called before the first run. Raises `UserError` where a run was begun
+    with other settings.
     """
     plans = {row: _plan(ablation, row) for row in rows}
-    # The rows of a table are complete sooner than their spread.
+    # Seeds outermost, so that all rows of the table have a value early.
     folders = {(row, seed): ablation.output / row / str(seed) for seed in seeds for row in rows}
     for (row, _), folder in folders.items():
         _check_plan(folder, plans[row])
@@ -88,7 +86,7 @@ def run_all(
 
 
 def execute(arguments: Sequence[str]) -> None:
-    """Runs `python -m ARGUMENTS`; SIGTERM and Ctrl-C reach it, and it may save before it ends."""
+    """Runs `python -m ARGUMENTS`, and passes SIGTERM and Ctrl-C on, so that it can save."""
     process = subprocess.Popen([sys.executable, "-m", *arguments], stdout=sys.stderr)
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
@@ -109,26 +107,26 @@ def _commands(
     ablation: Ablation, row: str, seed: int, folder: Path, changes: Mapping[str, Any]
 ) -> Iterator[list[str]]:
     """The commands of a run, as lists of words after `python -m`."""
-    train = [f"--config={ablation.config_file}:{row},{ablation.size}", f"--workdir={folder}"]
+    train = ["glober_jax.ablations.train_row", f"--workdir={folder}"]
+    train.append(f"--config={ablation.config_file}:{row},{ablation.size}")
     train += [f"--config.{key}={value}" for key, value in {"seed": seed, **changes}.items()]
     if ablation.data:
         train.append(f"--config.data.dir={ablation.data}")
-    # Real clips are measured once for all.
+    # Real clips are measured once for all runs.
     evaluate = ["glober_jax.evaluate", f"--protocol=small@{ablation.clips}"]
     evaluate.append(f"--cache={ablation.output / 'measures'}")
     if ablation.is_plain(row):
-        yield ["glober_jax.ablations.train_plain_video", *train, f"--clips={ablation.clips}"]
+        yield [*train, "--plain_video", f"--clips={ablation.clips}"]
         real = ablation.data or ablation.config(row)["data"]["dir"]
         evaluate += [f"--real={real}", f"--generated={folder / plain_video.CLIPS_FILE}"]
     else:
-        yield ["glober_jax.main", *train]
-        yield ["glober_jax.ablations.time_sampling", f"--workdir={folder}"]
+        yield train
         evaluate += [f"--workdir={folder}", "--reconstruction", f"--seed={seed}"]
     yield [*evaluate, f"--output={folder / RESULT_FILE}"]
 
 
 def _plan(ablation: Ablation, row: str) -> dict[str, Any]:
-    """All that decides what is trained, as JSON gives it back."""
+    """All that decides the training of a row, as plain JSON values."""
     source = json.loads(json.dumps(ablation.config(row)))
     counted = _flops_per_step(ablation, row, source)
     steps = budget.steps_for(counted, ablation.flops)
@@ -143,7 +141,7 @@ def _plan(ablation: Ablation, row: str) -> dict[str, Any]:
 
 
 def _flops_per_step(ablation: Ablation, row: str, source: dict[str, Any]) -> dict[str, float]:
-    """By stage; counting takes a minute and is kept in OUTPUT/ROW."""
+    """By stage; counting takes a minute and is cached in OUTPUT/ROW."""
     file = ablation.output / row / "flops_per_step.json"
     kept = json.loads(file.read_text()) if file.exists() else {}
     if kept.get("config") != source:

@@ -1,4 +1,4 @@
-"""The results of all finished runs as Markdown and JSON, however many there are."""
+"""The results of all finished runs as Markdown and JSON."""
 
 import functools
 import json
@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from glober_jax.ablations.budget import AUTOENCODER_SHARE
-from glober_jax.ablations.runs import PLAN_FILE, RESULT_FILE, Ablation
-from glober_jax.ablations.time_sampling import SECONDS_FILE
+from glober_jax.ablations.runs import PLAN_FILE, RESULT_FILE, SECONDS_FILE, Ablation
 
 _MADE_AGAIN = "reconstruction.kinds.reconstruction"
 _MOTION = {"difference": "frame difference", "flow_magnitude": "flow", "roughness": "roughness"}
-# Where a run's numbers are in its result; those that are not there are shown as a dash.
+# Paths of a run's numbers in its result; missing ones are shown as a dash.
 _METRICS = {
     "fvd": "scores.fvd.value",
     "fvd_low": "scores.fvd.low",
@@ -28,7 +27,7 @@ _METRICS = {
     },
     "floor_fvd": "floor.fvd.value",
 }
-# By title of a table and of a column: the metric and its digits.
+# Metric and digits of each column of each table.
 _TABLES = {
     "New videos": {
         "FVD": ("fvd", 0),
@@ -52,9 +51,9 @@ _TABLES = {
 
 
 def summary(ablation: Ablation, seeds: Sequence[int]) -> dict[str, Any]:
-    """Every row of the config that has a finished run, in the config's order, as JSON.
+    """Every row of the config with a finished run, as JSON; partial where it lacks one of `seeds`.
 
-    A row is partial where it lacks one of `seeds`; other seeds that are there count as well.
+    Finished runs of other seeds count too.
     """
     rows, settings = {}, {}
     for name, row in ablation.module["ROWS"].items():
@@ -87,7 +86,7 @@ def summary(ablation: Ablation, seeds: Sequence[int]) -> dict[str, Any]:
 
 
 def markdown(found: Mapping[str, Any], json_file: str) -> str:
-    """The page for people, of what `summary` gave and the `command` that did; it links the JSON."""
+    """The Markdown page of a `summary` with its `command`; it links the JSON."""
     rows = found["rows"]
     labels = {name: f"{name} (partial)" if row["partial"] else name for name, row in rows.items()}
     partial = [name for name, row in rows.items() if row["partial"]]
@@ -120,7 +119,7 @@ def markdown(found: Mapping[str, Any], json_file: str) -> str:
 
 
 def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
-    """What is there of `_METRICS`, and how motion compares with that of real clips."""
+    """The `_METRICS` in a result, and shares of real motion."""
 
     def at(path: str) -> float | None:
         return functools.reduce(lambda tree, key: (tree or {}).get(key), path.split("."), result)

@@ -1,4 +1,4 @@
-"""Display of results: components of the page, and videos, sheets and notes for them.
+"""Components of the page for results, and the videos, sheets and notes in them.
 
 Dimension key: n frames so far, H, W frame size, C = 3 colours.
 """
@@ -15,15 +15,15 @@ import numpy as np
 from glober_jax import media
 from glober_jax.demonstration.session import NOT_YET, Stage
 
-# Small frames are enlarged to about these many pixels: height and most width of the video, a frame
-# of the sheet.
+# Small frames are enlarged to about this many pixels: height and maximum width of a video, and
+# height of a frame in the sheet.
 _VIDEO_SIZE, _VIDEO_WIDTH, _SHEET_FRAME_SIZE = 320, 960, 128
 _SHEET_COLUMNS, _SHEET_FRAMES = 8, 16
 NOTHING_YET = "<div class='stage'></div>"
 
 
 class Shown(NamedTuple):
-    """Values for the components of `display`."""
+    """Values of the components of `display`."""
 
     note: str = NOTHING_YET
     video: Any = None
@@ -37,7 +37,7 @@ def display(label: str, shown: Shown | None = None, height: int = 340) -> list[A
 
 
 def player(label: str, video: str | None = None, height: int = 340) -> gr.Video:
-    """A video that plays over and over."""
+    """A looping video. Without Gradio's button to share, which uploads to another host."""
     return gr.Video(
         video,
         label=label,
@@ -46,13 +46,12 @@ def player(label: str, video: str | None = None, height: int = 340) -> gr.Video:
         interactive=False,
         height=height,
         min_width=280,
-        # Gradio's buttons to share would upload to another host.
         buttons=["download"],
     )
 
 
 def sheet_below(sheet: np.ndarray | None = None) -> gr.Image:
-    """The frames of a video as one picture, where there is one yet."""
+    """The frames of a video as one picture."""
     return gr.Image(
         sheet,
         label="Its frames",
@@ -66,10 +65,10 @@ def sheet_below(sheet: np.ndarray | None = None) -> gr.Image:
 def show(
     stages: Iterator[Stage], fps: float, original_nHWC: np.ndarray | None = None
 ) -> Iterator[Shown]:
-    """Values for `display` at each stage; `original_nHWC` is shown to the left of the frames.
+    """Values of `display` at each stage; `original_nHWC` is shown to the left of the frames.
 
-    The video so far is played again whenever twice as much of it is done: at every chunk it would
-    be restless, and cost more than decoding does.
+    The video is updated whenever twice as much of it is done: encoding it at every chunk would
+    take longer than decoding.
     """
     played = 0.0
     with tempfile.TemporaryDirectory() as folder:
@@ -89,10 +88,7 @@ def show(
 
 
 def sheet(frames_nHWC: np.ndarray, total: int) -> np.ndarray:
-    """One picture of `total` frames, or of some of them, in their order: uint8 [H', W', C].
-
-    Those that are still to come, after the n given ones, are grey. Of wide frames there are fewer.
-    """
+    """One picture of at most 16 of `total` frames, grey after the first n: uint8 [H', W', C]."""
     height, width = frames_nHWC.shape[1:3]
     columns, most = (max(1, number * height // width) for number in (_SHEET_COLUMNS, _SHEET_FRAMES))
     count = min(total, columns if total < most else most)
@@ -105,7 +101,7 @@ def sheet(frames_nHWC: np.ndarray, total: int) -> np.ndarray:
 
 
 def write_video(path: Path, frames_nHWC: np.ndarray, fps: float) -> str:
-    """Writes frames, enlarged where they are small, and returns where."""
+    """Writes frames, enlarged where they are small, and returns the path."""
     height, width = frames_nHWC.shape[1:3]
     scale = max(1, min(_VIDEO_SIZE // height, _VIDEO_WIDTH // width))
     media.write_mp4(path, media.enlarge(frames_nHWC, scale), fps)
@@ -113,8 +109,7 @@ def write_video(path: Path, frames_nHWC: np.ndarray, fps: float) -> str:
 
 
 def note_html(note: str, done: bool, fraction: float = 0.0) -> str:
-    """A sentence on how far the work is, beside a bar until it is done."""
-    # Without a value the bar only says that something is going on.
+    """A sentence on the progress, with a bar until it is done; indeterminate at fraction 0."""
     value = f" value='{fraction:.3f}'" if fraction else ""
     bar = "" if done else f"<progress{value}></progress>"
     return f"<div class='stage'>{bar}<span>{html.escape(note)}</span></div>"

@@ -1,4 +1,4 @@
-"""The fields that several tabs of the page have, and reading them."""
+"""Fields that several tabs of the page have."""
 
 import html
 from collections.abc import Callable, Sequence
@@ -14,17 +14,20 @@ from glober_jax.errors import UserError
 Field = gr.components.Component
 
 _RATE, _COUNT = "Slow motion", "Number of frames"
+# Of events that only update fields: they neither queue nor show progress.
+_QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
-def who_fields(session: Session, seed: int = 0, of: str = "", choice: int = 0) -> list[Field]:
-    """Seed and condition, which decide a new video; `of` is what sets their labels apart.
+def seed_and_condition(
+    session: Session, seed: int = 0, of: str = "", choice: int = 0
+) -> list[Field]:
+    """The fields that decide a new video; `of` is appended to their labels.
 
-    They are set to `seed` and to the condition at position `choice`.
+    Their values are `seed` and the condition at position `choice`.
     """
     choices = session.conditions
     with gr.Row():
-        # What is typed and is none of them comes back as a sentence; Gradio's own check prints a
-        # trace.
+        # Custom values are allowed because Gradio's own check prints a stack trace.
         condition = gr.Dropdown(
             list(choices),
             value=choices[choice] if choices else None,
@@ -41,11 +44,9 @@ def who_fields(session: Session, seed: int = 0, of: str = "", choice: int = 0) -
 
 
 def follow(followers: Sequence[Field], leaders: Sequence[Field]) -> None:
-    """Lets fields take what others are set to."""
+    """Copies every change of the leaders' values to the followers."""
     for follower, leader in zip(followers, leaders, strict=True):
-        leader.change(
-            None, leader, follower, js="(value) => value", queue=False, api_visibility="private"
-        )
+        leader.change(None, leader, follower, js="(value) => value", **_QUIET)
 
 
 def part_fields(start: float = 0.0, end: float = 1.0, rate: float = 1.0) -> list[Field]:
@@ -68,22 +69,20 @@ def part_fields(start: float = 0.0, end: float = 1.0, rate: float = 1.0) -> list
         lambda by: (gr.update(visible=by == _RATE), gr.update(visible=by == _COUNT)),
         by,
         [rate, frames],
-        queue=False,
-        show_progress="hidden",
-        api_visibility="private",
+        **_QUIET,
     )
     return [start, end, by, rate, frames]
 
 
 def read_part(values: Sequence[Any], clip_frames: int) -> Part:
-    """The values of `part_fields`; `UserError` where they make no sense."""
+    """The values of `part_fields`; raises as `part_of_clip`."""
     start, end, by, rate, frames = values
     length = {"rate": rate} if by == _RATE else {"frames": frames}
     return part_of_clip(start, end, clip_frames=clip_frames, **length)
 
 
 def sampling_fields(session: Session) -> dict[str, Field]:
-    """Fields of `SamplingOptions` by name, set as the config says."""
+    """Fields of `SamplingOptions` by name, with the config's values."""
     options = session.experiment.sampling
     scales = {"video_scale": "Guidance to the video", "domain_scale": "Guidance to the domain"}
     if session.kind != "unconditional":
@@ -101,7 +100,7 @@ def sampling_fields(session: Session) -> dict[str, Field]:
 
 
 def length_line(describe: Callable[..., str], fields: Sequence[Field]) -> None:
-    """A line that always says what `describe`, given the values of `fields`, makes of them."""
+    """A line of text, `describe` of the values of `fields`, that is updated when they change."""
 
     def line(*values: Any) -> str:
         try:
@@ -110,13 +109,5 @@ def length_line(describe: Callable[..., str], fields: Sequence[Field]) -> None:
             return f"<div class='length-line wrong'>{html.escape(str(error))}</div>"
 
     shown = gr.HTML(line(*(field.value for field in fields)))
-    gr.on(
-        [field.change for field in fields],
-        line,
-        list(fields),
-        shown,
-        queue=False,
-        show_progress="hidden",
-        trigger_mode="always_last",
-        api_visibility="private",
-    )
+    changes = [field.change for field in fields]
+    gr.on(changes, line, list(fields), shown, trigger_mode="always_last", **_QUIET)

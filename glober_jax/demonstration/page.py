@@ -1,8 +1,4 @@
-"""The page: four tabs in Gradio around one model, and serving it.
-
-It opens with a video that was made before, once for everybody. Nothing on it comes from another
-host, fonts included, so it works offline.
-"""
+"""The page: four Gradio tabs around one model. It works offline, with fonts of the system."""
 
 import contextlib
 import html
@@ -18,13 +14,13 @@ from glober_jax.demonstration import panels
 from glober_jax.demonstration.display import NOTHING_YET, Shown, note_html, sheet, write_video
 from glober_jax.demonstration.fields import Field, follow, sampling_fields
 from glober_jax.demonstration.panels import Panel, Values
-from glober_jax.demonstration.requests import sampling_changes
+from glober_jax.demonstration.requests import VideoRequest, sampling_changes
 from glober_jax.demonstration.session import Session
 from glober_jax.errors import UserError
 
 _MAX_WAITING = 16
 _MAX_UPLOAD = "100mb"
-# Gradio's own fonts would be fetched from Google.
+# Gradio's default fonts are fetched from Google.
 _THEME = gr.themes.Default(
     primary_hue="blue",
     neutral_hue="slate",
@@ -32,7 +28,7 @@ _THEME = gr.themes.Default(
     font_mono=["ui-monospace", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace"],
 )
 
-# Browsers play by themselves only what cannot make a sound.
+# Browsers only autoplay muted videos.
 _PLAY_MUTED = """<script>
 document.addEventListener("loadedmetadata", ({target}) => {
   if (target.autoplay) { target.muted = true; target.play() }
@@ -41,7 +37,7 @@ document.addEventListener("loadedmetadata", ({target}) => {
 
 
 def serve(session: Session, host: str, port: int) -> None:
-    """Serves the page until somebody presses Ctrl-C. Raises `UserError` where the port is taken."""
+    """Serves the page until Ctrl-C. Raises `UserError` where the port is taken."""
     page = build(session)
     page.queue(max_size=_MAX_WAITING)
     try:
@@ -71,16 +67,16 @@ def serve(session: Session, host: str, port: int) -> None:
 
 
 def build(session: Session) -> gr.Blocks:
-    """The page on a model; makes the first video, which everybody sees."""
-    request = panels.first_request(session)
+    """The page on a model, with a first video that is generated here."""
+    condition = next(iter(session.conditions), None)
+    request = VideoRequest(0, condition, session.whole_clip, {})
     *_, made = session.generate(request)
     with (
         tempfile.TemporaryDirectory() as folder,
         gr.Blocks(title="GLOBER", analytics_enabled=False, delete_cache=(600, 3600)) as page,
     ):
-        # Gradio keeps a copy.
-        fps = session.experiment.sampling.fps
-        video = write_video(Path(folder) / "first.mp4", made.frames, fps)
+        # Gradio copies the file.
+        video = write_video(Path(folder) / "first.mp4", made.frames, session.fps)
         note = note_html("The first video, made as the server started", done=True)
         first = panels.First(request, Shown(note, video, sheet(made.frames, made.total)))
         gr.HTML(f"<h1>GLOBER</h1><p class='model-facts'>{html.escape(_facts(session))}</p>")
@@ -99,25 +95,24 @@ def build(session: Session) -> gr.Blocks:
 
 
 def _connect(panel: Panel, session: Session, sampling: dict[str, Field], tab: gr.Tab) -> None:
-    """Lets a tab start and stop its work, of which there is one at a time on the whole page.
+    """Connects a tab's work with its buttons; one tab at a time works.
 
-    A tab that shows nothing yet starts by itself when it is opened. `UserError`s become messages on
-    the page, and leave nothing in the server's log.
+    A tab without results starts when it is opened. `UserError`s become messages on the page.
     """
     count = len(panel.inputs)
-    # Gradio empties what a generator without any value should have filled.
+    # Gradio clears the outputs of a generator that yields nothing.
     unchanged = (gr.skip(),) * len(panel.outputs)
 
     def work(*values: Any) -> Iterator[Values]:
         try:
             given = dict(zip(sampling, values[count:], strict=True))
             changes = sampling_changes(max_steps=session.max_steps, **given)
-            # Closed at once where somebody stops it.
+            # Closed at once when it is stopped.
             with contextlib.closing(panel.work(changes, *values[:count])) as results:
                 yield from results
         except UserError as error:
             sentence = str(error)[0].upper() + str(error)[1:]
-            # Gradio shows it as HTML, and it may quote what somebody typed.
+            # Gradio shows it as HTML, and it may quote an input.
             gr.Warning(html.escape(sentence, quote=False), title="Please change something")
             yield unchanged
 

@@ -8,16 +8,19 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from glober_jax.demonstration.display import Shown, display, note_html, player, sheet_below, show
-from glober_jax.demonstration.fields import Field, length_line, part_fields, read_part, who_fields
+from glober_jax.demonstration.fields import (
+    Field,
+    length_line,
+    part_fields,
+    read_part,
+    seed_and_condition,
+)
 from glober_jax.demonstration.requests import (
     MAX_BEGIN,
     MAX_BETWEEN,
     MAX_SECONDS,
-    Part,
     VideoRequest,
     describe,
-    part_of_clip,
-    sample_command,
     seconds_of_upload,
     seed_of,
     videos_of_way,
@@ -26,20 +29,19 @@ from glober_jax.demonstration.session import Session
 from glober_jax.demonstration.upload import beside, read_clip
 from glober_jax.errors import UserError
 
-# In a browser, so that nobody waits for the server; also what a 32-bit generator could have drawn.
+# In the browser, without a round trip to the server.
 _ANY_SEED = "() => String(Math.floor(Math.random() * 2 ** 32))"
-
 
 Values = tuple[Any, ...]
 
 
 class Panel(NamedTuple):
-    """The work of a tab.
+    """A tab.
 
     Attributes:
-      work: (changes of sampling, values of `inputs`) -> values of `outputs`, over and over.
+      work: (changes of sampling, values of `inputs`) -> values of `outputs`, repeatedly.
       inputs, outputs: fields; the first output is a note of `display`.
-      starts: events that start it.
+      starts: events that start the work.
       stop: the button that stops it.
     """
 
@@ -51,46 +53,41 @@ class Panel(NamedTuple):
 
 
 class First(NamedTuple):
-    """A video that everybody sees first: its request, and what it became."""
+    """The video that the page opens with."""
 
     request: VideoRequest
     shown: Shown
 
 
-def first_request(session: Session) -> VideoRequest:
-    """The video of the fields as the page opens."""
-    condition = next(iter(session.conditions), None)
-    return VideoRequest(0, condition, _whole_clip(session), {})
-
-
 def new_video(session: Session, first: First) -> Panel:
-    """A class or a text, and a seed."""
+    """A video of a class or a text, and a seed."""
 
     def generate(changes: dict[str, Any], seed: Any, condition: Any) -> Iterator[Values]:
-        request = VideoRequest(seed_of(seed), condition, _whole_clip(session), changes)
-        for shown in show(session.generate(request), _fps(session)):
-            yield *shown, _command(session, request)
+        request = VideoRequest(seed_of(seed), condition, session.whole_clip, changes)
+        for shown in show(session.generate(request), session.fps):
+            yield *shown, session.command(request)
 
-    _lead(
+    left, right = _columns(
         "The generator draws one global feature, and all frames of the video are decoded from it."
     )
-    with gr.Row():
-        with gr.Column(scale=2, min_width=320):
-            who = who_fields(session)
-            start, stop = _buttons("Make the video")
-            another = gr.Button("With another seed")
-        with gr.Column(scale=3, min_width=320):
-            outputs = display("Video", first.shown)
-            command = _command_line(_command(session, first.request))
-    drawn = another.click(None, None, who[0], js=_ANY_SEED, queue=False, api_visibility="private")
-    return Panel(generate, who, [*outputs, command], [start.click, drawn.then], stop)
+    with left:
+        inputs = seed_and_condition(session)
+        start, stop = _buttons("Make the video")
+        another = gr.Button("With another seed")
+    with right:
+        outputs = display("Video", first.shown)
+        command = _command_line(session.command(first.request))
+    drawn = another.click(
+        None, None, inputs[0], js=_ANY_SEED, queue=False, api_visibility="private"
+    )
+    return Panel(generate, inputs, [*outputs, command], [start.click, drawn.then], stop)
 
 
 def stretched(session: Session, first: First) -> Panel:
-    """A video as it was trained, and another part, rate or length of the same one."""
-    clip_frames, fps = session.experiment.clip.num_frames, _fps(session)
+    """A whole clip, and another part, rate or length of it."""
+    clip_frames, fps = session.experiment.clip.num_frames, session.fps
 
-    def tell_length(*values: Any) -> str:
+    def length(*values: Any) -> str:
         part = read_part(values, clip_frames)
         return describe(part, clip_frames / fps, fps, "the training videos")
 
@@ -99,63 +96,59 @@ def stretched(session: Session, first: First) -> Panel:
     ) -> Iterator[Values]:
         part = read_part(values, clip_frames)
         request = VideoRequest(seed_of(seed), condition, part, changes)
-        whole = dataclasses.replace(request, part=_whole_clip(session))
+        whole = dataclasses.replace(request, part=session.whole_clip)
         for shown in show(session.generate(whole), fps):
             yield note_html("First the whole clip", done=False), shown.video, None, None, gr.skip()
         for shown in show(session.generate(request), fps):
-            yield shown.note, gr.skip(), shown.video, shown.sheet, _command(session, request)
+            yield shown.note, gr.skip(), shown.video, shown.sheet, session.command(request)
 
-    _lead("A global feature holds the whole clip: any part can be decoded, at any rate and length.")
-    with gr.Row():
-        with gr.Column(scale=2, min_width=320):
-            who = who_fields(session)
-            parts = part_fields(start=0.25, end=0.75, rate=4)
-            length_line(tell_length, parts)
-            start, stop = _buttons("Make both videos")
-        with gr.Column(scale=3, min_width=320):
-            note = gr.HTML(Shown().note)
-            with gr.Row():
-                before = player("The whole clip", first.shown.video)
-                after = player("Its part, at your rate")
-            sheet = sheet_below()
-            command = _command_line()
-    return Panel(
-        stretch, [*who, *parts], [note, before, after, sheet, command], [start.click], stop
+    left, right = _columns(
+        "A global feature holds the whole clip: any part can be decoded, at any rate and length."
     )
+    with left:
+        video = seed_and_condition(session)
+        parts = part_fields(start=0.25, end=0.75, rate=4)
+        length_line(length, parts)
+        start, stop = _buttons("Make both videos")
+    with right:
+        note = gr.HTML(Shown().note)
+        with gr.Row():
+            before = player("The whole clip", first.shown.video)
+            after = player("Its part, at your rate")
+        outputs = [note, before, after, sheet_below(), _command_line()]
+    return Panel(stretch, [*video, *parts], outputs, [start.click], stop)
 
 
 def between_two(session: Session, first: First) -> Panel:
-    """Videos on the way from one seed to another; there is none at first."""
+    """Videos on the way from one seed to another."""
     del first
 
     def go(changes: dict[str, Any], *values: Any) -> Iterator[Values]:
         *ends, count = values
         first, second = (
-            VideoRequest(seed_of(seed), condition, _whole_clip(session), changes)
+            VideoRequest(seed_of(seed), condition, session.whole_clip, changes)
             for seed, condition in (ends[:2], ends[2:])
         )
-        yield from show(session.between(first, second, videos_of_way(count)), _fps(session))
+        yield from show(session.between(first, second, videos_of_way(count)), session.fps)
 
-    _lead(
+    left, right = _columns(
         "Global features can be mixed: these videos lie on the straight line from one to the other."
     )
-    with gr.Row():
-        with gr.Column(scale=2, min_width=320):
-            left = who_fields(session, 0, " at the left")
-            right = who_fields(session, 1, " at the right", choice=-1)
-            count = gr.Slider(2, MAX_BETWEEN, 5, step=1, label="Videos", buttons=[])
-            start, stop = _buttons("Make the videos")
-        with gr.Column(scale=3, min_width=320):
-            outputs = display("From the left to the right, in equal steps", height=200)
-    return Panel(go, [*left, *right, count], outputs, [start.click], stop)
+    with left:
+        one = seed_and_condition(session, 0, " at the left")
+        other = seed_and_condition(session, 1, " at the right", choice=-1)
+        count = gr.Slider(2, MAX_BETWEEN, 5, step=1, label="Videos", buttons=[])
+        start, stop = _buttons("Make the videos")
+    with right:
+        outputs = display("From the left to the right, in equal steps", height=200)
+    return Panel(go, [*one, *other, count], outputs, [start.click], stop)
 
 
 def your_video(session: Session, first: First) -> Panel:
-    """A video of somebody's own, or the first one, encoded and decoded."""
-    fps, clip = _fps(session), session.experiment.clip
-    networks = session.model.networks
+    """An uploaded video, or the first one, encoded and decoded."""
+    fps, clip, networks = session.fps, session.experiment.clip, session.model.networks
 
-    def tell_length(begin: Any, seconds: Any, *values: Any) -> str:
+    def length(begin: Any, seconds: Any, *values: Any) -> str:
         part = read_part(values, clip.num_frames)
         return describe(part, seconds_of_upload(begin, seconds)[1], fps, "your video")
 
@@ -177,30 +170,22 @@ def your_video(session: Session, first: First) -> Panel:
         stages = session.redraw(original, part, changes, seed=0)
         yield from show(stages, fps, beside(original, part.index_n))
 
-    _lead(
+    left, right = _columns(
         "The encoder turns your video into a global feature, and the decoder redraws it from that."
     )
-    with gr.Row():
-        with gr.Column(scale=2, min_width=320):
-            video = gr.Video(
-                first.shown.video,
-                label="A short video: this one, or your own",
-                sources=["upload"],
-                height=220,
+    with left:
+        label = "A short video: this one, or your own"
+        video = gr.Video(first.shown.video, label=label, sources=["upload"], height=220)
+        with gr.Row():
+            begin = gr.Number(0, label="From second", info=f"0 to {MAX_BEGIN:g}", min_width=120)
+            seconds = gr.Number(
+                clip.num_frames / fps, label="Seconds", info=f"up to {MAX_SECONDS:g}", min_width=120
             )
-            with gr.Row():
-                begin = gr.Number(0, label="From second", info=f"0 to {MAX_BEGIN:g}", min_width=120)
-                seconds = gr.Number(
-                    clip.num_frames / fps,
-                    label="Seconds",
-                    info=f"up to {MAX_SECONDS:g}",
-                    min_width=120,
-                )
-            parts = part_fields()
-            length_line(tell_length, [begin, seconds, *parts])
-            start, stop = _buttons("Encode and redraw")
-        with gr.Column(scale=3, min_width=320):
-            outputs = display("Left: yours. Right: redrawn from its global feature")
+        parts = part_fields()
+        length_line(length, [begin, seconds, *parts])
+        start, stop = _buttons("Encode and redraw")
+    with right:
+        outputs = display("Left: yours. Right: redrawn from its global feature")
     return Panel(redraw, [video, begin, seconds, *parts], outputs, [start.click], stop)
 
 
@@ -212,16 +197,19 @@ PANELS = {
 }
 
 
+def _columns(lead: str) -> tuple[gr.Column, gr.Column]:
+    """A sentence, and below it columns for inputs and outputs."""
+    gr.HTML(f"<p class='lead'>{lead}</p>")
+    with gr.Row():
+        return gr.Column(scale=2, min_width=320), gr.Column(scale=3, min_width=320)
+
+
 def _buttons(label: str) -> tuple[gr.Button, gr.Button]:
     """Start and stop."""
     with gr.Row():
         start = gr.Button(label, variant="primary", scale=3, min_width=160)
         stop = gr.Button("Stop", scale=1, min_width=80)
     return start, stop
-
-
-def _lead(sentence: str) -> None:
-    gr.HTML(f"<p class='lead'>{sentence}</p>")
 
 
 def _command_line(command: str | None = None) -> gr.Code:
@@ -234,15 +222,3 @@ def _command_line(command: str | None = None) -> gr.Code:
         show_line_numbers=False,
         buttons=["copy"],
     )
-
-
-def _command(session: Session, request: VideoRequest) -> str:
-    return sample_command(request, session.kind, str(session.workdir), session.checkpoint)
-
-
-def _whole_clip(session: Session) -> Part:
-    return part_of_clip(0, 1, clip_frames=session.experiment.clip.num_frames, rate=1)
-
-
-def _fps(session: Session) -> float:
-    return session.experiment.sampling.fps

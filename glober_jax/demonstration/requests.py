@@ -1,7 +1,7 @@
-"""Requests of the page: raw values of its fields, checked, and what describes a request to people.
+"""Validated requests of the page, and their description. Dimension key: n frames.
 
-A script may post values as well as the page, so every limit is enforced here. Fields may come empty
-(None) or as text; whatever is missing or out of range is a `UserError`. Dimension key: n frames.
+Scripts can post values too, so every limit is enforced here. Values may be empty (None) or text;
+missing and impossible ones raise `UserError`.
 """
 
 import dataclasses
@@ -19,14 +19,14 @@ from glober_jax.training.checkpoint import Which
 from glober_jax.values import MAX_SEED, check_whole
 
 MAX_FRAMES, MAX_STEPS, MAX_SCALE, MAX_BETWEEN = 512, 250, 20.0, 8
-# Of an uploaded video; what lies before the part that is used has to be decoded too.
+# Of uploads, in seconds; frames before the part have to be decoded as well.
 MAX_BEGIN, MAX_SECONDS = 600.0, 60.0
 _COMMAND_WIDTH = 76
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """The frames to make of a clip of `clip_frames`; fields are arguments of `frame_indices`."""
+    """The frames to decode of a clip of `clip_frames`: arguments of `frame_indices`."""
 
     clip_frames: int
     start: float
@@ -46,10 +46,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class VideoRequest:
-    """One new video. `condition` is a class or a caption, None for a model without either.
-
-    `sampling` holds the fields of `SamplingOptions` that the page decides.
-    """
+    """A new video: `condition` is a class or a caption, `sampling` fields of `SamplingOptions`."""
 
     seed: int
     condition: str | None
@@ -60,10 +57,7 @@ class VideoRequest:
 def part_of_clip(
     start: Any, end: Any, *, clip_frames: int, rate: Any = None, frames: Any = None
 ) -> Part:
-    """A part of a clip, 0 <= start < end <= 1, by `rate` or, where that is None, by `frames`.
-
-    The rate counts frames made for each frame of the clip, so 2 is slow motion at half the speed.
-    """
+    """A part of a clip, 0 <= start < end <= 1, by `rate` (2 is half the speed) or `frames`."""
     start, end = _number(start, "The start", 0, 1), _number(end, "The end", 0, 1)
     if not start < end:
         raise UserError(
@@ -87,7 +81,7 @@ def part_of_clip(
 def sampling_changes(
     sampler: Any, steps: Any, *, max_steps: int = MAX_STEPS, **scales: Any
 ) -> dict[str, Any]:
-    """The fields of `SamplingOptions` that the page decides, for `config.sampling_options`."""
+    """The page's fields of `SamplingOptions`, for `config.sampling_options`."""
     if sampler not in SPACINGS:
         raise UserError(f"There is no sampler {sampler}: choose one of {', '.join(SPACINGS)}")
     checked = {
@@ -99,7 +93,7 @@ def sampling_changes(
 
 
 def seed_of(value: Any) -> int:
-    """A seed, exact also where it has 64 bits."""
+    """A seed of up to 64 bits."""
     return _whole(value, "The seed", 0, MAX_SEED)
 
 
@@ -118,7 +112,7 @@ def seconds_of_upload(begin: Any, seconds: Any) -> tuple[float, float]:
 
 
 def describe(part: Part, clip_seconds: float, fps: float, original: str) -> str:
-    """Length at `fps` and speed beside `original`, whose whole clip lasts `clip_seconds`."""
+    """Length at `fps`, and speed relative to `original`, whose clip lasts `clip_seconds`."""
     seconds = part.frames / fps
     slower = seconds / ((part.end - part.start) * clip_seconds)
     if math.isclose(slower, 1, rel_tol=0.01):
@@ -132,7 +126,7 @@ def describe(part: Part, clip_seconds: float, fps: float, original: str) -> str:
 
 
 def sample_command(request: VideoRequest, kind: str, workdir: str, checkpoint: Which) -> str:
-    """The `glober_jax.sample` command that makes the same video, over lines for a shell.
+    """The `glober_jax.sample` command of a request, wrapped for a shell.
 
     `kind` is that of the model's condition: "class", "text" or "unconditional".
     """
@@ -145,7 +139,7 @@ def sample_command(request: VideoRequest, kind: str, workdir: str, checkpoint: W
         "checkpoint": None if checkpoint == "newest" else checkpoint,
         "class_label": request.condition if kind == "class" else None,
         "prompt": request.condition if kind == "text" else None,
-        # The encoder of the captions is known by its digest only.
+        # Only the digest of the captions' encoder is known.
         "clip": "CLIP_CHECKPOINT" if kind == "text" else None,
         "start": part.start,
         "end": part.end,
@@ -170,14 +164,14 @@ def _number(value: Any, name: str, low: float, high: float) -> float:
     except (TypeError, ValueError):
         raise UserError(f"{name} is missing: type a number") from None
     if not low <= number <= high:
-        reach = f"between {low:g} and {high:g}" if math.isfinite(high) else f"{low:g} or more"
-        raise UserError(f"{name} is {number:g}, but must be {reach}")
+        limits = f"between {low:g} and {high:g}" if math.isfinite(high) else f"{low:g} or more"
+        raise UserError(f"{name} is {number:g}, but must be {limits}")
     return number
 
 
 def _whole(value: Any, name: str, low: int, high: int) -> int:
     try:
-        # Exact, as a float is not.
+        # A float would round seeds of 64 bits.
         number = Decimal(str(value).strip())
         whole = int(number)
     except (ArithmeticError, ValueError):

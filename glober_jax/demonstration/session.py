@@ -1,4 +1,4 @@
-"""A session on a model: requests -> frames as they are made, with few compiled programs.
+"""A demo session: requests to frames, as they are decoded, with few compiled programs.
 
 Dimension key: N videos, n frames, T frames of a given video, H, W, G global feature, X, Y frame
 size, C = 3 colours.
@@ -13,7 +13,13 @@ import numpy as np
 from etils import epath
 
 from glober_jax import media
-from glober_jax.demonstration.requests import MAX_STEPS, Part, VideoRequest
+from glober_jax.demonstration.requests import (
+    MAX_STEPS,
+    Part,
+    VideoRequest,
+    part_of_clip,
+    sample_command,
+)
 from glober_jax.errors import UserError
 from glober_jax.experiment import config
 from glober_jax.experiment.options import Experiment
@@ -27,15 +33,15 @@ from glober_jax.training.restore import ExampleTexts, load_config, load_texts
 
 # Frames per program call: few enough to see a video grow.
 _CHUNK_FRAMES = 16
-# A choice of sampler, steps and scales is a compiled program; the oldest makes room for a new one.
+# Each choice of sampler, steps and scales is a compiled program; this many stay in memory.
 _KEPT_PROGRAMS = 8
-# What is still to come is grey.
+# Grey level of frames that are not decoded yet.
 NOT_YET = 128
 
 
 class Stage(NamedTuple):
-    """Progress of a request: a sentence, the frames so far (uint8 [n, X, Y, C]), how many there
-    will be, and the fraction of the work that is done, 1 at the last stage.
+    """Progress of a request: a sentence, the frames so far (uint8 [n, X, Y, C]), their final
+    number, and the fraction of the work that is done, 1 at the last stage.
     """
 
     note: str
@@ -47,9 +53,7 @@ class Stage(NamedTuple):
 def open_session(workdir: epath.Path, checkpoint: Which) -> "Session":
     """A session on the model of a workdir.
 
-    Raises:
-      UserError: nothing was trained there, a stage is missing, or a model of texts came without
-        example captions.
+    Raises `UserError` where a stage is missing, or a model of texts has no example captions.
     """
     experiment = config.parse(load_config(workdir))
     is_text = experiment.networks.condition.kind == "text"
@@ -65,14 +69,16 @@ def open_session(workdir: epath.Path, checkpoint: Which) -> "Session":
 
 
 class Session:
-    """A trained model for one person at a time.
+    """A trained model, for one request at a time.
 
     Attributes:
-      experiment, workdir, checkpoint: what was loaded and where from.
-      model: sampled as its config says.
+      experiment, workdir, checkpoint: of the model.
+      model: with its config's sampling options.
+      fps: frames per second of all videos.
       kind: of the model's condition: "class", "text" or "unconditional".
-      conditions: classes or captions to choose from; () for a model without either.
+      conditions: classes or captions to choose from; () for an unconditional model.
       max_steps: the most sampling steps.
+      whole_clip: the part of a clip that is all of it, at its own rate.
     """
 
     def __init__(
@@ -83,20 +89,26 @@ class Session:
         workdir: epath.Path,
         checkpoint: Which,
     ) -> None:
-        """`examples` are what a model of texts is asked for; None for other models."""
+        """`examples` are the captions of a model of texts."""
         self.experiment, self.model = experiment, model
         self.workdir, self.checkpoint = workdir, checkpoint
+        self.fps = experiment.sampling.fps
         self.kind = model.networks.condition.kind
         self._texts = examples.texts if examples else None
         captions = examples.captions if examples else ()
         self.conditions = model.names if self.kind == "class" else captions
         processes = (experiment.diffusion, experiment.generator_diffusion)
         self.max_steps = min(MAX_STEPS, *(process.num_timesteps for process in processes))
+        self.whole_clip = part_of_clip(0, 1, clip_frames=experiment.clip.num_frames, rate=1)
         self._chunk_frames = min(_CHUNK_FRAMES, experiment.sampling.chunk_frames)
         self._compiled = functools.lru_cache(_KEPT_PROGRAMS)(self._with_options)
 
+    def command(self, request: VideoRequest) -> str:
+        """The shell command that makes the same video."""
+        return sample_command(request, self.kind, str(self.workdir), self.checkpoint)
+
     def generate(self, request: VideoRequest) -> Iterator[Stage]:
-        """A new video. Raises `UserError` where the model does not have what is asked for."""
+        """A new video. Raises `UserError` for a condition that the model does not have."""
         condition = self._condition(request.condition)
         model, begin = self._begin(request.sampling, request.part)
         yield begin
@@ -105,10 +117,9 @@ class Session:
         yield from self._decode(model, feature, request.part, request.seed, start)
 
     def between(self, first: VideoRequest, second: VideoRequest, count: int) -> Iterator[Stage]:
-        """`count` videos side by side, on the way from the first one's global feature to the
-        second's; frames, noise and sampling are the first one's.
+        """`count` videos side by side, interpolated between two global features.
 
-        Raises `UserError` where the model does not have what is asked for.
+        Frames, noise and sampling are those of `first`. Raises as `generate`.
         """
         ends = [(request.seed, self._condition(request.condition)) for request in (first, second)]
         model, begin = self._begin(first.sampling, first.part)
@@ -116,7 +127,7 @@ class Session:
         start = time.monotonic()
         a, b = (model.generate_globals(1, condition, seed=seed) for seed, condition in ends)
         videos_NnXYC = np.full((count, first.part.frames, *begin.frames.shape[1:]), NOT_YET, "u1")
-        # One by one, so that the program of a single video serves here too.
+        # One by one, with the compiled program of a single video.
         for number, feature in enumerate(on_the_way(a, b, count), 1):
             *_, whole = self._decode(model, feature[None], first.part, first.seed, start)
             videos_NnXYC[number - 1] = whole.frames
@@ -136,7 +147,7 @@ class Session:
     def _decode(
         self, model: Glober, feature_1HWG: np.ndarray, part: Part, seed: int, start: float
     ) -> Iterator[Stage]:
-        # A video is filled up to whole chunks, so that one program serves all lengths.
+        # Padded to whole chunks, so that one program serves all lengths.
         missing = -part.frames % self._chunk_frames
         index = np.pad(part.index_n, (0, missing), mode="edge")
         made: list[np.ndarray] = []
@@ -149,7 +160,7 @@ class Session:
             yield Stage(note, frames, part.frames, len(frames) / part.frames)
 
     def _begin(self, changes: dict[str, Any], part: Part) -> tuple[Glober, Stage]:
-        """The model sampled with these changes, and the first stage of a request."""
+        """The model with changed sampling options, and the first stage of a request."""
         options = config.sampling_options(self.experiment, changes)
         misses = self._compiled.cache_info().misses
         model, note = self._compiled(options), "Sampling the global feature"

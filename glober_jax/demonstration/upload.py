@@ -1,7 +1,4 @@
-"""Uploaded videos -> clips as the model takes them.
-
-Dimension key: T frames, X, Y frame size, C = 3 colours.
-"""
+"""Uploaded videos -> clips of the model. Dimension key: T frames, X, Y frame size, C colours."""
 
 from itertools import islice
 from pathlib import Path
@@ -17,17 +14,10 @@ from glober_jax.errors import UserError
 def read_clip(
     path: Path, *, begin: float, seconds: float, num_frames: int, num_key_frames: int, size: int
 ) -> np.ndarray:
-    """Frames spread evenly over a part of a video: uint8 [T, X, Y, C].
+    """At most `num_frames` frames spread evenly over a part of a video: uint8 [T, X, Y, C].
 
-    Args:
-      path: a video file.
-      begin, seconds: the part.
-      num_frames: T; fewer where the video itself has fewer or ends early.
-      num_key_frames: the fewest that are of use.
-      size: X and Y; the middle square of every frame is resized to it.
-
-    Raises:
-      UserError: the file is no readable video, or too few frames lie in the part.
+    The middle square of every frame is resized to `size`. Raises `UserError` for unreadable files
+    and for parts of fewer than `num_key_frames` frames.
     """
     item = MediaItem(path.name, (path,), is_images=False)
     try:
@@ -48,6 +38,6 @@ def read_clip(
 
 
 def beside(original_TXYC: np.ndarray, index_n: np.ndarray) -> np.ndarray:
-    """The original's frame at each index of the clip, the last one at or before it."""
+    """The original's frame at each index of the clip, rounded down."""
     positions_n = np.floor(index_n * len(original_TXYC) + 1e-6).astype(int)
     return original_TXYC[np.clip(positions_n, 0, len(original_TXYC) - 1)]

@@ -1,4 +1,4 @@
-"""One evaluation: real and generated clips by a protocol, measured and scored.
+"""One evaluation: real and generated clips of a protocol, measured and scored.
 
 Scores stand beside the real baseline, the same scores of other real clips (`floor` in results).
 Dimension key: N clips, D features.
@@ -13,11 +13,11 @@ from etils import epath
 
 from glober_jax.errors import UserError
 from glober_jax.evaluation import scoring
+from glober_jax.evaluation.clip_selection import choose_clips
 from glober_jax.evaluation.measuring import ClipSet, FeatureExtractor, Measures, measure
 from glober_jax.evaluation.metrics import prdc
 from glober_jax.evaluation.metrics.intervals import LEAST
-from glober_jax.evaluation.protocol import Protocol
-from glober_jax.evaluation.protocols import choose_clips, fitted
+from glober_jax.evaluation.protocols import Protocol, fitted
 from glober_jax.evaluation.video_set import VideoSet
 
 # (video, first frame) of each clip.
@@ -35,13 +35,13 @@ class Evaluation(NamedTuple):
 def choose(
     protocol: Protocol, videos: VideoSet, repeat: int = 0, without: Collection[int] = ()
 ) -> Places:
-    """The clips of a repeat, of none of the videos `without`; raises as `choose_clips`."""
+    """The clips of a repeat, from other videos than `without`; raises as `choose_clips`."""
     lengths = [0 if i in without else length for i, length in enumerate(videos.lengths)]
     return choose_clips(protocol, lengths, videos.labels or (0,) * len(videos), repeat)
 
 
 def real_clips(protocol: Protocol, videos: VideoSet, places: Places, kind: str = "real") -> ClipSet:
-    """Clips of the protocol's shape, of stored videos."""
+    """The protocol's clips at `places` of stored videos."""
     length, stride = protocol.min_length, protocol.stride
 
     def read(first: int, count: int) -> np.ndarray:
@@ -65,22 +65,24 @@ def evaluate(
     folder: epath.PathLike | None,
     other_videos: Callable[[], VideoSet] | None = None,
 ) -> Evaluation:
-    """Scores generated clips against real ones; `UserError` where there are too few.
+    """Scores generated clips against real ones.
 
     Args:
-      protocol: decides which real clips, and how often.
+      protocol: the choice of real clips, and the number of repeats.
       videos: the real ones, of the protocol's split.
-      generated: (repeat, its real clips' places) to the clips they are compared with.
+      generated: (repeat, its real clips' places) to the clips compared with them.
       extractor: measures both.
-      folder: where measures are kept, see `measuring.measure`.
-      other_videos: opens real videos of another split, for the baseline; None where there are none.
+      folder: of stored measures, see `measuring.measure`.
+      other_videos: opens another split of real videos for the baseline, if there is one.
+
+    Raises `UserError` where there are too few clips for intervals.
     """
     pairs = []
     for repeat in range(protocol.repeats):
         places = choose(protocol, videos, repeat)
         pairs.append((real_clips(protocol, videos, places), generated(repeat, places)))
     others = _other_real_clips(protocol, videos, other_videos, pairs[0][0].num_clips)
-    _check_numbers(*pairs[0], others)
+    _check_counts(*pairs[0], others)
     repeats = [tuple(measure(clips, extractor, folder) for clips in pair) for pair in pairs]
     real, made = repeats[0]
     if others:
@@ -90,12 +92,12 @@ def evaluate(
     moving = scoring.motion_scores(real, made)
     for name, score in scoring.motion_scores(*baseline).items():
         moving[name]["floor"] = score["distance"]
-    looks = _looks(real), _looks(made)
+    features = _clip_features(real), _clip_features(made)
     sections = {
         "scores": scoring.scores(repeats, protocol.ddof),
         "floor": scoring.scores([baseline], protocol.ddof),
         "motion": moving,
-        "coverage": prdc.prdc(*looks) if min(map(len, looks)) > prdc.NEIGHBOURS else {},
+        "coverage": prdc.prdc(*features) if min(map(len, features)) > prdc.NEIGHBOURS else {},
     }
     return Evaluation(sections, real, made)
 
@@ -107,7 +109,7 @@ def evaluate_videos(
     extractor: FeatureExtractor,
     folder: epath.PathLike | None,
 ) -> Evaluation:
-    """`evaluate` of the first frames of generated videos; each repeat goes on with the next."""
+    """`evaluate` of the first frames of generated videos; repeats take successive videos."""
     usable = generated.long_enough(protocol.min_length)
 
     def clips(repeat: int, places: Places) -> ClipSet:
@@ -118,7 +120,7 @@ def evaluate_videos(
 
 
 def fitted_to_pair(protocol: Protocol, real: VideoSet, generated: VideoSet) -> Protocol:
-    """The protocol with as many clips, if it is `small`, and repeats as there are videos for."""
+    """The protocol with as many repeats, and in `small` clips, as there are videos for."""
     num_real, num_generated = (len(x.long_enough(protocol.min_length)) for x in (real, generated))
     protocol = fitted(protocol, [protocol.min_length] * min(num_real, num_generated))
     repeats = max(1, min(protocol.repeats, num_generated // protocol.num_clips))
@@ -128,14 +130,14 @@ def fitted_to_pair(protocol: Protocol, real: VideoSet, generated: VideoSet) -> P
 def memorisation(
     generated: Measures, held_out: Measures, training: Measures, training_names: Sequence[str]
 ) -> dict[str, Any]:
-    """Nearness of generated clips to training clips, by AlexNet's features; see `prdc`."""
-    return prdc.memorisation(*map(_looks, (generated, held_out, training)), training_names)
+    """`prdc.memorisation` by AlexNet's features."""
+    return prdc.memorisation(*map(_clip_features, (generated, held_out, training)), training_names)
 
 
 def _other_real_clips(
     protocol: Protocol, videos: VideoSet, more: Callable[[], VideoSet] | None, count: int
 ) -> ClipSet | None:
-    """As many clips of other real videos: of the same split, else of `more`; else None."""
+    """`count` clips of other real videos: of the same split, else of `more`; else None."""
     another = dataclasses.replace(protocol, num_clips=count, videos="random", repeat_videos=False)
     usable = set(videos.long_enough(protocol.min_length))
     taken = {video for video, _ in choose(protocol, videos)}
@@ -148,15 +150,11 @@ def _other_real_clips(
     return real_clips(protocol, videos, choose(another, videos, without=taken), "other_real")
 
 
-def _check_numbers(real: ClipSet, generated: ClipSet, others: ClipSet | None) -> None:
-    """Before anything is measured: enough clips for an interval of every score."""
+def _check_counts(real: ClipSet, generated: ClipSet, others: ClipSet | None) -> None:
+    """Checks before anything is measured that every score can have an interval."""
     for clips, least in ((generated, LEAST), (real, LEAST if others else 2 * LEAST)):
         if clips.num_clips < least:
-            halves = (
-                ", as their halves are scored against each other for want of other real videos"
-                if least > LEAST
-                else ""
-            )
+            halves = ", because two halves of them are the baseline" if least > LEAST else ""
             raise UserError(
                 f"{clips.kind} clips are too few: there are {clips.num_clips}, and at least "
                 f"{least} are needed{halves}; give more videos"
@@ -164,16 +162,16 @@ def _check_numbers(real: ClipSet, generated: ClipSet, others: ClipSet | None) ->
 
 
 def _halves(measured: Measures, seed: int) -> tuple[Measures, Measures]:
-    """Two random halves of equal size, the baseline where there are no other real videos."""
-    count = len(measured["logits"])
-    order = np.random.default_rng(seed).permutation(count)
+    """Two random halves of equal size: the baseline where there are no other real videos."""
+    half = len(measured["logits"]) // 2
+    order = np.random.default_rng(seed).permutation(len(measured["logits"]))
     first, second = (
-        {name: values[half] for name, values in measured.items()}
-        for half in (order[: count // 2], order[count // 2 : count // 2 * 2])
+        {name: values[chosen] for name, values in measured.items()}
+        for chosen in (order[:half], order[half : 2 * half])
     )
     return first, second
 
 
-def _looks(measures: Measures) -> np.ndarray:
-    """AlexNet's features of clips, the mean over the chosen frames: [N, D]."""
-    return measures["looks"].mean(axis=1)
+def _clip_features(measures: Measures) -> np.ndarray:
+    """AlexNet's features of clips, means over the chosen frames: [N, D]."""
+    return measures["frames"].mean(axis=1)

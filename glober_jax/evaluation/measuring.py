@@ -1,5 +1,5 @@
-"""Measures clips once: block by block, each block kept on disk, so that an interrupted evaluation
-goes on and real clips need not be measured again for the next model.
+"""Measures clips block by block; each block is kept on disk, so that an interrupted evaluation
+resumes and real clips are measured once for all models.
 
 Dimension key: N clips, B clips of a block, T frames, H, W frame size, C colours, F chosen frames,
 D features.
@@ -23,27 +23,30 @@ from glober_jax.evaluation.extraction import per_clip
 from glober_jax.evaluation.metrics import frame_quality, motion, optical_flow
 from glober_jax.evaluation.metrics.frame_quality import FrameMeasure, Metric
 from glober_jax.evaluation.preprocess import preprocess
-from glober_jax.evaluation.protocol import Resize
+from glober_jax.evaluation.protocols import Resize
 from glober_jax.models import lpips
 from glober_jax.progress import Progress
 
-# Of clips, along the first axis.
+# By name, with clips along the first axis.
 Measures = dict[str, np.ndarray]
 
-# Clips that are measured, and made, together; a lost block is made again.
+# Clips that are read or generated and measured together; an interruption loses one block.
 _BLOCK = 32
 _CLIPS_PER_DEVICE = 4
-# AlexNet sees some frames of a clip, at a size of which its features are large enough.
-_LOOKS, _LOOK_SIZE = 4, 128
+# AlexNet sees this many frames of a clip, enlarged to this many pixels.
+_FRAMES, _FRAME_SIZE = 4, 128
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True)
 class ClipSet:
-    """Clips of one shape, read block by block: `kind` is one word, such as "real", for file names.
+    """Clips of one shape that are read block by block.
 
-    `identity`, for JSON, is all that decides their pixels: two sets of one identity are the same.
-    `read(first, count)` gives uint8 [B, T, H, W, C], or [B, 2, T, H, W, C] of clips in pairs.
+    Attributes:
+      kind: one word for file names, such as "real".
+      identity: for JSON, all that decides the pixels: sets of equal identity are equal.
+      num_clips: N.
+      read: (first, count) to uint8 [B, T, H, W, C], or [B, 2, T, H, W, C] of pairs of clips.
     """
 
     kind: str
@@ -54,7 +57,7 @@ class ClipSet:
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """Measures clips, each uint8 [T, H, W, C] and by itself: arrays [B, ...] by name.
+    """A function of uint8 clips [B, T, H, W, C] to arrays [B, ...] by name, clips independently.
 
     `identity`, for JSON, is all that the numbers depend on besides the clips.
     """
@@ -63,22 +66,22 @@ class FeatureExtractor:
     measure: Callable[[Iterable[np.ndarray]], Measures]
 
 
-def looks(mesh: Mesh) -> FeatureExtractor:
-    """`looks` float32 [B, F, 896]: AlexNet's features of up to four frames spread over a clip."""
+def frame_features(mesh: Mesh) -> FeatureExtractor:
+    """`frames` float32 [B, F, 896]: AlexNet's features of up to four frames spread over a clip."""
 
     def compute(params: lpips.Params, clips_BTHWC: jax.Array) -> dict[str, jax.Array]:
-        batch, frames = clips_BTHWC.shape[:2]
-        chosen = np.unique(np.linspace(0, frames - 1, _LOOKS).round().astype(int))
-        looks = preprocess(clips_BTHWC[:, chosen], _LOOK_SIZE, "stretch")
-        features = lpips.pooled_features(params, looks.reshape(-1, *looks.shape[2:]))
-        return {"looks": features.reshape(batch, len(chosen), -1)}
+        batch, length = clips_BTHWC.shape[:2]
+        chosen = np.unique(np.linspace(0, length - 1, _FRAMES).round().astype(int))
+        frames = preprocess(clips_BTHWC[:, chosen], _FRAME_SIZE, "stretch")
+        features = lpips.pooled_features(params, frames.reshape(-1, *frames.shape[2:]))
+        return {"frames": features.reshape(batch, len(chosen), -1)}
 
     extract = per_clip(compute, lpips.load("alex"), mesh, _CLIPS_PER_DEVICE)
-    return FeatureExtractor({"looks": [_LOOKS, _LOOK_SIZE]}, extract)
+    return FeatureExtractor({"frames": [_FRAMES, _FRAME_SIZE]}, extract)
 
 
-def logits(mesh: Mesh, resize: Resize) -> FeatureExtractor:
-    """`logits` float32 [B, 400]: those of I3D; raises as `i3d.load`."""
+def i3d_logits(mesh: Mesh, resize: Resize) -> FeatureExtractor:
+    """`logits` float32 [B, 400] of I3D; raises as `i3d.load`."""
 
     def compute(params: i3d.Params, clips_BTHWC: jax.Array) -> dict[str, jax.Array]:
         return {"logits": i3d.logits(params, preprocess(clips_BTHWC, i3d.FRAME_SIZE, resize))}
@@ -87,8 +90,8 @@ def logits(mesh: Mesh, resize: Resize) -> FeatureExtractor:
     return FeatureExtractor({"logits": resize}, extract)
 
 
-def motions() -> FeatureExtractor:
-    """What `motion` and `optical_flow` measure: float64 [B], and `difference_by_index` [B, T-1]."""
+def motion_measures() -> FeatureExtractor:
+    """The measures of `motion` and `optical_flow`, float64 [B], by index [B, T-1]."""
 
     def measure(clips_BTHWC: Iterable[np.ndarray]) -> Measures:
         rows = [motion.measure_clip(x) | optical_flow.measure_clip(x) for x in clips_BTHWC]
@@ -97,10 +100,23 @@ def motions() -> FeatureExtractor:
     return FeatureExtractor({"motion": 1}, measure)
 
 
-def pairs(quality: Mapping[Metric, FrameMeasure], of_made: FeatureExtractor) -> FeatureExtractor:
-    """Of made clips beside real ones [B, 2, T, H, W, C]: `quality`, float64 [B, T] of each metric.
+def combined(*extractors: FeatureExtractor) -> FeatureExtractor:
+    """All of them on the same clips, which are read or generated once."""
 
-    `of_made` measures the made clips alone.
+    def measure(clips_BTHWC: np.ndarray) -> Measures:
+        found = [extractor.measure(clips_BTHWC) for extractor in extractors]
+        return {name: values for measures in found for name, values in measures.items()}
+
+    identity = {name: value for part in extractors for name, value in part.identity.items()}
+    return FeatureExtractor(identity, measure)
+
+
+def paired_quality(
+    quality: Mapping[Metric, FrameMeasure], of_made: FeatureExtractor
+) -> FeatureExtractor:
+    """Frame quality, float64 [B, T], of pairs (made, real) [B, 2, T, H, W, C].
+
+    `of_made` additionally measures the made clips alone.
     """
 
     def measure(pairs_B2THWC: np.ndarray) -> Measures:
@@ -111,23 +127,12 @@ def pairs(quality: Mapping[Metric, FrameMeasure], of_made: FeatureExtractor) -> 
     return FeatureExtractor({"pairs": list(quality), **of_made.identity}, measure)
 
 
-def together(*extractors: FeatureExtractor) -> FeatureExtractor:
-    """All of them on the same clips, which are then read, or made, once."""
-
-    def measure(clips_BTHWC: np.ndarray) -> Measures:
-        found = [extractor.measure(clips_BTHWC) for extractor in extractors]
-        return {name: values for measures in found for name, values in measures.items()}
-
-    identity = {name: value for part in extractors for name, value in part.identity.items()}
-    return FeatureExtractor(identity, measure)
-
-
 def measure(clips: ClipSet, extractor: FeatureExtractor, folder: epath.PathLike | None) -> Measures:
     """Arrays [N, ...] by name, of all clips in order.
 
-    Blocks that are done are kept in `folder`, each in a file, and found there if clips of the same
-    identity were measured by an extractor of the same identity. None keeps nothing, as several
-    processes have to: they must agree on what is measured again.
+    Blocks are stored in `folder` under the identities of clips and extractor, and read again by a
+    later call with the same. None stores nothing, as several processes require: all of them have
+    to measure the same blocks.
     """
     key = json.dumps([dict(clips.identity), dict(extractor.identity)], sort_keys=True)
     name = f"{clips.kind}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
@@ -147,7 +152,7 @@ def measure(clips: ClipSet, extractor: FeatureExtractor, folder: epath.PathLike 
 
 
 def _read(file: epath.Path) -> Measures | None:
-    """A block that was kept; None where there is none, or not as it was written."""
+    """A stored block; None where it is missing or damaged."""
     try:
         stored = file.read_bytes()
     except OSError:
@@ -160,7 +165,7 @@ def _read(file: epath.Path) -> Measures | None:
 
 
 def _write(file: epath.Path, block: Measures) -> None:
-    """An .npz file with a digest of it at its end, where readers of such files do not mind it."""
+    """An .npz file followed by its SHA-256, which readers of such files ignore."""
     buffer = io.BytesIO()
     np.savez(buffer, **block)
     data = buffer.getvalue()

@@ -5,22 +5,22 @@ Dimension key: ... any leading axes, H, W frame size, S the network's size, C co
 
 import jax
 
-from glober_jax.evaluation.protocol import Resize
+from glober_jax.evaluation.protocols import Resize
 from glober_jax.models.frame_codec import normalise_frames
 
 
 def preprocess(frames_HWC: jax.Array, size: int, resize: Resize) -> jax.Array:
     """Frames uint8 [..., H, W, C] as float32 [..., S, S, C] in [-1, 1], x / 127.5 - 1.
 
-    Pixels are interpolated bilinearly, half a pixel inside their edges, without low-pass filter, as
-    the evaluations do that published scores come from: a filter would move scores of larger frames.
+    Bilinear with half-pixel centres and without low-pass filter, as in the evaluations that
+    published scores come from; a filter would change scores of larger frames.
 
     Args:
       frames_HWC: any number of leading axes.
       size: S, pixels along a side.
-      resize: "stretch" changes width and height each to S, as StyleGAN-V and TATS do. "crop" keeps
-        their ratio, brings the shorter one to S and the longer to the next whole number, and takes
-        the centre, as VideoGPT and DIGAN do. They are the same for square frames.
+      resize: "stretch" scales height and width each to S, as StyleGAN-V and TATS do; "crop" scales
+        the shorter one to S, the longer one in proportion (rounded up), and takes the centre, as
+        VideoGPT and DIGAN do.
     """
     *leading, height, width, channels = frames_HWC.shape
     target = (size, size)

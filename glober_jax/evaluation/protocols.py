@@ -1,27 +1,180 @@
-"""Evaluation protocols by name, and the clips they choose.
+"""Evaluation protocols of papers and of this project.
 
-Scores of two protocols do not compare. FVD alone changes with the clips' length and stride, the
-split and which of its videos are taken, their number, the resizing, the covariance's divisor, and
-whether frames were compressed; papers that write "FVD" differ in all of these. So a result carries
-the whole protocol, and its name says where the knobs come from. Dimension key: V videos.
+Scores of two protocols do not compare: FVD depends on length, stride, split, choice and number of
+clips, on resizing, the covariance's divisor, and compression of frames, in which papers differ. So
+a result carries the whole protocol.
 """
 
 import dataclasses
 import difflib
 import re
 from collections.abc import Sequence
-
-import numpy as np
+from typing import Literal
 
 from glober_jax.errors import UserError
 from glober_jax.evaluation import i3d
-from glober_jax.evaluation.protocol import OF_THIS_PROJECT, PROTOCOLS, SMALL, Protocol, Videos
 
+Split = Literal["train", "test", "train+test"]
+Videos = Literal["first", "random", "class_balanced"]
+Start = Literal["random", "centre"]
+Resize = Literal["stretch", "crop"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Choice of real clips, features of both sets, and estimator of distances.
+
+    Attributes:
+      name: under which scores are reported.
+      num_frames, stride: of a clip; its frames are `stride` apart.
+      split: of the real videos.
+      num_clips: of real clips and of generated ones.
+      videos: which real videos: the "first" in sorted order, "random" ones, or "class_balanced",
+        random ones of each class in turn.
+      start: a clip begins at a "random" frame, or lies in the "centre" of its video.
+      repeat_videos: with fewer videos than `num_clips`, take several clips of each, or fewer clips.
+      resize: how frames become square, see `preprocess`.
+      value_range: of pixels for I3D.
+      features: of a clip.
+      ddof: covariances divide by N - ddof.
+      repeats: of choosing, sampling and scoring clips; the score is the mean.
+      seed: of the choice of clips.
+      description: one sentence.
+      source: paper and code of the settings.
+    """
+
+    name: str
+    num_frames: int = 16
+    stride: int = 1
+    split: Split
+    num_clips: int = 2048
+    videos: Videos
+    start: Start = "random"
+    repeat_videos: bool
+    resize: Resize = "stretch"
+    value_range: tuple[float, float] = (-1.0, 1.0)
+    features: Literal["i3d_logits"] = "i3d_logits"
+    ddof: int
+    repeats: int = 1
+    seed: int = 0
+    description: str
+    source: str
+
+    @property
+    def span(self) -> int:
+        """Frames of a video from the first to the last one of a clip."""
+        return (self.num_frames - 1) * self.stride + 1
+
+    @property
+    def min_length(self) -> int:
+        """Frames of the shortest video, with `stride` after the last frame as in StyleGAN-V."""
+        return self.num_frames * self.stride
+
+
+# The default protocol; `protocols.fitted` reduces its clips to the videos there are.
+SMALL = "small"
+OF_THIS_PROJECT = "of this project; not comparable to published scores"
+
+_STYLEGANV = Protocol(
+    name="styleganv_16f",
+    split="train+test",
+    videos="first",
+    repeat_videos=False,
+    ddof=0,
+    description=(
+        "What GLOBER reports: 16 frames in a row from each of the first 2048 videos in sorted "
+        "order, which in UCF-101 are of about 16 of its 101 classes. StyleGAN-V itself leaves the "
+        "test split out except for UCF-101."
+    ),
+    source="StyleGAN-V (arXiv 2112.14683), fvd2048_16f; GLOBER (arXiv 2309.13274)",
+)
+_STYLEGANV_128F = dataclasses.replace(
+    _STYLEGANV,
+    name="styleganv_128f",
+    num_frames=128,
+    description="128 frames in a row, all of them through I3D; shorter videos are left out.",
+    source="StyleGAN-V (arXiv 2112.14683), fvd2048_128f",
+)
+_STYLEGANV_128F_S8 = dataclasses.replace(
+    _STYLEGANV_128F,
+    name="styleganv_128f_s8",
+    num_frames=16,
+    stride=8,
+    description="Every eighth of 128 frames: slow changes rather than motion.",
+    source="StyleGAN-V (arXiv 2112.14683), fvd2048_128f_subsample8f",
+)
+
+
+def _balanced(protocol: Protocol) -> Protocol:
+    return dataclasses.replace(
+        protocol,
+        name=f"{protocol.name}_balanced",
+        videos="class_balanced",
+        description=f"As {protocol.name}, but with as many videos of every class as there can be.",
+        source=OF_THIS_PROJECT,
+    )
+
+
+_ALL = (
+    *(p for q in (_STYLEGANV, _STYLEGANV_128F, _STYLEGANV_128F_S8) for p in (q, _balanced(q))),
+    Protocol(
+        name="digan",
+        split="test",
+        videos="random",
+        repeat_videos=True,
+        resize="crop",
+        ddof=1,
+        repeats=10,
+        description=(
+            "Test videos against ten sets of samples; one clip of each video before a second of "
+            "any, where the original draws among all clips."
+        ),
+        source="DIGAN (arXiv 2202.10571), compute_fvd_kvd.py",
+    ),
+    Protocol(
+        name="tats",
+        split="train",
+        videos="random",
+        repeat_videos=True,
+        ddof=1,
+        description=(
+            "Training videos, one set of samples; one clip of each video before a second of any, "
+            "where the original draws among all clips."
+        ),
+        source="TATS (arXiv 2204.03638), sample_vqgan_transformer_short_videos.py; LVDM follows it",
+    ),
+    Protocol(
+        name="magvit",
+        split="train",
+        num_clips=10_000,
+        videos="random",
+        repeat_videos=True,
+        ddof=1,
+        repeats=4,
+        description="10,000 clips of training videos; UCF-101 has 9,537, so some give two.",
+        source="MAGVIT (arXiv 2212.05199), maskgvt_ucf101_config.py",
+    ),
+    Protocol(
+        name=SMALL,
+        split="test",
+        num_clips=256,
+        videos="random",
+        start="centre",
+        repeat_videos=False,
+        ddof=0,
+        description=(
+            "For small data sets and a quick look: held-out videos, a small sample, so that scores "
+            "are far above and not comparable to published ones."
+        ),
+        source="of this project",
+    ),
+)
+PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ALL}
 _NAME = re.compile(r"([^@]*?)(?:-([0-9]{1,9})f)?(?:@(.*))?", re.DOTALL)
 
 
 def get_protocol(name: str) -> Protocol:
-    """The protocol of that name; `-FRAMESf` and `@CLIPS` behind it change one knob each."""
+    """The protocol of that name; suffixes `-FRAMESf` and `@CLIPS` each change one setting."""
     base, frames, clips = _NAME.fullmatch(name).groups()
     if base not in PROTOCOLS:
         near = difflib.get_close_matches(base, PROTOCOLS, n=1)
@@ -38,88 +191,47 @@ def get_protocol(name: str) -> Protocol:
 
 
 def with_clips(protocol: Protocol, num_clips: int) -> Protocol:
-    """The protocol with another number of clips, which its name then says: `styleganv_16f@256`.
-
-    It is another protocol: a Frechet distance of fewer clips is larger.
-    """
+    """The protocol with another number of clips, which its name tells: `styleganv_16f@256`."""
     if num_clips < 2:
         raise UserError(f"an evaluation needs at least 2 clips, not {num_clips}")
     base = protocol.name.partition("@")[0]
-    usual = PROTOCOLS[_parts(protocol)[0]].num_clips
+    usual = PROTOCOLS[_name_parts(protocol)[0]].num_clips
     name = base if num_clips == usual else f"{base}@{num_clips}"
     return dataclasses.replace(protocol, name=name, num_clips=num_clips)
 
 
 def fitted(protocol: Protocol, lengths: Sequence[int]) -> Protocol:
-    """`small` with as many clips as there are videos to take them from; other protocols as is."""
+    """`small` with at most as many clips as usable videos; other protocols unchanged."""
     usable = sum(length >= protocol.min_length for length in lengths)
-    fits = "@" not in protocol.name and _parts(protocol)[0] == SMALL
+    fits = "@" not in protocol.name and _name_parts(protocol)[0] == SMALL
     return with_clips(protocol, usable) if fits and 2 <= usable < protocol.num_clips else protocol
 
 
-def choose_clips(
-    protocol: Protocol, lengths: Sequence[int], labels: Sequence[int], repeat: int = 0
-) -> list[tuple[int, int]]:
-    """The real clips of a repeat: (video number, first frame), by ascending video.
-
-    A video's clip is the same however many are taken: `num_clips`, or one of each usable video
-    where these are fewer and not gone over again. `UserError` where no video is long enough.
-
-    Args:
-      protocol: says which and how many.
-      lengths: frames of each video, in sorted order of the videos' names.
-      labels: class of each video; only "class_balanced" looks at them.
-      repeat: 0 to `protocol.repeats` - 1.
-    """
-    lengths_V = np.asarray(lengths, np.int64)
-    usable = np.flatnonzero(lengths_V >= protocol.min_length)
-    if not usable.size:
-        longest = int(lengths_V.max(initial=0))
-        there = f"the longest of {len(lengths_V)} has {longest}" if longest else "there are none"
-        raise UserError(
-            f"protocol {protocol.name} needs videos of at least {protocol.min_length} frames, but "
-            f"{there}; {to_fit(protocol, longest, 'prepare the data with longer videos')}"
-        )
-    rng = np.random.default_rng((protocol.seed, repeat))
-    room_V = np.maximum(lengths_V - protocol.span, 0)
-    clips: list[tuple[int, int]] = []
-    while len(clips) < protocol.num_clips:
-        # For every video, whether it is taken or not.
-        starts_V = rng.integers(room_V + 1) if protocol.start == "random" else room_V // 2
-        order = _order(protocol.videos, usable, np.asarray(labels), rng)
-        chosen = order[: protocol.num_clips - len(clips)]
-        clips += zip(chosen.tolist(), starts_V[chosen].tolist(), strict=True)
-        if not protocol.repeat_videos:
-            break
-    return sorted(clips)
-
-
 def to_fit(protocol: Protocol, num_frames: int, longer: str) -> str:
-    """Advice for clips or videos of at most `num_frames` frames; `longer` advises to make more."""
+    """Advice where only `num_frames` frames are there; `longer` advises how to get more."""
     most = num_frames // protocol.stride
     if most < i3d.MIN_FRAMES:
         apart = f", {protocol.stride} apart" if protocol.stride > 1 else ""
         return f"{longer}: I3D takes clips of at least {i3d.MIN_FRAMES} frames{apart}"
     return (
-        f"{longer}, or evaluate with --protocol={_parts(protocol)[0]}-{most}f, whose clips have "
-        f"{most} frames and whose scores compare with no others"
+        f"{longer}, or evaluate with --protocol={_name_parts(protocol)[0]}-{most}f, whose clips "
+        f"have {most} frames and whose scores compare with no others"
     )
 
 
 def caveat(protocol: Protocol) -> list[str]:
-    """A note for the reader of scores where clips have another length than usual."""
-    base, frames = _parts(protocol)
+    """A note on scores of clips that are not of the usual length."""
+    base, frames = _name_parts(protocol)
     if frames is None:
         return []
     return [
-        f"Clips have {frames} frames where those of protocol {base} have "
-        f"{PROTOCOLS[base].num_frames}: scores compare neither with published ones nor with those "
-        f"of {base}."
+        f"Clips have {frames} frames instead of {PROTOCOLS[base].num_frames}: scores compare "
+        f"neither with published ones nor with those of {base}."
     ]
 
 
 def shortfall(protocol: Protocol, num_real: int, num_made: int | None = None) -> list[str]:
-    """A note where there are fewer clips than the protocol's; None made are as many as it says."""
+    """A note where there are fewer clips than the protocol's; `num_made` None are all of them."""
     if min(num_real, num_made or protocol.num_clips) >= protocol.num_clips:
         return []
     here = f"{num_real:,}" if num_made is None else f"{num_real:,} real and {num_made:,} made"
@@ -131,7 +243,7 @@ def shortfall(protocol: Protocol, num_real: int, num_made: int | None = None) ->
 
 
 def table() -> str:
-    """Every protocol and every knob as a Markdown table, for the documentation."""
+    """Every protocol and every setting as a Markdown table, for the documentation."""
     columns = {
         "protocol": lambda p: f"`{p.name}`",
         "frames": lambda p: p.num_frames,
@@ -155,11 +267,10 @@ def table() -> str:
 
 
 def _with_frames(protocol: Protocol, num_frames: int) -> Protocol:
-    """It is another protocol, and no published one: I3D sees other things in other clips."""
     if num_frames < i3d.MIN_FRAMES:
         raise UserError(
             f"an evaluation needs clips of at least {i3d.MIN_FRAMES} frames, not {num_frames}: "
-            "I3D, whose logits are compared, takes no fewer"
+            "I3D takes no fewer"
         )
     if num_frames == protocol.num_frames:
         return protocol
@@ -172,24 +283,6 @@ def _with_frames(protocol: Protocol, num_frames: int) -> Protocol:
     )
 
 
-def _parts(protocol: Protocol) -> tuple[str, str | None]:
-    """The name in PROTOCOLS, and the number of frames where the name has one behind it."""
+def _name_parts(protocol: Protocol) -> tuple[str, str | None]:
+    """The name in PROTOCOLS, and the number of frames if the name has that suffix."""
     return _NAME.fullmatch(protocol.name).groups()[:2]
-
-
-def _order(
-    videos: Videos, usable: np.ndarray, labels_V: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """All usable videos, those to take first in front."""
-    if videos == "first":
-        return usable
-    shuffled = rng.permutation(usable)
-    if videos == "random":
-        return shuffled
-    # How many of its class come before each video; a stable sort by it takes classes in turn, and
-    # which of them have one more than others in the last round is as random as the shuffle.
-    turns = np.zeros(len(shuffled), np.int64)
-    for label in np.unique(labels_V[shuffled]):
-        of_class = labels_V[shuffled] == label
-        turns[of_class] = np.arange(of_class.sum())
-    return shuffled[np.argsort(turns, kind="stable")]

@@ -1,19 +1,17 @@
 """The JSON record of an evaluation: scores, and all that is needed to judge and to repeat them.
 
-    {"protocol": {"name": ..., every other knob},
-     "scores": {NAME: {"value", "low", "high", "confidence", "repeats": [...],
-                       "num_real", "num_generated"}},
-     "floor": the same for real clips against other real clips, the real baseline,
-     "motion": {NAME: {"real", "generated", "distance", "share", "floor"}},
-     "reconstruction": {"num_clips", "kinds": {KIND: {
-         "psnr_db", "ssim", "lpips": {"value", "standard_error", "by_index",
-                                      "at_keys", "elsewhere", of PSNR "of_clips"},
-         "scores": as above, of fvd and kvd, "motion": as above, without the floor}}},
-     "coverage": as the section before only where it was measured,
-     "model": {...}, "data": {"real": {"source", "fingerprint"}, "generated": {...}},
-     "notes": [...], "versions": {...}, "devices": [...], "command": ..., "seconds": ...}
-
-Results are plain dicts of what JSON can hold.
+{"protocol": {"name": ..., every other setting},
+ "scores": {NAME: {"value", "low", "high", "confidence", "repeats": [...],
+                   "num_real", "num_generated"}},
+ "floor": the same for real clips against other real clips,
+ "motion": {NAME: {"real", "generated", "distance", "share", "floor"}},
+ "reconstruction": {"num_clips", "kinds": {KIND: {
+     "psnr_db", "ssim", "lpips": {"value", "standard_error", "by_index",
+                                  "at_keys", "elsewhere", of PSNR "of_clips"},
+     "scores": of fvd and kvd, "motion": without the floor}}},
+ "coverage": see `prdc`; this and "reconstruction" may be missing,
+ "model": {...}, "data": {"real": {"source", "fingerprint"}, "generated": {...}},
+ "notes": [...], "versions": {...}, "devices": [...], "command": ..., "seconds": ...}
 """
 
 import dataclasses
@@ -29,16 +27,15 @@ from etils import epath
 
 from glober_jax import media
 from glober_jax.errors import UserError
-from glober_jax.evaluation.protocol import Protocol
-from glober_jax.evaluation.protocols import caveat
+from glober_jax.evaluation.protocols import Protocol, caveat
 from glober_jax.versions import versions
 
 Result = dict[str, Any]
 
-# In a workdir.
+# Of results in a workdir.
 FOLDER = "evaluations"
 
-# What readers of a result rely on.
+# Checked when a result is read.
 _SECTIONS = ("protocol", "model", "notes", "versions", "devices", "command", "seconds")
 _SCORE = ("value", "low", "high", "confidence", "num_real", "num_generated")
 _NUMBERS = {"scores": _SCORE, "floor": _SCORE, "motion": ("real", "generated", "distance")}
@@ -52,10 +49,10 @@ def build(
     seconds: float,
     **sections: Mapping[str, Any] | None,
 ) -> Result:
-    """The record, with NumPy's values as Python's; sections that are None are left out.
+    """The record with plain Python values, without the sections that are None.
 
-    `notes` are sentences for the reader of the numbers; `command` repeats the evaluation.
-    `UserError` where a number is NaN or infinite.
+    `notes` are sentences for the reader; `command` repeats the evaluation. Raises `UserError` where
+    a number is NaN or infinite.
     """
     result = {
         "protocol": dataclasses.asdict(protocol),
@@ -70,13 +67,13 @@ def build(
 
 
 def write(path: epath.PathLike, result: Result) -> None:
-    """Writes indented JSON, whole or not at all; `UserError` where `path` cannot be written."""
+    """Writes indented JSON atomically; `UserError` where `path` cannot be written."""
     text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
     media.write_file(path, f"{text}\n".encode())
 
 
 def read(path: epath.PathLike) -> Result:
-    """A record that `write` wrote; `UserError` where it cannot be read or misses something."""
+    """A record that `write` wrote; `UserError` where it is unreadable or incomplete."""
     try:
         result = json.loads(epath.Path(path).read_text())
     except OSError as error:
@@ -86,20 +83,20 @@ def read(path: epath.PathLike) -> Result:
     _check(result, path)
     section = result.get("reconstruction")
     if section and "kinds" not in section:
-        # Written before the parts of a model were told apart.
+        # The format before the parts of a model were measured separately.
         result["reconstruction"] = {"kinds": {"reconstruction": section}}
     return result
 
 
 def file_name(result: Result) -> str:
-    """Says protocol and step, and differs where the model or its sampling does."""
+    """PROTOCOL-STEP-DIGEST.json, with a digest of the model and its sampling."""
     model = hashlib.sha256(json.dumps(result["model"], sort_keys=True).encode()).hexdigest()
     step = result["model"]["checkpoint_steps"]["generator"]
     return f"{result['protocol']['name']}-{step}-{model[:8]}.json"
 
 
 def _plain(value: Any, place: str) -> Any:
-    """`value` as JSON gives it back."""
+    """`value` as JSON can hold it."""
     if isinstance(value, Mapping):
         return {str(key): _plain(entry, f"{place}.{key}") for key, entry in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -108,8 +105,7 @@ def _plain(value: Any, place: str) -> Any:
         return [_plain(entry, f"{place}[{i}]") for i, entry in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(
-            f"{place} is {value}, so there is nothing to report; look for clips that are damaged, "
-            "or that never change"
+            f"{place} is {value}, so there is nothing to report; look for damaged or still clips"
         )
     return value
 
@@ -129,6 +125,5 @@ def _check(result: Any, path: epath.PathLike) -> None:
         problem = "what should be an object is not"
     if problem:
         raise UserError(
-            f"{path} is no evaluation result: {problem}; take a file that evaluate wrote, or "
-            "evaluate again"
+            f"{path} is no evaluation result: {problem}; take a file that evaluate wrote"
         )

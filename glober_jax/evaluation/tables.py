@@ -1,4 +1,4 @@
-"""Results as text for people: the lines of one, and several side by side."""
+"""Results as text: one result, reconstructions, and several results side by side."""
 
 import itertools
 import json
@@ -15,14 +15,14 @@ _MOTION = {
     "flow_magnitude": "optical flow",
     "roughness": "roughness",
 }
-# Texts about a protocol, which decide no score.
-_NO_KNOBS = ("name", "description", "source")
+# Fields of a protocol that change no score.
+_TEXTS = ("name", "description", "source")
 _MISSING = "-"
 
 Entry = Mapping[str, Any]
 
 
-def for_people(result: Result) -> str:
+def result_text(result: Result) -> str:
     """Scores beside the real baseline, motion beside real motion, and reconstructions."""
     fvd = result["scores"]["fvd"]
     lines = [
@@ -38,7 +38,7 @@ def for_people(result: Result) -> str:
         if score["low"] < 0:
             lines.append(f"           below 0 means that {name}, which has no bias, may well be 0")
     motion = [
-        f"{label} {_moving(result['motion'][name])}"
+        f"{label} {_motion_value(result['motion'][name])}"
         for name, label in _MOTION.items()
         if name in result["motion"]
     ]
@@ -71,20 +71,16 @@ def reconstructions(section: Entry) -> list[str]:
         motion = [kind.get("motion", {}).get(name) for kind in kinds]
         if all(motion):
             real = f"{motion[0]['real']:.4g}"
-            rows.append([f"  {label} (share of real)", real, *map(_moving, motion)])
+            rows.append([f"  {label} (share of real)", real, *map(_motion_value, motion)])
     return aligned(rows)
 
 
 def compare(results: Mapping[str, Result]) -> str:
-    """A table of two or more results, by the names they are given, as text.
+    """A table of two or more results by name: scores with intervals, and distances of motion.
 
-    Scores have their intervals, beside those of real clips against each other; motion shows the
-    distance to real motion, and its mean as a share of the real one. Below stands by score which
-    result is lowest, and whose intervals overlap that one's, so that they may differ by chance.
-
-    Raises:
-      UserError: there is only one result; or two differ in a knob of their protocols, in their real
-        data, or in the number of clips. The message says in what.
+    Below the table stands for each score which result is lowest, and which others' intervals
+    overlap its own. Raises `UserError` for a single result, and where protocols, real data or
+    numbers of clips differ.
     """
     if len(results) < 2:
         raise UserError(f"a comparison needs at least two results, not {len(results)}")
@@ -101,7 +97,7 @@ def compare(results: Mapping[str, Result]) -> str:
                 f"{first_name} and {name} cannot be compared: {', '.join(differing)}; evaluate "
                 "both alike"
             )
-    columns = {"real clips": _scores(first["floor"])}
+    columns = {"real clips": _score_cells(first["floor"])}
     columns |= {name: _cells(result) for name, result in results.items()}
     labels = dict.fromkeys(itertools.chain(*columns.values()))
     scores = dict.fromkeys(itertools.chain(*(result["scores"] for result in results.values())))
@@ -121,7 +117,7 @@ def compare(results: Mapping[str, Result]) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table, all columns as wide as they need to be."""
+    """Lines of a table with columns of equal width."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -133,7 +129,7 @@ def _interval(score: Entry) -> str:
     return f"[{score['low']:.2f}, {score['high']:.2f}]"
 
 
-def _moving(entry: Entry, key: str = "generated") -> str:
+def _motion_value(entry: Entry, key: str = "generated") -> str:
     share = entry.get("share")
     return f"{entry[key]:.4g}" + ("" if share is None else f" ({100 * share:.0f} %)")
 
@@ -143,10 +139,10 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _conditions(result: Result) -> dict[str, Any]:
-    """What has to be equal for scores to compare."""
+    """All that has to be equal for scores to compare."""
     score = next(iter(result["scores"].values()))
-    knobs = {k: value for k, value in result["protocol"].items() if k not in _NO_KNOBS}
-    return knobs | {
+    settings = {k: value for k, value in result["protocol"].items() if k not in _TEXTS}
+    return settings | {
         "the real data's fingerprint": result["data"]["real"]["fingerprint"],
         "the number of generated clips": score["num_generated"],
         "the number of real clips": score["num_real"],
@@ -154,29 +150,29 @@ def _conditions(result: Result) -> dict[str, Any]:
 
 
 def _cells(result: Result) -> dict[str, str]:
-    cells = _scores(result["scores"]) | _motion(result["motion"], "motion: ")
+    cells = _score_cells(result["scores"]) | _motion_cells(result["motion"], "motion: ")
     reconstruction = result.get("reconstruction", {})
     if "num_clips" in reconstruction:
-        # A training run's end takes fewer than the protocol does.
+        # The summary of a training run reconstructs fewer clips than the protocol has.
         cells["reconstructed clips"] = str(reconstruction["num_clips"])
     for kind, section in reconstruction.get("kinds", {}).items():
         for name, entry in section.items():
             if isinstance(entry, Mapping) and "value" in entry:
                 cells[f"{kind}: {name}"] = f"{entry['value']:.4g}"
-        cells |= _scores(section.get("scores", {}), f"{kind}: ")
-        cells |= _motion(section.get("motion", {}), f"{kind}: ")
+        cells |= _score_cells(section.get("scores", {}), f"{kind}: ")
+        cells |= _motion_cells(section.get("motion", {}), f"{kind}: ")
     return cells
 
 
-def _scores(scores: Entry, before: str = "") -> dict[str, str]:
+def _score_cells(scores: Entry, prefix: str = "") -> dict[str, str]:
     return {
-        f"{before}{name}": f"{score['value']:.4g} [{score['low']:.4g}, {score['high']:.4g}]"
+        f"{prefix}{name}": f"{score['value']:.4g} [{score['low']:.4g}, {score['high']:.4g}]"
         for name, score in scores.items()
     }
 
 
-def _motion(motion: Entry, before: str) -> dict[str, str]:
-    return {f"{before}{name}": _moving(entry, "distance") for name, entry in motion.items()}
+def _motion_cells(motion: Entry, prefix: str) -> dict[str, str]:
+    return {f"{prefix}{name}": _motion_value(entry, "distance") for name, entry in motion.items()}
 
 
 def _verdict(score: str, results: Mapping[str, Result]) -> str:

@@ -17,7 +17,7 @@ from glober_jax.data.building.output_folder import dataset_folders
 from glober_jax.data.damage import DamagedVideo
 from glober_jax.data.source import open_videos
 from glober_jax.errors import UserError
-from glober_jax.evaluation.video_folder import open_folder
+from glober_jax.evaluation.media_folder import open_folder
 from glober_jax.evaluation.video_set import VideoSet
 from glober_jax.pixels import conversion
 from glober_jax.progress import Progress
@@ -27,16 +27,13 @@ _FRAMES = "frames"
 
 
 def open_video_set(path: str | os.PathLike[str], split: str = "test") -> VideoSet:
-    """Opens the videos at `path`; only headers are read of files other than `.npz`.
+    """The videos at `path`; `UserError` where there are none that can be measured.
 
     Args:
-      path: a prepared data set; a folder that holds a folder of frames for each video, or lossless
-        video files, or what `python -m glober_jax.sample --save_arrays` wrote; or a `.npy` or
-        `.npz` file of one uint8 array [N, T, H, W, 3].
+      path: a prepared data set; a folder with a folder of frames for each video, with lossless
+        video files, or from `python -m glober_jax.sample --save_arrays`; or a `.npy` or `.npz` file
+        of one uint8 array [N, T, H, W, 3].
       split: of a prepared data set.
-
-    Raises:
-      UserError: there is no such thing there, or no set of videos that can be measured.
     """
     try:
         if "://" in str(path) or dataset_folders(epath.Path(path)):
@@ -50,9 +47,7 @@ def open_video_set(path: str | os.PathLike[str], split: str = "test") -> VideoSe
             return _open_array(place)
         found = "is a single file" if place.exists() else "does not exist"
     except OSError as error:
-        raise UserError(
-            f"{path} cannot be read: {error.strerror or error}; give a place that can"
-        ) from error
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     raise UserError(
         f"{place} {found}: give the folder that holds the videos, or a .npy or .npz file of uint8 "
         "[N, T, H, W, 3] (unpack an archive first)"
@@ -60,9 +55,9 @@ def open_video_set(path: str | os.PathLike[str], split: str = "test") -> VideoSe
 
 
 def prepared_videos(directory: epath.PathLike, split: str) -> VideoSet:
-    """The videos of a split of a prepared data set, or of several in turn, as of "train+test".
+    """The videos of a split of a prepared data set, or of several, such as "train+test".
 
-    A record of each is read at once, for its name. `UserError` where one is damaged.
+    Reads one record of each video; `UserError` where it is damaged.
     """
     parts = [open_videos(directory, name) for name in split.split("+")]
     places = [(part, number) for part in parts for number in range(len(part))]
@@ -81,7 +76,7 @@ def prepared_videos(directory: epath.PathLike, split: str) -> VideoSet:
             return part[number].read(list(frames))
 
     def content(index: int) -> list[bytes]:
-        # Its split's digest stands for what a record holds: data sets may be large.
+        # The split's digest instead of the records: data sets may be large.
         part, number = places[index]
         return [f"{part.fingerprint} {number}".encode()]
 
@@ -104,7 +99,7 @@ def prepared_videos(directory: epath.PathLike, split: str) -> VideoSet:
 
 @contextlib.contextmanager
 def _damage(directory: epath.PathLike) -> Iterator[None]:
-    """Refuses damaged videos: a score of the readable ones would be another score."""
+    """Refuses damaged videos: leaving them out would change the score."""
     try:
         yield
     except DamagedVideo as error:
@@ -115,9 +110,8 @@ def _damage(directory: epath.PathLike) -> Iterator[None]:
 
 
 def _open_array(path: Path) -> VideoSet:
-    """The videos of a `.npy`, mapped into memory, or of a `.npz`, read whole.
-
-    The array is uint8 [N, T, H, W, C], or grey: [N, T, H, W] or [N, T, H, W, 1].
+    """The videos of a `.npy` (memory-mapped) or `.npz` file: uint8 [N, T, H, W, 3], [..., 1] or
+    [N, T, H, W].
     """
     array = _load(path)
     found = f"{path} holds {array.dtype} {list(array.shape)}"
@@ -144,7 +138,6 @@ def _open_array(path: Path) -> VideoSet:
 
 
 def _load(path: Path) -> np.ndarray:
-    # Of another kind of file, or an array of objects, NumPy says that it would need a pickle.
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(array, np.ndarray):
@@ -166,7 +159,7 @@ def _load(path: Path) -> np.ndarray:
 
 
 def _wrong_shape(shape: tuple[int, ...]) -> str | None:
-    """Advice on a shape that is no set of videos, colour or grey; None for one that is."""
+    """Advice on a shape that is no set of videos; None for one that is."""
     if len(shape) == 4:
         one_video = 3 in (shape[-1], shape[1])
         advice = "this is one video, or a set of images; of one video, save x[None]"

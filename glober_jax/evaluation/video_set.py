@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from glober_jax.errors import UserError
-from glober_jax.evaluation.protocol import Protocol
-from glober_jax.evaluation.protocols import to_fit
+from glober_jax.evaluation.protocols import Protocol, to_fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,15 +21,15 @@ class VideoSet:
 
     Attributes:
       source: the path that the user gave.
-      size: height and width of every frame, in pixels.
+      size: height and width of every frame.
       names: of the videos, in order.
       lengths: frames of each video.
-      labels: the class of each video, an index into `class_names`; None where there are none.
+      labels: indices into `class_names`; None where there are no classes.
       class_names: sorted.
-      notes: sentences on what a reader of the numbers should know about the files.
-      read: (video, frames) to uint8 [F, H, W, C]; raises `UserError` where files are damaged.
-      content: the stored bytes of one video, in pieces; what `fingerprint` is made of.
-      read_text: (video) to its caption's token embeddings, float16 [L, E]; None without texts.
+      notes: sentences on the files, for the reader of the scores.
+      read: (video, frames) to uint8 [F, H, W, C]; raises `UserError` for damaged files.
+      content: the stored bytes of a video, in pieces, for `fingerprint`.
+      read_text: (video) to its caption's token embeddings, float16 [L, E], or None.
     """
 
     source: str
@@ -53,10 +52,9 @@ class VideoSet:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """16 hex digits of the stored content and its order, whatever the names.
+        """16 hex digits of the stored content and its order, without names.
 
-        The same array as .npy and .npz gives the same; the same pixels as PNG files do not, since
-        those are read as they are stored. All of the set is read for it, once.
+        Reads the whole set, once. An array has the same as .npy and as .npz, but not as images.
         """
         total = hashlib.sha256(repr(self.lengths).encode())
         for index in range(len(self)):
@@ -68,20 +66,14 @@ class VideoSet:
 
 
 def check_pair(real: VideoSet, generated: VideoSet, protocol: Protocol) -> list[str]:
-    """Checks that clips of both sets can be compared by the protocol.
+    """Notes for the reader of the scores of a pair; `UserError` where it cannot be compared.
 
-    Returns:
-      Notes for the reader of the numbers: on the files, videos left out as too short, and two
-      sets that are the same.
-
-    Raises:
-      UserError: the frame sizes differ, or no video of a set is long enough.
+    Frame sizes must be equal, and a video of each set long enough.
     """
     if real.size != generated.size:
         raise UserError(
             f"the real videos in {real.source} are {pixels(real.size)} and the generated ones in "
-            f"{generated.source} are {pixels(generated.size)}, and a score between two sizes means "
-            "nothing: give real videos of the size that was generated"
+            f"{generated.source} are {pixels(generated.size)}: give real videos of the same size"
         )
     notes, num_frames = [], protocol.min_length
     for kind, videos in (("real", real), ("generated", generated)):
@@ -105,6 +97,6 @@ def check_pair(real: VideoSet, generated: VideoSet, protocol: Protocol) -> list[
 
 
 def pixels(size: tuple[int, int]) -> str:
-    """A frame size for people, width first as cameras have it."""
+    """A frame size (height, width) as text, width first."""
     height, width = size
     return f"{width}x{height} pixels"

@@ -21,8 +21,8 @@ from glober_jax.data.latent_videos import LatentVideos, open_latents
 from glober_jax.data.source import VideoSource
 from glober_jax.errors import UserError
 from glober_jax.evaluation import i3d
-from glober_jax.evaluation.measuring import logits
-from glober_jax.evaluation.metrics.frechet import frechet_distance
+from glober_jax.evaluation.measuring import i3d_logits
+from glober_jax.evaluation.metrics.distances import frechet_distance
 from glober_jax.experiment.options import Experiment
 from glober_jax.experiment.prepare_latents import codec_id, encode_dataset
 from glober_jax.experiment.previews import CLIPS, Previews
@@ -230,7 +230,7 @@ class Pipeline:
             return None
         clips = self.data.clips("test", evaluation.grade_clips)
         conditions = previews.example_conditions(clips, len(clips["frames"]))
-        extractor = logits(self.mesh, "stretch")
+        extractor = i3d_logits(self.mesh, "stretch")
         real = extractor.measure(clips["frames"])["logits"]
 
         def generated(model: FeatureModel) -> Iterator[np.ndarray]:

@@ -1,7 +1,6 @@
-"""What Stable Diffusion's code, and code that grew from it, calls the parameters of our blocks.
+"""Names of our blocks' parameters in Stable Diffusion's code and its descendants.
 
-Each table renames what lies inside one kind of block and leaves the way to it alone; so it comes
-after a network's own rewrites where those have layers of the same names.
+Each table renames layers inside one kind of block, so it comes after a network's own rewrites.
 """
 
 from glober_jax.interop.network import Rewrite

@@ -1,7 +1,7 @@
-"""Captions -> token embeddings, by the text half of a CLIP checkpoint on disk.
+"""Embeds captions with the text model of a CLIP checkpoint on disk.
 
-Computed by `transformers` and PyTorch, which nothing else here needs, on the CPU and in float32.
-Dimension key: N captions, L tokens, E width of a token's embedding.
+Needs `transformers` and PyTorch; runs on the CPU in float32. Dimension key: N captions, L tokens, E
+width of a token's embedding.
 """
 
 import hashlib
@@ -19,21 +19,16 @@ _BATCH = 32
 
 
 class ClipTextEncoder:
-    """Embeds captions as Stable Diffusion v1 does: [77, 768] with CLIP ViT-L/14.
+    """Embeds captions as Stable Diffusion 1 does: [77, 768] with CLIP ViT-L/14.
 
-    The last hidden state behind the final layer norm, of captions cut off or padded to the L
-    tokens that the checkpoint has positions for.
-
-    Attributes:
-      length, width: L and E.
-      digest: 16 hex digits of the text model's parameters.
+    The last hidden state after the final layer norm, of captions cut or padded to the checkpoint's
+    L positions. `length`, `width` are L and E; `digest` is 16 hex digits of the parameters.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Loads a folder in the format of transformers, from its safetensors files alone.
+        """Loads the safetensors files of a folder in the format of transformers.
 
-        Raises:
-          UserError: transformers is not installed, or `folder` holds no CLIP text model.
+        Raises `UserError` without transformers, or where `folder` holds no CLIP text model.
         """
         transformers = _import_transformers()
         try:
@@ -44,10 +39,10 @@ class ClipTextEncoder:
             model, report = transformers.CLIPTextModel.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, output_loading_info=True
             )
-            # It would go on with random parameters in their place.
+            # Otherwise they stay random.
             if missing := sorted(report["missing_keys"]):
                 raise ValueError(f"its weights lack {missing[0]} and {len(missing) - 1} more")
-        # The library raises whatever its parts do; each time it is about these files.
+        # The library raises many types, all about these files.
         except Exception as error:
             raise UserError(
                 f"--clip={folder} is no CLIP checkpoint in the format of transformers: "
@@ -77,7 +72,7 @@ class ClipTextEncoder:
 
 
 def _import_transformers() -> Any:
-    # Checkpoints are files that the user has: nothing is to be looked for elsewhere.
+    # Nothing is downloaded.
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:
         import torch  # noqa: F401
@@ -99,7 +94,7 @@ def _check_is_clip(folder: Path) -> None:
         raise ValueError("it has no config.json that names a model") from error
     if kind not in ("clip", "clip_text_model"):
         raise ValueError(f"its config.json describes a model of type {kind}")
-    # The library would make up a tokenizer without words.
+    # Otherwise the tokenizer would have an empty vocabulary.
     if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.json")):
         raise ValueError("it has neither tokenizer.json nor vocab.json")
 

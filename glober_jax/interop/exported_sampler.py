@@ -1,7 +1,7 @@
-"""The whole sampler of a workdir as one compiled program that runs without this package.
+"""Exports the sampler of a workdir as one StableHLO program that runs without this package.
 
-Noise -> global features -> frames, for fixed shapes, written by `jax.export` as StableHLO for
-several platforms at once. Weights are inputs, so that they lie in a file of their own.
+Noise -> global features -> frames, for fixed shapes and several platforms, by `jax.export`. Weights
+are inputs, in a file of their own.
 
 Dimension key: B videos, n frames of each, X, Y frame size, L tokens of a text, E their width.
 """
@@ -57,13 +57,9 @@ def export_sampler(
     platforms: Sequence[str],
     **shape: int,
 ) -> str:
-    """Writes the sampler of `workdir`, as its config samples, into `output`; says what.
+    """`write_sampler` of a workdir, with its config's sampling options; `shape` are its arguments.
 
-    `shape` is that of `write_sampler`.
-
-    Raises:
-      UserError: a platform that JAX does not have, a stage that is missing, or an `output` that
-        cannot be written.
+    Raises `UserError` for an unknown platform, a missing stage or an unwritable `output`.
     """
     check_platforms(platforms)
     media.make_folder(output)
@@ -84,7 +80,7 @@ def export_sampler(
 
 
 def check_platforms(platforms: Sequence[str]) -> None:
-    """Raises `UserError` for a name that is no platform of JAX, or for none at all."""
+    """Raises `UserError` for unknown platforms, or none."""
     if not platforms or not set(platforms) <= set(PLATFORMS):
         raise UserError(f"--platforms={','.join(platforms)}: choose from {', '.join(PLATFORMS)}")
 
@@ -100,14 +96,11 @@ def write_sampler(
     platforms: Sequence[str],
     about: dict[str, Any],
 ) -> str:
-    """Writes the three files of a sampler of B = `num_videos` and n = `num_frames`; says what.
+    """Writes the three files of a sampler of B = `num_videos`, n = `num_frames`; describes them.
 
-    All B n frames are denoised at once. Longer videos take several calls of the same seed and
-    condition with other indices; a frame does not depend on the others. `about` goes into the
-    record as it is.
-
-    Raises:
-      UserError: `output` cannot be written.
+    All B n frames are denoised at once. Frames are independent, so longer videos take several calls
+    with other indices. `about` is added to the record. Raises `UserError` where `output` cannot be
+    written.
     """
     inputs = (
         jax.ShapeDtypeStruct((), jnp.uint32),
@@ -141,10 +134,10 @@ def write_sampler(
 
 
 def sampler(experiment: Experiment) -> Sampler:
-    """`Glober.decode(Glober.generate_globals(...))` as one pure function of flat weights.
+    """`Glober.decode(Glober.generate_globals(...))` of videos 0 to B - 1, by flat weights.
 
-    Videos are numbered 0 .. B - 1; other seeds make others. One program may round otherwise than
-    those two: on a CPU one pixel value in 50 000 was another, by one grey level.
+    One program may round differently than two: on a CPU one pixel value in 50 000 differed, by one
+    grey level.
     """
     generating = experiment.networks, experiment.generator_diffusion, experiment.sampling
     decoding = experiment.networks, experiment.diffusion, experiment.sampling
@@ -161,7 +154,7 @@ def sampler(experiment: Experiment) -> Sampler:
 
 
 def flat_weights(frame_model: FrameModel, feature_model: FeatureModel) -> Weights:
-    """Parameters and scales on the host, by names such as unet.conv_in.conv.kernel."""
+    """Parameters and scales on the host by name, such as unet.conv_in.conv.kernel."""
     tree = {
         **frame_model.params,
         **feature_model.params,
@@ -177,15 +170,15 @@ def _models(weights: dict[str, jax.Array]) -> tuple[FrameModel, FeatureModel]:
     latent_scale, feature_scale = (
         ChannelScale(**tree.pop(name)) for name in ("latent_scale", "feature_scale")
     )
-    # A condition that has no parameters has no names either.
+    # A condition without parameters has no names.
     params = {"condition": {}} | tree
     return FrameModel(params, latent_scale), FeatureModel(params, feature_scale)
 
 
 def _read_by(program: Any, weights: Weights, inputs: Sequence[Any]) -> Weights:
-    """The weights that the program reads: those of the codec's encoder are not among them."""
+    """The weights that the program reads, so without those of the codec's encoder."""
     kept = jax.export.export(program)(_shapes(weights), *inputs).module_kept_var_idx
-    # Arguments are numbered as a pytree's leaves are: a dict's by name.
+    # Arguments are numbered as a pytree's leaves, which for a dict are sorted by name.
     return {name: weights[name] for number, name in enumerate(sorted(weights)) if number in kept}
 
 
@@ -199,16 +192,16 @@ def _record(
     inputs: Sequence[jax.ShapeDtypeStruct],
     about: dict[str, Any],
 ) -> dict[str, Any]:
-    """What the record file says; `recipe` are lines of Python that sample, after `imports`."""
+    """The record file; `recipe` are lines of Python that sample, after `imports`."""
     network, frames = experiment.networks.condition, exported.out_avals[0]
     meanings = {
         "seed": "same seed, same videos; up to 2**32 - 1",
         "condition": {
             "class": f"a class of each video, 0 to {network.num_classes - 1}",
             "text": "token embeddings of each video's text, by text_encoder",
-            "unconditional": "not looked at",
+            "unconditional": "unused",
         }[network.kind],
-        "index": "where in its clip each frame lies: 0 is the first frame, 1 the end",
+        "index": "place of each frame in its clip: 0 is the first frame, 1 the end",
     }
     _, condition, index = inputs
     videos, count = index.shape
@@ -221,7 +214,7 @@ def _record(
             },
         },
         "output": {"shape": frames.shape, "dtype": frames.dtype.name, "meaning": "RGB frames"},
-        "tolerance": "one grey level, beside what glober_jax makes on the same platform",
+        "tolerance": "one grey level from glober_jax on the same platform",
         "platforms": exported.platforms,
         **about,
         "sampling": dataclasses.asdict(experiment.sampling),

@@ -1,4 +1,4 @@
-"""What every conversion into a workdir does: check it, match names, write a stage, say so."""
+"""Steps of every conversion into a workdir: check it, match names, write a stage, describe it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -36,17 +36,16 @@ def check_architecture(experiment: Experiment, workdir: epath.Path, *stages: str
     for stage in stages:
         if newest_step(workdir, stage) is not None:
             with StageCheckpoints(workdir, stage, experiment.source):
-                pass  # Opening looks.
+                pass  # Opening compares.
 
 
 def check_fields(networks: Networks, name: str, whose: str, **published: int) -> None:
-    """Refuses values that shapes do not show, so that a file would be misread in silence."""
+    """Refuses config values that differ from the published ones and that no shape depends on."""
     network = getattr(networks, name)
     for key, value in published.items():
         if (here := getattr(network, key, value)) != value:
             raise UserError(
-                f"config.model.{name}.{key} is {here}, but {whose} is {value}, and the file does "
-                f"not tell; set it to {value}"
+                f"config.model.{name}.{key} is {here}, but {whose} is {value}; set it to {value}"
             )
 
 
@@ -57,22 +56,27 @@ def match(
     *,
     where: str,
     advice: str,
-) -> dict[str, dict[str, StoredTensor]]:
-    """The parameters of the networks of `namings`, by path, unread.
+) -> tuple[dict[str, dict[str, StoredTensor]], list[str]]:
+    """`match_networks` by `namings`, and a line on the source of each network.
 
-    Raises:
-      UserError: `where` and `advice` are put around what does not fit.
+    `where` and `advice` go around the message of its error.
     """
     shapes = networks.shapes(tuple(namings))
     parts = {name: Part(shapes[name], naming) for name, naming in namings.items()}
     try:
-        return match_networks(tensors, parts)
+        matched = match_networks(tensors, parts)
     except UserError as error:
         raise UserError(f"{where}: {error}; {advice}") from error
+    lines = []
+    for name, arrays in matched.items():
+        count = sum(int(np.prod(array.shape)) for array in arrays.values())
+        title = namings[name].title
+        lines.append(f"{name}: {len(arrays)} tensors, {count:,} parameters, named as in {title}")
+    return matched, lines
 
 
 def read(arrays: Mapping[str, StoredTensor]) -> Params:
-    """A network's parameters; each array is read, and forgotten by NumPy, before the next one."""
+    """A network's parameters; only one array at a time is held by NumPy."""
     flat = {path: jnp.asarray(np.asarray(array)) for path, array in arrays.items()}
     return flax.traverse_util.unflatten_dict(flat, sep="/")
 
@@ -84,20 +88,14 @@ def write_finished(
     params: Params,
     constants: dict[str, Any],
 ) -> str:
-    """Writes a stage as finished with these networks, and the config; returns what it did.
+    """Writes a finished stage with these networks, and the config; returns a message.
 
-    Networks of the stage that are not among `params` are fresh ones, as is its optimizer.
+    Other networks of the stage, and its optimizer, have their initial values.
     """
-    # Checkpoints can be restored on any mesh: the config's may be of another machine.
+    # Not on the config's mesh, which may be another machine's: any mesh can restore a checkpoint.
     stage = build_stage(experiment, name, make_mesh(MeshShape()))
     options, state = getattr(experiment, name), stage.create(constants, params)
     with StageCheckpoints(workdir, name, experiment.source) as checkpoints:
         checkpoints.save(options.steps, state.replace(step=jnp.asarray(options.steps, jnp.int32)))
     write_config(workdir, experiment.source)
     return f"written to {workdir}/{name} as a stage that is finished at step {options.steps}"
-
-
-def described(name: str, arrays: Mapping[str, StoredTensor], naming: Naming) -> str:
-    """One line on what a network was made from."""
-    count = sum(int(np.prod(array.shape)) for array in arrays.values())
-    return f"{name}: {len(arrays)} tensors, {count:,} parameters, named as in {naming.title}"

@@ -1,8 +1,7 @@
-"""How published tensors are laid out, and ours: one pair of inverse functions.
+"""Conversion between PyTorch's tensor layouts and ours, by the path of our parameter.
 
-PyTorch keeps output channels first and windows last, we keep the window first and output channels
-last; what is not a kernel keeps its axes or only has its channels moved. Which rule holds follows
-from the path of our parameter alone.
+PyTorch's kernels are [outputs, inputs, window], ours [window, inputs, outputs]; other parameters
+keep their axes, or have their channels moved last.
 
 Dimension key: O output and I input channels, T, y, x window, C channels.
 """
@@ -11,16 +10,16 @@ import math
 
 import numpy as np
 
-# Learned maps, stored channels first: the frame before a clip, and what tells a pair's two apart.
+# Learned maps, which are stored channels first.
 _LEARNED_MAPS = ("global_query", "order")
 
 
 def to_ours(path: str, tensor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """A published tensor in the layout of our parameter at `path`.
 
-    Kernels [O, I, ...] become [..., I, O]; with fewer dimensions than that in `shape`, as where a
-    dense layer was stored as a convolution of one pixel, the window joins the inputs. A tensor
-    that is not of our size comes back in a shape that differs from `shape`.
+    Kernels [O, I, ...] become [..., I, O]; where `shape` has fewer dimensions, as for a dense layer
+    stored as a convolution, the window joins the inputs. A tensor of another size comes back in
+    another shape than `shape`.
     """
     leaf = path.rsplit("/", 1)[-1]
     if leaf in _LEARNED_MAPS:
@@ -55,12 +54,12 @@ def to_published(path: str, array: np.ndarray, window: tuple[int, ...]) -> np.nd
 
 
 def our_shape(path: str, published: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of `to_ours` of a tensor of shape `published`, without moving anything."""
+    """The shape of `to_ours` of a tensor of shape `published`."""
     return to_ours(path, np.broadcast_to(np.int8(0), published), shape).shape
 
 
 def published_shape(path: str, shape: tuple[int, ...], window: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of `to_published`, without moving anything."""
+    """The shape of `to_published` of an array of `shape`."""
     return to_published(path, np.broadcast_to(np.int8(0), shape), window).shape
 
 

@@ -1,8 +1,7 @@
-"""Between tensors under published names and the parameters of our networks.
+"""Conversion between published tensors and the parameters of our networks, in both directions.
 
-A network's published names are a table of rewrites (`Naming`) from our parameter paths; layouts
-follow from those paths too (`layouts`), so a further network needs nothing but its own table. The
-same table serves both directions.
+A table of rewrites (`Naming`) maps our parameter paths to published names. Layouts follow from the
+paths too (`layouts`), so another network needs only its own table.
 """
 
 import dataclasses
@@ -21,7 +20,7 @@ from glober_jax.interop.stored_tensor import StoredTensor, Tensor
 from glober_jax.models.networks import Params
 
 Rewrite = tuple[str, str | Callable[[re.Match[str]], str]]
-# Our layers wrap one flax module each, theirs do not; and they call kernels and scales weights.
+# Removes the modules that our layers wrap; kernels and scales are called weights in PyTorch.
 _LEAVES: tuple[Rewrite, ...] = (
     (r"(^|/)(?:taps/conv|conv|dense)/(kernel|bias)$", r"\1\2"),
     (r"(^|/)(?:kernel|scale)$", r"\1weight"),
@@ -32,14 +31,16 @@ _NAMES_SHOWN = 3
 
 @dataclasses.dataclass(frozen=True)
 class Naming:
-    """The names that someone's files use for the parameters of one network.
+    """The published names of one network's parameters.
 
-    `rewrites` are (pattern, replacement) pairs of `re.sub`, applied in turn to a parameter's path
-    such as "encoder/level0_block0/norm_in/weight" (wrappers gone, leaves "weight" or "bias");
-    slashes that remain become dots, and `prefix` comes in front. Dense layers whose published
-    name matches a pattern of `windows` are stored as convolutions with that window, which matters
-    for writing only. Tensors whose names begin with one of `leftovers` belong to the training of
-    the published network and are passed over.
+    Attributes:
+      title: of the release, for messages.
+      rewrites: (pattern, replacement) pairs of `re.sub`, applied in turn to paths such as
+        "encoder/level0_block0/norm_in/weight"; remaining slashes become dots.
+      prefix: of all names.
+      windows: (pattern of published names, window) of dense layers that are stored as convolutions;
+        for writing only.
+      leftovers: prefixes of tensors that are ignored, such as the loss's.
     """
 
     title: str
@@ -49,24 +50,24 @@ class Naming:
     leftovers: tuple[str, ...] = ()
 
     def published(self, path: str) -> str:
-        """The published name of our parameter at `path`, its keys joined by slashes."""
+        """The published name of our parameter at `path`, such as "conv_in/conv/kernel"."""
         for pattern, replacement in (*_LEAVES, *self.rewrites):
             path = re.sub(pattern, replacement, path)
         return self.prefix + path.replace("/", ".")
 
     def under(self, prefix: str) -> "Naming":
-        """The same network as a part of a larger file, all of its names behind `prefix`."""
+        """The names in a larger file that keeps the network under `prefix`."""
         leftovers = tuple(prefix + name for name in self.leftovers)
         return dataclasses.replace(self, prefix=prefix + self.prefix, leftovers=leftovers)
 
     def window(self, path: str) -> tuple[int, ...]:
-        """The window that the dense layer at `path` is stored with; () for other parameters."""
+        """The window of the dense layer at `path`, see `windows`; () for other parameters."""
         name = self.published(path)
         return next((size for pattern, size in self.windows if re.search(pattern, name)), ())
 
 
 def numbered(pattern: str, replacement: str, number: Callable[..., int]) -> Rewrite:
-    """A rewrite whose replacement has `number(*groups of the pattern)` in place of #."""
+    """A rewrite in whose replacement # stands for `number(*groups of the pattern)`."""
 
     def rewritten(found: re.Match[str]) -> str:
         return found.expand(replacement.replace("#", str(number(*map(int, found.groups())))))
@@ -75,7 +76,7 @@ def numbered(pattern: str, replacement: str, number: Callable[..., int]) -> Rewr
 
 
 class Part(NamedTuple):
-    """One network of a file: its parameters, or for reading only their shapes, and their names."""
+    """One network of a file: its parameters, or only their shapes for reading, and their names."""
 
     params: Params
     naming: Naming
@@ -84,41 +85,22 @@ class Part(NamedTuple):
 def choose_naming(
     names: Collection[str], abstract_params: Params, namings: Sequence[Naming]
 ) -> Naming:
-    """The naming that finds most of the network's parameters in `names`; the first if none does."""
+    """The naming with the most of the network's parameters in `names`; the first one of equals."""
     paths = _flatten(abstract_params)
     return max(namings, key=lambda naming: sum(naming.published(p) in names for p in paths))
-
-
-def import_network(
-    tensors: Mapping[str, Tensor], abstract_params: Params, naming: Naming
-) -> Params:
-    """`import_networks` of a file that holds one network and no others."""
-    return import_networks(tensors, {"": Part(abstract_params, naming)})[""]
-
-
-def import_networks(tensors: Mapping[str, Tensor], parts: Mapping[str, Part]) -> dict[str, Params]:
-    """The parameters of the networks of one file, float32, by their names in `parts`.
-
-    Args:
-      tensors: by published name, in PyTorch's layouts.
-      parts: shapes and naming of each network that the file should hold, and no others.
-
-    Raises:
-      UserError: tensors are missing, nobody's, or of another shape or type; one message lists them
-        all.
-    """
-    return {
-        network: flax.traverse_util.unflatten_dict(
-            {path: np.asarray(tensor) for path, tensor in found.items()}, sep="/"
-        )
-        for network, found in match_networks(tensors, parts).items()
-    }
 
 
 def match_networks(
     tensors: Mapping[str, Tensor], parts: Mapping[str, Part]
 ) -> dict[str, dict[str, StoredTensor]]:
-    """The parameters of `import_networks` by network and path, in our layout, not read yet."""
+    """The parameters of a file by network and path: float32, in our layout, not read yet.
+
+    Args:
+      tensors: by published name, in PyTorch's layouts.
+      parts: shapes and naming of each network that the file should hold, and no others.
+
+    Raises `UserError` with all tensors that are missing, unexpected, or of another shape or type.
+    """
     targets = {
         part.naming.published(path): (network, path, leaf.shape)
         for network, part in parts.items()
@@ -152,7 +134,7 @@ def match_networks(
 
 
 def export_networks(parts: Sequence[Part]) -> Iterator[tuple[str, np.ndarray]]:
-    """(published name, array in PyTorch's layout) of every parameter of these networks."""
+    """(published name, array in PyTorch's layout) of every parameter."""
     for params, naming in parts:
         for path, leaf in _flatten(params).items():
             published = to_published(path, np.asarray(leaf), naming.window(path))

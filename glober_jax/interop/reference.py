@@ -1,7 +1,7 @@
-"""What the authors' release calls the parameters of GLOBER's own networks, at any size.
+"""Names of GLOBER's networks' parameters in the authors' release, at any size.
 
-The release numbers its blocks in the order in which they run. What we add to the published
-networks (`models.compat`) has no published name; it is written under one of ours beside them.
+The release numbers blocks in execution order. Parameters that we add to the published networks
+(`models.compat`) are written under our own names.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from glober_jax.models.networks import Networks
 from glober_jax.models.video_encoder import VideoEncoder
 
 _TITLE = "the authors' release"
-# Tables of the noise schedule, text encoders and averages, which every checkpoint holds besides.
+# Ignored tensors: noise schedule, text encoder, averaged weights.
 _BESIDES = (
     "betas",
     "alphas_cumprod",
@@ -73,7 +73,7 @@ def frame_features() -> Naming:
             (r"^index_out/", "index_embed/2/"),
             (r"^level(\d+)_exchange/", r"exchange_blocks/\1/"),
             (r"^level(\d+)/out/", r"output_blocks/\1/1/0/"),
-            # Only the first level's block has no map of the level above.
+            # The first level's block has no map of a level above.
             (r"^level0/embedding/", "output_blocks/0/0/emb_layers/1/"),
             (r"^level(\d+)/", r"output_blocks/\1/0/"),
             *INDEXED_RES_BLOCK,
@@ -84,7 +84,7 @@ def frame_features() -> Naming:
 
 
 def global_tokens() -> Naming:
-    """Names of the projector and of the learned context it is added to."""
+    """Names of the projector and of the learned context."""
     return Naming(
         _TITLE,
         rewrites=(
@@ -119,7 +119,7 @@ def pair_discriminator(discriminator: PairDiscriminator) -> Naming:
 
 
 def global_generator(generator: GlobalGenerator) -> Naming:
-    """Names of `DiT_crossattn`, whose positions are fixed and therefore no parameters of ours."""
+    """Names of `DiT_crossattn`; its positions are constants, which are no parameters of ours."""
     patch = generator.patch_size
     return Naming(
         _TITLE,
@@ -158,7 +158,7 @@ def autoencoder_file(networks: Networks) -> dict[str, Naming]:
 def generator_file(networks: Networks) -> dict[str, Naming]:
     """Names in a checkpoint of the release's second stage, by network.
 
-    It holds the first stage, too (`stable_ae`), of which the context is the generator's condition.
+    It includes the first stage (`stable_ae`), whose context is the generator's condition.
     """
     condition = Naming(
         _TITLE,

@@ -1,7 +1,7 @@
-"""Checkpoints of the authors' code into a workdir, and a workdir's networks out under their names.
+"""Imports checkpoints of the authors' code into a workdir, and exports a workdir's networks.
 
-The release multiplies codec latents by 0.18215 and does not scale global features. Files written
-here say what scales ours were trained with, in tensors of their own: `latent_scale.mean`, ...
+The release multiplies codec latents by 0.18215 and does not scale global features. Exported files
+hold our scales in additional tensors: `latent_scale.mean`, ...
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,6 @@ from glober_jax.interop.into_workdir import (
     check_architecture,
     check_fields,
     check_untrained,
-    described,
     match,
     read,
     write_finished,
@@ -43,19 +42,16 @@ from glober_jax.training.restore import (
 )
 
 _GROUPS = 32
-# What our networks have and the published ones do not.
+# A parameter that the published networks do not have.
 _OURS = "videocontent_enc.shortcut.weight"
 
 
 def convert_autoencoder(experiment: Experiment, file: Path, workdir: epath.Path) -> str:
     """Writes the autoencoder of `file`, and its codec, to `workdir` as finished stages.
 
-    A file without a codec goes beside one that is there already, one without a discriminator leaves
-    that at its initial values. Returns what was written.
-
-    Raises:
-      UserError: a file that cannot be read or does not fit the config, or a workdir in which these
-        stages have begun. Nothing is written then.
+    Without a codec in the file `workdir` has to have one; a missing discriminator has its initial
+    values. Returns a description. Raises `UserError`, before anything is written, for a file that
+    is unreadable or does not fit the config, and where these stages have begun.
     """
     networks = experiment.networks
     if networks.unet.channels == sd_unet.CHANNELS:
@@ -91,18 +87,17 @@ def convert_autoencoder(experiment: Experiment, file: Path, workdir: epath.Path)
 
 
 def convert_generator(experiment: Experiment, file: Path, workdir: epath.Path) -> str:
-    """Writes the generator of `file` to `workdir` as a finished stage; returns what it was.
+    """Writes the generator of `file` to `workdir` as a finished stage; returns a description.
 
-    Raises:
-      UserError: a file that cannot be read or does not fit the config, or a workdir without an
-        autoencoder or with a generator. Nothing is written then.
+    Raises `UserError`, before anything is written, for a file that is unreadable or does not fit
+    the config, and for a workdir without an autoencoder or with a generator.
     """
     networks = experiment.networks
     check_untrained(workdir, generator.NAME)
     if newest_step(workdir, autoencoder.NAME) is None:
         raise UserError(
-            f"{workdir} holds no autoencoder, without which global features are no videos; convert "
-            "the one that the generator was trained on first (reference_autoencoder)"
+            f"{workdir} holds no autoencoder; first convert the one that the generator was trained "
+            "on (reference_autoencoder)"
         )
     check_architecture(experiment, workdir, codec.NAME, autoencoder.NAME)
     tensors, scale = _split_scale(
@@ -114,14 +109,11 @@ def convert_generator(experiment: Experiment, file: Path, workdir: epath.Path) -
 
 
 def export(experiment: Experiment, workdir: epath.Path, output: epath.Path) -> str:
-    """Writes the averaged networks of every stage of `workdir` to files in `output`; says which.
+    """Writes the averaged networks of every stage of `workdir` to `output`; describes the files.
 
-    `codec.safetensors` is what `sd_vae` takes, `autoencoder.safetensors` what
-    `reference_autoencoder` takes (with the codec and the discriminator), `generator.safetensors`
-    what `reference_generator` takes. All float32, in PyTorch's layouts.
-
-    Raises:
-      UserError: nothing was trained there, or `output` cannot be written.
+    `codec.safetensors` is for `sd_vae`, `autoencoder.safetensors` (with codec and discriminator)
+    for `reference_autoencoder`, `generator.safetensors` for `reference_generator`: float32, in
+    PyTorch's layouts. Raises `UserError` without a trained stage or where `output` is unwritable.
     """
     networks, mesh = experiment.networks, make_mesh(MeshShape())
     written = []
@@ -142,7 +134,7 @@ def export(experiment: Experiment, workdir: epath.Path, output: epath.Path) -> s
         namings = reference.generator_file(networks)
         extra = _scale_tensors("feature_scale", features.feature_scale)
         patches = networks.global_shape[0] // networks.generator.patch_size
-        # Fixed, and a parameter to the release.
+        # A constant that the release stores as a parameter.
         positions = grid_positions(patches, patches, networks.generator.width)
         extra[f"{sd_unet.CHECKPOINT_PREFIX}pos_embed"] = np.asarray(positions)[None]
         written.append(_write(output / "generator.safetensors", features.params, namings, extra))
@@ -161,17 +153,16 @@ def _read(
     advice = "give a checkpoint of the authors' code, and its sizes in config.model"
     if networks.video_encoder.compat == "none" and _OURS not in tensors:
         advice += "; theirs need --config.model.compat=reference"
-    arrays = match(networks, tensors, namings, where=str(file), advice=advice)
-    lines = [described(name, arrays[name], naming) for name, naming in namings.items()]
+    arrays, lines = match(networks, tensors, namings, where=str(file), advice=advice)
     return {name: read(found) for name, found in arrays.items()}, lines
 
 
 def _split_scale(
     tensors: Mapping[str, StoredTensor], name: str, published: float, channels: int
 ) -> tuple[dict[str, StoredTensor], ChannelScale]:
-    """The tensors without those of the scale, and the scale: the published one where none is."""
+    """The tensors without those of the scale, and the scale, by default the published one."""
     parts = [f"{name}.{field}" for field in ChannelScale._fields]
-    # One alone, or of another size, is left among the tensors and told as unexpected.
+    # An incomplete scale, or one of another size, is reported as an unexpected tensor.
     if any(part not in tensors or tensors[part].shape != (channels,) for part in parts):
         return dict(tensors), ChannelScale.constant(published, channels)
     rest = {key: tensor for key, tensor in tensors.items() if key not in parts}

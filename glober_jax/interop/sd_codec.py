@@ -1,17 +1,16 @@
-"""What Stable Diffusion's files call the parameters of our `FrameCodec`, at any size.
+"""Names of our `FrameCodec`'s parameters in Stable Diffusion's files, at any size.
 
-The published release counts the decoder's levels as we do, by resolution; diffusers counts them
-in the order in which they run.
+The release numbers the decoder's levels by resolution, as we do; diffusers in execution order.
 """
 
 from glober_jax.interop.network import Naming, Rewrite, numbered
 from glober_jax.models.frame_codec import FrameCodec
 
-# Where whole Stable Diffusion checkpoints keep the codec.
+# Of the codec in whole checkpoints.
 CHECKPOINT_PREFIX = "first_stage_model."
-# What the release multiplies latents by.
+# The release's factor of latents.
 LATENT_SCALE = 0.18215
-# Groups of its norms at the release's width, which the shapes of a file do not show.
+# The release's width, and the groups of its norms, on which no shape depends.
 CHANNELS = 128
 GROUPS = 32
 
@@ -36,13 +35,13 @@ _RELEASE = Naming(
         (r"decoder/level(\d+)_up/", r"decoder/up/\1/upsample/conv/"),
     ),
     windows=((r"(quant_conv|nin_shortcut|attn_1\.(q|k|v|proj_out))\.weight$", (1, 1)),),
-    # The loss's own networks, and averages under names of their own: files of a training run.
+    # In checkpoints of a training run: the loss's networks, and averaged weights.
     leftovers=("loss.", "model_ema."),
 )
 
 
 def codec_namings(codec: FrameCodec) -> tuple[Naming, ...]:
-    """Every naming in use: the release's, that of diffusers, and that of older diffusers."""
+    """The namings of the release, of diffusers, and of older diffusers."""
     return (
         _RELEASE,
         _diffusers(codec, "diffusers", ("to_q", "to_k", "to_v", "to_out/0")),

@@ -1,7 +1,7 @@
-"""What Stable Diffusion's files call the parameters of our `UNet`, at any size.
+"""Names of our `UNet`'s parameters in Stable Diffusion's files, at any size.
 
-The published release numbers blocks in the order in which they run, those of the way down from
-the first convolution on; diffusers counts levels on either way, and blocks within a level.
+The release numbers blocks in execution order, those on the way down from the first convolution on;
+diffusers numbers levels, and blocks within a level.
 """
 
 from collections.abc import Mapping
@@ -17,9 +17,9 @@ from glober_jax.interop.network import Naming, numbered
 from glober_jax.interop.stored_tensor import Tensor
 from glober_jax.models.video_decoder import UNet
 
-# Where whole Stable Diffusion checkpoints keep the UNet.
+# Of the UNet in whole checkpoints.
 CHECKPOINT_PREFIX = "model.diffusion_model."
-# Of Stable Diffusion 1, at its width; the shapes of a file do not tell.
+# Of Stable Diffusion 1; no shape depends on groups or heads.
 CHANNELS = 320
 GROUPS = 32
 HEADS = 8
@@ -27,14 +27,14 @@ _CONTEXT_WIDTH_OF_2 = 1024
 
 
 def unet_namings(unet: UNet) -> tuple[Naming, ...]:
-    """Every naming in use: the release's and that of diffusers."""
+    """The namings of the release and of diffusers."""
     return _release(unet), _diffusers(unet)
 
 
 def other_architecture(tensors: Mapping[str, Tensor]) -> str | None:
-    """What a UNet of another kind than Stable Diffusion 1 seems to be; None where nothing says so.
+    """The name of another UNet than Stable Diffusion 1's, if recognised.
 
-    Stable Diffusion 2 fits where tokens are as wide as its own, but has heads of 64 channels.
+    With equal token width the shapes of Stable Diffusion 2 fit too, but its heads are narrower.
     """
     if any(name.startswith(("label_emb.", "add_embedding.")) for name in tensors):
         return "the UNet of Stable Diffusion XL"
@@ -45,8 +45,8 @@ def other_architecture(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def _release(unet: UNet) -> Naming:
-    # On the way down a level's downsampling (for the first, the UNet's first convolution) counts as
-    # a block; on the way up there is one block more.
+    # On the way down, downsampling (for the first level, the first convolution) counts as a block;
+    # on the way up there is one more block.
     n, top = unet.blocks_per_level + 1, len(unet.multipliers) - 1
 
     def down(level: int, block: int) -> int:
@@ -64,7 +64,7 @@ def _release(unet: UNet) -> Naming:
             (r"^norm_out/", "out/0/"),
             (r"^conv_out/", "out/2/"),
             numbered(r"^down(\d+)_sample/", "input_blocks/#/0/op/", lambda level: level * n),
-            # A block's own layers come first in it, then its attention, then the upsampling.
+            # In a block: its own layers, then its attention, then the upsampling.
             numbered(r"^down(\d+)_block(\d+)/", "input_blocks/#/0/", down),
             numbered(r"^down(\d+)_block(\d+)_attention/", "input_blocks/#/1/", down),
             numbered(r"^up(\d+)_block(\d+)/", "output_blocks/#/0/", up),

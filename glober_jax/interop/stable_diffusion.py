@@ -1,6 +1,4 @@
-"""Stable Diffusion's networks into a workdir: its frame codec as a finished stage, its UNet as what
-the video decoder begins with.
-"""
+"""Imports Stable Diffusion's VAE as a finished codec stage, and its UNet as initial weights."""
 
 from pathlib import Path
 
@@ -14,7 +12,6 @@ from glober_jax.interop.into_workdir import (
     check_architecture,
     check_fields,
     check_untrained,
-    described,
     match,
     read,
     write_finished,
@@ -33,11 +30,10 @@ _WHOSE = "Stable Diffusion's"
 
 
 def convert_vae(experiment: Experiment, file: Path, workdir: epath.Path) -> str:
-    """Writes the codec of `file` to `workdir` as a finished codec stage; returns what it was.
+    """Writes the codec of `file` to `workdir` as a finished stage; returns a description.
 
-    Raises:
-      UserError: a file that cannot be read or does not fit the config, or a workdir in which
-        something was trained already. Nothing is written then.
+    Raises `UserError`, before anything is written, for a file that is unreadable or does not fit
+    the config, and where a stage has begun.
     """
     networks, name = experiment.networks, "frame_codec"
     if networks.frame_codec.channels == sd_codec.CHANNELS:
@@ -48,17 +44,16 @@ def convert_vae(experiment: Experiment, file: Path, workdir: epath.Path) -> str:
     namings = sd_codec.codec_namings(networks.frame_codec)
     naming = choose_naming(tensors, networks.shapes((name,))[name], namings)
     advice = "give a Stable Diffusion VAE, and its sizes in config.model.frame_codec"
-    arrays = match(networks, tensors, {name: naming}, where=str(file), advice=advice)[name]
-    written = write_finished(experiment, workdir, codec.NAME, {name: read(arrays)}, {})
-    return f"{described(name, arrays, naming)}\n{written}; train the rest with {TRAIN}"
+    arrays, lines = match(networks, tensors, {name: naming}, where=str(file), advice=advice)
+    written = write_finished(experiment, workdir, codec.NAME, {name: read(arrays[name])}, {})
+    return "\n".join([*lines, f"{written}; train the rest with {TRAIN}"])
 
 
 def convert_unet(experiment: Experiment, file: Path, workdir: epath.Path) -> str:
-    """Leaves the UNet of `file` in `workdir` for the autoencoder stage; returns what it was.
+    """Writes the UNet of `file` to `workdir` for the autoencoder stage; returns a description.
 
-    Raises:
-      UserError: a file that cannot be read or does not fit the config, or a workdir in which the
-        stage has begun, or whose codec is another config's. Nothing is written then.
+    Raises `UserError`, before anything is written, for a file that is unreadable or does not fit
+    the config, where the stage has begun, and where the codec is of another architecture.
     """
     networks, name = experiment.networks, "unet"
     if networks.unet.channels == sd_unet.CHANNELS:
@@ -74,21 +69,21 @@ def convert_unet(experiment: Experiment, file: Path, workdir: epath.Path) -> str
     )
     namings = sd_unet.unet_namings(networks.unet)
     naming = choose_naming(tensors, networks.shapes((name,))[name], namings)
-    arrays = match(networks, tensors, {name: naming}, where=looks, advice=advice)[name]
+    arrays, lines = match(networks, tensors, {name: naming}, where=looks, advice=advice)
     if other:
         raise UserError(f"{looks}; {advice}")
-    target = write_pretrained(workdir, name, arrays)
+    target = write_pretrained(workdir, name, arrays[name])
     write_config(workdir, experiment.source)
     fresh = sorted(n for n in autoencoder.NETWORKS if not pretrained_file(workdir, n).exists())
-    return (
-        f"{described(name, arrays, naming)}\n"
-        f"written to {target}, with which the autoencoder stage begins; left at initial values: "
-        f"{', '.join(fresh)}; train with {TRAIN}{_differing_settings(experiment)}"
+    lines.append(
+        f"written to {target}, the initial weights of the autoencoder stage; left at initial "
+        f"values: {', '.join(fresh)}; train with {TRAIN}{_differing_settings(experiment)}"
     )
+    return "\n".join(lines)
 
 
 def _differing_settings(experiment: Experiment) -> str:
-    """Flags for what Stable Diffusion's UNet was trained with, where the config differs."""
+    """Flags for the settings that Stable Diffusion's UNet was trained with, if others are set."""
     flags = []
     if experiment.autoencoder.latent_scale != sd_codec.LATENT_SCALE:
         flags.append(f"--config.autoencoder.latent_scale={sd_codec.LATENT_SCALE}")

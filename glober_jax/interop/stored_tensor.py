@@ -1,4 +1,4 @@
-"""A tensor in a file: what it is like is known at once, its numbers are read when asked for."""
+"""A tensor in a file: shape and type are known, the numbers are read on demand."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,10 +9,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class StoredTensor:
-    """`np.asarray` reads it, anew each time; nothing is kept in memory.
-
-    `dtype` is NumPy's name of the type ("float32", "bfloat16"), or the file's where NumPy has none.
-    """
+    """Each `np.asarray` reads it again. `dtype` is NumPy's name of the type, else the file's."""
 
     shape: tuple[int, ...]
     dtype: str

@@ -1,9 +1,8 @@
-"""Reading torch's files (.ckpt, .bin, .pt, .pth) without torch, and without running anything.
+"""Reads torch files (.ckpt, .bin, .pt, .pth) without torch and without executing their code.
 
-A torch file is a zip archive: the numbers of every storage lie in a record of their own, and a
-pickle says which tensors they make. No name in that pickle is ever looked up: each becomes an empty
-class, and making an instance of it, which is how a pickle calls, does one of the few things that
-`_CALLS` lists or refuses the file.
+A torch file is a zip archive of storages and a pickle of the tensors in them. The unpickler imports
+no names: each becomes a dummy class, whose construction (how a pickle calls a function) runs an
+entry of `_CALLS` or refuses the file.
 """
 
 import functools
@@ -27,7 +26,7 @@ _DTYPES = {
     "torch.HalfStorage": "float16",
     "torch.BFloat16Storage": "bfloat16",
 }
-# What malformed pickles and records raise while they are read.
+# Raised while malformed pickles and records are read.
 _MALFORMED = (
     *(zipfile.BadZipFile, pickle.UnpicklingError, EOFError, ValueError, TypeError, OSError),
     *(AttributeError, LookupError, RecursionError, MemoryError),
@@ -49,15 +48,15 @@ class _Tensor(NamedTuple):
 
 
 class _CodeError(Exception):
-    """The pickle would run the global that the message names."""
+    """The pickle would call the global in the message."""
 
 
 class _Dict(dict):
-    # Something that is ignored may be a key.
+    # Ignored objects may be keys.
     __hash__ = object.__hash__
 
     def __setstate__(self, state: Any) -> None:
-        """Passes over the attributes of a dict of weights, or of something that is ignored."""
+        """Ignores attributes."""
 
 
 def _rebuild_tensor(storage: Any, offset: int, shape: Any, strides: Any, *rest: Any) -> _Tensor:
@@ -76,7 +75,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_parameter": lambda tensor, *rest: tensor,
-    # What training runs leave beside the weights.
+    # Other objects in checkpoints.
     "torch.Size": _ignore,
     "torch.device": _ignore,
     "numpy.dtype": _ignore,
@@ -111,14 +110,12 @@ class _Unpickler(pickle.Unpickler):
 
 
 def open_tensors(file: Path) -> dict[str, StoredTensor]:
-    """The tensors of a file by name, unread: those at the top or, if there is one, in "state_dict".
+    """The tensors by name, not read yet: those of "state_dict" if there is one, else at the top.
 
-    Raises:
-      UserError: not torch's zip archive or only a part of one, something in it that would run
-        code, or no tensors with names.
+    Raises `UserError` for a damaged or other file, one that would run code, or one without tensors.
     """
     try:
-        # Stays open as long as tensors refer to it.
+        # Open until no tensor refers to it.
         archive = zipfile.ZipFile(file)
         indices = [name for name in archive.namelist() if name.rpartition("/")[2] == _INDEX]
         if len(indices) != 1:
@@ -154,7 +151,7 @@ def _read(file: Path, archive: zipfile.ZipFile, folder: str, tensor: _Tensor) ->
         with archive.open(f"{folder}data/{tensor.storage.record}") as record:
             record.seek(tensor.offset * dtype.itemsize)
             numbers = record.read(count * dtype.itemsize)
-        # Refuses views that reach beyond what was read.
+        # NumPy refuses views that reach beyond the bytes.
         strides = [stride * dtype.itemsize for stride in tensor.strides]
         return np.ndarray(tensor.shape, dtype, numbers, strides=strides)
     except _MALFORMED as error:

@@ -1,4 +1,4 @@
-"""The tensors of a file of weights, whatever its kind; what it holds decides, not its name."""
+"""The tensors of a safetensors or torch file; its content decides which, not its name."""
 
 import functools
 from collections.abc import Mapping
@@ -18,10 +18,9 @@ _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
 
 def open_tensors(file: Path) -> dict[str, StoredTensor]:
-    """The tensors of a safetensors file or of a torch file (.ckpt, .bin, .pt, .pth), unread.
+    """The tensors by name, not read yet.
 
-    Raises:
-      UserError: no such file, of another kind, damaged, or with code in it.
+    Raises `UserError` for a file that is missing, damaged, of another kind, or has code in it.
     """
     try:
         with file.open("rb") as opened:
@@ -29,7 +28,7 @@ def open_tensors(file: Path) -> dict[str, StoredTensor]:
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else "cannot be read"
         raise UserError(f"{file}: {reason}; give the path of a file of weights") from error
-    # After the length of its header, eight bytes of any value.
+    # Its header begins after eight bytes with the header's length.
     if start.endswith(b"{"):
         return _open_safetensors(file)
     if start.startswith(_ZIP):
@@ -46,10 +45,7 @@ def open_tensors(file: Path) -> dict[str, StoredTensor]:
 
 
 def inside(tensors: Mapping[str, StoredTensor], prefix: str) -> dict[str, StoredTensor]:
-    """The tensors whose names begin with `prefix`, without it; all where no name does.
-
-    Files of whole models keep each network under a prefix, files of one network have none.
-    """
+    """The tensors under `prefix`, where whole models keep a network; all if no name has it."""
     found = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
     return found or dict(tensors)
 
@@ -73,6 +69,6 @@ def _open_safetensors(file: Path) -> dict[str, StoredTensor]:
 
 
 def _read(file: Path, name: str) -> np.ndarray:
-    # Opened for every tensor: a file that stays mapped counts as memory, as far as it was read.
+    # Opened for every tensor: the pages that were read of a mapped file count as memory.
     with safe_open(file, framework="np") as stored:
         return stored.get_tensor(name)

@@ -1,1 +1,1 @@
-"""What launch/glober_colab.ipynb calls: the environment its cells run in, and its pictures."""
+"""The environment and the pictures of launch/glober_colab.ipynb."""

@@ -1,9 +1,8 @@
-"""Installs this repository into .venv, and has the cells of a notebook run there.
+"""Installs this repository into .venv, and runs the cells of a notebook there.
 
-A notebook is opened by Colab or by somebody's Jupyter, with other packages than this one needs;
-Colab has loaded some of them before the first cell, so that installing over them needs a restart.
-Instead a second kernel starts in .venv, and this one hands every further cell over to it.
-Imports nothing but the standard library, and what every Jupyter has.
+Colab or Jupyter has other packages than this repository needs, some of which Colab has loaded
+before the first cell. So a second kernel is started in .venv, and every further cell is sent to it.
+Imports only the standard library and packages of every Jupyter.
 """
 
 import atexit
@@ -18,27 +17,25 @@ from pathlib import Path
 from typing import Any
 
 _ROOT = Path(__file__).parents[2]
-# Cells that talk to the page of Colab, as an upload does, stay in its own kernel.
+# Cells that use Colab's page, such as uploads, stay in its kernel.
 _STAYS = "google.colab"
-# Set by Colab for its own Python: packages, where matplotlib draws, another release of libtpu.
+# Variables that Colab sets for its own Python.
 _NOT_INHERITED = ("PYTHONPATH", "MPLBACKEND", "TPU_LIBRARY_PATH")
 
 
 class CellFailedError(Exception):
-    """A cell failed in the other kernel, which has shown its traceback already."""
+    """A cell failed in the other kernel, which has printed its traceback."""
 
     def _render_traceback_(self) -> list[str]:
-        # IPython asks for this; what is raised still stops "Run all".
+        # Called by IPython; the exception still stops "Run all".
         return [str(self)]
 
 
 def use_environment(accelerator: str = "auto") -> None:
-    """Makes .venv for "cpu", "gpu" or "tpu" ("auto": what is found); further cells run there.
+    """Makes .venv for "cpu", "gpu", "tpu" or what is found ("auto"); further cells run there.
 
-    Does nothing in a kernel of .venv, or of another Python in which this package is installed.
-
-    Raises:
-      RuntimeError: something could not be installed; its output says what.
+    Does nothing where this package is installed. Raises RuntimeError with the output of a failed
+    installation.
     """
     if Path(sys.prefix).resolve() == (_ROOT / ".venv").resolve() or _is_installed():
         print(f"cells run in {sys.prefix}")
@@ -46,7 +43,7 @@ def use_environment(accelerator: str = "auto") -> None:
     accelerator = found_accelerator() if accelerator == "auto" else accelerator
     print(f"installing for {accelerator} into {_ROOT / '.venv'}, which takes a few minutes")
     if importlib.util.find_spec("ensurepip") is None:
-        # Debian and Colab keep what makes a venv in a package of its own.
+        # Debian and Colab have venv in a package of its own.
         _run("apt-get", "update", "-qq")
         _run("apt-get", "install", "-y", "-qq", f"python3.{sys.version_info.minor}-venv")
     _run("bash", "launch/install.sh", accelerator)
@@ -57,7 +54,7 @@ def use_environment(accelerator: str = "auto") -> None:
 
 
 def found_accelerator() -> str:
-    """ "gpu" where NVIDIA's driver answers, "tpu" where the environment tells of one, or "cpu"."""
+    """ "gpu" where NVIDIA's driver answers, "tpu" where the environment has one, else "cpu"."""
     driver = shutil.which("nvidia-smi")
     if driver and subprocess.run(driver, capture_output=True).returncode == 0:
         return "gpu"
@@ -66,7 +63,7 @@ def found_accelerator() -> str:
 
 
 def hand_over(python: str) -> None:
-    """Starts a kernel of another Python, and has all further cells of this notebook run in it."""
+    """Starts a kernel of another Python, and runs all further cells of this notebook in it."""
     from IPython import get_ipython
 
     shell = get_ipython()
@@ -80,7 +77,7 @@ def hand_over(python: str) -> None:
 
 
 def _start_kernel(python: str) -> Callable[[str], None]:
-    """A kernel of another Python, as a function that runs a cell and shows what comes out."""
+    """A function that runs a cell in a new kernel of another Python and shows its output."""
     from jupyter_client.manager import KernelManager
 
     manager = KernelManager()
@@ -88,7 +85,7 @@ def _start_kernel(python: str) -> Callable[[str], None]:
     manager.kernel_spec.argv = [*launcher, "-f", "{connection_file}"]
     inherited = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED}
     manager.start_kernel(cwd=str(_ROOT), env=inherited)
-    # Not `manager.shutdown_kernel`: the event loop that it needs may have ended before.
+    # Not `manager.shutdown_kernel`, whose event loop may have ended.
     atexit.register(manager.provisioner.process.kill)
     client = manager.client()
     client.start_channels()
@@ -108,7 +105,7 @@ def _start_kernel(python: str) -> Callable[[str], None]:
 
 
 def _relay(message: dict[str, Any]) -> None:
-    """Shows in this notebook what a cell in the other kernel showed."""
+    """Shows an output of the other kernel in this notebook."""
     from IPython.display import display
 
     content = message["content"]

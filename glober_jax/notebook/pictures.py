@@ -1,9 +1,8 @@
-"""Videos that play in a notebook, and maps of many channels as pictures.
+"""Videos and feature maps as pictures in a notebook.
 
 Dimension key: T frames, X, Y frame size, H, W size of a map, C its channels; pixels are uint8 RGB.
 """
 
-import base64
 import html
 from collections.abc import Mapping
 
@@ -14,12 +13,12 @@ from glober_jax import media
 
 # Pixels that a video and a channel are enlarged to, about.
 _VIDEO_SIZE, _CHANNEL_SIZE = 192, 32
-# Values beyond this many standard deviations get the strongest colour.
+# Colours saturate at this many standard deviations.
 _DEVIATIONS = 2.5
 
 
 def play(videos: Mapping[str, np.ndarray], fps: float) -> HTML:
-    """Videos [T, X, Y, 3] side by side, each under its title, playing over and over."""
+    """Looping videos [T, X, Y, 3] side by side, with titles."""
     figures = [_figure(title, video, fps) for title, video in videos.items()]
     return HTML(f'<div style="display:flex;flex-wrap:wrap;gap:8px">{"".join(figures)}</div>')
 
@@ -30,16 +29,15 @@ def show(picture_XYC: np.ndarray) -> Image:
 
 
 def colours(maps: np.ndarray) -> np.ndarray:
-    """Maps [..., C] as pixels [..., 3]: red, green and blue are their three main directions.
+    """Maps [..., C] as pixels [..., 3]: red, green and blue are the first principal components.
 
-    These are the principal components over all positions given, so that equal colours mean equal
-    features in all of them.
+    They are those over all positions, so that equal colours mean equal features.
     """
     x = maps.reshape(-1, maps.shape[-1]).astype(np.float64)
     x -= x.mean(0)
     _, directions = np.linalg.eigh(x.T @ x)
     main = directions[:, ::-1][:, :3]
-    # An eigenvector has no sign of its own; with this one the colours stay from run to run.
+    # The sign of an eigenvector is arbitrary; this choice is reproducible.
     main = main * np.sign(main[np.abs(main).argmax(0), np.arange(main.shape[1])])
     found = np.zeros((len(x), 3))
     found[:, : main.shape[1]] = x @ main
@@ -48,7 +46,7 @@ def colours(maps: np.ndarray) -> np.ndarray:
 
 
 def channels(map_HWC: np.ndarray, columns: int = 16) -> np.ndarray:
-    """Every channel of a map as a small picture, in a grid: blue below 0, white 0, red above."""
+    """A grid of all channels of a map: negative values blue, 0 white, positive values red."""
     x = np.moveaxis(map_HWC, -1, 0)[:, None] / (_DEVIATIONS * map_HWC.std() + 1e-12)
     strength = np.clip(np.abs(x), 0, 1)
     red, blue = 1 - strength * (x < 0), 1 - strength * (x > 0)
@@ -63,17 +61,16 @@ def pixelated(maps: np.ndarray, size: int) -> np.ndarray:
 
 
 def sheet(rows: Mapping[str, np.ndarray], size: int = 128) -> np.ndarray:
-    """Labelled rows of pictures [n, H, W, 3], as many in each and all enlarged to `size`."""
+    """Labelled rows of n pictures [n, H, W, 3], enlarged to `size`."""
     same = np.stack([pixelated(row, size) for row in rows.values()])
     return media.contact_sheet(same, columns=same.shape[1], gap=2, row_labels=list(rows))
 
 
 def _figure(title: str, video_TXYC: np.ndarray, fps: float) -> str:
     frames = media.enlarge(video_TXYC, max(1, _VIDEO_SIZE // video_TXYC.shape[1]))
-    data = base64.b64encode(media.encode_mp4(frames, fps)).decode()
     return (
         '<figure style="margin:0;text-align:center"><video autoplay loop muted playsinline '
-        f'controls width="{frames.shape[2]}" src="data:video/mp4;base64,{data}"></video>'
+        f'controls width="{frames.shape[2]}" src="{media.mp4_data_uri(frames, fps)}"></video>'
         f"<figcaption>{html.escape(title)}</figcaption></figure>"
     )
 

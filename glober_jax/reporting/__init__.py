@@ -1,1 +1,1 @@
-"""What is said about a run: its summary, evaluations, report."""
+"""Scores of trained models, the summary of a run, and its report."""

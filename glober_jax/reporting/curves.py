@@ -1,4 +1,4 @@
-"""Training curves, drawn from a run's metrics file alone."""
+"""Training curves of a run's metrics file."""
 
 import dataclasses
 import io
@@ -15,7 +15,7 @@ from glober_jax.errors import UserError
 from glober_jax.reporting.report.charts import Chart, Line
 from glober_jax.training.metric_writer import read_metrics
 
-# Title of a panel, the unit of its values, and the metrics drawn there; the last match wins.
+# Title and unit of a panel, and its metrics; the last match counts.
 _PANELS = (
     ("Losses", "loss", r"loss"),
     ("Adversarial losses", "loss", r"(adv|disc|hinge).*loss|(^|[_/])[dg]_loss"),
@@ -28,12 +28,12 @@ _LINES_PER_PANEL = 5
 _PANEL_INCHES = (4.6, 3.2)
 _SMOOTHED_FRACTION = 0.08
 _DRAWN_POINTS = 300
-# Below this ratio of largest to smallest a log axis has no labelled ticks worth reading.
+# The least ratio of largest to smallest value for a log axis.
 _LOG_RATIO = 4.0
 
 
 def plot_curves(metrics_jsonl: epath.PathLike, output_png: epath.PathLike) -> None:
-    """Writes the charts of `training_charts` as one PNG, a row for each stage."""
+    """Writes `training_charts` as one PNG, with a row for each stage."""
     rows = training_charts(read_metrics(metrics_jsonl))
     if not rows:
         raise UserError(f"no losses to plot in {metrics_jsonl}; train at least one step first")
@@ -52,18 +52,18 @@ def plot_curves(metrics_jsonl: epath.PathLike, output_png: epath.PathLike) -> No
 
 
 def training_charts(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Chart]]:
-    """Charts of every loss, PSNR, LPIPS, KL and gradient norm over steps, by stage.
+    """Charts of all losses, PSNR, LPIPS, KL and gradient norms over steps, by stage.
 
-    Each metric is a light line as logged and a strong one smoothed; values that were not finite are
-    left out. Only positive values spanning more than a factor 4 have a log axis, except PSNR. A
-    crowded panel becomes several; stages without any chart are left out.
+    Each metric is a light line as logged and a strong smoothed one, without values that are not
+    finite. Positive values over more than a factor 4, except PSNR, have a log axis. A chart has at
+    most five lines.
     """
     # By stage and metric, the value of each step.
     stages: dict[str, dict[str, dict[int, float]]] = {}
     for record in records:
         curves = stages.setdefault(record["stage"], {})
         for name, value in record.items():
-            # A value that was not finite is null.
+            # Values that are not finite are null.
             if isinstance(value, int | float) and _panel_of(name):
                 curves.setdefault(name, {})[record["step"]] = value
     return {stage: charts for stage, curves in stages.items() if (charts := _charts(curves))}
@@ -89,10 +89,10 @@ def _charts(curves: Mapping[str, Mapping[int, float]]) -> list[Chart]:
 
 
 def _line(name: str, by_step: Mapping[int, float]) -> Line:
-    """A metric smoothed by a centred moving mean over 8 % of its points, thinned to 300 points."""
+    """A metric and its centred moving mean over 8 % of the points, thinned to 300 points."""
     steps, values = np.array(sorted(by_step.items()), np.float64).T
     half = int(len(values) * _SMOOTHED_FRACTION / 2)
-    # At the ends the window is cut off rather than shrunk: less noise where people look most.
+    # At the ends the window is cut off on one side only, which leaves less noise there.
     sums = np.concatenate([[0.0], np.cumsum(values)])
     middle = np.arange(len(values))
     first, last = np.maximum(middle - half, 0), np.minimum(middle + half + 1, len(values))

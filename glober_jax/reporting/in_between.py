@@ -1,8 +1,8 @@
 """Quality of frames between those that a model was trained on.
 
-A model that was trained on every second frame of its videos decodes a clip at twice that rate: T
-frames as in training, on its grid, and T - 1 between them that it never saw. Those are compared
-with real ones, beside what needs no model: the mean of their two decoded neighbours.
+A model trained on every second frame decodes a clip at twice that rate: T frames on the grid of
+training, and T - 1 between them. Both are compared with real ones, beside a baseline: the mean of
+the two decoded neighbours.
 
 Dimension key: N, B clips, T frames of the model's clip, U = 2 T - 1 frames at twice the rate, H, W
 frame size, C colours. Frames are uint8.
@@ -27,8 +27,7 @@ from glober_jax.evaluation.metrics.frame_quality import (
     measure_clips,
     metrics_of,
 )
-from glober_jax.evaluation.protocol import Protocol
-from glober_jax.evaluation.protocols import fitted
+from glober_jax.evaluation.protocols import Protocol, fitted
 from glober_jax.evaluation.tables import aligned
 from glober_jax.evaluation.video_io import prepared_videos
 from glober_jax.experiment.options import Experiment
@@ -52,16 +51,16 @@ def evaluate_in_between(
     seed: int,
     command: str,
 ) -> dict[str, Any]:
-    """How well frames between those of the training grid are decoded, beside those on it.
+    """A record whose `frames` are `by_group` of reconstructed centre clips of test videos.
 
     Args:
       experiment: the model's.
       model: trained on every second frame of the videos.
-      protocol: says how many clips; they are centre clips of test videos.
-      data_dir: a prepared data set with all their frames; `UserError` where it does not fit.
-      folder: where measures are kept, see `measuring.measure`.
+      protocol: its number of clips counts.
+      data_dir: a prepared data set with all frames; raises `UserError` where it does not fit.
+      folder: of stored measures, see `measuring.measure`.
       seed: of the decoder's noise.
-      command: for the record, whose `frames` are those of `by_group`.
+      command: for the record.
     """
     start = time.monotonic()
     clip = experiment.clip
@@ -95,10 +94,10 @@ def evaluate_in_between(
 
 
 def quality_extractor(quality: Mapping[Metric, FrameMeasure]) -> FeatureExtractor:
-    """Of made clips beside real ones [B, 2, U, H, W, C]: the metrics of `quality`, float64.
+    """The metrics of `quality`, float64, for pairs (made, real) [B, 2, U, H, W, C].
 
-    NAME is [B, U], of all made frames; interpolated_NAME is [B, T - 1], of the mean of both made
-    neighbours, against the real frames between.
+    NAME [B, U] is of all frames; interpolated_NAME [B, T - 1] of the means of made neighbours,
+    against the real frames between them.
     """
 
     def measure(pairs_B2UHWC: np.ndarray) -> Measures:
@@ -114,7 +113,7 @@ def quality_extractor(quality: Mapping[Metric, FrameMeasure]) -> FeatureExtracto
 
 
 def by_group(measured: Measures) -> dict[str, Any]:
-    """{"grid", "between", "interpolated"}, each by metric as `scoring.quality` has it."""
+    """`scoring.quality` of frames on the "grid", "between", and "interpolated" ones."""
     made = {name: values for name, values in measured.items() if not name.startswith(_INTERPOLATED)}
     groups = {
         "grid": {name: values_NU[:, ::2] for name, values_NU in made.items()},
@@ -124,8 +123,8 @@ def by_group(measured: Measures) -> dict[str, Any]:
     return {name: scoring.quality(values) for name, values in groups.items()}
 
 
-def for_people(groups: Mapping[str, Any]) -> str:
-    """The table of `by_group`: PSNR, and LPIPS where it was measured, with standard errors."""
+def groups_text(groups: Mapping[str, Any]) -> str:
+    """The table of `by_group`: PSNR, and LPIPS if measured, with standard errors."""
     columns = {"psnr_db": ("PSNR in dB", 2), "lpips": ("LPIPS", 4)}
     shown = {name: column for name, column in columns.items() if name in groups["grid"]}
     rows = [["frames", *(label for label, _ in shown.values())]]

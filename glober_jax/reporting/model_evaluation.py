@@ -26,8 +26,7 @@ from glober_jax.evaluation.evaluating import (
 from glober_jax.evaluation.measuring import ClipSet
 from glober_jax.evaluation.metrics.frame_quality import frame_measures, metrics_of
 from glober_jax.evaluation.metrics.intervals import LEAST
-from glober_jax.evaluation.protocol import Protocol
-from glober_jax.evaluation.protocols import fitted, shortfall
+from glober_jax.evaluation.protocols import Protocol, fitted, shortfall
 from glober_jax.evaluation.results import Result
 from glober_jax.evaluation.video_io import prepared_videos
 from glober_jax.evaluation.video_set import VideoSet, pixels
@@ -35,12 +34,12 @@ from glober_jax.experiment.options import Experiment
 from glober_jax.models.condition import ConditionTokens
 from glober_jax.reporting.trained_clips import TrainedModel, protocol_index, reconstructed_clips
 
-# Training clips that generated ones are looked for among.
+# For the distance of generated clips to training clips.
 _MOST_TRAINING_CLIPS = 2048
 
 
 class ModelEvaluation:
-    """Evaluates models of one experiment by one protocol; real clips are measured once for all."""
+    """Evaluates models of one experiment by one protocol; real clips are measured once."""
 
     def __init__(
         self,
@@ -50,13 +49,11 @@ class ModelEvaluation:
         mesh: Mesh,
         folder: epath.PathLike | None,
     ) -> None:
-        """Opens the prepared data set in `data_dir` and loads the networks that measure.
+        """Opens the prepared data set in `data_dir` and loads the feature extractors.
 
-        Measures are kept in `folder`, see `measuring.measure`.
-
-        Raises:
-          UserError: the data set is not there, damaged, or of another frame size; the protocol's
-            clips are longer than the model's or the videos; a package is missing.
+        `folder` is that of `measuring.measure`. Raises `UserError` where the data set is missing,
+        damaged, or of another frame size, where the protocol's clips are longer than the model's or
+        the videos, and without the packages of evaluation.
         """
         self._experiment, self._data_dir, self._folder = experiment, data_dir, folder
         self._index_n = protocol_index(protocol, experiment.clip)
@@ -65,10 +62,10 @@ class ModelEvaluation:
         check_size(self._real, experiment)
         self.protocol = fitted(protocol, self._real.lengths)
         choose(self.protocol, self._real)
-        self._looks = measuring.looks(mesh)
-        self._logits = measuring.logits(mesh, protocol.resize)
-        self._motions = measuring.motions()
-        self._extractor = measuring.together(self._logits, self._looks, self._motions)
+        self._frame_features = measuring.frame_features(mesh)
+        self._logits = measuring.i3d_logits(mesh, protocol.resize)
+        self._motions = measuring.motion_measures()
+        self._extractor = measuring.combined(self._logits, self._frame_features, self._motions)
 
     def result(
         self,
@@ -78,10 +75,10 @@ class ModelEvaluation:
         reconstruction: Mapping[str, Any] | None,
         command: str,
     ) -> Result:
-        """The whole record of new clips; `reconstruction` is a section of it, see there."""
+        """The record of new clips, with `reconstruction` as a section."""
         start, protocol = time.monotonic(), self.protocol
         other_split = "train" if protocol.split == "test" else "test"
-        # Of all splits together there is no other.
+        # All splits together leave no other one.
         others = None if "+" in protocol.split else lambda: self._videos(other_split)
         generated = functools.partial(self._generated, model, seed)
         found = evaluate(protocol, self._real, generated, self._extractor, self._folder, others)
@@ -89,7 +86,7 @@ class ModelEvaluation:
         try:
             found.sections["coverage"] |= self._memorisation(found)
         except UserError as error:
-            # The test split may be short, or the training split again: the scores stand.
+            # The test split may be short, or equal to the training split; scores remain valid.
             notes.append(f"distance to training clips not measured: {error}")
         return results.build(
             protocol,
@@ -103,7 +100,7 @@ class ModelEvaluation:
         )
 
     def test_clips(self, most: int | None = None) -> ClipSet:
-        """Clips of the model's own shape from the test split: the protocol's number, or `most`."""
+        """Test clips of the model's own shape: the protocol's number, at most `most`."""
         clip, videos = self._experiment.clip, self._videos("test")
         protocol = dataclasses.replace(
             self.protocol,
@@ -123,33 +120,35 @@ class ModelEvaluation:
         real: ClipSet,
         scored: Collection[str] = scoring.PARTS,
     ) -> dict[str, Any]:
-        """What each part of the model makes of `real` test clips, see `scoring.PARTS`.
+        """`scoring.part_scores` of `real` test clips, with FVD and KVD of the parts in `scored`.
 
-        FVD and KVD are those of the parts in `scored`, where the clips are long and many enough.
+        Too short or too few clips have no FVD and KVD.
         """
         clip = self._experiment.clip
         if clip.num_frames < i3d.MIN_FRAMES or real.num_clips < LEAST:
             scored = ()
         quality = frame_measures(metrics_of(self._experiment.networks.frame_size))
-        with_logits = measuring.together(self._logits, self._motions)
+        with_logits = measuring.combined(self._logits, self._motions)
         made = {}
         for kind, pairs in reconstructed_clips(model, real, clip, seed).items():
             of_made = with_logits if kind in scored else self._motions
-            made[kind] = measuring.measure(pairs, measuring.pairs(quality, of_made), self._folder)
-        # Often the clips that generated ones are compared with, and then measured only once.
+            made[kind] = measuring.measure(
+                pairs, measuring.paired_quality(quality, of_made), self._folder
+            )
+        # Often the same clips as in `result`, whose measures are then shared.
         extractor = self._extractor if scored else self._motions
         found = measuring.measure(real, extractor, self._folder)
         return scoring.part_scores(found, made, clip.key_positions, self.protocol.ddof)
 
     def samples(self, model: TrainedModel, seed: int, count: int) -> dict[str, np.ndarray]:
-        """The first clips that are measured, to look at, by their title."""
+        """The first of the measured clips, by title."""
         places = choose(self.protocol, self._real)
         made = self._generated(model, seed, 0, places)
         real = real_clips(self.protocol, self._real, places)
         return {"Generated": made.read(0, min(count, len(places))), "Real": real.read(0, count)}
 
     def _generated(self, model: TrainedModel, seed: int, repeat: int, places: Places) -> ClipSet:
-        """New clips, under the conditions of the real ones in turn."""
+        """New clips with the conditions of the real ones."""
         count, index_n = self.protocol.num_clips, self._index_n
         videos = np.resize([video for video, _ in places], count).tolist()
         network = self._experiment.networks.condition
@@ -170,7 +169,7 @@ class ModelEvaluation:
         return ClipSet("generated", identity, count, read)
 
     def _memorisation(self, found: Evaluation) -> dict[str, Any]:
-        """Distances of generated and of test clips to centre clips of the training videos."""
+        """Distances of generated and of test clips to centre clips of training videos."""
         protocol = dataclasses.replace(
             self.protocol,
             num_clips=_MOST_TRAINING_CLIPS,
@@ -183,19 +182,19 @@ class ModelEvaluation:
             videos = self._videos(split)
             places = choose(protocol, videos)
             clips = real_clips(protocol, videos, places, split)
-            measured[split] = measuring.measure(clips, self._looks, self._folder)
+            measured[split] = measuring.measure(clips, self._frame_features, self._folder)
             names[split] = [videos.names[video] for video, _ in places]
         return memorisation(found.generated, measured["test"], measured["train"], names["train"])
 
     def _videos(self, split: str) -> VideoSet:
-        """Those of a split, opened once."""
+        """The videos of a split, opened once."""
         if split not in self._opened:
             self._opened[split] = prepared_videos(self._data_dir, split)
         return self._opened[split]
 
 
 def model_record(model: TrainedModel, seed: int) -> dict[str, Any]:
-    """What a result says of the model."""
+    """The `model` section of a result."""
     return {
         "workdir": str(model.workdir),
         "checkpoint_steps": model.glober.trained_steps,
@@ -205,7 +204,7 @@ def model_record(model: TrainedModel, seed: int) -> dict[str, Any]:
 
 
 def check_size(videos: VideoSet, experiment: Experiment) -> None:
-    """Raises `UserError` where these are not of the size that the experiment's models make."""
+    """Raises `UserError` for videos of another frame size than the model's."""
     size = experiment.networks.frame_size
     if videos.size != (size, size):
         raise UserError(
@@ -226,7 +225,7 @@ def check_length(videos: VideoSet, protocol: Protocol, kind: str, advice: str) -
 def _conditions(
     network: ConditionTokens, videos: VideoSet, numbers: Sequence[int]
 ) -> tuple[Callable[[int, int], np.ndarray], Any]:
-    """(first, count) to what `ConditionTokens` takes for clips like these videos; its identity."""
+    """(first, count) to the inputs of `ConditionTokens` for these videos; and their identity."""
     if network.kind == "class":
         if videos.labels is None or len(videos.class_names) != network.num_classes:
             raise UserError(

@@ -1,4 +1,4 @@
-"""The end of a run: how good it is on held-out clips, and a folder a person opens.
+"""The summary of a run: scores on held-out clips, samples and the report.
 
 Dimension key: N clips, T frames, H, W frame size, C colours.
 """
@@ -22,7 +22,7 @@ from glober_jax.evaluation.measuring import ClipSet
 from glober_jax.evaluation.metrics import frame_quality
 from glober_jax.evaluation.protocols import get_protocol
 from glober_jax.evaluation.results import Result
-from glober_jax.evaluation.tables import for_people
+from glober_jax.evaluation.tables import result_text
 from glober_jax.experiment.pipeline import STAGES, Pipeline
 from glober_jax.models import lpips
 from glober_jax.reporting.curves import plot_curves
@@ -43,7 +43,7 @@ _TRAINING_CLIPS = 128
 _SHOWN_CLIPS = 8
 # I3D takes most of the time.
 _SCORED = ("codec", "reconstruction")
-# What PSNR is of, in the order it is printed in.
+# Labels of PSNR values, in the order of printing.
 _PSNR_OF = {
     "reconstruction": "GLOBER: every frame decoded from the global feature",
     "codec": "frame codec alone: what the decoder could reach",
@@ -56,10 +56,10 @@ _PSNR_OF = {
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """Numbers for `summary.json`, and the clips that the folder shows, uint8 [N, T, H, W, C].
+    """Numbers for `summary.json`, and clips to show, uint8 [N, T, H, W, C].
 
-    `evaluation` is the result by the config's protocol, or the reason why there is none;
-    `reconstructed` are the same clips in several versions, the real one first.
+    `evaluation` is the result of the config's protocol, or the reason why there is none;
+    `reconstructed` are versions of the same clips, the real one first.
     """
 
     numbers: dict[str, Any]
@@ -112,7 +112,7 @@ def measure(pipeline: Pipeline, mesh: Mesh) -> Summary:
 def publish(
     summary: Summary, workdir: epath.Path, config: dict[str, Any], seconds: dict[str, float]
 ) -> None:
-    """Writes `summary.json`, `samples/` and `report.html`, and prints the short version."""
+    """Writes `summary.json`, `samples/` and `report.html`, and prints the main numbers."""
     evaluation, rows = summary.evaluation, summary.reconstructed
     numbers = {"seconds": seconds, **summary.numbers}
     if isinstance(evaluation, str):
@@ -140,7 +140,7 @@ def publish(
         labels={"Generated": labels},
     )
     print(_text(numbers, workdir), file=sys.stderr)
-    scores = f"No FVD: {evaluation}" if isinstance(evaluation, str) else for_people(evaluation)
+    scores = f"No FVD: {evaluation}" if isinstance(evaluation, str) else result_text(evaluation)
     print(f"{scores}\nReport, to open in a browser: {report}", file=sys.stderr, flush=True)
 
 
@@ -165,10 +165,7 @@ def _text(numbers: dict[str, Any], workdir: epath.Path) -> str:
 
 
 def _evaluate(pipeline: Pipeline, model: TrainedModel, mesh: Mesh) -> tuple[Result | str, ClipSet]:
-    """The result by the config's protocol, or why there is none; and held-out clips.
-
-    A run that has been trained ends well without one.
-    """
+    """The result of the config's protocol, or the reason why there is none; and held-out clips."""
     experiment, workdir = pipeline.experiment, pipeline.workdir
     reason = "config.evaluation.protocol is empty"
     if name := experiment.evaluation.protocol:
@@ -194,15 +191,15 @@ def _evaluate(pipeline: Pipeline, model: TrainedModel, mesh: Mesh) -> tuple[Resu
 def _qualities(
     pipeline: Pipeline, model: TrainedModel, held_out: ClipSet, evaluation: Result | str
 ) -> dict[str, Any]:
-    """`scoring.quality` of what the model's parts make of the clips, and of what needs no model.
+    """`scoring.quality` of the model's reconstructions, and of baselines without a model.
 
-    Without an evaluation, of what can be measured with the packages that are there.
+    Without an evaluation only metrics of installed packages are measured.
     """
     clip, size = pipeline.experiment.clip, pipeline.networks.frame_size
     metrics = ["psnr", "lpips"] if lpips.available("alex", size) else ["psnr"]
     measures = frame_quality.frame_measures(metrics)
     if isinstance(evaluation, str):
-        extractor = measuring.pairs(measures, measuring.together())
+        extractor = measuring.paired_quality(measures, measuring.combined())
         pairs = reconstructed_clips(model, held_out, clip, pipeline.experiment.seed)
         found = {
             kind: scoring.quality(measuring.measure(made, extractor, None))
@@ -214,7 +211,7 @@ def _qualities(
     keys, shape = real[:, clip.key_positions], real.shape
     training = pipeline.data.clips("train", _TRAINING_CLIPS)["frames"]
     baselines = {
-        # One at a time: interpolating takes many times the memory of the pixels.
+        # One at a time: the interpolation is float32.
         "interpolated_key_frames": (
             interpolate(one[None], clip.key_positions, clip.num_frames)[0] for one in keys
         ),

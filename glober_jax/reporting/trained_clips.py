@@ -1,4 +1,4 @@
-"""The clips that a trained model makes: new ones, and reconstructions of real ones.
+"""A trained model with its identity, and its reconstructions of real clips.
 
 Dimension key: N, B clips, n frames of each, K key frames, H, W frame size, C colours.
 """
@@ -16,8 +16,7 @@ from glober_jax.data.clips import ClipSpec
 from glober_jax.errors import UserError
 from glober_jax.evaluation.interpolation import blend
 from glober_jax.evaluation.measuring import ClipSet
-from glober_jax.evaluation.protocol import Protocol
-from glober_jax.evaluation.protocols import to_fit
+from glober_jax.evaluation.protocols import Protocol, to_fit
 from glober_jax.experiment.options import Experiment
 from glober_jax.pretrained import load_model
 from glober_jax.sampling.glober import Glober
@@ -27,7 +26,7 @@ from glober_jax.training.packaged_model import when_saved
 
 
 class TrainedModel(NamedTuple):
-    """A model, and all that decides what it makes besides conditions and places, for JSON."""
+    """A model, and all that its clips depend on besides conditions and places, for JSON."""
 
     glober: Glober
     workdir: epath.PathLike
@@ -41,7 +40,7 @@ def load_trained(
     mesh: Mesh,
     checkpoint: Which = "newest",
 ) -> TrainedModel:
-    """See `pretrained.load_model`."""
+    """`pretrained.load_model` with the model's identity."""
     glober = load_model(experiment, workdir, options, mesh, checkpoint)
     saved = {name: when_saved(workdir, name, step) for name, step in glober.trained_steps.items()}
     identity = {
@@ -56,9 +55,9 @@ def load_trained(
 
 
 def protocol_index(protocol: Protocol, clip: ClipSpec) -> np.ndarray:
-    """Where in the model's clip the protocol's frames lie: float32 [n] in [0, 1).
+    """Indices of the protocol's frames in the model's clip, float32 [n] in [0, 1).
 
-    `UserError` where they reach beyond it.
+    Raises `UserError` where they reach beyond it.
     """
     length = clip.num_frames * clip.stride
     if protocol.span > length:
@@ -73,9 +72,9 @@ def protocol_index(protocol: Protocol, clip: ClipSpec) -> np.ndarray:
 def reconstructed_clips(
     model: TrainedModel, real: ClipSet, clip: ClipSpec, seed: int
 ) -> dict[str, ClipSet]:
-    """Clips made of real ones of the shape `clip` by each of `scoring.PARTS`, beside the real ones.
+    """Pairs of clips made of real ones of the shape `clip` by each of `scoring.PARTS`, and these.
 
-    Only "reconstruction" depends on how the model samples, and on the seed of its noise.
+    Only "reconstruction" depends on sampling options and the seed.
     """
     glober = model.glober
     of_codec = {name: model.identity[name] for name in ("workdir", "jax", "device")}
@@ -108,7 +107,7 @@ def reconstructed_clips(
 def first_reconstructions(
     model: TrainedModel, real: ClipSet, clip: ClipSpec, seed: int, count: int
 ) -> dict[str, np.ndarray]:
-    """At most `count` of the `real` clips and what is made of them, to look at, by their title."""
+    """At most `count` of the `real` clips and their `reconstructed_clips`, by title."""
     made = {
         kind: pairs.read(0, min(count, real.num_clips))
         for kind, pairs in reconstructed_clips(model, real, clip, seed).items()
@@ -124,10 +123,9 @@ def first_reconstructions(
 def encoded_and_decoded(
     kind: str, model: TrainedModel, real: ClipSet, seed: int, clip: ClipSpec, finer: int = 1
 ) -> ClipSet:
-    """Clips decoded from every `finer`-th frame of the real ones, at all their times, beside them.
+    """Pairs of clips decoded from every `finer`-th frame of real ones, and these.
 
-    Those frames are a clip of T frames as the model knows them; frame k of the real clip is decoded
-    at the index k / (finer T).
+    The encoded frames are a clip of T frames; frame k of the real clip is decoded at k / (finer T).
     """
     length = (clip.num_frames - 1) * finer + 1
     index_n = (np.arange(length) / (finer * clip.num_frames)).astype(np.float32)

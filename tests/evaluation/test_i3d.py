@@ -15,7 +15,7 @@ import pytest
 
 from glober_jax.errors import UserError
 from glober_jax.evaluation import i3d
-from glober_jax.evaluation.metrics.frechet import frechet_distance
+from glober_jax.evaluation.metrics.distances import frechet_distance
 
 GOLDEN_LOGITS = Path(__file__).with_name("i3d_golden_logits.npz")
 GOLDEN_DISTANCES = {64: 18.402416, 128: 10.138082}

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from glober_jax.errors import UserError
-from glober_jax.evaluation.protocol import PROTOCOLS, Protocol
+from glober_jax.evaluation.clip_selection import choose_clips
 from glober_jax.evaluation.protocols import (
+    PROTOCOLS,
+    Protocol,
     caveat,
-    choose_clips,
     fitted,
     get_protocol,
     shortfall,

@@ -12,8 +12,7 @@ import pytest
 
 from glober_jax.evaluation import measuring
 from glober_jax.evaluation.measuring import Measures
-from glober_jax.evaluation.metrics.frechet import frechet_distance
-from glober_jax.evaluation.metrics.kernel import kernel_distance
+from glober_jax.evaluation.metrics.distances import frechet_distance, kernel_distance
 from glober_jax.models import lpips
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from tests.evaluation import corruptions
@@ -23,9 +22,9 @@ COUNT = 12
 
 def scores(real: Measures, others: Measures) -> tuple[float, float, float]:
     logits = real["logits"], others["logits"]
-    looks = [measures["looks"].reshape(-1, lpips.POOLED_WIDTH) for measures in (real, others)]
+    frames = [measures["frames"].reshape(-1, lpips.POOLED_WIDTH) for measures in (real, others)]
     distances = frechet_distance(*logits, ddof=0), kernel_distance(*logits)
-    return *distances, frechet_distance(*looks, ddof=0)
+    return *distances, frechet_distance(*frames, ddof=0)
 
 
 @pytest.mark.skipif(
@@ -46,7 +45,9 @@ def test_damaged_skies_score_worse() -> None:
     mesh = make_mesh(MeshShape())
     # Unlike other tests this one runs much and compiles little.
     jax.config.update("jax_disable_most_optimizations", False)
-    extractor = measuring.together(measuring.logits(mesh, "stretch"), measuring.looks(mesh))
+    extractor = measuring.combined(
+        measuring.i3d_logits(mesh, "stretch"), measuring.frame_features(mesh)
+    )
     measured = extractor.measure(real)
     found = {name: scores(measured, extractor.measure(clips)) for name, clips in sets.items()}
     jax.config.update("jax_disable_most_optimizations", True)

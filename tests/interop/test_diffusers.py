@@ -13,13 +13,14 @@ import jax
 import numpy as np
 import pytest
 
-from glober_jax.interop.network import Naming, choose_naming, import_network
+from glober_jax.interop.network import Naming, choose_naming
 from glober_jax.interop.sd_codec import codec_namings
 from glober_jax.interop.sd_unet import unet_namings
 from glober_jax.interop.weights_file import open_tensors
 from glober_jax.models.frame_codec import FrameCodec
 from glober_jax.models.networks import Params
 from glober_jax.models.video_decoder import UNet
+from tests.interop.importing import import_network
 from tests.parity.recording import relative_error
 
 _WHERE = "made by diffusers, which launch/test_interop.sh installs"

@@ -94,7 +94,7 @@ def test_both_stages_come_in(
     save_file(generator, files["generator"])
     with pytest.raises(UserError, match="holds no frame codec, and neither does"):
         convert_autoencoder(experiment, files["part"], workdir)
-    with pytest.raises(UserError, match="holds no autoencoder, without which"):
+    with pytest.raises(UserError, match="holds no autoencoder; first convert"):
         convert_generator(experiment, files["generator"], workdir)
     said = convert_autoencoder(experiment, files["whole"], workdir)
     assert "left at initial values: discriminator\nwritten codec\nwritten autoencoder" in said

@@ -13,13 +13,14 @@ import pytest
 from safetensors.numpy import save_file
 
 from glober_jax.errors import UserError
-from glober_jax.interop.network import choose_naming, import_network
+from glober_jax.interop.network import choose_naming
 from glober_jax.interop.sd_codec import codec_namings
 from glober_jax.interop.sd_unet import unet_namings
 from glober_jax.interop.weights_file import open_tensors
 from glober_jax.models.frame_codec import FrameCodec
 from glober_jax.models.networks import Params
 from glober_jax.models.video_decoder import UNet
+from tests.interop.importing import import_network
 from tests.tiny import FIXTURES
 
 CODEC = FrameCodec(channels=32, multipliers=(1, 1, 2), blocks_per_level=1)

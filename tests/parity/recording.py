@@ -15,8 +15,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from glober_jax.interop.network import Part, export_networks, import_networks
+from glober_jax.interop.network import Part, export_networks
 from glober_jax.models.networks import Params
+from tests.interop.importing import import_networks
 
 # Relative L2 error of a network in float32, and of plain arithmetic.
 NETWORK = 1e-4

@@ -16,7 +16,7 @@ from glober_jax.interop.blocks import (
     RES_BLOCK,
     TRANSFORMER,
 )
-from glober_jax.interop.network import Naming, Rewrite, import_network
+from glober_jax.interop.network import Naming, Rewrite
 from glober_jax.models.attention import (
     CrossAttention,
     SelfAttention,
@@ -36,6 +36,7 @@ from glober_jax.models.layers import (
     upsample,
 )
 from glober_jax.models.video_decoder import FrameBlock
+from tests.interop.importing import import_network
 from tests.parity.recording import NETWORK, Recording, relative_error, shapes_of
 
 

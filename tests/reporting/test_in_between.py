@@ -27,7 +27,7 @@ def test_groups_are_told_apart() -> None:
         by_index = 20 * np.log10(255 / np.array(errors))
         assert found[name]["psnr_db"]["by_index"] == pytest.approx(by_index)
         assert found[name]["psnr_db"]["value"] == pytest.approx(by_index.mean())
-    first, *lines = in_between.for_people(found).splitlines()
+    first, *lines = in_between.groups_text(found).splitlines()
     assert first.endswith("  PSNR in dB")
     for line, name in zip(lines, expected, strict=True):
         assert line.endswith(f"  {found[name]['psnr_db']['value']:.2f} ± 0.00")

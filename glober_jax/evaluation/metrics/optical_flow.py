@@ -1,13 +1,10 @@
-"""Warping error: the changes of a clip that its motion does not explain.
+"""Warping error: the change of a clip that its motion does not explain.
 
-Frame t+1 is pulled back along the optical flow from frame t (DIS, Kroeger et al. 2016, arXiv
-1603.03590) and compared with frame t wherever the flows forward and backward agree (Sundaram et
-al. 2010), as Lai et al. 2018 (arXiv 1808.00449) do. Real clips leave little, clips whose content
-flickers or melts leave more. A frozen clip leaves nothing at all: read the error beside the flow's
-magnitude, never alone.
-
-Needs OpenCV, from requirements-eval.txt. Dimension key: N clips, T frames, H, W frame size,
-C colours.
+Frame t+1 is warped back along the optical flow from frame t (DIS, Kroeger et al. 2016, arXiv
+1603.03590) and compared with frame t where the forward and backward flows agree (Sundaram et al.
+2010), as in Lai et al. 2018 (arXiv 1808.00449). Flickering or melting content raises it. A frozen
+clip has none, so read it beside the flow's magnitude. Needs OpenCV, from requirements-eval.txt.
+Dimension key: N clips, T frames, H, W frame size, C colours.
 """
 
 import itertools
@@ -17,27 +14,26 @@ from typing import Any
 
 import numpy as np
 
-from glober_jax.evaluation.optional_dependencies import require
+from glober_jax.optional_dependencies import require
 
 MEASURES = ("warping_error", "flow_magnitude", "occluded")
 
-# DIS matches patches of 8x8 pixels, at half the size at most: smaller frames are enlarged first.
+# DIS matches patches of 8x8 pixels at no more than half the size: smaller frames are enlarged.
 _MIN_SIDE = 128
 
 
 def measure_clip(clip_THWC: np.ndarray) -> dict[str, np.ndarray]:
-    """Measures one uint8 clip of 2 frames or more; raises `UserError` without OpenCV.
+    """`MEASURES` of one uint8 clip, T >= 2, as float64 means over its pairs of neighbouring frames.
 
-    Float64 scalars, means over the T-1 pairs of neighbouring frames:
-      `warping_error`: mean (x[t] - warped x[t+1])² over pixels where the flows agree, x in [0, 1];
-        over all pixels of a pair whose flows agree nowhere.
-      `flow_magnitude`: mean length of the flow, in pixels of the clip per frame.
-      `occluded`: part of the pixels, in [0, 1], where the flows disagree or leave the picture.
+    `warping_error`: mean (x[t] - warped x[t+1])² over pixels where the flows agree (all pixels if
+      they agree nowhere), x in [0, 1]; `flow_magnitude`: mean length of the flow, in pixels per
+      frame; `occluded`: share of pixels where the flows disagree or leave the frame.
+    Raises `UserError` without OpenCV.
     """
-    require("cv2", "opencv-python-headless", "the warping error")
+    require("cv2", "opencv-python-headless", "the warping error", "requirements-eval.txt")
     import cv2
 
-    # OpenCV does not promise that a flow is the same however many threads share it.
+    # OpenCV does not guarantee the same flow for any number of threads.
     cv2.setNumThreads(1)
     scale = max(math.ceil(_MIN_SIDE / min(clip_THWC.shape[1:3])), 1)
     frames = [
@@ -61,9 +57,7 @@ def _measure_pair(
     backward_HW2 = estimator.calc(next_grey_HW, grey_HW, None)
 
     height, width = grey_HW.shape
-    x_HW, y_HW = np.meshgrid(
-        np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
-    )
+    x_HW, y_HW = np.meshgrid(*(np.arange(size, dtype=np.float32) for size in (width, height)))
     x_HW, y_HW = x_HW + forward_HW2[..., 0], y_HW + forward_HW2[..., 1]
 
     def warp(image: np.ndarray) -> np.ndarray:
@@ -73,7 +67,7 @@ def _measure_pair(
     gap_HW = np.square(forward_HW2 + back_HW2).sum(-1)
     length_HW = np.square(forward_HW2).sum(-1) + np.square(back_HW2).sum(-1)
     inside_HW = (x_HW >= 0) & (x_HW <= width - 1) & (y_HW >= 0) & (y_HW <= height - 1)
-    # The tolerance of Sundaram et al., 0.5 being in squared pixels of the clip as it was given.
+    # The tolerance of Sundaram et al.; 0.5 is in squared pixels of the original clip.
     visible_HW = inside_HW & (gap_HW < 0.01 * length_HW + 0.5 * scale**2)
 
     residual_HWC = (frame_HWC - warp(next_HWC.astype(np.float32))) / 255

@@ -1,7 +1,7 @@
-"""Precision, recall, density and coverage of generated clips, and how near they are to training.
+"""Precision, recall, density and coverage of generated clips, and their distance to training clips.
 
-Clips are points in a feature space that the caller chooses, such as pooled AlexNet features;
-distances are Euclidean, in float64. Dimension key: N, M clips, D features.
+Clips are points in any feature space, such as pooled AlexNet features; distances are Euclidean, in
+float64. Dimension key: N, M clips, D features.
 """
 
 from collections.abc import Sequence
@@ -12,25 +12,22 @@ from scipy.spatial.distance import cdist
 
 from glober_jax.errors import UserError
 
-# A clip's ball reaches to its neighbour of this number.
+# k of the nearest-neighbour balls.
 NEIGHBOURS = 5
-# A generated clip counts as memorised if it is nearer than 95 % of the held-out clips.
 _QUANTILE, _NUM_PAIRS = 0.95, 16
 
 
 def prdc(real_ND: np.ndarray, generated_MD: np.ndarray, k: int = NEIGHBOURS) -> dict[str, float]:
-    """Overlap of two sets of clips; a clip's ball reaches to its k-th neighbour in its own set.
+    """Overlap of two sets of more than `k` clips each.
 
-    Precision and recall are those of Kynkäänniemi et al. 2019 (arXiv 1904.06991), density and
-    coverage those of Naeem et al. 2020 (arXiv 2002.09797).
+    Precision and recall as in Kynkäänniemi et al. 2019 (arXiv 1904.06991), density and coverage as
+    in Naeem et al. 2020 (arXiv 2002.09797). A clip's ball reaches to its k-th neighbour in its set.
 
     Returns:
-      precision: part of the generated clips that lie in a real clip's ball.
-      recall: part of the real clips that lie in a generated clip's ball.
-      density: real balls that hold a generated clip, on average, over k; may exceed 1.
-      coverage: part of the real clips whose ball holds a generated clip.
-
-    Both sets have more than `k` clips.
+      precision: share of generated clips inside a real clip's ball.
+      recall: share of real clips inside a generated clip's ball.
+      density: mean number of real balls around a generated clip, over k; may exceed 1.
+      coverage: share of real clips whose ball holds a generated clip.
     """
     distance_MN = cdist(generated_MD, real_ND)
     in_real_MN = distance_MN <= _radii(real_ND, k)
@@ -49,25 +46,24 @@ def memorisation(
     training_MD: np.ndarray,
     training_names: Sequence[str],
 ) -> dict[str, Any]:
-    """Compares the distances of generated and of held-out clips to the training clips.
+    """Distances of generated clips to training clips, relative to those of held-out clips.
 
     Returns:
-      memorisation_ratio: median distance of generated clips to their nearest training clip over
-        that of held-out clips; about 1 for new clips, 0 for copies.
-      memorised: part of the generated clips that are nearer to a training clip than 95 % of the
-        held-out ones; about 0.05 for new clips, 1 for copies.
+      memorisation_ratio: median distance of generated clips to the nearest training clip over that
+        of held-out clips; about 1 for new clips, 0 for copies.
+      memorised: share of generated clips nearer to a training clip than 95 % of held-out ones;
+        about 0.05 for new clips, 1 for copies.
       nearest_training_clips: {"generated", "training", "distance"} of the 16 nearest pairs.
 
-    Raises:
-      UserError: half of the held-out clips are themselves in the training set.
+    Raises `UserError` where half of the held-out clips are training clips themselves.
     """
     distance_NM = cdist(generated_ND, training_MD)
     distance_N = distance_NM.min(axis=1)
     expected_N = cdist(held_out_ND, training_MD).min(axis=1)
     if np.median(expected_N) == 0:
         raise UserError(
-            "at least half of the held-out clips are equal to training clips, so they cannot show "
-            "how near a new clip comes; compare with clips of the test split"
+            "at least half of the held-out clips are equal to training clips, so distances to "
+            "training clips mean nothing; compare with clips of the test split"
         )
     return {
         "memorisation_ratio": float(np.median(distance_N) / np.median(expected_N)),
@@ -84,5 +80,5 @@ def memorisation(
 
 
 def _radii(points_ND: np.ndarray, k: int) -> np.ndarray:
-    """Distance of every point to its k-th nearest other point; the nearest of all is itself."""
+    """Distance of every point to its k-th nearest other point."""
     return np.partition(cdist(points_ND, points_ND), k, axis=1)[:, k]

@@ -1,1 +1,1 @@
-"""One run as one HTML file that opens anywhere: its videos, its numbers, how they were made."""
+"""One run as a self-contained HTML file: videos, numbers, and how they were made."""

@@ -1,4 +1,4 @@
-"""Evaluations beside each other: a table of what differs, and scores over a sampling choice."""
+"""Several evaluations: a table of their differing conditions, and scores over sampling options."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from glober_jax.reporting.report.explanations import title
 from glober_jax.reporting.report.numbers import number
 from glober_jax.reporting.report.score_tables import Row, Table, score_names
 
-# An axis of steps such as 5, 10, 20, 50, 100 is read more easily with equal ratios apart.
+# The least ratio of largest to smallest value for a log axis, such as for 5, 10, 20, 50 steps.
 _LOG_RATIO = 8.0
 
 Result = Mapping[str, Any]
@@ -19,7 +19,7 @@ Result = Mapping[str, Any]
 def table(results: Sequence[Result]) -> Table:
     """A row for each result: the conditions in which any two differ, and all scores.
 
-    Those that differ in sampling alone are together, the lowest score first.
+    Results that differ only in sampling are grouped, by ascending score.
     """
     differing = _differing(results)
     scores = list(dict.fromkeys(name for result in results for name in score_names(result)))
@@ -35,9 +35,9 @@ def table(results: Sequence[Result]) -> Table:
 
 
 def charts(results: Sequence[Result]) -> list[Chart]:
-    """The first score over each numeric choice of sampling, a line for each of the other choices.
+    """The first score over each numeric sampling option, with a line for each choice of the others.
 
-    Results that differ from the first one in more than sampling are left out.
+    Only of results that differ from the first one in sampling alone.
     """
     compared = [result for result in results if _setting(result) == _setting(results[0])]
     differing = _differing(compared)
@@ -45,7 +45,7 @@ def charts(results: Sequence[Result]) -> list[Chart]:
 
 
 def _chart(name: str, differing: Sequence[str], results: Sequence[Result]) -> Chart | None:
-    """None where no two results differ in this condition alone."""
+    """None where no two results differ only in this condition."""
     score = score_names(results[0])[0]
     groups: dict[str, list[tuple[float, ...]]] = {}
     for result in results:
@@ -73,7 +73,7 @@ def _chart(name: str, differing: Sequence[str], results: Sequence[Result]) -> Ch
 
 
 def _setting(result: Result) -> dict[str, Any]:
-    """What scores depend on besides sampling, by the name people see."""
+    """All that scores depend on besides sampling, by displayed name."""
     model, real = result["model"], result["data"].get("real", {})
     return {
         "protocol": result["protocol"]["name"],

@@ -1,4 +1,4 @@
-"""Line charts by matplotlib, read without hovering: each line ends in its name and last value."""
+"""Line charts by matplotlib; each line is labelled at its end with its name and last value."""
 
 import io
 import itertools
@@ -18,10 +18,10 @@ from glober_jax.reporting.report.numbers import number
 
 # Readable on white and on black.
 _COLOURS = ("#3b7dd8", "#d9622b", "#26966a", "#9a62d6", "#ab8100")
-# Replaced by the text colour of the page, which is another one in dark mode.
+# Replaced by the text colour of the page, which depends on dark mode.
 _INK = "#010203"
 _INCHES = (4.2, 2.7)
-# Of a line of text, as a share of the axes.
+# Of a line of text, relative to the axes.
 _LABEL_HEIGHT = 0.09
 _LABEL_LETTERS = 24
 # A log axis over less than this ratio is labelled at 1, 2 and 5 of each power of ten.
@@ -36,10 +36,10 @@ _SVG_STYLE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line of a chart, float [points] each, by rising x; its label stands at its end.
+    """One line of a chart, float [points] by ascending x.
 
-    `interval` are low and high ends, drawn as bars; `faint` are y values drawn as a light line
-    behind, such as before smoothing.
+    `interval` are low and high ends of bars; `faint` are y values of a light line behind it, such
+    as before smoothing.
     """
 
     label: str
@@ -69,7 +69,7 @@ class Chart:
             nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
             figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
         text = buffer.getvalue()
-        # Names of groups, which another chart of the page has too.
+        # Without ids, which would not be unique on the page.
         text = re.sub(r' id="[\w.]+_\d+"', "", text[text.index("<svg") :])
         return Markup(text.replace(_INK, "currentColor"))
 
@@ -78,7 +78,7 @@ class Chart:
         for line, colour in zip(self.lines, itertools.cycle(_COLOURS), strict=False):
             if line.faint is not None:
                 axes.plot(line.x, line.faint, color=colour, alpha=0.3, linewidth=0.8)
-            # A few points would be invisible, or look like many.
+            # Markers show how few points there are.
             axes.plot(line.x, line.y, color=colour, marker="o" if len(line.x) < 20 else None, ms=3)
             if line.interval is not None:
                 axes.vlines(line.x, *line.interval, color=colour, alpha=0.5)
@@ -105,7 +105,7 @@ class Chart:
         self._label_ends(axes)
 
     def _label_ends(self, axes: Axes) -> None:
-        """Names and last values beside the ends of the lines, moved apart where they would meet."""
+        """Names and last values beside the ends of the lines, without overlap."""
         axes.autoscale_view()
         to_axes = axes.transData + axes.transAxes.inverted()
         labels = []

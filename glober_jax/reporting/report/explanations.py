@@ -1,9 +1,9 @@
-"""The names of measures for people, and one sentence on each."""
+"""Titles and explanations of measures."""
 
-# Scores of two sets come in this order; the first one there is the headline.
+# The order of scores; the first one there is the headline.
 SCORES = ("fvd", "kvd", "fd_alex")
 
-# Title and sentence.
+# "Title: explanation."
 _MEASURES = {
     "fvd": "FVD: Fréchet distance between real and generated clips as a network that recognises "
     "actions (I3D) sees them; lower is better, and few clips make it larger.",
@@ -34,10 +34,10 @@ _MEASURES = {
 
 
 def title(name: str) -> str:
-    """The name of a measure; one that is not known keeps the name it has in the result."""
+    """The title of a measure, by default its name in the result."""
     return _MEASURES[name].partition(": ")[0] if name in _MEASURES else name.replace("_", " ")
 
 
 def sentence(name: str) -> str:
-    """What a measure means; "" for one that is not known."""
+    """The explanation of a measure, or ""."""
     return _MEASURES.get(name, "").partition(": ")[2]

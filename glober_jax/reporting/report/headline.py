@@ -1,4 +1,4 @@
-"""The numbers of the first screen: at most three, each beside what to read it against."""
+"""The main numbers on top of the report: at most three, each with a reference value."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ _STAGE_OF = {"codec": "codec", "reconstruction": "autoencoder"}
 
 
 class Headline(NamedTuple):
-    """A value, the value to read it against ("" for none), and what it says in plain words."""
+    """A value, its reference ("" for none), and its meaning."""
 
     name: str
     value: str
@@ -22,12 +22,10 @@ class Headline(NamedTuple):
 def headlines(
     result: Mapping[str, Any], summary: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]
 ) -> list[Headline]:
-    """The three most telling numbers of a run, or as many as there are.
+    """The three most important numbers there are of a run.
 
-    Args:
-      result: of an evaluation, see `evaluation.results`; {} where there is none.
-      summary: the workdir's `summary.json`, or {}.
-      metrics: rows of `logs/metrics.jsonl`.
+    `result` is of an evaluation, `summary` the workdir's `summary.json`, either of them {} where
+    missing; `metrics` are rows of `logs/metrics.jsonl`.
     """
     found = [*_evaluated(result)]
     codec, reconstruction = (
@@ -54,7 +52,7 @@ def headlines(
 
 
 def _evaluated(result: Mapping[str, Any]) -> Iterator[Headline]:
-    """The first score; optical flow, or the change of pixels, as a share of real."""
+    """The first score, and optical flow (or else the change of pixels) as a share of real."""
     for name in score_names(result)[:1]:
         score, floor = result["scores"][name], result["floor"][name]["value"]
         text = (
@@ -62,7 +60,7 @@ def _evaluated(result: Mapping[str, Any]) -> Iterator[Headline]:
             f"{percent(score['confidence'])} interval: {number(score['low'])} to "
             f"{number(score['high'])}."
         )
-        # A distance without bias may be negative between real sets.
+        # An unbiased distance between real sets may be negative.
         if floor > 0:
             times = score["value"] / floor
             text += f" {times:.1f} times as far as two sets of real videos are apart."
@@ -86,7 +84,7 @@ def _psnr(
     summary: Mapping[str, Any],
     metrics: Sequence[Mapping[str, Any]],
 ) -> str:
-    """On held-out clips: of the evaluation, else at the end of training, else while it trained."""
+    """On held-out clips: of the evaluation, else of the summary, else of training."""
     kinds = result.get("reconstruction", {}).get("kinds", {})
     logged = [row.get("held_out_psnr") for row in metrics if row["stage"] == _STAGE_OF[kind]]
     known = (

@@ -8,14 +8,14 @@ NOTHING = "\N{EN DASH}"
 
 
 def number(value: float | None) -> str:
-    """Three significant digits, all digits of whole numbers; a dash for None and NaN."""
+    """Three significant digits, or all of whole numbers; a dash for None and NaN."""
     if value is None or math.isnan(value):
         return NOTHING
     if isinstance(value, int) or abs(value) >= 100:
         text = f"{value:,.0f}"
     else:
         text = np.format_float_positional(value, 3, fractional=False, trim="-")
-    # A line may break after a hyphen.
+    # Unlike a hyphen, a minus sign allows no line break.
     return text.replace("-", "\N{MINUS SIGN}")
 
 

@@ -1,4 +1,4 @@
-"""The tables of a result: a row for each measure, named and explained, and its values as text."""
+"""The tables of a result: a row for each measure with title, explanation and values."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ Result = Mapping[str, Any]
 
 
 class Row(NamedTuple):
-    """A row's name, what it means ("" for nothing), and the cells beside it."""
+    """The name of a row, its explanation or "", and its cells."""
 
     name: str
     meaning: str
@@ -18,7 +18,7 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Names of all columns, the one of rows too where it has a name, and rows."""
+    """Names of all columns, that of the rows' names included, and rows."""
 
     columns: Sequence[str]
     rows: Sequence[Row]
@@ -37,7 +37,7 @@ def scores(result: Result) -> Table:
 
 
 def motion(result: Result) -> Table:
-    """Motion of real and generated clips, and how far their distributions are apart."""
+    """Motion of real and generated clips, and the distance of their distributions."""
     rows = []
     for name, entry in result["motion"].items():
         made, real, distance = (number(entry[key]) for key in ("generated", "real", "distance"))
@@ -47,7 +47,7 @@ def motion(result: Result) -> Table:
 
 
 def coverage(result: Result) -> Table:
-    """Single numbers on where generated clips lie among real ones and training clips."""
+    """Coverage of real clips, and distances to training clips."""
     rows = [
         Row(title(name), sentence(name), [number(value)])
         for name, value in result["coverage"].items()
@@ -57,10 +57,7 @@ def coverage(result: Result) -> Table:
 
 
 def reconstruction(kinds: Mapping[str, Mapping[str, Any]]) -> Table:
-    """What was measured of each kind of reconstruction, a column for each.
-
-    Measures that the other tables explain are not explained again.
-    """
+    """The measures of each kind of reconstruction; those of other tables without explanation."""
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for kind, section in kinds.items():
         for name, entry in {**section, **section.get("scores", {})}.items():

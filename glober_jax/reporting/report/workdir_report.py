@@ -1,9 +1,8 @@
-"""One run as one HTML file; the template leaves out what is not there.
+"""Writes one run as one HTML file, without the sections that have no content.
 
 Dimension key: N clips, T frames, H, W frame size, C = 3 colours (RGB).
 """
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,15 +31,14 @@ _ENLARGED_TO = 128
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What is known of a run; every part may be missing.
+    """The content of the page; every part may be missing.
 
     Attributes:
       title: heading of the page.
-      results: of evaluations, see `evaluation.results`. The first one is shown in full, the others
-        in a table.
-      samples: clips to play beside each other, such as generated and real: uint8 [N, T, H, W, C].
-      labels: a text for each clip of some or all kinds of `samples`.
-      reconstruction: the same clips in several versions, uint8 [N, T, H, W, C] each.
+      results: of evaluations, see `evaluation.results`; the first one is shown in full.
+      samples: clips by kind, such as generated and real, uint8 [N, T, H, W, C].
+      labels: a text for each clip of some kinds of `samples`.
+      reconstruction: versions of the same clips by name, uint8 [N, T, H, W, C].
       metrics: rows of `logs/metrics.jsonl`.
       summary: `summary.json`.
       config: the experiment's.
@@ -61,10 +59,9 @@ class Report:
 def write_workdir_report(
     workdir: epath.PathLike, first: Result | None, **content: Any
 ) -> epath.Path:
-    """Writes `WORKDIR/report.html`, with the workdir's own numbers, and returns its path.
+    """Writes `WORKDIR/report.html` with the workdir's results and logs, and returns its path.
 
-    `first` is the result that is shown in full, where there is one; `content` are other fields of
-    `Report`.
+    `first` is the result to show in full, if any; `content` are other fields of `Report`.
     """
     workdir = results_folder(workdir)
     stored = [results.read(path) for path in sorted((workdir / results.FOLDER).glob("*.json"))]
@@ -82,10 +79,10 @@ def write_workdir_report(
 
 
 def write_report(path: epath.PathLike, report: Report) -> None:
-    """Writes the page, with style, script, charts and videos inside: it needs nothing else."""
+    """Writes the page, with style, script, charts and videos inside."""
     result = report.results[0] if report.results else {}
     kinds = result.get("reconstruction", {}).get("kinds", {})
-    # Everything is escaped but the SVG of charts, in which matplotlib escapes texts.
+    # Escapes everything but the SVG of charts, in which matplotlib escapes texts.
     environment = Environment(
         loader=PackageLoader(__package__, "."),
         autoescape=True,
@@ -106,26 +103,24 @@ def write_report(path: epath.PathLike, report: Report) -> None:
         duration=duration,
         json=lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
     )
-    # Names of files may hold what is no character.
+    # File names may not be valid Unicode.
     media.write_file(path, html.encode(errors="replace"))
 
 
 def data_uri(clip_THWC: np.ndarray, fps: float) -> str:
     """An MP4 of a clip uint8 [T, H, W, C], as the `src` of a `<video>`.
 
-    MP4 because it is the smallest by far at the same quality: a 16-frame clip of a sky of 64x64
-    pixels takes 17 kB (41 dB), as GIF 69 kB (41 dB), as WebP of quality 90 14 kB (38 dB). H.264 in
-    browsers halves the resolution of colour, so small frames are enlarged before, each pixel to a
-    square: at 32 pixels 42 dB instead of 34.
+    A 16-frame clip of a sky at 64x64 takes 17 kB (41 dB), as GIF 69 kB (41 dB), as WebP of quality
+    90 14 kB (38 dB). H.264 in browsers halves the resolution of colour, so the pixels of small
+    frames are enlarged to squares: at 32 pixels 42 dB instead of 34.
     """
     scale = max(1, _ENLARGED_TO // min(clip_THWC.shape[1:3]))
     enlarged_THWC = clip_THWC.repeat(scale, axis=1).repeat(scale, axis=2)
-    mp4 = media.encode_mp4(enlarged_THWC, fps)
-    return f"data:video/mp4;base64,{base64.b64encode(mp4).decode()}"
+    return media.mp4_data_uri(enlarged_THWC, fps)
 
 
 def _charts_by_frame(kinds: Mapping[str, Mapping[str, Any]]) -> list[Chart]:
-    """A chart for each measure known by a frame's place in the clip, with a line for each kind."""
+    """A chart for each measure by index in the clip, with a line for each kind."""
     charts = []
     for name, heading, unit in (
         ("psnr_db", "PSNR by frame", "dB, higher is better"),

@@ -7,8 +7,7 @@ import pytest
 import scipy.linalg
 
 from glober_jax.errors import UserError
-from glober_jax.evaluation.metrics.frechet import frechet_distance
-from glober_jax.evaluation.metrics.kernel import kernel_distance
+from glober_jax.evaluation.metrics.distances import frechet_distance, kernel_distance
 from tests.evaluation.metrics.gaussians import Gaussians
 
 

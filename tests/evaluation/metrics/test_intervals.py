@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from glober_jax.errors import UserError
-from glober_jax.evaluation.metrics.frechet import frechet_distance
+from glober_jax.evaluation.metrics.distances import frechet_distance, kernel_distance
 from glober_jax.evaluation.metrics.intervals import Score, extrapolate, jackknife_interval
-from glober_jax.evaluation.metrics.kernel import kernel_distance
 from glober_jax.evaluation.scoring import scores
 from tests.evaluation.metrics.gaussians import Gaussians
 
@@ -63,9 +62,9 @@ def test_an_interval_of_what_is_never_negative_ends_at_zero() -> None:
     """
     rng = np.random.default_rng(0)
     logits = Gaussians(2).draw(rng, 4)
-    looks = rng.standard_normal((2, 4, 1, 896))
+    frames = rng.standard_normal((2, 4, 1, 896))
     pair = tuple(
-        {"logits": a, "looks": b.astype(np.float32)} for a, b in zip(logits, looks, strict=True)
+        {"logits": a, "frames": b.astype(np.float32)} for a, b in zip(logits, frames, strict=True)
     )
     pairs = [pair, tuple({k: 2 * v for k, v in measures.items()} for measures in pair)]
     found = scores([pair, pair], ddof=0)

@@ -19,7 +19,7 @@ from glober_jax.data.media.tree import Listing, MediaItem, find_media
 from glober_jax.errors import UserError
 from glober_jax.evaluation.video_set import VideoSet, pixels
 
-# FFmpeg's names of codecs that give back every pixel they were given.
+# FFmpeg's names of lossless codecs.
 _LOSSLESS = frozenset(
     ("ffv1", "ffvhuff", "huffyuv", "lagarith", "magicyuv", "png", "qtrle", "rawvideo", "utvideo")
 )
@@ -27,11 +27,10 @@ _LOSSY_IMAGES = frozenset((".jpg", ".jpeg", ".webp"))
 
 
 def open_folder(path: Path) -> VideoSet:
-    """The videos below a folder, in natural order; those in folders of their own have classes.
+    """The videos below a folder, in natural order; subfolders are classes.
 
-    Frames may be of any image format. Sizes and lengths come from headers: damage shows when frames
-    are read. `UserError` where there are no videos, or one is unreadable, compressed with loss, or
-    of another size than the first.
+    Sizes and lengths come from headers. Raises `UserError` where there are no videos, or one is
+    unreadable, lossily compressed, or of another size than the first.
     """
     listing = find_media(path)
     items = listing.items
@@ -46,8 +45,7 @@ def open_folder(path: Path) -> VideoSet:
         if size != sizes[0]:
             raise UserError(
                 f"{item.files[0]} has frames of {pixels(size)} and {items[0].files[0]} of "
-                f"{pixels(sizes[0])}: all videos of a set must have one size, so resize them all "
-                "to it first"
+                f"{pixels(sizes[0])}: all videos of a set must have one size; resize them first"
             )
 
     for item, size in zip(items, sizes, strict=True):
@@ -63,7 +61,7 @@ def open_folder(path: Path) -> VideoSet:
 
     def content(index: int) -> Iterator[bytes]:
         for file in items[index].files:
-            with _reading(file):
+            with _damage(file):
                 yield file.read_bytes()
 
     return VideoSet(
@@ -80,25 +78,22 @@ def open_folder(path: Path) -> VideoSet:
 
 
 def _header(item: MediaItem, folder: Path) -> tuple[int, tuple[int, int], list[str]]:
-    """Number of frames, height and width of the first, and notes."""
+    """Number of frames, height and width of the first one, and notes."""
     file, notes = item.files[0], []
-    with _reading(file):
+    with _damage(file):
         if item.is_images:
             length = len(item.files)
             with Image.open(file) as image:
                 if image.mode in ("L", "LA", "1") or image.mode.startswith("I;16"):
                     notes.append("Some frames are grey; all three colours are given their values.")
             if any(path.suffix.lower() in _LOSSY_IMAGES for path in item.files):
-                notes.append(
-                    "Frames are stored as JPEG or WebP: what that compression did to them is "
-                    "measured too."
-                )
+                notes.append("Frames are JPEG or WebP, so the score includes their compression.")
         else:
             length, pixel_format = _inspect(file, folder)
             if pixel_format.startswith("yuv"):
                 notes.append(
-                    f"Video files store colours as {pixel_format}; frames that were RGB before "
-                    "lost some colour there (FFV1 keeps it with -pix_fmt bgr0)."
+                    f"Video files store colours as {pixel_format}, which loses some of the colour "
+                    "of RGB frames (FFV1 keeps it with -pix_fmt bgr0)."
                 )
     (first_HWC,) = _read(item, [0])
     return length, first_HWC.shape[:2], notes
@@ -111,27 +106,35 @@ def _inspect(file: Path, folder: Path) -> tuple[int, str]:
             raise UndecodableError("it holds no video")
         codec = container.streams.video[0].codec_context
         if codec.name not in _LOSSLESS:
-            raise _lossy(file, codec.name, folder)
-        # Not every container says its number of frames; here every packet is one.
+            loss = "keeps 256 colours a frame" if codec.name == "gif" else "compresses with loss"
+            data = shlex.quote(f"{folder}_prepared")
+            raise UserError(
+                f"{file} is stored as {codec.name}, which {loss} and can cost an FVD of 80: give "
+                "generated videos as frames.npz (`python -m glober_jax.sample --save_arrays`), PNG "
+                "frames or FFV1; prepare real videos with `python -m glober_jax.prepare "
+                f"video_folder --input={shlex.quote(str(folder))} --output={data} --size=SIZE` and "
+                f"give --real={data}"
+            )
+        # Some containers do not know their number of frames; here a packet is a frame.
         packets = container.demux(container.streams.video[0])
         return sum(1 for packet in packets if packet.size), codec.pix_fmt or ""
 
 
 def _read(item: MediaItem, frames: Sequence[int]) -> list[np.ndarray]:
-    """Chosen frames, each uint8 [H, W, C]; each image is decoded once, and only those asked for."""
+    """Chosen frames, each uint8 [H, W, C]; of images only these are decoded, each once."""
     place, wanted = item.files[0], frames
     if item.is_images:
         item = dataclasses.replace(item, files=tuple(item.files[t] for t in frames))
         place, wanted = place.parent, range(len(frames))
     found: dict[int, np.ndarray] = {}
-    with _reading(place):
+    with _damage(place):
         decoded = decode_media(item)
         for t, image in enumerate(decoded.frames):
             if t in wanted:
                 found[t] = np.asarray(image)
             if t >= max(wanted):
                 break
-        # An image that cannot be read is passed over, which would move all later ones.
+        # The decoder skips unreadable images, which would shift all later ones.
         if decoded.warnings or any(t not in found for t in wanted):
             reason = "; ".join(decoded.warnings) or "it holds fewer frames than it says"
             raise UndecodableError(reason)
@@ -148,8 +151,8 @@ def _notes(listing: Listing) -> list[str]:
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turns the errors of damaged media, as the libraries raise them, into one for people."""
+def _damage(path: Path) -> Iterator[None]:
+    """Turns what the libraries raise for damaged media into a `UserError`."""
     try:
         yield
     except (OSError, SyntaxError, ValueError, av.FFmpegError, UndecodableError) as error:
@@ -157,16 +160,3 @@ def _reading(path: Path) -> Iterator[None]:
         raise UserError(
             f"{path} cannot be read: {reason}; copy it again, or take the video out"
         ) from error
-
-
-def _lossy(path: Path, codec: str, folder: Path) -> UserError:
-    loss = "keeps 256 colours a frame" if codec == "gif" else "compresses with loss"
-    data = shlex.quote(f"{folder}_prepared")
-    return UserError(
-        f"{path} is stored as {codec}, which {loss}, and that alone can cost an FVD of 80: give "
-        "generated videos as the frames.npz that `python -m glober_jax.sample --save_arrays` "
-        "writes, others as folders of PNG frames or FFV1 files; real videos come down to the size "
-        "of the generated ones, whatever they are stored as, by `python -m glober_jax.prepare "
-        f"video_folder --input={shlex.quote(str(folder))} --output={data} --size=SIZE`, and are "
-        f"then given as --real={data}"
-    )
