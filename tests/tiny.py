@@ -20,6 +20,9 @@ from configs import quickstart
 from glober_jax.experiment.options import Experiment
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import Networks, Params
+from glober_jax.sampling.decode import FrameModel
+from glober_jax.sampling.generate import FeatureModel
+from glober_jax.sampling.glober import Glober
 
 # For XLA_FLAGS. Tests compile much and run little, and fused loops take longest to compile.
 QUICK_TO_COMPILE = "--xla_cpu_use_fusion_emitters=false"
@@ -187,6 +190,25 @@ def tiny_latent_scale(experiment: Experiment) -> ChannelScale:
     """A scale that is not the identity."""
     channels = experiment.networks.latent_shape[-1]
     return ChannelScale(jnp.linspace(-0.2, 0.3, channels), jnp.linspace(0.8, 1.5, channels))
+
+
+def drawn_glober(experiment: Experiment, class_names: tuple[str, ...] = ()) -> Glober:
+    """Random parameters of every network, to call."""
+    networks = experiment.networks
+    params = drawn_params(networks, ALL_NETWORKS)
+    channels = networks.global_shape[-1]
+    return Glober(
+        networks,
+        experiment.clip,
+        experiment.diffusion,
+        experiment.generator_diffusion,
+        experiment.sampling,
+        FrameModel(params, tiny_latent_scale(experiment)),
+        FeatureModel(params, ChannelScale(jnp.zeros(channels), jnp.ones(channels))),
+        class_names,
+        trained_steps={},
+        mesh=mesh_of(),
+    )
 
 
 def narrow_lpips_params(channels: int = 4) -> dict[str, Any]:
