@@ -35,7 +35,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     )
     config.model.condition.update({"kind": "unconditional", "num_classes": 0})
     config.generator.condition_dropout = 0.0
-    config.sampling.condition_scale = 1.0
     # Few videos are learned sooner than many.
     config.generator.steps = 600
     return _gpu(config) if arg == "gpu" else config
@@ -52,7 +51,7 @@ def _gpu(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     model.video_encoder.update(
         {"channels": 128, "multipliers": (1, 2), "head_dim": 64, "groups": 32}
     )
-    model.frame_features.update({"index_slots": 16, "head_dim": 64, "groups": 32})
+    model.frame_features.update({"head_dim": 64, "groups": 32})
     model.global_tokens.width = 256
     model.unet.update(
         {
@@ -85,5 +84,5 @@ def _gpu(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         {"weight": 0.1, "start_step": 70_000, "warmup_steps": 5000}
     )
     config.loop.update({"log_every": 100, "preview_every": 5000, "checkpoint_every": 1000})
-    config.sampling.update({"steps": 50, "chunk_frames": 128})
+    config.sampling.steps = 50
     return config

@@ -1,4 +1,4 @@
-"""The one exception type whose message is written for the person at the keyboard."""
+"""Exceptions whose message is written for the person at the keyboard."""
 
 
 class UserError(Exception):
@@ -8,3 +8,7 @@ class UserError(Exception):
     where, and what to do. Every entry point prints it without a stack trace and
     exits with status 1; everything else that is raised is a bug and keeps its trace.
     """
+
+
+class Unfinished(UserError):
+    """Work that stopped halfway through no fault of its inputs; what is finished is kept."""

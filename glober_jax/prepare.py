@@ -1,54 +1,39 @@
-r"""Turns videos into a dataset that training reads; checks one; encodes one.
+r"""Turns videos into a dataset that training reads; checks one; encodes one (docs/data.md).
 
 python -m glober_jax.prepare sky_timelapse|ucf101|taichi_hd|webvid|video_folder \
     --input=DIR --output=DIR [flags]
 python -m glober_jax.prepare synthetic_sky --output=DIR [flags]
 python -m glober_jax.prepare doctor --input=DIR [--min_frames --workers]
-python -m glober_jax.prepare latents --input=DIR --workdir=DIR --output=DIR [--overwrite]
+python -m glober_jax.prepare latents --input=DIR --workdir=DIR --output=DIR [flags]
 
-The first four take those datasets in all usual layouts (docs/data.md).
-`video_folder` takes any tree of video files (mp4, avi, mov, mkv, webm, gif) and of folders that
-directly hold image frames (jpg, png, webp, bmp). Folders named train or sky_train and test,
-sky_test or val at the top of it make the splits; without a test folder some of the videos, or the
-last part of each where there are few, are held out. `synthetic_sky` draws sky time-lapses and
-needs no input.
+`video_folder` takes any tree of video files and of folders that directly hold image frames, the
+other ones their data sets in all usual layouts; `synthetic_sky` draws sky time-lapses. Inputs that
+cannot be used are listed at the end and in the output's data_card.json and data_card.md, with the
+reason. A run that was interrupted keeps the shards it has finished.
 
-What cannot be used is listed at the end and in the output's data_card.json and data_card.md, with
-the reason. A run that was interrupted keeps the shards it has finished; running a finished command
-again changes nothing.
-
-The work is done by --workers processes, or with --runner=beam by Apache Beam, whose own flags go
-into --beam_options; the result is the same (docs/data.md).
-
-`webvid` stores every video with its caption, `video_folder` does with --captions or --clip: from
-`--captions=FILE`, a table of `path,caption` (CSV with a header, or JSON lines), or else from the
-text file beside each video, clip.txt for clip.mp4. With `--clip=DIR`, a CLIP checkpoint in the
-format of transformers, the captions' token embeddings are stored too.
-
-`doctor` reads all of an earlier --output and lists what is damaged, too short, or in both splits;
-everything goes to doctor.json there. Its status is 0 if nothing is wrong and 1 otherwise.
-
-`latents` encodes the training videos of an earlier --output with the frame codec of a workdir, so
-that the autoencoder and the generator train without doing so at every step.
+`doctor` reads all of an earlier --output, and lists in doctor.json there what is damaged, too short
+or in both splits. Its status is 0 if nothing is wrong and 1 otherwise. `latents` encodes the
+training videos of an earlier --output with the frame codec of a workdir.
 """
 
 import dataclasses
 import json
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 from etils import epath
 
 from glober_jax import cli
-from glober_jax.data.building.output_folder import CARD, REPORT, local_folder
+from glober_jax.data.building.output_folder import CARD, REPORT
 from glober_jax.data.datasets.make import DATASETS, Options, make_dataset
 from glober_jax.data.doctor import DAMAGE, HEADINGS, Diagnosis, DoctorOptions, examine
+from glober_jax.data.files import bucket_errors, data_path
 from glober_jax.errors import UserError
 from glober_jax.interop.clip_text import ClipTextEncoder
 
@@ -60,8 +45,9 @@ _DEFINE = {
     str: flags.DEFINE_string,
 }
 _HELP = {
-    "input": "Folder that holds the videos; for doctor and latents an earlier --output.",
+    "input": "Folder with the videos; for doctor and latents an earlier --output.",
     "workdir": "Where the codec is trained, or converted to.",
+    "shards": "I/N encodes the I-th of N shares, from 0; each on a machine of its own.",
     "size": "Side of the square frames, in pixels.",
     "fit": "crop (the centre, short side to --size) or letterbox (long side, black bars).",
     "fps": "Frame rate to come down to; default: as it is.",
@@ -84,15 +70,24 @@ _HELP = {
 
 @dataclass(frozen=True, kw_only=True)
 class LatentsOptions:
-    """What to encode, and the workdir whose codec does it."""
+    """What to encode, the workdir whose codec does it, and the share of this machine."""
 
     input: str
     workdir: str
+    shards: str | None = None
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """(I, N) of --shards=I/N."""
+        match = re.fullmatch(r"(\d+)/(\d+)", self.shards or "0/1")
+        if match is None or not (share := (int(match[1]), int(match[2])))[0] < share[1]:
+            raise UserError(f"--shards={self.shards} must be I/N with I from 0 to N - 1")
+        return share
 
 
 def prepare(options: Options) -> None:
     """Makes the dataset that the options, by their class, describe."""
-    output, use_beam = local_folder(flags.FLAGS.output), flags.FLAGS.runner == "beam"
+    output, use_beam = data_path(flags.FLAGS.output), flags.FLAGS.runner == "beam"
     if flags.FLAGS.beam_options and not use_beam:
         raise UserError("--beam_options needs --runner=beam")
     card = make_dataset(
@@ -111,11 +106,12 @@ def prepare(options: Options) -> None:
 
 def doctor(options: DoctorOptions) -> None:
     """Checks a prepared dataset; raises UserError if anything is wrong with it."""
-    folder = local_folder(options.input)
-    diagnosis = examine(folder, min_frames=options.min_frames, workers=_workers())
+    folder = data_path(options.input)
+    with bucket_errors(folder):
+        diagnosis = examine(folder, min_frames=options.min_frames, workers=_workers())
     report = json.dumps(diagnosis.to_dict(), indent=2, ensure_ascii=False) + "\n"
     try:
-        (folder / REPORT).write_text(report, "utf-8")
+        (folder / REPORT).write_bytes(report.encode())
     except OSError as error:
         print(f"the full report cannot be written to {folder / REPORT}: {error.strerror}")
     for kind, heading in HEADINGS.items():
@@ -135,12 +131,16 @@ def latents(options: LatentsOptions) -> None:
     """Encodes a prepared dataset with the codec of a workdir."""
     # The other sub-commands need no JAX, and start in a second.
     from glober_jax.experiment.prepare_latents import prepare_latents
-    from glober_jax.parallel.multihost import start_alone
+    from glober_jax.parallel.multihost import end_together, start_processes
 
-    start_alone("prepare latents")
-    output = local_folder(flags.FLAGS.output)
-    workdir = epath.Path(options.workdir)
-    if prepare_latents(options.input, workdir, output, overwrite=flags.FLAGS.overwrite):
+    output, share = data_path(flags.FLAGS.output), options.share
+    workdir, overwrite = epath.Path(options.workdir), flags.FLAGS.overwrite
+    start_processes()
+    with end_together():
+        made = prepare_latents(options.input, workdir, output, share=share, overwrite=overwrite)
+    if made and share[1] > 1:
+        print("share written; when all are, the same command without --shards completes them")
+    elif made:
         print(f"latents written to {output}; train on them with")
         print(f"  --config.data.cache_latents=True --config.data.latents_dir={output}")
     else:
@@ -175,7 +175,7 @@ def _workers() -> int:
     return flags.FLAGS.workers or cores or 1
 
 
-def _report(output: Path, card: Mapping[str, Any]) -> None:
+def _report(output: epath.Path, card: Mapping[str, Any]) -> None:
     for label, entries, detail in (
         ("damaged, used as far as they go", card["warnings"], "warning"),
         ("rejected", card["rejected"], "reason"),
@@ -202,7 +202,7 @@ def _advice(diagnosis: Diagnosis) -> str:
     return f"copy it again, or run {command} --overwrite" + (skip if skippable else "")
 
 
-def _print_list(label: str, lines: Sequence[str], whole: Path) -> None:
+def _print_list(label: str, lines: Sequence[str], whole: epath.Path) -> None:
     """The first lines; `whole` is where all of them are."""
     if lines:
         print(f"{label}: {len(lines)}")
@@ -243,7 +243,11 @@ def _given(command: str) -> dict[str, object]:
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string("output", None, "Folder the dataset is written to.")
+    flags.DEFINE_string(
+        "output",
+        None,
+        "Folder to write to, or an address: gs://BUCKET/DIR.",
+    )
     flags.DEFINE_integer("workers", 0, "Processes to work with; default: one per core.", 0)
     flags.DEFINE_bool("overwrite", False, "Replace a different dataset in --output.")
     flags.DEFINE_enum("runner", "local", ["local", "beam"], "Where the work is done.")

@@ -1,28 +1,25 @@
 """The tiny experiment and its parameters, made once for all tests; and the suite's options."""
 
+import gc
 import os
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 from glober_jax.experiment.config import parse
 from glober_jax.experiment.options import Experiment
-from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import Networks, Params
 from glober_jax.sampling.decode import FrameModel
-from glober_jax.sampling.generate import FeatureModel
 from glober_jax.sampling.glober import Glober
 from tests.tiny import (
     ALL_NETWORKS,
     FIXTURES,
     QUICK_TO_COMPILE,
+    drawn_glober,
     drawn_params,
-    mesh_of,
     single_level_config,
     tiny_config,
-    tiny_latent_scale,
 )
 
 # Half the compile time for twice the (tiny) run time. The flags are read at the first computation.
@@ -54,6 +51,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in long]
 
 
+def pytest_collection_finish() -> None:
+    """Garbage is collected rarely, and not among what was imported: tracing is a seventh faster."""
+    gc.freeze()
+    gc.set_threshold(50_000)
+
+
 @pytest.fixture(scope="session")
 def experiment() -> Experiment:
     """`tests.tiny.tiny_config`, checked."""
@@ -78,26 +81,12 @@ def small_experiment() -> Experiment:
 
 
 @pytest.fixture(scope="session")
-def small_model(small_experiment: Experiment) -> FrameModel:
+def small_model(small_glober: Glober) -> FrameModel:
     """Random parameters of every network of `small_experiment`."""
-    params = drawn_params(small_experiment.networks, ALL_NETWORKS)
-    return FrameModel(params, tiny_latent_scale(small_experiment))
+    return small_glober.frame_model
 
 
 @pytest.fixture(scope="session")
-def small_glober(small_experiment: Experiment, small_model: FrameModel) -> Glober:
+def small_glober(small_experiment: Experiment) -> Glober:
     """Random parameters of every network of `small_experiment`, to call."""
-    channels = small_experiment.networks.global_shape[-1]
-    scale = ChannelScale(jnp.zeros(channels), jnp.ones(channels))
-    return Glober(
-        small_experiment.networks,
-        small_experiment.clip,
-        small_experiment.diffusion,
-        small_experiment.generator_diffusion,
-        small_experiment.sampling,
-        small_model,
-        FeatureModel(small_model.params, scale),
-        class_names=("clear", "broken", "overcast", "sunset"),
-        trained_steps={},
-        mesh=mesh_of(),
-    )
+    return drawn_glober(small_experiment, ("clear", "broken", "overcast", "sunset"))

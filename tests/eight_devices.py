@@ -7,6 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+# As in tests/conftest.py.
+_PROGRAM = """
+import gc, runpy, sys
+gc.set_threshold(50_000)
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
 
 def on_eight_devices(file: str) -> dict[str, Any]:
     """What the program, run as `python FILE`, prints as JSON in its last line."""
@@ -19,7 +26,11 @@ def on_eight_devices(file: str) -> dict[str, Any]:
         "PYTHONPATH": str(root),
     }
     done = subprocess.run(
-        [sys.executable, file], env=environment, cwd=root, capture_output=True, text=True
+        [sys.executable, "-c", _PROGRAM, file],
+        env=environment,
+        cwd=root,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])

@@ -13,12 +13,16 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+import optax
 from jax.sharding import AxisType, Mesh
 
 from configs import quickstart
 from glober_jax.experiment.options import Experiment
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import Networks, Params
+from glober_jax.sampling.decode import FrameModel
+from glober_jax.sampling.generate import FeatureModel
+from glober_jax.sampling.glober import Glober
 
 # For XLA_FLAGS. Tests compile much and run little, and fused loops take longest to compile.
 QUICK_TO_COMPILE = "--xla_cpu_use_fusion_emitters=false"
@@ -124,6 +128,16 @@ def perturbed(params: Any, key: jax.Array, scale: float = 0.05) -> Any:
     )
 
 
+def norm(tree: Any) -> float:
+    return float(optax.tree.norm(tree))
+
+
+def assert_same_tree(a: Any, b: Any, scale: float = 1.0) -> None:
+    """`a` * scale equals `b`, leaf by leaf, relative to the largest number of the tree."""
+    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(b))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(scale * x, y, atol=1e-4 * largest), a, b)
+
+
 def drawn_params(networks: Networks, names: tuple[str, ...], seed: int = 0) -> Params:
     """Random parameters without a compilation: kernels by fan-in, norms about 1, then perturbed."""
     rng = np.random.default_rng(seed)
@@ -176,6 +190,25 @@ def tiny_latent_scale(experiment: Experiment) -> ChannelScale:
     """A scale that is not the identity."""
     channels = experiment.networks.latent_shape[-1]
     return ChannelScale(jnp.linspace(-0.2, 0.3, channels), jnp.linspace(0.8, 1.5, channels))
+
+
+def drawn_glober(experiment: Experiment, class_names: tuple[str, ...] = ()) -> Glober:
+    """Random parameters of every network, to call."""
+    networks = experiment.networks
+    params = drawn_params(networks, ALL_NETWORKS)
+    channels = networks.global_shape[-1]
+    return Glober(
+        networks,
+        experiment.clip,
+        experiment.diffusion,
+        experiment.generator_diffusion,
+        experiment.sampling,
+        FrameModel(params, tiny_latent_scale(experiment)),
+        FeatureModel(params, ChannelScale(jnp.zeros(channels), jnp.ones(channels))),
+        class_names,
+        trained_steps={},
+        mesh=mesh_of(),
+    )
 
 
 def narrow_lpips_params(channels: int = 4) -> dict[str, Any]:

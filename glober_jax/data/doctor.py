@@ -11,14 +11,14 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from etils import epath
 
 from glober_jax.data.building.output_folder import CARD
-from glober_jax.data.building.pool import OnCount, run_tasks
+from glober_jax.data.building.pool import run_tasks
 from glober_jax.data.building.shard_file import file_checksum
 from glober_jax.data.damage import DamagedVideo
 from glober_jax.data.frames import decode_jpeg
@@ -51,12 +51,7 @@ DAMAGE: tuple[Kind, ...] = ("description", "shard", "record", "frames", "content
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorOptions:
-    """Each field is the flag of the same name.
-
-    Attributes:
-      input: the output of an earlier preparation.
-      min_frames: shorter videos are findings.
-    """
+    """Flags: `input`, an earlier --output, and `min_frames`; shorter videos are findings."""
 
     input: str
     min_frames: int = 16
@@ -72,7 +67,7 @@ class Finding:
 
     Attributes:
       kind: its class, see `HEADINGS`.
-      what: a sentence that begins in the middle, after the place.
+      what: what is wrong, to stand after the place.
       split, shard: where; "" where it concerns more than one. A shard goes by its file's name.
       record: its number in the shard, from 0; of a video its first.
       video_id: of that record, "" where it cannot be read.
@@ -93,12 +88,8 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What there is and what is wrong with it.
-
-    Attributes:
-      videos, frames: the numbers that could be read.
-      command: what made the dataset; "" where unknown.
-      findings: sorted by kind and place.
+    """Numbers of videos and frames that could be read, the command that made them, or "", and
+    findings sorted by kind and place.
     """
 
     videos: int
@@ -110,8 +101,7 @@ class Diagnosis:
         return {"healthy": not self.findings, **asdict(self)}
 
 
-@dataclass(frozen=True)
-class _Video:
+class _Video(NamedTuple):
     """A video of which something could be read: its place, frame sizes (H, W) and digests."""
 
     place: tuple[str, str, int, str]
@@ -122,21 +112,20 @@ class _Video:
         return Finding(kind, what, *self.place)
 
 
-@dataclass
-class _ShardResult:
-    findings: list[Finding] = field(default_factory=list)
-    videos: list[_Video] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Shard:
-    directory: Path
+class _Shard(NamedTuple):
+    directory: epath.PathLike
     split: str
     number: int
     name: str
 
+    def open(self) -> StoredVideos:
+        return _open(self.directory, self.split)
 
-def examine(directory: Path, *, min_frames: int, workers: int = 1) -> Diagnosis:
+    def videos(self) -> range:
+        return self.open().records.videos_of(self.number)
+
+
+def examine(directory: epath.PathLike, *, min_frames: int, workers: int = 1) -> Diagnosis:
     """Reads all of the dataset in `directory` and says what is wrong with it.
 
     Args:
@@ -148,7 +137,7 @@ def examine(directory: Path, *, min_frames: int, workers: int = 1) -> Diagnosis:
     """
     _open.cache_clear()
     try:
-        command = json.loads((directory / CARD).read_text("utf-8"))["command"]
+        command = json.loads((epath.Path(directory) / CARD).read_text())["command"]
     except (OSError, ValueError, KeyError, TypeError):
         command = ""
     try:
@@ -162,11 +151,12 @@ def examine(directory: Path, *, min_frames: int, workers: int = 1) -> Diagnosis:
     findings: list[Finding] = []
     videos: dict[str, list[_Video]] = {split: [] for split in SPLITS}
     check = functools.partial(_check_shard, min_frames)
-    total = sum(len(_open(directory, split)) for split in SPLITS)
+    total = sum(len(shard.videos()) for shard in shards)
     with Progress("checking", total, unit="video") as progress:
-        for shard, result in run_tasks(check, shards, progress.advance, workers=workers):
-            findings += result.findings
-            videos[shard.split] += result.videos
+        for shard, (found, read) in run_tasks(check, shards, workers=workers):
+            progress.advance(len(shard.videos()))
+            findings += found
+            videos[shard.split] += read
     every = [video for split in SPLITS for video in videos[split]]
     findings += _frame_sizes(every)
     findings += _duplicates(videos["train"], videos["test"])
@@ -177,42 +167,42 @@ def examine(directory: Path, *, min_frames: int, workers: int = 1) -> Diagnosis:
 
 
 @functools.cache
-def _open(directory: Path, split: str) -> StoredVideos:
+def _open(directory: epath.PathLike, split: str) -> StoredVideos:
     return open_videos(directory, split, max_damaged=1.0)
 
 
-def _check_shard(min_frames: int, shard: _Shard, on_count: OnCount) -> _ShardResult:
-    """The task of a worker; counts up the shard's videos when it is done."""
-    source, result = _open(shard.directory, shard.split), _ShardResult()
+def _check_shard(min_frames: int, shard: _Shard) -> tuple[list[Finding], list[_Video]]:
+    """The task of a worker: what is wrong with a shard, and the videos that can be read."""
+    source, indices, place = shard.open(), shard.videos(), (shard.split, shard.name)
     records = source.records
-    videos = records.videos_of(shard.number)
-    on_count(len(videos))
-    place = (shard.split, shard.name)
     if shard.number in records.missing:
-        what = f"is missing; it held {len(videos)} videos"
-        return _ShardResult([Finding("shard", what, *place)])
+        what = f"is missing; it held {len(indices)} videos"
+        return [Finding("shard", what, *place)], []
+    findings: list[Finding] = []
+    videos: list[_Video] = []
     first = 0
-    for index in videos:
-        findings, video = _check_video(source, index, place, first)
-        result.findings += findings
+    for index in indices:
+        found, video = _check_video(source, index, place, first)
+        findings += found
+        length = source[index].num_frames
         if video is not None:
-            result.videos.append(video)
-            if (length := source[index].num_frames) < min_frames:
+            videos.append(video)
+            if length < min_frames:
                 what = f"has {length} frames, fewer than {min_frames}"
-                result.findings.append(video.finding("short_clip", what))
-        first += len(list(records_of(source[index].num_frames)))
-    if not result.videos and result.findings:
+                findings.append(video.finding("short_clip", what))
+        first += len(list(records_of(length)))
+    if findings and not videos:
         # One finding for what is cut short or overwritten as a whole.
-        what = f"cannot be read: {result.findings[0].what}; it held {len(videos)} videos"
-        return _ShardResult([Finding("shard", what, *place)])
+        what = f"cannot be read: {findings[0].what}; it held {len(indices)} videos"
+        return [Finding("shard", what, *place)], []
     checksums = records.metadata.get(CHECKSUMS, {}).get(shard.split)
-    damaged = any(finding.kind in DAMAGE for finding in result.findings)
-    if checksums and not damaged:
-        path = Path(records.shards[shard.number])
-        if file_checksum(path) != checksums[shard.number]:
-            what = "is not the file that prepare wrote, though every record can be read"
-            result.findings.append(Finding("content", what, *place))
-    return result
+    damaged = any(finding.kind in DAMAGE for finding in findings)
+    if damaged or not checksums:
+        return findings, videos
+    if file_checksum(records.shards[shard.number]) != checksums[shard.number]:
+        what = "is not the file that prepare wrote, though every record can be read"
+        findings.append(Finding("content", what, *place))
+    return findings, videos
 
 
 def _check_video(

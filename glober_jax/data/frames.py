@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import Image, ImageOps
 
 Fit = Literal["crop", "letterbox"]
 
@@ -26,15 +26,10 @@ def encode_jpeg(image: Image.Image, quality: int = 95) -> bytes:
 
 
 def decode_jpeg(data: bytes, out: np.ndarray | None = None) -> np.ndarray:
-    """Pixels of one JPEG frame, grey and CMYK ones included: uint8 [H, W, C] RGB.
+    """Pixels of one JPEG file, grey and CMYK ones included: uint8 [H, W, C] RGB.
 
-    Args:
-      data: a whole JPEG file.
-      out: contiguous uint8 array to decode into, which must have the frame's shape.
-
-    Raises:
-      ValueError: the bytes are not a complete JPEG image, what is known to be damaged included, or
-        the frame has another shape than `out`.
+    Decodes into `out` where given, a contiguous array of that shape. Raises ValueError where the
+    bytes are not a complete, undamaged JPEG image, or `out` has another shape.
     """
     if out is None:
         jpeg_shape(data)
@@ -57,18 +52,12 @@ def jpeg_shape(data: bytes) -> tuple[int, int, int]:
 def fit_square(image: Image.Image, size: int, fit: Fit = "crop") -> Image.Image:
     """Resizes a picture of any shape, antialiased, to an RGB image of `size` x `size`.
 
-    Args:
-      image: the picture.
-      size: side of the result, in pixels.
-      fit: "crop" scales the short side to `size` and keeps the centre; "letterbox" scales the long
-        side to `size` and fills up with black, so that all of the picture stays.
+    "crop" scales the short side and keeps the centre; "letterbox" scales the long side and fills up
+    with black.
     """
     image = image.convert("RGB")
     if fit == "crop":
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        box = (left, top, left + side, top + side)
-        return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+        return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
     scale = size / max(image.size)
     # A very long picture must not vanish.
     width, height = (max(round(side * scale), 1) for side in image.size)

@@ -14,7 +14,6 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Self
 
 import grain
@@ -23,8 +22,14 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from glober_jax.data.building.output_folder import OutputFolder
-from glober_jax.data.building.shard_file import fingerprint, shard_files, write_metadata
-from glober_jax.data.damage import DamagedVideo, DamageLog
+from glober_jax.data.building.shard_file import (
+    fingerprint,
+    read_shards,
+    shard_files,
+    write_metadata,
+)
+from glober_jax.data.damage import DamagedVideo, DamageLog, remedy
+from glober_jax.data.files import data_path
 from glober_jax.data.loader import allow_unparsed_flags
 from glober_jax.data.schema import (
     CLASS_NAMES,
@@ -37,7 +42,7 @@ from glober_jax.data.schema import (
 )
 from glober_jax.data.source import RecordedVideo, StoredVideo, StoredVideos, VideoSource
 from glober_jax.data.stored_records import StoredRecords, open_records
-from glober_jax.errors import UserError
+from glober_jax.errors import Unfinished, UserError
 from glober_jax.progress import Progress
 
 DATASET = "latents"
@@ -100,14 +105,9 @@ def open_latents(
     flip: bool,
     max_damaged: float = 0.0,
 ) -> LatentVideos:
-    """Opens the cache of `source` by the codec of that id.
+    """Opens the cache of `source` by the codec of that id, the --output of `prepare latents`.
 
-    Args:
-      directory: the --output of `prepare latents`, or its copy at a gs:// path.
-      source: the videos it must have been made from.
-      codec_id: the codec it must have been made by.
-      flip: whether mirrored frames are needed.
-      max_damaged: the fraction of the videos that missing shards may hold.
+    `flip` asks for mirrored frames; missing shards may hold a fraction `max_damaged` of the videos.
 
     Raises:
       UserError: there is no cache, it is of another codec or of other videos, lacks mirrored
@@ -136,7 +136,7 @@ def open_latents(
 
 
 def make_latents(
-    output: Path,
+    output: epath.PathLike,
     source: StoredVideos,
     encode: Encode,
     shape_hwM: tuple[int, int, int],
@@ -146,18 +146,20 @@ def make_latents(
     damage: DamageLog,
     command: str,
     overwrite: bool = False,
+    share: tuple[int, int] = (0, 1),
 ) -> bool:
-    """Encodes a dataset into shards beside or inside a workdir; finished shards are kept.
+    """Encodes a dataset, shard by shard; finished shards are kept.
 
     Args:
       output: the folder of the cache and nothing else.
       source: the videos to encode.
-      encode: the frame codec, and `codec_id` which one that is.
-      shape_hwM: shape of the moments of a frame.
+      encode, shape_hwM, codec_id: the frame codec, the shape of its moments, and which one it is.
       flip: whether mirrored frames are encoded as well.
       damage: counts the videos that are damaged and left out, and stops at too many.
       command: the command line that makes it, for its card.
-      overwrite: whether to make it even if it, or another one, is there.
+      overwrite: whether to replace what is there.
+      share: (i, n) encodes the i-th of n shares of the shards, and leaves the rest to others that
+        do the same; a call for all, (0, 1), then completes the cache.
 
     Returns:
       Whether anything was done: False if it is there already.
@@ -166,7 +168,7 @@ def make_latents(
       UserError: `output` is not writable or holds something else, or too many videos are damaged.
     """
     arguments = {CODEC: codec_id, DATA: source.fingerprint, FLIP: flip}
-    folder = OutputFolder(output, DATASET, arguments, command)
+    folder = OutputFolder(data_path(output), DATASET, arguments, command)
     if folder.is_finished(overwrite=overwrite):
         return False
     metadata = {CLASS_NAMES: list(source.class_names), SHAPE: list(shape_hwM), **arguments}
@@ -174,19 +176,33 @@ def make_latents(
         metadata[TEXT] = asdict(source.text_info)
     features = _features(shape_hwM, flip, source.text_info)
     records = source.records
-    with folder.staging() as staging, Progress("encoding", len(source), unit="video") as progress:
+    first, count = share
+    mine = range(first, len(records.shards), count)
+    total = sum(len(records.videos_of(shard)) for shard in mine)
+    with (
+        folder.staging(shared=count > 1) as staging,
+        Progress("encoding", total, unit="video") as progress,
+    ):
         files = shard_files(staging, DATASET, SPLIT, len(records.shards))
-        for shard, file in enumerate(files):
+        found = read_shards((files[shard], "") for shard in mine)
+        for shard, facts in zip(mine, found, strict=True):
             videos = records.videos_of(shard)
-            if not file.is_finished():
-                with file.writing() as writer:
+            if facts is None:
+                with files[shard].writing("") as writer:
                     for video, moments in _encoded(source, videos, encode, flip, damage):
                         writer.add(video.num_frames, _serialized(video, moments, features))
-            progress.update(videos.stop)
-        splits = {SPLIT: files}
-        shards = write_metadata(staging, DATASET, "Latents of videos.", features, splits, metadata)[
-            SPLIT
-        ]
+            progress.advance(len(videos))
+        if count > 1:
+            return True
+        shards = read_shards((file, "") for file in files)
+        lost = len(source) - sum(len(shard.lengths) for shard in shards)
+        if lost > damage.allowed:
+            # Each share alone may have been within bounds.
+            raise Unfinished(
+                f"{lost} of {len(source)} videos are damaged, config.data.max_damaged lets "
+                f"{damage.allowed} go: {remedy('DIR')}"
+            )
+        write_metadata(staging, DATASET, features, {SPLIT: shards}, metadata)
         facts = {
             "videos": sum(len(shard.lengths) for shard in shards),
             "moments": list(shape_hwM),

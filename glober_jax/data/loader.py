@@ -75,8 +75,7 @@ def training_batches(
       damage: counts the damaged videos met, and stops at too many; by default at the first.
       workers: number of processes that read and decode, 0 for this one. Each gets a pickled copy
         of `source`, so they are of no use where that is in memory, and they start in seconds.
-      threads: batches put together at a time, in every worker; no more than `prefetch`, and 0 for
-        none in the background.
+      threads: batches put together at a time, in every worker; 0 for none in the background.
       prefetch: batches that wait or are in the making, in every worker.
 
     Yields:
@@ -233,8 +232,8 @@ def _undamaged(
             first = next(batches)
         for batch, met in itertools.chain([first], batches):
             if workers:
-                # Out of the shared memory, which Grain frees when its arrays are forgotten: a batch
-                # that somebody holds to the end of the program would be reported as a leak.
+                # Out of the shared memory, which Grain frees with its arrays: a batch that is kept
+                # to the end of the program would be reported as a leak.
                 batch = {name: np.array(rows) for name, rows in batch.items()}
             for index, error in met if batch else met[:_MOST_ATTEMPTS]:
                 damage.add(index, error)
@@ -259,6 +258,6 @@ def _close(batches: weakref.ref[Generator[Batch, None, None]]) -> None:
 
 
 def allow_unparsed_flags() -> None:
-    """Lets Grain read its absl flags, which nobody has parsed in a notebook or a test."""
+    """Lets Grain read its absl flags, which are not parsed in a notebook or a test."""
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()

@@ -1,12 +1,11 @@
 """The one record format every dataset is stored in.
 
 A video is a few records in a row, each of `FRAMES_PER_RECORD` consecutive frames, the last one of
-the rest: who reads a clip reads little besides, however long its video is. In a record the JPEG
-frames are kept apart: only those that are used get decoded. Records live in ArrayRecord
-shards under `<output>/<dataset>/<version>/`, a dataset of TFDS that needs no TensorFlow to write or
-to read; all of a video is in one shard. The dataset's metadata say how long every video is, and so
-where its records are. What belongs to the whole video and is large, its caption and the caption's
-token embeddings, is in its first record alone.
+the rest, so that a clip of a long video costs no more than of a short one. JPEG frames are kept
+apart, and decoded one by one. Records lie in ArrayRecord shards under
+`<output>/<dataset>/<version>/`, all of a video in one shard: a dataset of TFDS, written and read
+without TensorFlow, whose metadata have every video's length. The caption and its embeddings are in
+a video's first record alone.
 
 Dimension key: L tokens of a caption, E width of a token's embedding.
 """

@@ -205,16 +205,8 @@ class StoredVideos:
 
 
 def open_videos(directory: epath.PathLike, split: str, max_damaged: float = 0.0) -> StoredVideos:
-    """Opens one split of the dataset that `glober_jax.prepare` wrote to `directory`.
-
-    Args:
-      directory: the `--output` of prepare, or where it was copied to: a folder or a gs:// path.
-      split: "train" or "test".
-      max_damaged: the fraction of the videos that missing shards may hold; reading those raises
-        `DamagedVideo`.
-
-    Raises:
-      UserError: as of `open_records`.
+    """Opens the split "train" or "test" of the dataset that `glober_jax.prepare` wrote to
+    `directory`, a folder or a gs:// path. Raises UserError as `open_records`, see there.
     """
     return StoredVideos(open_records(directory, split, FEATURES, _HOW_TO_MAKE, max_damaged))
 

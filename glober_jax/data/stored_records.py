@@ -1,14 +1,10 @@
 """Random access to the serialized records of the videos in one split, here or in a bucket.
 
-Nothing is decoded, and no record but those asked for is read. What is damaged or gone is named,
-video by video. `gs://` paths go through the libraries' own layers: epath (with gcsfs) for the
-description, ArrayRecord's reader for the shards.
+epath reads the description, ArrayRecord's reader the shards, of which gs:// alone may be remote.
 """
 
-import contextlib
-import importlib.util
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -17,6 +13,7 @@ from google.protobuf.json_format import ParseError
 
 from glober_jax.data.building.output_folder import dataset_folders
 from glober_jax.data.damage import DamagedVideo, allowed_damage, remedy
+from glober_jax.data.files import bucket_errors, data_path, is_remote
 from glober_jax.data.schema import FINGERPRINT, FRAMES_PER_RECORD, VIDEO_LENGTHS
 from glober_jax.errors import UserError
 
@@ -38,7 +35,7 @@ class StoredRecords:
 
     Attributes:
       metadata: the dataset's.
-      fingerprint: 16 hex digits of the split's content, "" where nobody wrote it.
+      fingerprint: 16 hex digits of the split's content, "" without one.
       lengths: int32, how many frames each video has.
       shards: their files.
       shard_lengths: videos of each shard.
@@ -61,7 +58,7 @@ class StoredRecords:
         self.shard_lengths = tuple(np.diff(self._ends, prepend=0).tolist())
         self.shards = tuple(epath.Path(path) for path in info.splits[split].filepaths)
         self._records: Sequence[bytes] | None = None
-        self._is_remote = _is_remote(folder)
+        self._is_remote = is_remote(folder)
         # One listing: a data set may have thousands of shards, and a bucket answers slowly.
         there = {path.name for path in folder.iterdir()}
         self.missing = {i for i, shard in enumerate(self.shards) if shard.name not in there}
@@ -131,62 +128,29 @@ def open_records(
     """Opens one split of the dataset in `directory`.
 
     Args:
-      directory: where `glober_jax.prepare` wrote it, or where it was copied to: a folder or a gs://
-        path.
+      directory: where `glober_jax.prepare` wrote it, or a copy: a folder or a gs:// path.
       split: the split's name.
       required: features the dataset must have.
       how_to_make: what to run where there is none, with {directory} for the folder.
-      max_damaged: the fraction of the videos that missing shards may hold.
+      max_damaged: the fraction of the videos that missing shards may hold; reading those raises
+        DamagedVideo.
 
     Raises:
       UserError: there is no dataset or more than one, no such split, too many shards are missing,
         it is another kind of dataset, its description is damaged, or the bucket cannot be read.
     """
-    folder = _readable_folder(os.fspath(directory))
-    with _bucket_errors(folder):
+    if is_remote(directory) and not os.fspath(directory).startswith("gs://"):
+        raise UserError(f"cannot read a dataset from {directory}: use a local folder, or gs://")
+    folder = data_path(directory)
+    with bucket_errors(folder):
         found = dataset_folders(folder)
         if not found:
-            advice = f"make one with\n{how_to_make.format(directory=folder)}"
-            if _is_remote(folder):
-                advice = f"prepare one in a folder, then gcloud storage cp -r FOLDER/* {folder}"
-            raise UserError(f"there is no prepared dataset in {folder}: {advice}")
+            make = how_to_make.format(directory=folder)
+            raise UserError(f"there is no prepared dataset in {folder}: make one with\n{make}")
         if len(found) > 1:
             names = ", ".join(str(path.relative_to(folder)) for path in found)
             raise UserError(f"{folder} holds several datasets ({names}): keep one per folder")
         return StoredRecords(found[0], split, required, max_damaged)
-
-
-def _is_remote(directory: epath.Path | str) -> bool:
-    return "://" in str(directory)
-
-
-def _readable_folder(directory: str) -> epath.Path:
-    if not _is_remote(directory):
-        return epath.Path(os.path.abspath(directory))
-    if not directory.startswith("gs://"):
-        raise UserError(
-            f"cannot read a dataset from {directory}: use a folder on this machine, or gs://"
-        )
-    if importlib.util.find_spec("gcsfs") is None:
-        raise UserError(
-            f"reading {directory} needs the package gcsfs: run python -m pip install gcsfs"
-        )
-    return epath.Path(directory)
-
-
-@contextlib.contextmanager
-def _bucket_errors(directory: epath.Path) -> Iterator[None]:
-    """Whatever a bucket's client raises is about the bucket or the way there."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, UserError) or not _is_remote(directory):
-            raise
-        shown = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"cannot read {directory} ({type(error).__name__}: {shown}): check its name, the "
-            "network and the credentials (gcloud auth application-default login)"
-        ) from error
 
 
 def _read_info(folder: epath.Path, split: str, required: Sequence[str]) -> tfds.core.DatasetInfo:

@@ -28,24 +28,17 @@ def start_worker(index: int, count: int) -> None:
 
 @contextlib.contextmanager
 def without_interrupts() -> Iterator[None]:
-    """Processes that are started inside never hear Ctrl-C; this one does afterwards.
-
-    They would be interrupted while they import, before they can say that they ignore it.
-    """
-    # Starting it, as the first process does, would undo this.
-    start_resource_tracker()
+    """Blocks Ctrl-C in processes that are started inside, which would be interrupted in imports."""
+    # The process that frees forgotten shared memory, with none of its warnings: the first process
+    # would start it, and undo this.
+    sys.warnoptions.append(_NO_WARNING)
+    resource_tracker.ensure_running()
+    sys.warnoptions.remove(_NO_WARNING)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def start_resource_tracker() -> None:
-    """Starts, without its warnings, the process that frees shared memory which nobody took."""
-    sys.warnoptions.append(_NO_WARNING)
-    resource_tracker.ensure_running()
-    sys.warnoptions.remove(_NO_WARNING)
 
 
 def end_with_parent() -> None:

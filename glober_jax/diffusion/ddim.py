@@ -16,16 +16,16 @@ from glober_jax.diffusion.timesteps import StepSpacing, sampling_timesteps
 
 
 class DDIMSchedule(NamedTuple):
-    """What each DDIM step multiplies with, in the order of sampling, noisiest first.
+    """Coefficients of each DDIM step, noisiest first.
 
     x_prev = signal x_0 + direction ε + deviation z: √ᾱ_prev, √(1 - ᾱ_prev - s²) and
     s = η √((1 - ᾱ_prev) / (1 - ᾱ) (1 - ᾱ / ᾱ_prev)), float32 [S]; timesteps int32 [S].
     """
 
-    timesteps: jax.Array
-    signal: jax.Array
-    direction: jax.Array
-    deviation: jax.Array
+    timesteps: np.ndarray
+    signal: np.ndarray
+    direction: np.ndarray
+    deviation: np.ndarray
 
     @classmethod
     def of(
@@ -39,10 +39,7 @@ class DDIMSchedule(NamedTuple):
         previous = np.concatenate([[last], here[:-1]])
         variance = eta**2 * (1.0 - previous) / (1.0 - here) * (1.0 - here / previous)
         tables = (np.sqrt(previous), np.sqrt(1.0 - previous - variance), np.sqrt(variance))
-        return cls(
-            jnp.asarray(timesteps[::-1].copy()),
-            *(jnp.asarray(table[::-1], jnp.float32) for table in tables),
-        )
+        return cls(timesteps[::-1], *(np.float32(table[::-1]) for table in tables))
 
 
 def ddim(
@@ -64,9 +61,8 @@ def ddim(
         noise = draw_noise(level.timesteps) if eta else None
         return ddim_step(process, level, x_t, predict(x_t, level.timesteps), noise)
 
-    timesteps_S = sampling_timesteps(process.num_timesteps, steps, spacing)[::-1]
     schedule = DDIMSchedule.of(process, steps, spacing, eta)
-    return scan_steps(step, x_T.astype(jnp.float32), schedule, timesteps_S, process, predictor)
+    return scan_steps(step, x_T.astype(jnp.float32), schedule, process, predictor)
 
 
 def ddim_step(

@@ -22,16 +22,16 @@ from glober_jax.diffusion.timesteps import LevelSpacing, sampling_levels
 
 
 class DPMSchedule(NamedTuple):
-    """What each step multiplies with, noisiest first: float32 [S].
+    """Coefficients of each step, noisiest first: float32 [S].
 
     x_next = keep x + gain (x̂ + extrapolate (x̂ - x̂ of the step before)). The timesteps are real
     numbers, as the levels lie between those of training.
     """
 
-    timesteps: jax.Array
-    keep: jax.Array
-    gain: jax.Array
-    extrapolate: jax.Array
+    timesteps: np.ndarray
+    keep: np.ndarray
+    gain: np.ndarray
+    extrapolate: np.ndarray
 
     @classmethod
     def of(cls, process: DiffusionProcess, steps: int, spacing: LevelSpacing) -> "DPMSchedule":
@@ -40,17 +40,9 @@ class DPMSchedule(NamedTuple):
         h = np.diff(levels)
         extrapolate = np.zeros(steps)
         extrapolate[1:-1] = h[1:] / (2.0 * h[:-1])
-        return cls(
-            *(
-                jnp.asarray(table, jnp.float32)
-                for table in (
-                    process.timesteps_of(levels),
-                    np.append(noise[1:] / noise[:-1], 0.0),
-                    np.append(-signal[1:] * np.expm1(-h), 1.0),
-                    extrapolate,
-                )
-            )
-        )
+        keep = np.append(noise[1:] / noise[:-1], 0.0)
+        gain = np.append(-signal[1:] * np.expm1(-h), 1.0)
+        return cls(*map(np.float32, (process.timesteps_of(levels), keep, gain, extrapolate)))
 
 
 def dpm_solver(
@@ -73,10 +65,8 @@ def dpm_solver(
         return level.keep * x_t + level.gain * middle, x0
 
     x_T = x_T.astype(jnp.float32)
-    timesteps_S = process.timesteps_of(sampling_levels(process, steps, spacing))
     schedule = DPMSchedule.of(process, steps, spacing)
-    start = (x_T, jnp.zeros_like(x_T))
-    return scan_steps(step, start, schedule, timesteps_S, process, predictor)[0]
+    return scan_steps(step, (x_T, jnp.zeros_like(x_T)), schedule, process, predictor)[0]
 
 
 def _sqrt_sigmoid(half_log_snr: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Guidance: how the predictions of several branches become one, in one network call.
+"""Classifier-free guidance: predictions of several branches combined, in one network call.
 
 The decoder has two directions. With g₀ the feature of zero key latents, its branches are
 `full` = (domain tokens, g), `video` = (domain tokens, g₀), `domain` = (no domain tokens, g₀):

@@ -1,4 +1,4 @@
-"""What a sampler asks of a network, and how its steps are scanned.
+"""The network as a sampler calls it, and the scan over a sampler's steps.
 
 Dimension key: S sampling steps; the sampled array has any shape whose leading axis is the batch.
 """
@@ -28,7 +28,7 @@ class Interval:
 
     def contains(self, timesteps_S: np.ndarray, num_timesteps: int) -> np.ndarray:
         """bool [S]: low <= t / T <= high."""
-        level_S = timesteps_S / num_timesteps
+        level_S = np.float64(timesteps_S) / num_timesteps
         return (self.low <= level_S) & (level_S <= self.high)
 
 
@@ -38,8 +38,7 @@ EVERYWHERE = Interval()
 class Predictor(NamedTuple):
     """A network that is guided inside an interval of noise levels and plain outside.
 
-    Kynkäänniemi et al. 2024 (arXiv 2404.07724): guidance harms at high noise, does nothing at low
-    noise, and costs network calls at both.
+    Source: Kynkäänniemi et al. 2024 (arXiv 2404.07724).
     """
 
     guided: Predict
@@ -55,16 +54,15 @@ def scan_steps(
     step: Callable[[Predict, Any, Any], Any],
     start: Any,
     schedule: Any,
-    timesteps_S: np.ndarray,
     process: DiffusionProcess,
     predictor: Predictor,
 ) -> Any:
-    """Folds `state = step(predict, state, row)` over the rows of `schedule`, a pytree of [S, ...].
+    """Folds `state = step(predict, state, row)` over the rows of `schedule`, NumPy arrays [S].
 
-    `timesteps_S` is known while tracing, so the steps are cut where guidance begins and ends into
+    Its timesteps are known while tracing, so the steps are cut where guidance begins and ends into
     up to three `lax.scan`s, and no step pays for a branch that it does not use.
     """
-    guided_S = predictor.interval.contains(timesteps_S, process.num_timesteps)
+    guided_S = predictor.interval.contains(schedule.timesteps, process.num_timesteps)
     cuts = np.flatnonzero(np.diff(guided_S)) + 1
     state = start
     for first, last in itertools.pairwise([0, *cuts.tolist(), len(guided_S)]):
@@ -79,14 +77,10 @@ def scan_steps(
 def thresholded(process: DiffusionProcess, predict: Predict, percentile: float) -> Predict:
     """Dynamic thresholding (Imagen, arXiv 2205.11487) of the predicted x_0, row by row.
 
-    Imagen knows that pixels lie in [-1, 1]: s, the `percentile` (a fraction) of a row's |x_0|, is
-    brought down to 1 where it is above. What is sampled here are latents of about unit variance,
-    which have no bounds. So the bound c is the same percentile of a standard normal variable:
+    Pixels are bounded by 1, latents of unit variance are not: so the bound c is the same
+    `percentile` (a fraction) of a standard normal variable:
 
         x_0 <- clip(x_0, -s, s) c / s   with s = max(percentile of |x_0|, c)
-
-    This takes back contrast that strong guidance added, but also some of a frame or feature whose
-    values are truly more spread out than normal ones.
     """
     bound = statistics.NormalDist().inv_cdf((1.0 + percentile) / 2.0)
 

@@ -1,4 +1,4 @@
-"""From noise to x_0 in a given number of network calls: which sampler, and what fits it."""
+"""Samplers by name: from noise to x_0 in a given number of network calls."""
 
 import dataclasses
 from collections.abc import Callable

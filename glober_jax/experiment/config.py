@@ -7,8 +7,10 @@ in configs.
 """
 
 import dataclasses
+import functools
+import operator
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -63,12 +65,13 @@ _NETWORKS = {
     "condition": ConditionTokens,
     "generator": GlobalGenerator,
 }
-# Fields of sections and networks that follow from others and are therefore no config keys.
+# Fields of sections and networks that follow from others and are therefore no config keys; nor
+# are those that Flax adds to a network, and its dtype.
+_ADDED = {"parent", "name", "dtype"}
 _DERIVED = {
     "clip": {"published_keys"},
-    "video_encoder": {"dtype", "compat"},
+    "video_encoder": {"compat"},
     "frame_features": {
-        "dtype",
         "compat",
         "channels",
         "widths",
@@ -76,10 +79,45 @@ _DERIVED = {
         "estimate_channels",
         "key_index",
     },
-    "unet": {"dtype", "latent_channels", "clip_frames"},
-    "condition": {"dtype", "width"},
-    "generator": {"dtype", "global_channels"},
+    "unet": {"latent_channels", "clip_frames"},
+    "condition": {"width"},
+    "generator": {"global_channels"},
 }
+
+# The least values of options.
+_LEAST = {
+    "clip.num_key_frames": 1,
+    # The discriminator judges pairs.
+    "clip.num_target_frames": 2,
+    "codec.frames_per_clip": 1,
+    "autoencoder.latent_scale": 0,
+    **{
+        f"{stage}.{option}": 1
+        for stage in ("codec", "autoencoder", "generator")
+        for option in ("steps", "batch_size", "micro_batches")
+    },
+    **{f"data.{option}": 0 for option in ("max_damaged", "workers", "threads", "prefetch")},
+    "loop.max_skipped": 0,
+    "loop.slow_step": 0,
+    "evaluation.grade_every": 0,
+    "evaluation.grade_clips": 4,
+}
+
+
+def defaults() -> ml_collections.ConfigDict:
+    """Every option that has a default, for a config file to change what it needs.
+
+    Without default, and left out, are `frame_size` and what every experiment has to say: the data
+    set's folder, the kind of condition, steps and batch size of each stage.
+    """
+
+    def tree(kinds: Mapping[str, type]) -> dict[str, Any]:
+        return {name: _defaults(kind, _DERIVED.get(name, ())) for name, kind in kinds.items()}
+
+    model = {"compat": "none", **tree(_NETWORKS)}
+    return ml_collections.ConfigDict(
+        {"seed": 0, "dtype": "float32", "model": model, **tree(_SECTIONS)}
+    )
 
 
 def parse(config: Mapping[str, Any] | ml_collections.ConfigDict) -> Experiment:
@@ -137,9 +175,8 @@ def _networks(plain: Mapping[str, Any], clip: ClipSpec) -> Networks:
     estimates = compat == "none" and plain["diffusion"]["prediction"] == "x0"
 
     def network(name: str, **derived: Any) -> Any:
-        kind, path = _NETWORKS[name], f"config.model.{name}"
-        hidden = _DERIVED.get(name, {"dtype"})
-        return _build(kind, model[name], path, hidden)(dtype=dtype, **derived)
+        path, hidden = f"config.model.{name}", _DERIVED.get(name, ())
+        return _build(_NETWORKS[name], model[name], path, hidden)(dtype=dtype, **derived)
 
     codec = network("frame_codec")
     encoder = network("video_encoder", compat=compat)
@@ -170,52 +207,60 @@ def _networks(plain: Mapping[str, Any], clip: ClipSpec) -> Networks:
     )
 
 
-def _build(kind: type, values: Any, path: str, hidden: Sequence[str] | set[str] = ()) -> Any:
+def _fields(kind: type, hidden: Collection[str] = ()) -> dict[str, Any]:
+    """The options of a section or network by name: their defaults, `MISSING` without one."""
+
+    def default(field: dataclasses.Field) -> Any:
+        made = field.default_factory
+        return field.default if made is dataclasses.MISSING else made()
+
+    return {
+        field.name: default(field)
+        for field in dataclasses.fields(kind)
+        if field.init and field.name not in {*_ADDED, *hidden}
+    }
+
+
+def _defaults(kind: type, hidden: Collection[str] = ()) -> dict[str, Any]:
+    return {
+        name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+        for name, value in _fields(kind, hidden).items()
+        if value is not dataclasses.MISSING
+    }
+
+
+def _build(kind: type, values: Any, path: str, hidden: Collection[str] = ()) -> Any:
     """`kind(**values)` after checking keys and types; for networks a constructor of the rest."""
     check_value(values, Mapping, path)
-    fields = {
-        field.name: field
-        for field in dataclasses.fields(kind)
-        if field.init and field.name not in {"parent", "name", *hidden}
-    }
-    required = {
-        name
-        for name, field in fields.items()
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    }
+    fields = _fields(kind, hidden)
+    required = {name for name, value in fields.items() if value is dataclasses.MISSING}
     check_keys(values, set(fields), required, path)
     hints = typing.get_type_hints(kind)
     arguments = {}
     for name, value in values.items():
         hint = hints[name]
         if dataclasses.is_dataclass(hint):
+            check_value(value, Mapping, f"{path}.{name}")
+            # What it does not name is as in this section, and not as wherever the options serve.
+            value = {**dataclasses.asdict(fields[name]), **value}
             arguments[name] = _build(hint, value, f"{path}.{name}")
             continue
         check_value(value, hint, f"{path}.{name}")
         arguments[name] = tuple(value) if isinstance(value, list) else value
     if issubclass(kind, nn.Module):
-        return lambda **derived: kind(**arguments, **derived)
+        return functools.partial(kind, **arguments)
     return kind(**arguments)
 
 
 def _check_experiment(experiment: Experiment) -> None:
-    """What sections ask of each other."""
-    clip, data = experiment.clip, experiment.data
+    """Checks of values against each other, across sections."""
+    for option, least in _LEAST.items():
+        value = operator.attrgetter(option)(experiment)
+        checks.require(value >= least, f"config.{option} is {value}, but must be {least} or more")
+    clip, data, networks = experiment.clip, experiment.data, experiment.networks
     check_seed(experiment.seed, "config.seed")
-    checks.require(
-        clip.num_key_frames >= 1,
-        "config.clip.num_key_frames must be 1 or more: the encoder's input",
-    )
-    checks.require(
-        clip.num_target_frames >= 2,
-        "config.clip.num_target_frames must be 2 or more: the discriminator judges pairs",
-    )
-    checks.require(
-        experiment.autoencoder.latent_scale >= 0,
-        "config.autoencoder.latent_scale must be 0 or more",
-    )
     dropouts = (experiment.autoencoder.key_dropout, experiment.autoencoder.domain_dropout)
-    together = max if experiment.networks.compat == "reference" else sum
+    together = max if networks.compat == "reference" else sum
     checks.require(
         min(dropouts) >= 0 and together(dropouts) <= 1,
         f"config.autoencoder.key_dropout={dropouts[0]} and domain_dropout={dropouts[1]} must lie "
@@ -227,42 +272,31 @@ def _check_experiment(experiment: Experiment) -> None:
         "on them, or leave it empty",
     )
     checks.require(
-        0 <= data.max_damaged < 1,
-        f"config.data.max_damaged is {data.max_damaged}, but must be 0 or more and less than 1",
+        data.max_damaged < 1, f"config.data.max_damaged is {data.max_damaged}, but must be below 1"
     )
     checks.require(
-        min(data.workers, data.threads, data.prefetch) >= 0,
-        "config.data.workers, .threads and .prefetch must be 0 or more",
-    )
-    checks.require(
-        experiment.codec.frames_per_clip in range(1, clip.num_frames + 1),
+        experiment.codec.frames_per_clip <= clip.num_frames,
         f"config.codec.frames_per_clip must lie in 1..{clip.num_frames}, the frames of a clip",
     )
-    slots = experiment.networks.frame_features.index_slots
+    slots = networks.frame_features.index_slots
     checks.require(
-        experiment.networks.compat == "reference" or slots <= clip.num_frames,
+        networks.compat == "reference" or slots <= clip.num_frames,
         f"config.model.frame_features.index_slots={slots} exceeds config.clip.num_frames="
         f"{clip.num_frames}: frames further apart than slots do not determine what is between",
     )
     smallest = lpips.min_size(PERCEPTUAL_BACKBONE)
     checks.require(
-        experiment.codec.perceptual_weight == 0 or experiment.networks.frame_size >= smallest,
+        experiment.codec.perceptual_weight == 0 or networks.frame_size >= smallest,
         f"config.codec.perceptual_weight needs frames of {smallest}x{smallest} pixels or more; "
         "set it to 0",
     )
     for name in ("codec", "autoencoder", "generator"):
         options = getattr(experiment, name)
-        checks.require(options.steps >= 1, f"config.{name}.steps must be 1 or more")
-        checks.require(options.batch_size >= 1, f"config.{name}.batch_size must be 1 or more")
         checks.require(
-            options.micro_batches >= 1 and options.batch_size % options.micro_batches == 0,
-            f"config.{name}.micro_batches is {options.micro_batches}, but must be 1 or more and "
-            f"divide config.{name}.batch_size={options.batch_size}",
+            options.batch_size % options.micro_batches == 0,
+            f"config.{name}.micro_batches is {options.micro_batches}, but must divide "
+            f"config.{name}.batch_size={options.batch_size}",
         )
-    checks.require(
-        min(experiment.loop.max_skipped, experiment.loop.slow_step) >= 0,
-        "config.loop.max_skipped and config.loop.slow_step must be 0 or more",
-    )
     sampling_options(experiment, {})
     _check_evaluation(experiment)
 
@@ -273,13 +307,9 @@ def _check_evaluation(experiment: Experiment) -> None:
         get_protocol(evaluation.protocol)
     saved = experiment.loop.checkpoint_every
     checks.require(
-        every == 0 or (every > 0 and saved > 0 and every % saved == 0),
+        every == 0 or (saved > 0 and every % saved == 0),
         f"config.evaluation.grade_every is {every}, but must be a multiple of "
         f"config.loop.checkpoint_every={saved}, or 0",
-    )
-    checks.require(
-        evaluation.grade_clips >= 4,
-        f"config.evaluation.grade_clips is {evaluation.grade_clips}, but must be 4 or more",
     )
     checks.require(
         every == 0 or experiment.clip.num_frames >= i3d.MIN_FRAMES,

@@ -5,7 +5,6 @@ Dimension key: N clips, T frames, K key frames, H, W frame size.
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +14,6 @@ from etils import epath
 from jax.sharding import Mesh
 
 from glober_jax import media
-from glober_jax.data.building.output_folder import local_folder
 from glober_jax.data.clips import ClipSpec
 from glober_jax.data.latent_videos import LatentVideos, open_latents
 from glober_jax.data.source import VideoSource
@@ -244,8 +242,7 @@ class Pipeline:
         def grade(state: TrainState) -> Grade:
             model = FeatureModel(state.ema, state.constants["feature_scale"])
             made = extractor.measure(generated(model))["logits"]
-            distance = frechet_distance(real, made, ddof=0)
-            return Grade(f"fvd_of_{len(real)}", distance, higher_is_better=False)
+            return Grade(f"fvd_of_{len(real)}", frechet_distance(real, made, ddof=0))
 
         return Grading(evaluation.grade_every, grade)
 
@@ -266,7 +263,7 @@ class Pipeline:
                 raise
         encode_dataset(
             data.dir, source, self.networks, params, self.mesh, self.workdir,
-            local_folder(os.fspath(folder)),
+            folder,
             flip=data.flip, damage=self.data.damage, overwrite=True,
         )  # fmt: skip
         return reopen()

@@ -7,7 +7,6 @@ step. Dimension key: F frames, H, W frame size, C colours, h, w latent size, M m
 import functools
 import hashlib
 import shlex
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -21,6 +20,7 @@ from glober_jax.experiment import config
 from glober_jax.models.frame_codec import normalise_frames
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.mesh import MeshShape, make_mesh, put_batch, replicated
+from glober_jax.parallel.multihost import first_message
 from glober_jax.training.restore import load_codec, load_config
 
 
@@ -60,11 +60,12 @@ def encode_dataset(
     params: Params,
     mesh: Mesh,
     workdir: epath.Path,
-    output: Path,
+    output: epath.Path,
     *,
     flip: bool,
     damage: DamageLog,
     overwrite: bool,
+    share: tuple[int, int] = (0, 1),
 ) -> bool:
     """`make_latents` of `source`, the training videos in `data`, with the codec of `workdir`."""
     height, width, channels = networks.latent_shape
@@ -79,23 +80,23 @@ def encode_dataset(
         damage=damage,
         command=shlex.join(["python", "-m", "glober_jax.prepare", "latents", *flags]),
         overwrite=overwrite,
+        share=share,
     )
 
 
 def prepare_latents(
-    data: str, workdir: epath.Path, output: Path, *, overwrite: bool = False
+    data: str,
+    workdir: epath.Path,
+    output: epath.Path,
+    *,
+    share: tuple[int, int] = (0, 1),
+    overwrite: bool = False,
 ) -> bool:
     """Encodes the training videos of a data set with the frame codec of a workdir.
 
-    Mirrored frames are encoded too where the workdir's config has `data.flip`, and its
-    `data.max_damaged` says how many damaged records may be left out. All devices of this machine
-    share the work.
-
-    Args:
-      data: the --output of `glober_jax.prepare`.
-      workdir: where the codec stage is finished.
-      output: the folder of the cache and nothing else.
-      overwrite: whether to replace a different cache there.
+    The workdir's config says whether mirrored frames are encoded too (`data.flip`), and how many
+    damaged videos may be left out (`data.max_damaged`). All devices of this machine share the work;
+    of several JAX processes each one encodes a share of the shards. `share`: see `make_latents`.
 
     Returns:
       Whether anything was done: False if it is there already.
@@ -106,12 +107,22 @@ def prepare_latents(
     """
     experiment = config.parse(load_config(workdir))
     networks, options = experiment.networks, experiment.data
-    mesh = make_mesh(MeshShape(data=-1, fsdp=1, tensor=1))
+    mesh = make_mesh(MeshShape(data=-1, fsdp=1, tensor=1), jax.local_devices())
     _, params = load_codec(networks, workdir, mesh)
     source = open_videos(data, SPLIT, options.max_damaged)
     read_frames(source[0], [0], networks.frame_size)
     damage = DamageLog(len(source), options.max_damaged, data)
-    return encode_dataset(
-        data, source, networks, params, mesh, workdir, output,
+    encode = functools.partial(
+        encode_dataset, data, source, networks, params, mesh, workdir, output,
         flip=options.flip, damage=damage, overwrite=overwrite,
     )  # fmt: skip
+    processes = jax.process_count()
+    if processes == 1:
+        return encode(share=share)
+    made = encode(share=(jax.process_index(), processes))
+    # A barrier.
+    first_message(None)
+    if made and jax.process_index() == 0:
+        encode(share=(0, 1))
+    first_message(None)
+    return made

@@ -1,12 +1,11 @@
 """Held-out clips under a model that is in training: reconstructed, generated, compared.
 
-Dimension key: N clips, T frames, F frames, H, W frame size, C colours.
+Dimension key: N clips, T frames, H, W frame size, C colours.
 """
 
 import functools
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -14,10 +13,8 @@ from glober_jax import media
 from glober_jax.evaluation.metrics.frame_quality import FrameScores
 from glober_jax.experiment.options import Experiment
 from glober_jax.experiment.stage_data import StageData
-from glober_jax.models.frame_codec import normalise_frames, to_pixels
-from glober_jax.models.latents import Gaussian
-from glober_jax.models.networks import Networks, Params
-from glober_jax.parallel.mesh import replicated
+from glober_jax.models.latents import ChannelScale
+from glober_jax.models.networks import Params
 from glober_jax.sampling.conditions import (
     Conditions,
     class_conditions,
@@ -60,13 +57,6 @@ class Previews:
         return FeatureSampler(self.networks, process, options, self.mesh)
 
     @functools.cached_property
-    def _round_trip(self) -> Any:
-        """Compiled, ({"frame_codec"}, uint8 [F, H, W, 3]) -> uint8."""
-        return jax.jit(
-            functools.partial(_codec_round_trip, self.networks), out_shardings=replicated(self.mesh)
-        )
-
-    @functools.cached_property
     def _scores(self) -> FrameScores:
         """(made, real) -> PSNR and, where it is installed, LPIPS."""
         return FrameScores(self.networks.frame_size)
@@ -78,7 +68,10 @@ class Previews:
 
     def codec_reconstruct(self, params: Params, frames_NTHWC: np.ndarray) -> np.ndarray:
         """The codec's round trip of whole clips, clip by clip, without noise: uint8."""
-        return np.stack([jax.device_get(self._round_trip(params, clip)) for clip in frames_NTHWC])
+        model = FrameModel(params, ChannelScale.constant(1.0, self.networks.latent_shape[-1]))
+        sampler, clips = self.video_sampler, (clip_THWC[None] for clip_THWC in frames_NTHWC)
+        latents = (sampler.encode_frames(model, clip_1THWC) for clip_1THWC in clips)
+        return np.concatenate([sampler.decode_latents(model, clip) for clip in latents])
 
     def generate(
         self,
@@ -115,9 +108,3 @@ class Previews:
         sheet = media.comparison_sheet({"real": real_NTHWC, "reconstructed": made_NTHWC})
         named = {f"held_out_{name}": value for name, value in scores.items()}
         return Preview(named, {"held_out": sheet})
-
-
-def _codec_round_trip(networks: Networks, params: Params, frames: jax.Array) -> jax.Array:
-    moments = networks.apply(params, "frame_codec", normalise_frames(frames), method="encode")
-    latents = Gaussian.from_moments(moments).mean
-    return to_pixels(networks.apply(params, "frame_codec", latents, method="decode"))

@@ -15,8 +15,8 @@ from glober_jax.data.loader import batch_videos, training_batches
 from glober_jax.data.source import VideoSource, check_some_length, open_videos
 from glober_jax.errors import UserError
 from glober_jax.experiment.options import Experiment
+from glober_jax.parallel.mesh import check_batch
 from glober_jax.training import autoencoder, codec, generator
-from glober_jax.training.gradient_accumulation import check_micro_batches
 
 
 def stage_clip(experiment: Experiment, stage: str) -> ClipSpec:
@@ -61,7 +61,7 @@ def check_stage_batch(experiment: Experiment, stage: str, mesh: Mesh | AbstractM
     """Raises `UserError` unless a stage's batch divides over the mesh and into micro-batches."""
     options = getattr(experiment, stage)
     stride = options.adversarial.clip_stride if stage == autoencoder.NAME else 1
-    check_micro_batches(mesh, options.batch_size, options.micro_batches, stage, stride)
+    check_batch(mesh, options.batch_size, stage, options.micro_batches, stride)
 
 
 class StageData:

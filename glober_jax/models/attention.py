@@ -2,8 +2,7 @@
 
 Dimension key: B batch, T frames, H height, W width, C channels, L tokens, Q query tokens, N heads,
 D channels of one head, E context width. Softmax and normalisation are float32; everything else
-computes in the module's `dtype`. Architecture: REFERENCE networks of arXiv 2309.13274 (Stable
-Diffusion blocks and attention over time).
+computes in the module's `dtype`. Source: the networks of arXiv 2309.13274.
 """
 
 import functools
@@ -25,14 +24,13 @@ _BLOCK = 512
 def attention(q_BQND: jax.Array, k_BLND: jax.Array, v_BLND: jax.Array) -> jax.Array:
     """softmax(q kᵀ / √D) v over the token axis; any number of leading batch dimensions.
 
-    The softmax is float32. Which computation it is depends on what it is compiled for, here or
-    ahead of time, and all give the same numbers:
+    The computation depends on the platform it is compiled for; the numbers are the same:
 
     - CPU: written out, two to four times faster than the library's.
-    - NVIDIA GPU, bfloat16 or float16 and heads that cuDNN takes: its flash attention.
-    - TPU, long sequences: JAX's flash attention, which keeps logits on the chip. The partitioner
-      cannot cut this kernel, so it is taken inside `jax.shard_map` alone, as in sampling.
-    - Otherwise: the library's, which XLA fuses as it can.
+    - NVIDIA GPU, 16 bits and heads that cuDNN takes: its flash attention.
+    - TPU, long sequences: JAX's flash attention; inside `jax.shard_map` alone, as in sampling, for
+      the partitioner cannot cut this kernel.
+    - Otherwise: the library's.
     """
     batch = q_BQND.shape[:-3]
     flat = [x.reshape(-1, *x.shape[-3:]) for x in (q_BQND, k_BLND, v_BLND)]
@@ -111,9 +109,8 @@ class SelfAttention(nn.Module):
 class TemporalAttention(nn.Module):
     """x + zero_dense(attention(qkv(GN(x)))) over time, each pixel of [B, T, H, W, C] by itself.
 
-    GroupNorm statistics are taken per pixel over T, as published. With `queries`, only those
-    frames are computed: they are normalised with the statistics of `x`, attend to `x`, and equal
-    the full result wherever a query is one of the frames of `x`.
+    GroupNorm statistics are per pixel over T, as published. With `queries`, only those frames are
+    computed: normalised with the statistics of `x`, they attend to `x`.
     """
 
     head_dim: int

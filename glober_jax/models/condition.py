@@ -18,13 +18,11 @@ class ConditionTokens(nn.Module):
 
     By `kind` a condition is
 
-    - "unconditional": nothing. The tokens are learned, the same for every clip, as published
-      (64 tokens of 768). What is passed in its place only says how many clips there are.
+    - "unconditional": ignored. The tokens are learned, the same for every clip, as published.
     - "class": a label [B] in 0..num_classes - 1. Every class has learned tokens of its own.
     - "text": token embeddings [B, L, E] of a text encoder, used as they are; no parameters.
 
-    `with_condition_B` [B] is 1, or 0 where the condition is dropped: in training now and then,
-    and in the branch that classifier-free guidance leads away from.
+    `with_condition_B` [B] is 0 where the condition is dropped, for classifier-free guidance.
     """
 
     kind: Literal["unconditional", "class", "text"]

@@ -19,8 +19,7 @@ from glober_jax.models.remat import Remat, rematerialised
 class PairDiscriminator(nn.Module):
     """Ordered frame pairs [P, 2, H, W, 3] -> logits [P], float32; positive means real.
 
-    A learned embedding of the pair's shape tells the first frame from the second, so a pair in
-    the wrong order can be told from one in the right order.
+    A learned embedding of the pair's shape tells the first frame from the second.
     """
 
     channels: int = 64

@@ -4,9 +4,8 @@ Dimension key: B frames, H height, W width, C colour or feature channels, h = H 
 w = W / factor latent size, Z latent channels. Pixels are in [-1, 1]. Published size: channels
 128, multipliers (1, 2, 4, 4), two blocks per level, Z = 4: factor 8.
 
-A codec for small machines takes patches of pixels instead of pixels, so that no convolution runs
-at full resolution, and has neither norms nor attention: what it makes of a place depends on what
-is near it alone, and it works for frames of any size. See `glober_jax/builtin`.
+The packaged codec (`glober_jax/builtin`) takes patches of pixels, so that no convolution runs at
+full resolution, and has neither norms nor attention, so that it works for frames of any size.
 """
 
 import functools
@@ -51,13 +50,12 @@ class FrameCodec(nn.Module):
     `initial_log_variance` is about that of the posterior before training. Both maps are
     differentiable; the latents are the posterior's own scale (see `ChannelScale`).
 
-    `patch_size` p > 1 folds p x p pixels into channels in front of the first level and unfolds
-    them behind the last. `groups` 0 leaves out every norm, `attention` False the attention in the
-    middle.
-
-    Two options trade time for memory and change no number. `chunk_frames` > 0 maps that many
-    frames at once, and where it is differentiated recomputes a chunk before going back through
-    it. `remat` is what is kept of every residual block and of the attention.
+    Attributes:
+      patch_size: p > 1 folds p x p pixels into channels before the first level.
+      attention: whether there is attention in the middle.
+      groups: of all norms; 0 leaves them out.
+      chunk_frames: > 0 maps that many frames at once and recomputes chunks for the gradient; the
+        same numbers in less memory, as with `remat`.
     """
 
     channels: int = 128
@@ -92,14 +90,11 @@ class FrameCodec(nn.Module):
             "remat": self.remat,
             "dtype": self.dtype,
         }
+        blocks, colours = self.blocks_per_level, 3 * self.patch_size**2
         self.encoder = _Encoder(
-            blocks_per_level=self.blocks_per_level, out_channels=2 * self.latent_channels, **options
+            blocks_per_level=blocks, out_channels=2 * self.latent_channels, **options
         )
-        self.decoder = _Decoder(
-            blocks_per_level=self.blocks_per_level + 1,
-            out_channels=3 * self.patch_size**2,
-            **options,
-        )
+        self.decoder = _Decoder(blocks_per_level=blocks + 1, out_channels=colours, **options)
         halves = jnp.array([0.0, self.initial_log_variance])
         self.to_moments = Dense(
             2 * self.latent_channels,
@@ -153,7 +148,9 @@ class FrameCodec(nn.Module):
         return out.reshape(frames, *out.shape[2:])
 
 
-class _Encoder(nn.Module):
+class _Half(nn.Module):
+    """What encoder and decoder share."""
+
     channels: int
     multipliers: Sequence[int]
     blocks_per_level: int
@@ -163,12 +160,29 @@ class _Encoder(nn.Module):
     remat: Remat
     dtype: DTypeLike
 
+    def block(self, channels: int, name: str) -> ResBlock:
+        kind = rematerialised(ResBlock, self.remat)
+        return kind(channels, self.groups, eps=1e-6, dtype=self.dtype, name=name)
+
+    def middle(self, h: jax.Array) -> jax.Array:
+        h = self.block(h.shape[-1], "middle_block0")(h)
+        if self.attention:
+            kind = rematerialised(PixelAttention, self.remat)
+            h = kind(self.groups, self.dtype, name="middle_attention")(h)
+        return self.block(h.shape[-1], "middle_block1")(h)
+
+    def head(self, h: jax.Array) -> jax.Array:
+        h = nn.silu(GroupNorm(self.groups, eps=1e-6, dtype=self.dtype, name="norm_out")(h))
+        return Conv(self.out_channels, dtype=self.dtype, name="conv_out")(h)
+
+
+class _Encoder(_Half):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         h = Conv(self.channels, dtype=self.dtype, name="conv_in")(x)
         for level, multiplier in enumerate(self.multipliers):
             for block in range(self.blocks_per_level):
-                h = _block(self, multiplier * self.channels, f"level{level}_block{block}")(h)
+                h = self.block(multiplier * self.channels, f"level{level}_block{block}")(h)
             if level < len(self.multipliers) - 1:
                 # Stable Diffusion pads only right and below before its stride-2 convolutions.
                 h = nn.Conv(
@@ -179,45 +193,20 @@ class _Encoder(nn.Module):
                     dtype=self.dtype,
                     name=f"level{level}_down",
                 )(h)
-        h = _middle(self, h)
-        h = nn.silu(GroupNorm(self.groups, eps=1e-6, dtype=self.dtype, name="norm_out")(h))
-        return Conv(self.out_channels, dtype=self.dtype, name="conv_out")(h)
+        return self.head(self.middle(h))
 
 
-class _Decoder(nn.Module):
-    channels: int
-    multipliers: Sequence[int]
-    blocks_per_level: int
-    out_channels: int
-    attention: bool
-    groups: int
-    remat: Remat
-    dtype: DTypeLike
-
+class _Decoder(_Half):
     @nn.compact
     def __call__(self, latents: jax.Array) -> jax.Array:
         widest = self.multipliers[-1] * self.channels
-        h = _middle(self, Conv(widest, dtype=self.dtype, name="conv_in")(latents))
+        h = self.middle(Conv(widest, dtype=self.dtype, name="conv_in")(latents))
         for level, multiplier in reversed(list(enumerate(self.multipliers))):
             for block in range(self.blocks_per_level):
-                h = _block(self, multiplier * self.channels, f"level{level}_block{block}")(h)
+                h = self.block(multiplier * self.channels, f"level{level}_block{block}")(h)
             if level > 0:
                 h = Conv(h.shape[-1], dtype=self.dtype, name=f"level{level}_up")(upsample(h))
-        h = nn.silu(GroupNorm(self.groups, eps=1e-6, dtype=self.dtype, name="norm_out")(h))
-        return Conv(self.out_channels, dtype=self.dtype, name="conv_out")(h)
-
-
-def _block(parent: _Encoder | _Decoder, channels: int, name: str) -> ResBlock:
-    kind = rematerialised(ResBlock, parent.remat)
-    return kind(channels, parent.groups, eps=1e-6, dtype=parent.dtype, name=name)
-
-
-def _middle(parent: _Encoder | _Decoder, h: jax.Array) -> jax.Array:
-    h = _block(parent, h.shape[-1], "middle_block0")(h)
-    if parent.attention:
-        kind = rematerialised(PixelAttention, parent.remat)
-        h = kind(parent.groups, parent.dtype, name="middle_attention")(h)
-    return _block(parent, h.shape[-1], "middle_block1")(h)
+        return self.head(h)
 
 
 def fold_patches(x_BHWC: jax.Array, size: int) -> jax.Array:

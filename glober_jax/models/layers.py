@@ -33,15 +33,12 @@ def sinusoidal_embedding(positions: jax.Array, dim: int, max_period: float = 10_
 class GroupNorm(nn.Module):
     """Group normalisation with affine parameters, statistics in float32.
 
-    Statistics are pooled over `axes` (token axes) and over the channels of a group; every other
-    axis keeps its own. min(groups, C) groups, so that narrow maps never ask for more groups than
-    channels. Computed from per-channel sums folded into groups and applied as one multiply-add:
-    on a CPU ten times faster than the library's, which reshapes the full map. With 0 groups nothing
-    is normalised, and there are no parameters.
+    Statistics are pooled over `axes` (token axes) and the channels of a group, min(groups, C)
+    groups; 0 groups normalise nothing and have no parameters. Per-channel sums are folded into
+    groups and applied as one multiply-add: on a CPU ten times faster than the library's.
 
-    The variance is that of what remains without the mean: E[x²] - E[x]² loses digits where the mean
-    is large. A map of 16 bits has fewer digits than that loses, so there it is taken, for it reads
-    the map once.
+    The variance is computed in two passes, because E[x²] - E[x]² loses digits where the mean is
+    large; for maps of 16 bits, which have fewer digits, in one.
     """
 
     groups: int = 32
@@ -106,8 +103,8 @@ class Conv(nn.Module):
 class Conv3D(nn.Module):
     """3x3x3 convolution over T, H, W of [B, T, H, W, C]; `stride` applies to H and W only.
 
-    Computed as one 2-D convolution over the three temporal neighbours stacked as channels: the
-    same sums, and the form that every backend runs at matrix-multiply speed.
+    Computed as one 2-D convolution over the three temporal neighbours stacked as channels, which
+    every backend runs at matrix-multiply speed.
     """
 
     channels: int
@@ -148,9 +145,8 @@ class Dense(nn.Module):
 class FusedDense(nn.Module):
     """Several affine maps of the last axis as one: [..., I] -> `parts` arrays [..., C].
 
-    Their kernels lie side by side in one of [I, parts * C]. The sum is written with an axis for
-    the parts: where channels are spread over devices, every device then computes its share of each
-    part, and not some parts whole that the others have to be sent.
+    The kernel is [I, parts * C]; the sum has an axis for the parts, so that where channels are
+    sharded every device computes its share of each part.
     """
 
     parts: int

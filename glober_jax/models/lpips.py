@@ -136,8 +136,7 @@ def distance(backbone: Backbone, params: Params, a_BHWC: jax.Array, b_BHWC: jax.
 def pooled_features(params: Params, images_BHWC: jax.Array) -> jax.Array:
     """Features of images in [-1, 1], without their place: float32 [B, POOLED_WIDTH].
 
-    The last three features of AlexNet, whose `params` these are, averaged over pixels. A Frechet
-    distance of them compares frames without regard to motion (`fd_alex`; no FID).
+    The last three features of AlexNet (its `params`), averaged over pixels, for `fd_alex`.
     """
     # The default on accelerators rounds factors to bfloat16 or TF32, which moves the distances.
     with jax.default_matmul_precision("highest"):

@@ -90,49 +90,34 @@ class Networks:
 
     def count_parameters(self) -> dict[str, int]:
         """Parameters of every network, by name, without making them."""
-        names = (
-            *AUTOENCODER,
-            "frame_codec",
-            "patch_discriminator",
-            "discriminator",
-            "condition",
-            "generator",
-        )
+        others = ("frame_codec", "patch_discriminator", "discriminator", "condition", "generator")
+        shapes = self.shapes((*AUTOENCODER, *others))
         return {
-            name: sum(leaf.size for leaf in jax.tree.leaves(tree))
-            for name, tree in self.shapes(names).items()
+            name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in shapes.items()
         }
 
     def example_inputs(self, name: str) -> tuple[Any, ...]:
         """Zeros of the shapes that network `name` takes: one row, one frame."""
 
         def zeros(*shape: int) -> jax.Array:
-            return jnp.zeros(shape, jnp.float32)
+            return jnp.zeros((1, *shape), jnp.float32)
 
-        size, latents, feature = self.frame_size, self.latent_shape, self.global_shape
-        if name == "frame_codec":
-            return zeros(1, size, size, 3), zeros(1, *latents)
-        if name == "patch_discriminator":
-            return (zeros(1, size, size, 3),)
-        if name == "video_encoder":
-            return (zeros(1, self.num_key_frames, *latents),)
-        if name == "frame_features":
-            return zeros(1, *feature), zeros(1, 1)
-        if name == "global_tokens":
-            return zeros(1, *feature), zeros(1)
-        if name == "discriminator":
-            return (zeros(1, 2, size, size, 3),)
-        context = (1, self.condition.length, self.generator.context_width)
-        if name == "condition":
-            text = self.condition.field == "text"
-            return zeros(*context) if text else jnp.zeros(1, jnp.int32), zeros(1)
-        if name == "generator":
-            return zeros(1, *feature), zeros(1), zeros(*context)
-        tokens = zeros(1, (feature[0] // 2) * (feature[1] // 2), self.global_tokens.width)
-        features = tuple(
-            zeros(1, latents[0] >> level, latents[1] >> level, width)
-            for level, width in enumerate(self.unet.feature_widths)
-        )
-        if self.frame_features.estimate_channels:
-            features = (*features, zeros(1, *latents))
-        return zeros(1, *latents), zeros(1), tokens, features
+        (side, _, channels), feature = self.latent_shape, zeros(*self.global_shape)
+        frame, latents = zeros(self.frame_size, self.frame_size, 3), zeros(side, side, channels)
+        context = zeros(self.condition.length, self.generator.context_width)
+        tokens = zeros(feature.shape[1] * feature.shape[2] // 4, self.global_tokens.width)
+        widths = enumerate(self.unet.feature_widths)
+        maps = [zeros(side >> level, side >> level, width) for level, width in widths]
+        maps += [latents] * (self.frame_features.estimate_channels > 0)
+        label = context if self.condition.field == "text" else jnp.zeros(1, jnp.int32)
+        return {
+            "frame_codec": (frame, latents),
+            "patch_discriminator": (frame,),
+            "video_encoder": (zeros(self.num_key_frames, *self.latent_shape),),
+            "frame_features": (feature, zeros(1)),
+            "global_tokens": (feature, zeros()),
+            "unet": (latents, zeros(), tokens, tuple(maps)),
+            "discriminator": (zeros(2, *frame.shape[1:]),),
+            "condition": (label, zeros()),
+            "generator": (feature, zeros(), context),
+        }[name]

@@ -19,8 +19,7 @@ class PatchDiscriminator(nn.Module):
 
     4x4 convolutions, of stride 2 but for the last level and the logits; with h = H / factor - 2.
     Each logit sees 70x70 pixels at the published multipliers (1, 2, 4, 8), 34x34 at three levels.
-    Where the published network normalises over the batch, this one normalises each frame by
-    itself, so that a frame's logits do not depend on its company and there are no running means.
+    Frames are normalised one by one, where the published network normalises over the batch.
     """
 
     channels: int = 64

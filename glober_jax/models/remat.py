@@ -1,4 +1,4 @@
-"""What a network keeps of its forward pass for its gradient: memory against time, same numbers."""
+"""Rematerialisation: less memory for the gradient, more time, the same numbers."""
 
 from typing import Any, Literal, TypeVar
 
@@ -6,10 +6,8 @@ import flax.linen as nn
 import jax
 from jax.extend.core import Primitive, primitives
 
-# "none" keeps everything. "blocks" keeps what goes into a block and computes the block once more on
-# the way back, a third more arithmetic for a fraction of the memory. "dots" keeps what dense layers
-# and convolutions give as well, so that only the cheap rest is computed again: norms, activations
-# and attention.
+# "none" keeps everything; "blocks" keeps the inputs of blocks, a third more arithmetic for a
+# fraction of the memory; "dots" also keeps the outputs of dense layers and convolutions.
 Remat = Literal["none", "blocks", "dots"]
 Block = TypeVar("Block", bound=nn.Module)
 

@@ -54,24 +54,18 @@ def index_waves(index: jax.Array, slots: int, count: int) -> jax.Array:
 class FrameFeatures(nn.Module):
     """Global feature [B, H, W, G] and indices [B, n] -> one map [B, n, h, w, C] per UNet level.
 
-    `widths` are the maps' channels (`UNet.feature_widths`), `channels` is the width of the embedded
-    index.
+    Target frames attend to a grid of indices, every second of the F slots {0, 1/F, ..., (F-1)/F},
+    as many as the fastest wave of the index needs. For a target on the grid this equals computing
+    the whole grid and picking the frame, and it is defined for any real index.
 
-    Frames exchange information through attention over an index grid, every second of the F slots
-    {0, 1/F, ..., (F-1)/F}: queries are the target frames only, keys and values the grid. For a
-    target on the grid that is the same number as computing the whole grid and picking the frame,
-    and it is defined for any real index in between.
-
-    Without `reads_global` the maps are those of a zero feature, and tell of the index alone.
-
-    The index is embedded as waves with half-periods from two slots to the whole clip: the fastest
-    tells neighbouring slots apart, none is nearly constant, and indices one slot apart determine
-    all of them in between; half of the slots are as many as the fastest wave needs. `compat`
-    "reference" takes all slots for its grid, rounds the index to the published one, embeds it
-    unscaled and has no time courses.
-
-    `estimate_channels` Z > 0 adds one more map, [B, n, h, w, Z]: a first estimate of the latents,
-    to which the UNet adds; see `LinearEstimate`. It is for networks that predict x_0.
+    Attributes:
+      channels: width of the embedded index.
+      widths: channels of the maps (`UNet.feature_widths`).
+      estimate_channels: Z > 0 adds one more map, [B, n, h, w, Z], see `LinearEstimate`; for
+        networks that predict x_0.
+      reads_global: False computes the maps of a zero feature (an ablation).
+      compat: "reference" has all slots for its grid, rounds the index to the published slot, embeds
+        it unscaled and has no time courses.
     """
 
     channels: int = 320
@@ -96,10 +90,10 @@ class FrameFeatures(nn.Module):
         grid_BF = jnp.broadcast_to(grid_F, (index_Bn.shape[0], *grid_F.shape))
         if self.compat == "reference":
             index_Bn = reference_slot(index_Bn, slots) / slots
-            waves = sinusoidal_embedding(jnp.concatenate([grid_BF, index_Bn], 1), self.channels)
-            courses = None
+        all_BF, courses = jnp.concatenate([grid_BF, index_Bn], axis=1), None
+        if self.compat == "reference":
+            waves = sinusoidal_embedding(all_BF, self.channels)
         else:
-            all_BF = jnp.concatenate([grid_BF, index_Bn], axis=1)
             waves = index_waves(all_BF, slots, self.channels)
             courses = index_waves(all_BF, slots, _COURSE_WAVES)
         embedding = _embedding_mlp(waves, self.dtype, "index")
@@ -119,25 +113,17 @@ class FrameFeatures(nn.Module):
             grid = len(grid_F)
             features.append(exchange(previous[:, :grid], previous[:, grid:]))
         if self.estimate_channels > 0:
-            estimate = LinearEstimate(
-                self.estimate_channels,
-                self.global_downsamples,
-                slots,
-                tuple(self.key_index),
-                name="estimate",
-            )
-            features.append(estimate(global_BHWG, index_Bn))
+            sizes = (self.estimate_channels, self.global_downsamples, slots, tuple(self.key_index))
+            features.append(LinearEstimate(*sizes, name="estimate")(global_BHWG, index_Bn))
         return tuple(features)
 
 
 class LinearEstimate(nn.Module):
     """Global feature [B, H, W, G] and indices [B, n] -> latents [B, n, h, w, Z], float32.
 
-    At every place z = Σ_g W(index)_gz g_g + b, where each of the G Z weights follows the waves of
-    the index. It begins as linear interpolation of the key frames: W takes back the cosine
-    transform that the encoder's shortcut begins with (`video_encoder.temporal_cosines`), and
-    weighs the two key frames next to the index. So training starts from what needs no network,
-    and the UNet learns what is missing. `key_index` [K] are the indices of the key frames.
+    z = Σ_g W(index)_gz g_g + b at every place, with W linear in the waves of the index. It is
+    initialised as linear interpolation of the key frames, at indices `key_index` [K]: W inverts the
+    cosine transform that the encoder's shortcut begins with (`video_encoder.temporal_cosines`).
     """
 
     channels: int
@@ -181,10 +167,8 @@ class FrameBlock(nn.Module):
     out = dense(skip(resample(g)) * (1 + Dense(waves(index))) + zero_conv(SiLU(GN(h)))). What
     depends on g alone is computed once per clip.
 
-    The factor gives each channel its own time course, which makes the map from g to frames one
-    linear map per index from the start: what moves is learned with what stands still. In the
-    published block, which is this one without `courses`, the index only shifts h before a norm;
-    clouds stood still for whole runs.
+    The factor 1 + Dense(waves) gives each channel its own time course. The published block has
+    none: its index only shifts h before a norm, and clouds stood still for whole runs.
     """
 
     channels: int
@@ -227,8 +211,7 @@ class GlobalTokens(nn.Module):
     """Global feature [B, H, W, G] -> tokens [B, L, E], L = H W / 4, added to domain tokens.
 
     The domain tokens are learned and the same for every clip; where `with_domain` [B] is False
-    they are left out, which is one of the two directions of classifier-free guidance. Without
-    `reads_global` the tokens are those of a zero feature, the same for every clip.
+    they are left out (classifier-free guidance). Without `reads_global` the feature is zero.
     """
 
     width: int = 768
@@ -252,14 +235,12 @@ class UNet(nn.Module):
     """Noisy latents [N, h, w, Z] at steps t [N] -> prediction [N, h, w, Z], float32.
 
     Stable Diffusion v1 layout. `features` (one [N, h, w, C] per level) are added after the first
-    layer of each level, before the map is kept for the skip connection, so they reach both paths;
-    one more, [N, h, w, Z], is added to the output.
+    layer of each level, before the skip connection; one more, [N, h, w, Z], is added to the output.
     `tokens` [N, L, E] are the keys and values of all cross-attentions.
 
-    With `clip_frames` T the rows are the frames of whole clips, (b t): each frame's place t / T is
-    added to the embedded step, and after every residual block the frames of a clip attend to each
-    other, pixel by pixel. There are then no `features`. GLOBER does not use this; the video
-    diffusion model it is compared with does.
+    `clip_frames` T > 0 is the plain video diffusion model of the ablations: rows are the frames of
+    whole clips, (b t), each frame's place t / T is added to the embedded step, frames of a clip
+    attend to each other after every residual block, and there are no `features`.
 
     Attention has heads of `head_dim` channels or, where that is 0, `heads` heads at every level, as
     published.
@@ -279,10 +260,7 @@ class UNet(nn.Module):
 
     @property
     def feature_widths(self) -> tuple[int, ...]:
-        """Channels of the feature map of every level.
-
-        It is added right after the level's first layer, which has the width of the level above.
-        """
+        """Channels of every level's first layer, those of the level above."""
         return (self.channels, *(m * self.channels for m in self.multipliers[:-1]))
 
     @nn.compact

@@ -27,18 +27,13 @@ from glober_jax.models.remat import Remat, rematerialised
 class VideoEncoder(nn.Module):
     """Key-frame latents [B, K, h, w, Z] -> Gaussian over global features [B, H, W, G].
 
-    mean = linear(latents under the cell, of all key frames) + what the network adds to it. The
-    published encoder is the second term alone. Attention over time starts as an average of the
-    key frames and the head's norm divides by what stands still, so almost nothing of the motion
-    is left in its feature; with the linear term motion is there from the first step. It starts
-    with the key frames' cosine transform over time (see `temporal_cosines`), so that what stands
-    still and what moves, slowly or fast, have channels of their own, and the generator, for which
-    every channel has unit variance, takes motion as seriously as the picture. The heads compute the
-    learned frame alone, where the published ones compute all frames and use one. `compat`
-    "reference" is the published encoder.
+    mean = linear(latents under the cell, of all key frames) + network. The linear shortcut begins
+    as the cosine transform over time (`temporal_cosines`): motion has channels of its own from the
+    first step, where the network alone passes almost none. `compat` "reference" is the published
+    encoder, without shortcut, and with heads that compute all frames of which one is used.
 
-    `initial_log_variance` is that of the posterior before training: 0, as published, starts with
-    noise as large as the prior, which short runs spend most of their steps unlearning.
+    `initial_log_variance` is that of the posterior before training; 0, as published, is noise as
+    large as the prior, which short runs spend most of their steps unlearning.
     """
 
     channels: int = 320

@@ -1,9 +1,8 @@
 """The device mesh, and how batches lie on it.
 
 Axes: `data` (batch only), `fsdp` (batch, and parameters cut into shards), `tensor` (channels of
-wide layers). One device is a 1x1x1 mesh; nothing in the code asks how many there are. Of several
-slices, which the data-center network connects, `data` alone goes from one to another: it moves one
-sum of gradients per step, the other two move parameters and maps in every layer.
+wide layers). Of several slices, which the data-center network connects, `data` alone goes from one
+to another: it moves one sum of gradients per step, the others parameters and maps in every layer.
 """
 
 import dataclasses
@@ -25,9 +24,8 @@ BATCH_AXES = ("data", "fsdp")
 class MeshShape:
     """Devices along each axis; -1 (for one axis at most) takes all that remain.
 
-    `slices` is how many slices `data` spans; -1 takes those that the devices say they belong to.
-    Where they say nothing, they are one slice, or every process is one. 1 makes one of GPU hosts
-    that JAX tells apart, so that `fsdp` and `tensor` may span them.
+    `slices` is how many slices `data` spans; -1 takes what the devices say, 1 makes one slice of
+    GPU hosts that JAX tells apart, so that `fsdp` and `tensor` may span them.
     """
 
     data: int = -1
@@ -101,13 +99,21 @@ def _slice_count(devices: Sequence[jax.Device]) -> int:
     return len({getattr(device, "slice_index", 0) for device in devices})
 
 
-def check_batch(mesh: Mesh, batch_size: int, name: str) -> None:
-    """Raises `UserError` unless the global batch divides over the batch axes of the mesh."""
-    ways = batch_ways(mesh)
-    if batch_size % ways:
+def check_batch(
+    mesh: Mesh, batch_size: int, name: str, micro_batches: int = 1, clip_stride: int = 1
+) -> None:
+    """Raises `UserError` unless the batch of stage `name` divides over the mesh and into parts.
+
+    Every device's part of a micro-batch has to be a multiple of `clip_stride`.
+    """
+    factors = {"data x fsdp": batch_ways(mesh)}
+    if micro_batches > 1:
+        factors |= {"micro_batches": micro_batches, "clip_stride": clip_stride}
+    multiple = math.prod(factors.values())
+    if batch_size % multiple:
+        listed = " x ".join(f"{factor} = {value}" for factor, value in factors.items())
         raise UserError(
-            f"{name}={batch_size} does not divide over the mesh: it must be a multiple of "
-            f"data x fsdp = {mesh.shape['data']} x {mesh.shape['fsdp']} = {ways}"
+            f"config.{name}.batch_size={batch_size} must be a multiple of {multiple}: {listed}"
         )
 
 

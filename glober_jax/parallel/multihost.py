@@ -1,8 +1,4 @@
-"""Several processes as one JAX program: how they start, agree and end.
-
-Every process runs the same command. Once they have found each other, `jax.devices()` are the
-devices of all of them, and a mesh spans them. A single process needs none of this.
-"""
+"""Several processes as one JAX program: how they start, agree and end."""
 
 import atexit
 import contextlib
@@ -56,15 +52,6 @@ def start_processes(
         if importlib.util.find_spec("libtpu") is None:
             raise UserError("this machine has TPU chips, but not libtpu: pip install 'jax[tpu]'")
         _connect(f"one of the {hosts} hosts of a TPU slice", timeout_seconds)
-
-
-def start_alone(command: str) -> None:
-    """Raises `UserError` where several processes would run a command that writes as one."""
-    if (count := max(slurm_tasks(os.environ), tpu_hosts(os.environ))) > 1:
-        raise UserError(
-            f"{command} works in one process, but here are {count}: start it once, with "
-            "srun --ntasks=1, or on one host of a TPU slice with JAX_PLATFORMS=cpu"
-        )
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """The table of sharding rules: where parameters, their averages and optimizer moments lie.
 
-A rule knows a parameter by the end of its path, so it holds for every network that has such a
-layer, and for the average and the moments, whose paths end alike.
+A rule matches the end of a path, so it holds for every network, average and moment alike.
 """
 
 import functools
@@ -18,11 +17,9 @@ from jax.typing import DTypeLike
 MIN_SHARDED_SIZE = 2**16
 
 # Path -> the axis that goes over `tensor`. A layer's output channels are cut (-1), and then the
-# input channels of the layer that reads them (-2): what lies between the two stays where it is, and
-# one sum over `tensor` follows the pair. What is not named here is computed alike on all of them.
-# So are kernels of several projections side by side, such as GEGLU's: a cut through them would
-# follow other borders than a cut through each, and they are small beside the maps that it moves.
-# Where the heads of "qkv" lie one after the other, each with its q, k and v, the borders agree.
+# input channels of the layer that reads them (-2), so that one sum over `tensor` follows the pair.
+# Parameters that no rule names are replicated over `tensor`; so are kernels of several projections
+# side by side, such as GEGLU's, because a cut through them would follow other borders.
 TENSOR_RULES: tuple[tuple[str, int], ...] = (
     # Attention: the heads.
     (r"(q|k|v)/dense/kernel", -1),

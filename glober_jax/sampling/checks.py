@@ -1,4 +1,4 @@
-"""What a model may be asked for, checked alike for the commands and for Python; see `indices` too.
+"""Checks of arrays given to a model, for the commands and for Python; see `indices` too.
 
 Dimension key: X, Y frame size, C = 3 colours; "..." are leading axes, named by `axes`.
 """
@@ -12,16 +12,12 @@ import numpy as np
 from glober_jax.errors import UserError
 from glober_jax.pixels import conversion
 
-# Far more than a run makes, and few enough that their numbers fit into memory, and into int32.
+# Far more than a run makes; their numbers fit into int32.
 MOST_VIDEOS = 1_000_000
 
 
 def check_frames(frames: Any, axes: Sequence[str], size: int, name: str) -> np.ndarray:
-    """Frames, called `name`, as uint8 [..., X, Y, C].
-
-    Raises:
-      UserError: they are of another type, shape or size; the message has the conversion.
-    """
+    """Frames as uint8 [..., X, Y, C]; `UserError` with the conversion if they are none."""
     x = _array(frames, name)
     if wrong := _wrong_frames(x, len(axes)):
         wanted = ", ".join((*axes, str(size), str(size), "3"))
@@ -37,11 +33,7 @@ def check_frames(frames: Any, axes: Sequence[str], size: int, name: str) -> np.n
 def check_features(
     features: Any, axes: Sequence[str], shape: tuple[int, ...], name: str
 ) -> np.ndarray:
-    """What a network made, called `name`, as float32 [..., *shape].
-
-    Raises:
-      UserError: it is of another shape, empty, no floating-point numbers, or not finite.
-    """
+    """Features as float32 [..., *shape]; `UserError` if they are none, empty or not finite."""
     x = _array(features, name)
     missing = len(axes) + len(shape) - x.ndim
     ends_well = x.shape[-len(shape) :] == shape

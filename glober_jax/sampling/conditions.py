@@ -1,4 +1,4 @@
-"""Under which conditions videos are generated: classes or texts, in turn.
+"""Conditions of generated videos: classes or texts, in turn.
 
 Dimension key: N videos, L tokens of a text, E their width.
 """

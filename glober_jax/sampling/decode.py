@@ -20,7 +20,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from glober_jax.diffusion.guidance import DecoderGuidance, guided_predictor
-from glober_jax.diffusion.predictor import Predictor
+from glober_jax.diffusion.predictor import Predict, Predictor
 from glober_jax.diffusion.process import DiffusionProcess
 from glober_jax.diffusion.samplers import sample
 from glober_jax.models.frame_codec import normalise_frames, to_pixels
@@ -39,13 +39,20 @@ class FrameModel(NamedTuple):
     latent_scale: ChannelScale
 
 
+def codec_posterior(networks: Networks, params: Params, clips: jax.Array) -> Gaussian:
+    """Posterior of frames [B, T, X, Y, 3] (uint8) or of their cached moments [B, T, h, w, 2 Z]."""
+    if clips.dtype != jnp.uint8:
+        return Gaussian.from_moments(clips)
+    flat = einops.rearrange(normalise_frames(clips), "b t x y c -> (b t) x y c")
+    moments = networks.apply(params, "frame_codec", flat, method="encode")
+    return Gaussian.from_moments(
+        einops.rearrange(moments, "(b t) h w m -> b t h w m", b=clips.shape[0])
+    )
+
+
 def encode_frames(networks: Networks, model: FrameModel, frames_BnXYC: jax.Array) -> jax.Array:
     """uint8 frames -> unit-variance latents [B, n, h, w, Z]; codec posterior means, no noise."""
-    batch = frames_BnXYC.shape[0]
-    frames = einops.rearrange(frames_BnXYC, "b n x y c -> (b n) x y c")
-    moments = networks.apply(model.params, "frame_codec", normalise_frames(frames), method="encode")
-    latents = model.latent_scale.normalise(Gaussian.from_moments(moments).mean)
-    return einops.rearrange(latents, "(b n) h w z -> b n h w z", b=batch)
+    return model.latent_scale.normalise(codec_posterior(networks, model.params, frames_BnXYC).mean)
 
 
 def encode_clip(networks: Networks, model: FrameModel, key_frames_BKXYC: jax.Array) -> jax.Array:
@@ -98,25 +105,21 @@ def denoise_frames(
     params: Params,
     global_BHWG: jax.Array,
     index_Bn: jax.Array,
-    noise_BnhwZ: jax.Array,
-    step_noise: Callable[[jax.Array], jax.Array] | None = None,
+    noise: Callable[[jax.Array | int], jax.Array],
+    watch: Callable[[Predict], Predict] = lambda predict: predict,
 ) -> jax.Array:
-    """Latents [B, n, h, w, Z] of the frames at `index_Bn`, guided, from `noise_BnhwZ`.
+    """Latents [B, n, h, w, Z] of the frames at `index_Bn`, guided, from `noise(0)`.
 
-    `step_noise(t)` is the noise [B, n, h, w, Z] that the step at t adds where `options.eta` > 0.
+    `noise(t + 1)` is what the step at t adds where `options.eta` > 0. `watch` wraps the predictor.
     """
 
-    def flat(z_BnhwZ: jax.Array) -> jax.Array:
-        return einops.rearrange(z_BnhwZ, "b n h w z -> (b n) h w z")
+    def flat_noise(step: jax.Array | int) -> jax.Array:
+        return einops.rearrange(noise(step), "b n h w z -> (b n) h w z")
 
-    guidance = options.decoder_guidance
-    latents = sample(
-        process,
-        options.decoder_solver,
-        frame_predictor(networks, guidance, params, global_BHWG, index_Bn),
-        flat(noise_BnhwZ),
-        draw_noise=lambda t: flat(step_noise(t)),
-    )
+    predictor = frame_predictor(networks, options.decoder_guidance, params, global_BHWG, index_Bn)
+    predictor = predictor._replace(guided=watch(predictor.guided), plain=watch(predictor.plain))
+    solver, start = options.decoder_solver, flat_noise(0)
+    latents = sample(process, solver, predictor, start, lambda t: flat_noise(t + 1))
     return einops.rearrange(latents, "(b n) h w z -> b n h w z", b=len(index_Bn))
 
 
@@ -143,22 +146,21 @@ def decode_frames(
     A frame is a function of its feature, index, video number and seed alone; float arithmetic may
     round it differently beside other frames.
     """
+    noise = drawn_noise(networks, options, seed, video_B, index_Bn)
+    given = (model.params, global_BHWG, index_Bn, noise)
+    return decode_latents(networks, model, denoise_frames(networks, process, options, *given))
 
-    def noise(step: jax.Array | int) -> jax.Array:
-        shape, shared = networks.latent_shape, options.shared_noise
-        return frame_noise(seed, video_B, index_Bn, shape, shared, step)
 
-    latents = denoise_frames(
-        networks,
-        process,
-        options,
-        model.params,
-        global_BHWG,
-        index_Bn,
-        noise(0),
-        step_noise=lambda t: noise(t + 1),
-    )
-    return decode_latents(networks, model, latents)
+def drawn_noise(
+    networks: Networks,
+    options: SamplingOptions,
+    seed: jax.Array | int,
+    video_B: jax.Array,
+    index_Bn: jax.Array,
+) -> Callable[[jax.Array | int], jax.Array]:
+    """The `frame_noise` of these frames, by step."""
+    shape, shared = networks.latent_shape, options.shared_noise
+    return functools.partial(frame_noise, seed, video_B, index_Bn, shape, shared)
 
 
 class Chunk(NamedTuple):

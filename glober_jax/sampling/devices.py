@@ -1,7 +1,5 @@
-"""How videos and their frames are spread over the devices of a mesh.
+"""Videos and their frames over the devices of a mesh: each computes rows of its own.
 
-Videos and frames do not depend on each other, so every device runs the whole computation on rows of
-its own, with whole parameters: nothing is exchanged until the rows are put together again.
 Dimension key: B videos, n frames of each.
 """
 
@@ -30,9 +28,9 @@ def spread(
 ) -> Callable[[int], Any]:
     """`function(model, *rows)`, compiled so that each device of `mesh` computes its own rows.
 
-    Rows and the output are `VIDEOS` [B, ...], `FRAMES` [B, n, ...] or `ALL`, what every device is
-    given; B and n are those of a `piece`. Parameters in shards are gathered once, in `dtype`. What
-    is returned takes B and returns the jitted function.
+    Rows and the output are `VIDEOS` [B, ...], `FRAMES` [B, n, ...] or `ALL`, replicated; B and n
+    are those of a `piece`. Parameters in shards are gathered once, in `dtype`. Returns a function
+    of B that gives the jitted one.
     """
 
     @functools.cache
@@ -60,10 +58,8 @@ def spread(
 def piece(videos: int, frames: int, devices: int, most: int) -> tuple[int, int]:
     """(videos, frames of each) to compute at once, at most `most` frames on each device.
 
-    Every device takes as many frames of as many videos as any other, so some may have to be filled
-    up. Of all ways this is the one that computes fewest frames, and among those the one with fewest
-    videos on a device, whose conditions are computed there. All pieces are of this size, so that
-    one compilation serves all.
+    Every device takes as many, so some are filled up. Chosen is the cut that computes fewest
+    frames, then fewest videos on a device. All pieces have this size, for one compilation.
     """
 
     def cut(count: int, ways: int, most: int) -> tuple[int, int]:

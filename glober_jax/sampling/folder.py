@@ -1,4 +1,4 @@
-"""A folder of videos, made batch by batch: interrupted, it is gone on with and repeats none.
+"""Writes generated videos into a folder, batch by batch; resumable.
 
     video_0000.mp4 ...   one per video
     frames.npz           if wanted, the exact pixels of all, uint8 [N, T, H, W, C] as "frames";
@@ -36,7 +36,7 @@ _SHOWN_VIDEOS, _SHOWN_FRAMES = 16, 32
 
 @dataclasses.dataclass(frozen=True)
 class Videos:
-    """What to make.
+    """Videos to make.
 
     Attributes:
       count: how many videos.
@@ -54,13 +54,10 @@ class Videos:
 
 
 def begin_folder(folder: epath.Path, record: Mapping[str, Any], *, resume: bool) -> None:
-    """Makes `folder` ready for the videos that `record` tells of.
-
-    Without `resume` videos that lie there from before are removed. With it they must be of the same
-    run, and are kept.
+    """Makes `folder` and removes older videos; with `resume` those of the same `record` are kept.
 
     Raises:
-      UserError: they are of another, or the folder cannot be written.
+      UserError: they are of another record, or the folder cannot be written.
     """
     media.make_folder(folder)
     file = folder / RECORD
@@ -90,14 +87,7 @@ def write_videos(
 ) -> None:
     """Writes every video that is not in `folder` yet, whole or not at all.
 
-    Args:
-      model: makes them.
-      videos: which.
-      seed: with a video's number and condition, decides it.
-      folder: where `begin_folder` was.
-      batch: how many global features are made at a time.
-      fps: frames per second.
-      arrays: whether to write the exact pixels too.
+    `batch` global features are made at a time; `arrays` writes the exact pixels too.
 
     Raises:
       UserError: a file cannot be written; videos that were finished stay.
@@ -138,11 +128,7 @@ def _write(
 
 
 def join_arrays(folder: epath.Path, videos: Videos) -> None:
-    """Puts the pixels of all videos into one file, and removes each one's own.
-
-    Raises:
-      UserError: it cannot be written.
-    """
+    """Joins the pixel files of all videos into one; `UserError` where it cannot be written."""
     if (folder / ARRAYS).exists():
         return
     files = [folder / f"{_name(number)}.npy" for number in range(videos.count)]

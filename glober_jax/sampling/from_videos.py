@@ -23,13 +23,10 @@ def retime(
     fps: float,
     arrays: bool,
 ) -> int:
-    """Encodes a video clip by clip, and writes it decoded at `rate` frames per frame.
+    """Encodes a video clip by clip and writes it decoded at `rate` frames per frame.
 
-    A clip is as many frames as the model was trained on, the last one what is left; a video of
-    fewer frames is one clip. Rate 1 reconstructs it, 2 plays at half the speed.
-
-    Returns:
-      How many frames were written.
+    Rate 1 reconstructs it, 2 plays at half the speed. The last clip may be shorter. Returns how
+    many frames were written.
 
     Raises:
       UserError: the video has too few frames, or `path`, without suffix, cannot be written.
@@ -56,9 +53,7 @@ def retime(
 def between(
     model: Glober, first_THWC: np.ndarray, second_THWC: np.ndarray, count: int
 ) -> np.ndarray:
-    """Global features on the line from one video's to another's, ends included: [N, H, W, G].
-
-    Of each video the first clip is taken, as many frames as the model was trained on.
+    """Features from the first clip of one video to that of another: [N, H, W, G].
 
     Raises:
       UserError: fewer than two features, or a video of too few frames.

@@ -5,13 +5,12 @@
     frames = model.decode(features, np.linspace(0.25, 0.5, 128, endpoint=False))
     again = model.decode(model.encode(video), np.arange(32) / 32)
 
-Everything here is a compiled call of a pure function: `generate.generate_features`,
-`decode.encode_clip` and `decode.decode_frames`, which may be jitted into programs of your own. What
-is given is checked before, as the commands check it; whatever is wrong is a `UserError`.
+The functions behind it, `generate.generate_features`, `decode.encode_clip` and
+`decode.decode_frames`, are pure and may be jitted into other programs. Arguments are checked as
+the commands check them; whatever is wrong is a `UserError`.
 
 Dimension key: B videos, n frames of each, T frames of a given video, K key frames, H, W, G global
-feature, X, Y frame size, C colours, L tokens of a text, E their width; h, w, Z
-latents of a frame.
+feature, X, Y frame size, C colours, L tokens of a text, E their width, h, w, Z latents of a frame.
 """
 
 import dataclasses
@@ -74,11 +73,7 @@ class Glober:
         self._frame_maps = jax.jit(functools.partial(frame_maps, networks))
 
     def with_options(self, **changes: object) -> "Glober":
-        """The same model, sampled in another way: any field of `SamplingOptions`.
-
-        Raises:
-          UserError: see `options.changed`.
-        """
+        """The same model with other `SamplingOptions`; `UserError` as of `options.changed`."""
         return Glober(
             self.networks,
             self.clip,
@@ -94,15 +89,11 @@ class Glober:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What its classes are called: their numbers where weights came without names."""
+        """Names of its classes; their numbers where the weights came without names."""
         return self.class_names or tuple(map(str, range(self.networks.condition.num_classes)))
 
     def condition(self, wanted: str | int) -> np.ndarray:
-        """A class by name or number, as `generate_globals` takes it for one video: int32 [1].
-
-        Raises:
-          UserError: the model knows no classes, or not this one.
-        """
+        """A class by name or number, for `generate_globals`: int32 [1]; `UserError` if unknown."""
         network = self.networks.condition
         if network.kind != "class":
             raise UserError(f"this model knows no classes, so {wanted!r} is none of them")
@@ -125,13 +116,9 @@ class Glober:
 
         Args:
           count: B, at most `MOST_VIDEOS`.
-          condition: labels int32 [B], or text embeddings float16 [B, L, E], as the model was
-            trained on; fewer are taken in turn. None for a model without condition, or for all
-            classes in turn.
-          seed, first_video: with its condition, decide a video.
-
-        Raises:
-          UserError: the condition is not of the model's kind, or a number not a possible one.
+          condition: labels int32 [B], or text embeddings float16 [B, L, E]; fewer are taken in
+            turn. None: no condition, or all classes in turn.
+          seed, first_video: decide a video, with its condition.
         """
         count = check_whole(count, "count", 1, MOST_VIDEOS)
         seed, first_video = _numbers(seed, first_video)
@@ -144,11 +131,7 @@ class Glober:
     ) -> np.ndarray:
         """Frames at any real indices, 0 the clip's first and 1 its end: uint8 [B, n, X, Y, C].
 
-        A frame does not depend on the others, but for rounding. There is nothing outside of the
-        clip: from 0 to 1 is all.
-
-        Raises:
-          UserError: no features of this model, or no such indices or numbers.
+        A frame does not depend on the others, but for rounding.
         """
         return self._frames.decode(*self._decoded(global_BHWG, index_n, seed, first_video))
 
@@ -159,14 +142,9 @@ class Glober:
         return self._frames.chunks(*self._decoded(global_BHWG, index_n, seed, first_video))
 
     def encode(self, video_TXYC: np.ndarray) -> np.ndarray:
-        """The mean global feature of a whole video, float32 [1, H, W, G], from its key frames.
+        """The mean global feature, float32 [1, H, W, G], of a uint8 video of at least K frames.
 
-        Args:
-          video_TXYC: uint8, of the model's frame size, at least K frames; K evenly spaced ones are
-            looked at, spaced as those of a training clip are.
-
-        Raises:
-          UserError: too few frames, or of another type, shape or size.
+        The K key frames are spaced over all of the video as over a training clip.
         """
         video_TXYC = check_frames(video_TXYC, "T", self.networks.frame_size, "the video")
         frames, keys = len(video_TXYC), self.networks.num_key_frames
@@ -176,18 +154,12 @@ class Glober:
         return self._frames.encode(self.frame_model, video_TXYC[whole.key_positions][None])
 
     def encode_frames(self, frames_BnXYC: np.ndarray) -> np.ndarray:
-        """The frame codec alone: unit-variance latents, float32 [B, n, h, w, Z], of uint8 frames.
-
-        All at once: the memory it takes grows with B n.
-
-        Raises:
-          UserError: they are of another type, shape or size.
-        """
+        """The frame codec alone, all frames at once: unit-variance latents [B, n, h, w, Z]."""
         frames_BnXYC = check_frames(frames_BnXYC, "Bn", self.networks.frame_size, "the array")
         return self._frames.encode_frames(self.frame_model, frames_BnXYC)
 
     def decode_latents(self, latents_BnhwZ: np.ndarray) -> np.ndarray:
-        """Its way back: uint8 frames [B, n, X, Y, C]; `UserError` where these are no latents."""
+        """The frame codec's decoder: uint8 frames [B, n, X, Y, C] of unit-variance latents."""
         latents = check_features(latents_BnhwZ, "Bn", self.networks.latent_shape, "the latents")
         return self._frames.decode_latents(self.frame_model, latents)
 

@@ -1,4 +1,4 @@
-"""Which frames of a clip to make: their real indices, 0 the clip's first frame and 1 its end.
+"""Real indices of the frames to make: 0 is the first frame of the clip, 1 its end.
 
 Dimension key: n frames, T frames of a training clip.
 """
@@ -23,7 +23,7 @@ def frame_indices(
     rate: float | None = None,
     indices: Sequence[float] = (),
 ) -> np.ndarray:
-    """float64 [n], from one of three ways to say it.
+    """Indices of the frames to make, float64 [n].
 
     Args:
       clip_frames: T.

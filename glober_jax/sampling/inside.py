@@ -1,4 +1,4 @@
-"""What happens inside of the decoder, for people to look at: its maps, and frames as they emerge.
+"""Intermediate results of the decoder, to look at: its maps, and frames at every sampling step.
 
 Dimension key: B videos, n frames of each, S sampling steps, H, W, G global feature, h, w, Z latents
 of a frame, X, Y frame size, C colours.
@@ -14,11 +14,9 @@ import numpy as np
 
 from glober_jax.diffusion.predictor import Predict
 from glober_jax.diffusion.process import DiffusionProcess
-from glober_jax.diffusion.samplers import sample
 from glober_jax.models.networks import Networks
 from glober_jax.randomness import seed_words
-from glober_jax.sampling.decode import FrameModel, decode_latents, frame_predictor
-from glober_jax.sampling.noise import frame_noise
+from glober_jax.sampling.decode import FrameModel, decode_latents, denoise_frames, drawn_noise
 from glober_jax.sampling.options import SamplingOptions
 
 
@@ -57,11 +55,7 @@ def denoising(
     seed: int,
     first_video: int = 0,
 ) -> Denoising:
-    """The steps of `decode.decode_frames`, of the same frames from the same noise.
-
-    Every step is sent to the host, so this is slower, is compiled at every call, and is meant for
-    a few frames.
-    """
+    """The steps of `decode.decode_frames` for a few frames; compiled at every call."""
     videos = len(global_BHWG)
     index_Bn = jnp.broadcast_to(jnp.asarray(index_n, jnp.float32), (videos, len(index_n)))
     found: dict[float, tuple[np.ndarray, np.ndarray]] = {}
@@ -80,20 +74,9 @@ def denoising(
 
     @jax.jit
     def run(model: FrameModel, global_BHWG: jax.Array, seed: jax.Array) -> jax.Array:
-        def noise(step: jax.Array | int) -> jax.Array:
-            shape, shared = networks.latent_shape, options.shared_noise
-            video_B = first_video + jnp.arange(videos)
-            drawn = frame_noise(seed, video_B, index_Bn, shape, shared, step)
-            return einops.rearrange(drawn, "b n h w z -> (b n) h w z")
-
-        predictor = frame_predictor(
-            networks, options.decoder_guidance, model.params, global_BHWG, index_Bn
-        )
-        predictor = predictor._replace(
-            guided=watched(predictor.guided), plain=watched(predictor.plain)
-        )
-        solver = options.decoder_solver
-        return sample(process, solver, predictor, noise(0), lambda t: noise(t + 1))
+        noise = drawn_noise(networks, options, seed, first_video + jnp.arange(videos), index_Bn)
+        given = (model.params, global_BHWG, index_Bn, noise, watched)
+        return denoise_frames(networks, process, options, *given)
 
     jax.block_until_ready(run(model, global_BHWG, seed_words(seed)))
     jax.effects_barrier()

@@ -1,4 +1,4 @@
-"""The noise that videos are made from: keyed by video and index, never by place in a batch.
+"""Initial noise of frames, keyed by video and index, never by place in a batch.
 
 Dimension key: B videos, n frames of each, h, w, Z latents of a frame.
 """

@@ -32,23 +32,20 @@ _BRANCHES = {
 class SamplingOptions:
     """Used by the frame decoder and the global generator alike.
 
-    `sampler` makes x_0 in `steps` network calls (and as many per branch of the guidance). The
-    decoder takes `decoder_steps` instead where that is not 0:
-
-    - "ddim", first order, with `spacing` "trailing" or "leading" (as published). `eta` 0 is
-      deterministic from the first noise, 1 adds as much as DDPM does.
-    - "dpm++", DPM-Solver++(2M), second order and deterministic, with `spacing` "log_snr" or
-      "karras": on the quick start closer to the converged result in 8 to 15 steps than DDIM in 50,
-      the decoder mostly because these spacings end at step 0.
-
-    `threshold` is the percentile, as a fraction, of dynamic thresholding; 0 is off. Scales are
-    those of guidance, each of which counts inside its interval of noise levels only:
-    `decoder_interval` for `video_scale` and `domain_scale`, `condition_interval` for
-    `condition_scale`.
-    `shared_noise` is how much of a frame's initial noise, in variance, is common to all frames of
-    the video: 0 as published, 1 keeps texture still between frames. `chunk_frames` bounds memory:
-    at most that many frames, in all branches, are denoised at once on each device. `fps` is
-    written into the videos.
+    Attributes:
+      sampler, spacing: "ddim", first order, with "trailing" or "leading" (as published); "dpm++",
+        DPM-Solver++(2M), second order, with "log_snr" or "karras": on the quick start closer to the
+        converged result in 8 to 15 steps than DDIM in 50.
+      steps, decoder_steps: network calls (in each branch of the guidance); the decoder makes
+        `steps` where `decoder_steps` is 0.
+      eta: of DDIM: 0 is deterministic from the first noise, 1 adds as much as DDPM does.
+      threshold: percentile, as a fraction, of dynamic thresholding; 0 is off.
+      video_scale, domain_scale: guidance of the decoder, in `decoder_interval` of noise levels.
+      condition_scale: guidance of the generator, in `condition_interval`.
+      shared_noise: share of a frame's initial noise, in variance, common to all frames of the
+        video: 0 as published, 1 keeps texture still between frames.
+      chunk_frames: frames that are denoised at once on each device, which bounds memory.
+      fps: written into the videos.
     """
 
     sampler: Sampler = "ddim"
@@ -83,11 +80,7 @@ class SamplingOptions:
         return ConditionGuidance(self.condition_scale, self.condition_interval)
 
     def check_branches(self, shares: Mapping[str, float]) -> None:
-        """Refuses guidance that uses a branch whose share of the training clips was 0.
-
-        Raises:
-          UserError: there is such a branch.
-        """
+        """Raises `UserError` where guidance uses a branch that was trained on no clips."""
         used = {**self.decoder_guidance.weights, **self.condition_guidance.weights}
         for branch, (scale, off, dropped) in _BRANCHES.items():
             if branch in used and shares[branch] == 0:
@@ -105,14 +98,9 @@ def changed(
 ) -> SamplingOptions:
     """The options with some fields changed, all of them checked.
 
-    Another sampler brings its usual spacing along where `changes` names none.
-
-    Args:
-      options: what they are so far.
-      changes: values by field.
-      processes: of the decoder and of the generator.
-      shares: the part of training clips that each branch of guidance was seen on, see
-        `check_branches`; None where nobody knows.
+    Another sampler brings its usual spacing along where `changes` names none. `processes` are those
+    of decoder and generator, `shares` the part of training clips that each branch of guidance was
+    seen on (None: unknown).
 
     Raises:
       UserError: an unknown field, a value of another type or outside its range, settings that the

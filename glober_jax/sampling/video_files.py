@@ -1,4 +1,4 @@
-"""Videos written while they are made: whole under their names, or not at all.
+"""Atomic writing of videos, frame by frame.
 
 Dimension key: T frames of a video, c of a piece, H, W frame size, C colours.
 """

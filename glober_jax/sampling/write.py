@@ -1,4 +1,4 @@
-"""What a person opens after sampling: one MP4 per video, a GIF, a contact sheet, a JSON record.
+"""Files of sampled videos: one MP4 each, a GIF, a contact sheet, a JSON record.
 
 Dimension key: N videos, T frames, H, W frame size, C colours.
 """
@@ -62,5 +62,5 @@ def write_sheet(
 
 
 def sheet_scale(videos_NTHWC: np.ndarray) -> int:
-    """By what factor small frames are enlarged to be looked at."""
+    """Factor by which small frames are enlarged."""
     return max(1, _SHEET_FRAME_SIZE // videos_NTHWC.shape[2])

@@ -1,16 +1,21 @@
-"""What the stages with an adversary share: when it joins, who learns, both gradients at once."""
+"""Adversarial training: schedule and options of a discriminator, both players' gradients."""
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from glober_jax.models.networks import Params
-from glober_jax.training.state import OptimizerOptions, StepFunction, by_network
+from glober_jax.training.state import (
+    Batch,
+    OptimizerOptions,
+    StepFunction,
+    TrainState,
+    by_network,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,18 +35,6 @@ class AdversarialOptions:
         progress = (step - self.start_step + 1) / max(self.warmup_steps, 1)
         return self.weight * jnp.clip(progress, 0.0, 1.0)
 
-    def programs(self, step: Callable[..., Any]) -> tuple[tuple[int, StepFunction], ...]:
-        """`step(..., adversarial=False)` up to the adversary's start, True from there on.
-
-        Two programs and not one with a conditional, which would hold the memory of both branches
-        (and whose convolutions XLA's CPU backend runs ten times slower).
-        """
-        alone = (0, functools.partial(step, adversarial=False))
-        joint = (self.start_step, functools.partial(step, adversarial=True))
-        if self.weight == 0:
-            return (alone,)
-        return (joint,) if self.start_step == 0 else (alone, joint)
-
     def optimizers(
         self, others: tuple[str, ...], discriminator: str, optimizer: OptimizerOptions, steps: int
     ) -> optax.GradientTransformation:
@@ -54,6 +47,43 @@ class AdversarialOptions:
         )
         groups = dict.fromkeys(others, "others") | {discriminator: "discriminator"}
         return by_network({"others": optimizer.build(steps), "discriminator": resting}, groups)
+
+
+class AdversarialStage:
+    """A stage with a discriminator.
+
+    Subclasses have `options`, with an optimizer for the networks `averaged`, and `gradients`.
+    """
+
+    averaged: ClassVar[tuple[str, ...]]
+    discriminator: ClassVar[str]
+
+    def programs(self) -> tuple[tuple[int, StepFunction], ...]:
+        """The step without the adversary, and from its start on with it.
+
+        Two programs and not one with a conditional, which would hold the memory of both branches
+        (and whose convolutions XLA's CPU backend runs ten times slower).
+        """
+        adversary = self.options.adversarial
+        alone = (0, functools.partial(self.step, adversarial=False))
+        joint = (adversary.start_step, functools.partial(self.step, adversarial=True))
+        if adversary.weight == 0:
+            return (alone,)
+        return (joint,) if adversary.start_step == 0 else (alone, joint)
+
+    def step(
+        self, state: TrainState, frozen: Any, batch: Batch, *, adversarial: bool
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """One update of both players."""
+        gradients, metrics = self.gradients(state, frozen, batch, adversarial=adversarial)
+        return state.apply_if_finite(gradients, metrics, self.optimizer, self.options.ema_decay)
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        options = self.options
+        return options.adversarial.optimizers(
+            self.averaged, self.discriminator, options.optimizer, options.steps
+        )
 
 
 def joint_gradients(

@@ -1,15 +1,12 @@
-"""Stage A: video encoder, video decoder and pair discriminator in ONE jitted step.
+"""Stage A: video encoder, video decoder and pair discriminator in one jitted step.
 
 Frozen codec encode -> encoder -> frame features and tokens -> UNet once -> x_0 -> frozen codec
-decode of the first and last target -> discriminator once over all real and fake pairs. That one
-forward gives
+decode of the first and last target -> discriminator once over all real and fake pairs:
 
     d_loss = mean hinge of the discriminator
     g_loss = mean |prediction - target|² + kl_weight KL + w(step) mean adversarial loss
 
-and one `jax.vjp` is pulled back twice: (1, 0) for the discriminator's parameters, (0, 1) for all
-others. The discriminator's gradient stops at the fakes; the decoder's passes through the frozen
-discriminator and codec to UNet, features, tokens and encoder.
+The gradient of g_loss passes through the frozen discriminator and codec to all other networks.
 
 Dimension key: B clips, K key frames, n target frames, h, w, Z latents, H, W, G global feature.
 """
@@ -23,27 +20,18 @@ import einops
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh
 
 from glober_jax import losses
 from glober_jax.diffusion.process import DiffusionProcess
-from glober_jax.models.frame_codec import normalise_frames
-from glober_jax.models.latents import Gaussian
 from glober_jax.models.networks import AUTOENCODER, Networks, Params
 from glober_jax.parallel.mesh import constrain_batch
 from glober_jax.parallel.rules import gather_parameters
 from glober_jax.randomness import named_key
-from glober_jax.sampling.decode import FrameModel
-from glober_jax.training.adversarial import AdversarialOptions, joint_gradients
+from glober_jax.sampling.decode import FrameModel, codec_posterior
+from glober_jax.training.adversarial import AdversarialOptions, AdversarialStage, joint_gradients
 from glober_jax.training.gradient_accumulation import accumulate_gradients
-from glober_jax.training.state import (
-    Batch,
-    OptimizerOptions,
-    StepFunction,
-    TrainState,
-    new_state,
-)
+from glober_jax.training.state import Batch, OptimizerOptions, TrainState, new_state
 
 NAME = "autoencoder"
 DISCRIMINATOR = "discriminator"
@@ -52,10 +40,9 @@ NETWORKS = (*AUTOENCODER, DISCRIMINATOR)
 
 @dataclasses.dataclass(frozen=True)
 class PairAdversaryOptions(AdversarialOptions):
-    """The adversary judges every `clip_stride`-th clip of a batch.
+    """The adversary judges every `clip_stride`-th clip of a batch, for pixels need most memory.
 
-    Pixels need far more memory per clip than all the rest. Unless it `reaches_decoder`, the decoder
-    gets no gradient of it, as published.
+    Unless it `reaches_decoder`, the decoder gets no gradient of it, as published.
     """
 
     clip_stride: int = 1
@@ -64,13 +51,16 @@ class PairAdversaryOptions(AdversarialOptions):
 
 @dataclasses.dataclass(frozen=True)
 class AutoencoderTraining:
-    """Options of the stage; dropout probabilities are per clip.
+    """Options of the stage.
 
-    `key_dropout` of the clips train the branch "video" of guidance, without key frames, and
-    `domain_dropout` the branch "domain", without domain tokens, too; as published (`models.compat`)
-    both are dropped independently. `micro_batches` parts of a batch are computed one after the
-    other: less memory, the same gradients. `latent_scale` multiplies the codec's latents, as
-    0.18215 does Stable Diffusion's; 0 measures a scale and a mean per channel instead.
+    Attributes:
+      micro_batches: parts of a batch, computed in turn: less memory, the same gradients.
+      latent_scale: multiplies the codec's latents, 0.18215 those of Stable Diffusion's; 0 measures
+        a scale and a mean per channel.
+      domain_dropout: part of the clips that train the branch "domain" of guidance, without domain
+        tokens and key frames.
+      key_dropout: part that trains "video", without key frames. As published (`models.compat`)
+        tokens and key frames are dropped independently.
     """
 
     steps: int
@@ -86,8 +76,11 @@ class AutoencoderTraining:
 
 
 @dataclasses.dataclass(frozen=True)
-class AutoencoderStage:
+class AutoencoderStage(AdversarialStage):
     """The stage as pure functions of state, frozen codec and batch."""
+
+    averaged = AUTOENCODER
+    discriminator = DISCRIMINATOR
 
     networks: Networks
     process: DiffusionProcess
@@ -98,61 +91,29 @@ class AutoencoderStage:
     def create(self, constants: dict[str, Any], given: Params | None = None) -> TrainState:
         """The state at step 0: `given` networks, fresh others, constants {"latent_scale"}."""
         params = self.networks.init_all(NETWORKS, named_key(self.seed, "autoencoder_init"), given)
-        return new_state(params, self._optimizer(), AUTOENCODER, constants)
-
-    def programs(self) -> tuple[tuple[int, StepFunction], ...]:
-        return self.options.adversarial.programs(self.step)
-
-    def step(
-        self, state: TrainState, frozen: Params, batch: Batch, *, adversarial: bool
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
-        """One update of both sides; `frozen` holds the codec's parameters."""
-        gradients, metrics = self.gradients(state, frozen, batch, adversarial=adversarial)
-        optimizer, ema_decay = self._optimizer(), self.options.ema_decay
-        return state.apply_if_finite(gradients, metrics, optimizer, ema_decay)
+        return new_state(params, self.optimizer, AUTOENCODER, constants)
 
     def gradients(
         self, state: TrainState, frozen: Params, batch: Batch, *, adversarial: bool
     ) -> tuple[Params, dict[str, jax.Array]]:
         """Both sides' gradients of one batch, and its metrics: means over micro-batches."""
-        networks, process, options = self.networks, self.process, self.options
+        stage = self.networks, self.process, self.options
         key = named_key(self.seed, NAME, state.step)
         latent_scale = state.constants["latent_scale"]
         constrain = functools.partial(constrain_batch, mesh=self.mesh)
         frozen = gather_parameters(frozen, self.mesh, self.networks.dtype)
-        inputs = draw_inputs(
-            networks, process, options, FrameModel(frozen, latent_scale), batch, key
-        )
-        weight = options.adversarial.weight_at(state.step) if adversarial else None
+        inputs = draw_inputs(*stage, FrameModel(frozen, latent_scale), batch, key)
+        weight = self.options.adversarial.weight_at(state.step) if adversarial else None
 
         def of_clips(inputs: DenoisingInputs) -> tuple[Params, dict[str, jax.Array]]:
             def loss_fn(params: Params) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
                 params = gather_parameters(params, self.mesh, self.networks.dtype)
                 model = FrameModel(frozen | params, latent_scale)
-                return autoencoder_losses(
-                    networks, process, options, model, inputs, weight, constrain
-                )
+                return autoencoder_losses(*stage, model, inputs, weight, constrain)
 
             return joint_gradients(loss_fn, state.params, DISCRIMINATOR)
 
-        return accumulate_gradients(of_clips, inputs, options.micro_batches, self.mesh)
-
-    def _optimizer(self) -> optax.GradientTransformation:
-        options = self.options
-        return options.adversarial.optimizers(
-            AUTOENCODER, DISCRIMINATOR, options.optimizer, options.steps
-        )
-
-
-def codec_posterior(networks: Networks, params: Params, clips: jax.Array) -> Gaussian:
-    """Posterior of frames [B, T, X, Y, 3] (uint8) or of their cached moments [B, T, h, w, 2 Z]."""
-    if clips.dtype != jnp.uint8:
-        return Gaussian.from_moments(clips)
-    flat = einops.rearrange(normalise_frames(clips), "b t x y c -> (b t) x y c")
-    moments = networks.apply(params, "frame_codec", flat, method="encode")
-    return Gaussian.from_moments(
-        einops.rearrange(moments, "(b t) h w m -> b t h w m", b=clips.shape[0])
-    )
+        return accumulate_gradients(of_clips, inputs, self.options.micro_batches, self.mesh)
 
 
 class DenoisingInputs(NamedTuple):
@@ -218,8 +179,8 @@ def autoencoder_losses(
 ) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
     """((d_loss, g_loss), metrics) of one batch of drawn inputs; deterministic.
 
-    The codec in `model.params` gets no gradient. Without an adversarial weight d_loss is zero and
-    no discriminator is run. `constrain` may shard the leading axis of an array.
+    Without an adversarial weight d_loss is zero and no discriminator is run. `constrain` may shard
+    the leading axis of an array.
     """
     params = model.params | {"frame_codec": jax.lax.stop_gradient(model.params["frame_codec"])}
     model = model._replace(params=params)

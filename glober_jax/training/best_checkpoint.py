@@ -1,6 +1,6 @@
 """Grades of checkpoints, and the policy by which the newest and the best are kept.
 
-`WORKDIR/grades.json` holds {stage: {step: {"name", "value", "higher_is_better"}}}.
+`WORKDIR/grades.json` holds {stage: {step: {"name", "value"}}}.
 """
 
 import dataclasses
@@ -20,16 +20,10 @@ GRADES_FILE = "grades.json"
 
 
 class Grade(NamedTuple):
-    """How good a checkpoint is."""
+    """How good a checkpoint is; lower is better."""
 
     name: str
     value: float
-    higher_is_better: bool
-
-    @property
-    def cost(self) -> float:
-        """The lower one is better."""
-        return -self.value if self.higher_is_better else self.value
 
 
 class Grades:
@@ -38,7 +32,7 @@ class Grades:
     def __init__(self, workdir: epath.PathLike, stage: str) -> None:
         self._file, self._stage = epath.Path(workdir) / GRADES_FILE, stage
         stored = self._read().get(stage, {})
-        self._by_step = {int(step): Grade(**grade) for step, grade in stored.items()}
+        self._by_step = {int(step): Grade(g["name"], g["value"]) for step, g in stored.items()}
 
     def add(self, step: int, grade: Grade) -> None:
         """Adds a grade, on disk as well; warns where that fails."""
@@ -54,7 +48,7 @@ class Grades:
     def best(self, steps: Iterable[int]) -> int | None:
         """The best of these steps; None where none was graded."""
         graded = [step for step in steps if step in self._by_step]
-        return min(graded, key=lambda step: self._by_step[step].cost, default=None)
+        return min(graded, key=lambda step: self._by_step[step].value, default=None)
 
     def _read(self) -> dict[str, Any]:
         return json.loads(self._file.read_text()) if self._file.exists() else {}
@@ -74,7 +68,7 @@ class NewestAndBest(preservation_policy.PreservationPolicy):
     def should_preserve(
         self, checkpoints: Sequence[preservation_policy.PolicyCheckpointInfo], **_: Any
     ) -> Sequence[bool]:
-        """For each checkpoint, oldest first, whether it is kept."""
+        """Whether each checkpoint, oldest first, is kept."""
         steps = [checkpoint.step for checkpoint in checkpoints]
         kept = {*steps[-self.count :], self.grades.best(steps)}
         return [step in kept for step in steps]

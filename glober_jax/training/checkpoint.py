@@ -30,8 +30,7 @@ from glober_jax.training.checkpoint_io import (
 )
 from glober_jax.training.packaged_model import is_packaged, read_packaged
 
-# Parts of a config that a stage's checkpoints depend on, by their arrays' shapes or by what these
-# mean; of these, options that only trade time for memory may differ.
+# Parts of a config that a stage's checkpoints depend on, but for options of memory.
 _CODEC = ("model.frame_codec", "codec.pretrained")
 _AUTOENCODER = (
     "frame_size",
@@ -61,11 +60,10 @@ class StageCheckpoints:
     """
 
     def __init__(self, workdir: epath.PathLike, stage: str, config: dict[str, Any], keep: int = 2):
-        """Opens `workdir/stage`, made when missing; keeps the newest `keep`, and the best graded.
+        """Opens `workdir/stage`; keeps the newest `keep` checkpoints, and the best graded.
 
         Raises:
-          UserError: the folder cannot be written, or it holds a checkpoint of another
-            architecture than `config` describes.
+          UserError: the folder cannot be written, or holds a checkpoint of another architecture.
         """
         self._workdir, self._stage = epath.Path(workdir).resolve(), stage
         self._folder, self._config = self._workdir / stage, config
@@ -112,10 +110,7 @@ class StageCheckpoints:
         grade: Grade | None = None,
         loop_record: Mapping[str, int] | None = None,
     ) -> None:
-        """Starts saving; a step that is already there is left as it is.
-
-        Warns where the save before this one failed; the older checkpoints are intact.
-        """
+        """Starts saving, unless the step is there; warns where the save before this one failed."""
         if (failure := self._settle()) is not None:
             self._warn(f"{failure}; trying again with step {step}")
         if step == self.latest_step:
@@ -137,22 +132,16 @@ class StageCheckpoints:
             self._failure = reason(error)
 
     def wait(self) -> None:
-        """Returns when everything saved so far is on disk.
-
-        Raises:
-          UserError: the last save failed. The older checkpoints are intact.
-        """
+        """Returns when everything is on disk; `UserError` where the last save failed."""
         if (failure := self._settle()) is not None:
             raise UserError(f"{failure}: mend that and run the same command again")
 
     def restore(self, abstract_state: Any, mesh: Mesh) -> Any:
-        """The newest state that is not damaged, on `mesh`, whatever mesh it was saved from.
-
-        Newer ones are set aside, each with a warning; `latest_step` is that of the state.
+        """The newest undamaged state, on any `mesh`; damaged newer ones are set aside.
 
         Raises:
-          UserError: all checkpoints are damaged, and left where they are; or the newest has other
-            arrays, or cannot be read.
+          UserError: all are damaged, and left in place; or the newest has other arrays, or cannot
+            be read.
         """
         if (failure := self._settle()) is not None:
             self._warn(failure)
@@ -183,7 +172,7 @@ class StageCheckpoints:
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def _settle(self) -> str | None:
-        """Waits for the save under way; where it failed on any process, a sentence that says so."""
+        """Waits for the save under way; a sentence where it failed on any process."""
         if self._saving is None:
             return None
         failure = self._failure
@@ -259,7 +248,7 @@ class StageCheckpoints:
 
 
 def _architecture(stage: str, config: dict[str, Any]) -> dict[str, Any]:
-    """Options of a config that the stage's checkpoints depend on, by their full name."""
+    """Options that the stage's checkpoints depend on, by their full name."""
     parts = ARCHITECTURE.get(stage, _EVERYTHING)
     # Stored as JSON, which has no tuples.
     flat = flax.traverse_util.flatten_dict(json.loads(json.dumps(config)), sep=".")
@@ -285,12 +274,10 @@ def load_averaged(
 ) -> tuple[int, dict[str, Any]]:
     """(step, values) of a stage's newest or best checkpoint; a packaged model has one only.
 
-    `abstract` is {"ema": ..., "constants": ...} of shapes: the parts to read, onto `mesh`. Changes
-    nothing in the workdir.
+    `abstract`, {"ema": ..., "constants": ...} of shapes, are the parts to read, onto `mesh`.
 
     Raises:
-      UserError: the stage has no checkpoint yet, or none that was graded; or that checkpoint is
-        damaged. No other one is taken in its place: it would give other results silently.
+      UserError: there is no (graded) checkpoint, or it is damaged: no other is taken silently.
     """
     if is_packaged(workdir):
         return read_packaged(workdir, stage, abstract, mesh)
@@ -311,7 +298,7 @@ def load_averaged(
         return step, read_arrays(checkpoint, read_meta(checkpoint), abstract, mesh, whole=False)
     except DamagedError as error:
         raise UserError(
-            f"{checkpoint} is damaged ({error}), and none is taken in its place: python -m "
-            "glober_jax.main with this --workdir sets it aside and trains on from the one before; "
-            "to use that one as it is, move the damaged folder away"
+            f"{checkpoint} is damaged ({error}), and none is taken in its place: train on with "
+            "python -m glober_jax.main, which sets it aside, or move that folder away to use the "
+            "one before"
         ) from error

@@ -1,9 +1,8 @@
-"""One checkpoint as it is stored: what describes it, and reading it so that damage is found.
+"""Reading and describing one checkpoint so that damage is found.
 
 A checkpoint is a folder: `state` holds the arrays (Orbax, on TensorStore), `meta` JSON with
-"step", "config", "loop" (what the loop needs to resume: which batch comes next, how many steps
-were skipped), "arrays" (name to type, shape and checksum) and "digest" of all the rest. TensorStore
-keeps no checksums of array data, and reads some damaged files without complaint.
+"step", "config", "loop" (what the loop needs to resume), "arrays" (name to type, shape and
+checksum) and "digest" of all the rest. TensorStore itself keeps no checksums of array data.
 """
 
 import errno
@@ -12,7 +11,7 @@ import json
 import os
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -59,12 +58,7 @@ def describe(
 
 
 def read_meta(checkpoint: epath.Path) -> dict[str, Any]:
-    """What `describe` made.
-
-    Raises:
-      DamagedError: on all processes, where any of them cannot read it.
-      UserError: the storage does not answer.
-    """
+    """The `meta` of a checkpoint; raises as `read_arrays` does."""
 
     def read() -> dict[str, Any]:
         meta = ocp.JsonCheckpointHandler().restore(checkpoint / "meta", ocp.args.JsonRestore())
@@ -79,13 +73,10 @@ def read_meta(checkpoint: epath.Path) -> dict[str, Any]:
 def read_arrays(
     checkpoint: epath.Path, meta: dict[str, Any], abstract: Any, mesh: Mesh, *, whole: bool
 ) -> Any:
-    """Arrays laid out on `mesh`, whatever mesh they were saved from, bit for bit as saved.
-
-    `abstract` gives their shapes: of the state, or, unless it has to be the `whole`, of parts.
+    """Arrays on `mesh`, whatever mesh they were saved from: those of `abstract`, part or `whole`.
 
     Raises:
-      DamagedError: on all processes, where any of them cannot read its shards, or an array is not
-        what was written.
+      DamagedError: on all processes, where any cannot read its shards or finds other values.
       UserError: other arrays were saved than `abstract` has, or the storage does not answer.
     """
     _check_kinds(checkpoint, meta, abstract, whole)
@@ -116,14 +107,21 @@ def _check_kinds(checkpoint: epath.Path, meta: dict[str, Any], abstract: Any, wh
         return
     there = {name: kind.rsplit(" ", 1)[0] for name, kind in meta["arrays"].items()}
     here = _kinds(abstract)
-    names = there.keys() | here.keys() if whole else here.keys()
-    if differing := sorted(name for name in names if there.get(name) != here.get(name)):
-        first, missing = differing[0], "missing"
+    if differing := difference(there if whole else {n: there.get(n) for n in here}, here):
         raise UserError(
-            f"{checkpoint} holds other arrays than this config trains: {len(differing)} differ "
-            f"({first} is {there.get(first, missing)} there, {here.get(first, missing)} here); use "
-            "the config it was made with, its optimizers included, or another --workdir"
+            f"{checkpoint} holds other arrays than this config trains: {differing}; use the config "
+            "it was made with, its optimizers included, or another --workdir"
         )
+
+
+def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """How many entries of two tables differ, and the first of them; "" where none does."""
+    differing = sorted(n for n in there.keys() | here.keys() if there.get(n) != here.get(n))
+    if not differing:
+        return ""
+    first = differing[0]
+    values = (table.get(first) or "missing" for table in (there, here))
+    return f"{len(differing)} differ ({first} is {next(values)} there, {next(values)} here)"
 
 
 def _kinds(tree: Any) -> dict[str, str]:

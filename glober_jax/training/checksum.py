@@ -11,9 +11,8 @@ _STRIDE = 0x9E3779B9
 
 
 def checksums(tree: Any) -> Any:
-    """A checksum in [0, 2^32) for each array of a tree, an int.
+    """A checksum in [0, 2^32) for each array of a tree, computed by one program where they lie.
 
-    Computed by one program where the arrays lie, so nothing but the checksums leaves the devices.
     All processes that hold shards have to call this.
     """
     return jax.tree.map(int, jax.device_get(_checksums(tree)))
@@ -27,9 +26,8 @@ def _checksums(tree: Any) -> Any:
 def _checksum(array: jax.Array) -> jax.Array:
     """The sum, modulo 2^32, of a word for each element: its bits and its place, well mixed.
 
-    A changed element is seen for certain, other changes (elements swapped, zeroed, moved) all but
-    once in 2^32 times. A sum does not depend on the order of its parts, so it is the same for
-    every sharding.
+    A changed element is seen for certain, other changes all but once in 2^32 times. The order of
+    a sum does not matter, so it is the same for every sharding.
     """
     bits = _bits(array)
     place = jnp.zeros(bits.shape, jnp.uint32)
@@ -49,10 +47,7 @@ def _bits(array: jax.Array) -> jax.Array:
 
 
 def _mix(word: jax.Array) -> jax.Array:
-    """The finaliser of MurmurHash3: a bijection in which every bit of the word changes half of all.
-
-    Source: Austin Appleby, MurmurHash3, public domain.
-    """
+    """The finaliser of MurmurHash3, a bijection (Austin Appleby, public domain)."""
     word = (word ^ (word >> 16)) * jnp.uint32(0x85EBCA6B)
     word = (word ^ (word >> 13)) * jnp.uint32(0xC2B2AE35)
     return word ^ (word >> 16)

@@ -4,17 +4,13 @@
     d_loss = ½ mean max(0, 1 - D(x)) + ½ mean max(0, 1 + D(x̂))
 
 x̂ is decoded from a posterior sample, KL is summed over a frame's latents, P = X Y C is the number
-of the frame's values, D a patch discriminator: the recipe of latent diffusion (arXiv 2112.10752),
-which sums the first three terms over a frame where this divides them by P, with one difference.
-There w is rescaled at every step by the ratio of two gradients at the decoder's last layer; here it
-is a constant after its warm-up, which is one backward pass less and no division by a gradient that
-may vanish. No weight depends on the frame size: every term is a mean over pixels or patches. Of w,
-0.02 lowered LPIPS on synthetic skies at little cost in PSNR, and 0.5 drowned the other terms.
+of the frame's values, D a patch discriminator. The recipe is that of latent diffusion (arXiv
+2112.10752), but for two things: the first three terms are means, so that no weight depends on the
+frame size, and w is constant after its warm-up, not rescaled by a ratio of gradients. Of w, 0.02
+lowered LPIPS on synthetic skies at little cost in PSNR, and 0.5 drowned the other terms.
 
-Both players learn from one forward pass (`joint_gradients`). The LPIPS weights are frozen: they
-are read from an installed package, handed to every step, and no part of the state or of its
-checkpoints. Dimension key: B clips, n frames of each, N = B n, X, Y frame size, C colours, h, w, Z
-latents.
+The LPIPS weights are frozen and no part of checkpoints. Dimension key: B clips, n frames of each,
+N = B n, X, Y frame size, C colours, h, w, Z latents.
 """
 
 import dataclasses
@@ -23,7 +19,6 @@ from typing import Any
 import einops
 import jax
 import jax.numpy as jnp
-import optax
 from jax.sharding import Mesh
 
 from glober_jax.errors import UserError
@@ -33,15 +28,9 @@ from glober_jax.models.frame_codec import normalise_frames
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.rules import gather_parameters
 from glober_jax.randomness import named_key
-from glober_jax.training.adversarial import AdversarialOptions, joint_gradients
+from glober_jax.training.adversarial import AdversarialOptions, AdversarialStage, joint_gradients
 from glober_jax.training.gradient_accumulation import accumulate_gradients
-from glober_jax.training.state import (
-    Batch,
-    OptimizerOptions,
-    StepFunction,
-    TrainState,
-    new_state,
-)
+from glober_jax.training.state import Batch, OptimizerOptions, TrainState, new_state
 
 NAME = "codec"
 DISCRIMINATOR = "patch_discriminator"
@@ -53,10 +42,9 @@ PERCEPTUAL_BACKBONE: lpips.Backbone = "vgg"
 
 @dataclasses.dataclass(frozen=True)
 class CodecTraining:
-    """Options of the codec stage; a step sees `frames_per_clip` frames of batch_size clips.
+    """Options of the codec stage; a step sees `frames_per_clip` frames of `batch_size` clips.
 
-    `micro_batches` parts of a batch are computed one after the other: less memory, the same
-    gradients. With `pretrained` nothing is trained: the codec is that one (`pretrained_codec`).
+    With `pretrained` nothing is trained: the codec is that one (`pretrained_codec`).
     """
 
     steps: int
@@ -79,8 +67,11 @@ class CodecTraining:
 
 
 @dataclasses.dataclass(frozen=True)
-class CodecStage:
+class CodecStage(AdversarialStage):
     """The stage as pure functions of state, frozen LPIPS weights and batch."""
+
+    averaged = AVERAGED
+    discriminator = DISCRIMINATOR
 
     networks: Networks
     options: CodecTraining
@@ -90,7 +81,7 @@ class CodecStage:
     def create(self, constants: dict[str, Any], given: Params | None = None) -> TrainState:
         """The state at step 0: `given` networks, and fresh others."""
         params = self.networks.init_all(NETWORKS, named_key(self.seed, "codec_init"), given)
-        return new_state(params, self._optimizer(), AVERAGED, constants)
+        return new_state(params, self.optimizer, AVERAGED, constants)
 
     def frozen(self) -> lpips.Params | None:
         """What every step is given besides state and batch; None where LPIPS has no weight.
@@ -106,17 +97,6 @@ class CodecStage:
             raise UserError(
                 f"{error}, or set config.codec.perceptual_weight=0 to train without LPIPS"
             ) from error
-
-    def programs(self) -> tuple[tuple[int, StepFunction], ...]:
-        return self.options.adversarial.programs(self.step)
-
-    def step(
-        self, state: TrainState, frozen: lpips.Params | None, batch: Batch, *, adversarial: bool
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
-        """One update of both sides on `target_frames` uint8 [B, n, X, Y, 3]."""
-        gradients, metrics = self.gradients(state, frozen, batch, adversarial=adversarial)
-        optimizer, ema_decay = self._optimizer(), self.options.ema_decay
-        return state.apply_if_finite(gradients, metrics, optimizer, ema_decay)
 
     def gradients(
         self, state: TrainState, frozen: lpips.Params | None, batch: Batch, *, adversarial: bool
@@ -141,12 +121,6 @@ class CodecStage:
 
         rows, parts = (frames, noise), self.options.micro_batches
         return accumulate_gradients(of_clips, rows, parts, self.mesh)
-
-    def _optimizer(self) -> optax.GradientTransformation:
-        options = self.options
-        return options.adversarial.optimizers(
-            AVERAGED, DISCRIMINATOR, options.optimizer, options.steps
-        )
 
 
 def codec_losses(

@@ -1,9 +1,8 @@
 """Global features computed once, where each video of the training set is exactly one clip.
 
-The encoder is frozen while the generator trains, so a video with one possible clip has one global
-feature. Then the encoder, half of a generator step at the sizes of configs/sky64.py, runs once per
-video and not once per step. Dimension key: N videos, B clips, n readable ones of them,
-K key frames, H, W, G global feature.
+The frozen encoder, half of a generator step at the sizes of configs/sky64.py, then runs once per
+video and not once per step. Dimension key: N videos, B clips, n readable ones of them, K key
+frames, H, W, G global feature.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""A step's batch in parts, one after the other: the memory of one part, the numbers of the whole.
+"""Gradient accumulation: a batch computed in parts, with the numbers of the whole.
 
 Dimension key: B clips of a batch, k micro-batches, d devices that a batch is spread over, r = B /
 (k d) clips of a micro-batch on a device.
@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from glober_jax.errors import UserError
-from glober_jax.parallel.mesh import BATCH_AXES, batch_ways, check_batch, constrain_batch
+from glober_jax.parallel.mesh import BATCH_AXES, batch_ways, constrain_batch
 from glober_jax.parallel.rules import tree_shardings
 
 
@@ -37,26 +36,6 @@ def accumulate_gradients(compute: Callable[[Any], Any], rows: Any, count: int, m
     )
     total, _ = jax.lax.scan(add, zeros, parts)
     return jax.tree.map(lambda leaf: leaf / count, total)
-
-
-def check_micro_batches(
-    mesh: Mesh, batch_size: int, count: int, name: str, clip_stride: int = 1
-) -> None:
-    """Raises `UserError` unless stage `name`'s batch can be cut: over the mesh, and into parts.
-
-    Every device's part of a micro-batch has to be a multiple of `clip_stride`.
-    """
-    check_batch(mesh, batch_size, f"config.{name}.batch_size")
-    if count == 1:
-        return
-    ways = batch_ways(mesh)
-    if batch_size % (count * ways * clip_stride):
-        strided = f" x clip_stride = {clip_stride}" if clip_stride > 1 else ""
-        raise UserError(
-            f"config.{name}.batch_size={batch_size} does not divide into micro-batches: it must be "
-            f"a multiple of micro_batches = {count} x data x fsdp = {ways}{strided}, that is of "
-            f"{count * ways * clip_stride}"
-        )
 
 
 def _cut(rows_B: jax.Array, count: int, mesh: Mesh) -> jax.Array:

@@ -1,8 +1,7 @@
-"""Networks that a stage begins with: `WORKDIR/initial/<network>.safetensors`, left by `convert`.
+"""Initial parameters of a stage's networks: `WORKDIR/initial/<network>.safetensors`.
 
-Where a stage has no checkpoint yet, each network that it trains and that has a file starts from
-it, and so does its average. A file holds float32 arrays under our parameter paths
-("conv_in/conv/kernel").
+`convert` writes these files, float32 arrays by parameter path ("conv_in/conv/kernel"). A stage
+without checkpoint starts from them, averages included.
 """
 
 import sys
@@ -22,6 +21,7 @@ from glober_jax import media
 from glober_jax.errors import UserError
 from glober_jax.models.networks import Networks
 from glober_jax.parallel.rules import tree_shardings
+from glober_jax.training.checkpoint_io import difference
 from glober_jax.training.state import TrainState
 
 
@@ -91,12 +91,9 @@ def _read(file: epath.Path, wanted: Mapping[str, Any]) -> dict[str, np.ndarray]:
             f"{file} is cut off or damaged; convert again, or remove it to start without it"
         ) from error
     there, here = ({path: list(x.shape) for path, x in tree.items()} for tree in (arrays, wanted))
-    differing = sorted(p for p in there.keys() | here.keys() if there.get(p) != here.get(p))
-    if differing:
-        first, missing = differing[0], "missing"
+    if differing := difference(there, here):
         raise UserError(
-            f"{file} was made with another config.model: {len(differing)} arrays differ "
-            f"({first} is {there.get(first, missing)} there, {here.get(first, missing)} here); "
-            "convert again with this config, or remove the file to start without it"
+            f"{file} was made with another config.model: {differing}; convert again with this "
+            "config, or remove the file to start without it"
         )
     return arrays

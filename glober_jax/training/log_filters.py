@@ -1,7 +1,4 @@
-"""Keeps Orbax's own account of failures off stderr: `checkpoint.py` reports each in one sentence.
-
-Orbax logs a stack trace for each, and arrays still under way complain later, from other threads.
-"""
+"""Keeps Orbax's stack traces of failed saves and reads off stderr: `checkpoint.py` reports them."""
 
 import logging
 import sys

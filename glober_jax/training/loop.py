@@ -1,8 +1,7 @@
-"""The one loop that all stages share.
+"""The training loop of all stages.
 
 Its order is fixed: restore -> [preview -> grade, save -> next batch -> step -> log]. State and data
-position are therefore always saved together, and a resumed run repeats an uninterrupted one bit
-for bit. After too many skipped steps in a row it begins again from restore, with other data.
+position are saved together, so a resumed run repeats an uninterrupted one bit for bit.
 """
 
 import dataclasses
@@ -35,12 +34,11 @@ from glober_jax.training.watchdog import Watchdog
 class LoopOptions:
     """How often, in steps, the loop logs, previews and saves; 0 means only at the end.
 
-    The newest `keep_checkpoints` are kept, and the best one where they are graded.
-
-    An update whose loss or gradient is not finite is skipped. After more than `max_skipped` in a
-    row the stage goes back to its newest checkpoint and on with the batches after those; the second
-    time from one checkpoint, it stops. A step that takes `slow_step` times the running median (0:
-    never) is reported on stderr, with what the host did.
+    Attributes:
+      keep_checkpoints: the newest ones are kept, and the best where they are graded.
+      max_skipped: after more updates in a row that are not finite, the stage goes back to its
+        newest checkpoint and on with later batches; the second time it stops.
+      slow_step: a step that takes so many times the running median is reported; 0: none is.
     """
 
     log_every: int = 50
@@ -123,53 +121,63 @@ def run_stage(
     """
     with StageCheckpoints(workdir, stage.name, config, options.keep_checkpoints) as checkpoints:
         state, start = _restore_or_create(stage, workdir, checkpoints, mesh)
-        if start >= stage.total_steps:
-            if checkpoints.latest_step is None:
-                checkpoints.save(start, state)
-            return state
+        if start < stage.total_steps:
+            loop = _Loop(stage, workdir, checkpoints, options, mesh, writer, start)
+            return loop.run(state, preemption, Profiler(epath.Path(workdir) / "logs", profiled))
+        if checkpoints.latest_step is None:
+            checkpoints.save(start, state)
+        return state
+
+
+class _Loop:
+    """The loop over a stage's steps from `start` on."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        workdir: epath.PathLike,
+        checkpoints: StageCheckpoints,
+        options: LoopOptions,
+        mesh: Mesh,
+        writer: MetricsWriter,
+        start: int,
+    ) -> None:
+        self._stage, self._workdir, self._checkpoints = stage, workdir, checkpoints
+        self._options, self._mesh, self._start = options, mesh, start
+        total, first = stage.total_steps, jax.process_index() == 0
+        self._progress = Progress(stage.name, total, start, enabled=first)
+        self._guard = NonfiniteGuard(
+            stage.name, options.max_skipped, stage.videos, workdir, self._progress
+        )
+        self._watchdog = Watchdog(stage.name, options.slow_step)
+        self._log = StepLog(stage.name, options.log_every, writer, self._progress, self._guard)
+
+    def run(self, state: TrainState, preemption: Preemption, profiler: Profiler) -> TrainState:
+        """The state after the last step, saved."""
+        stage, mesh, watchdog, guard = self._stage, self._mesh, self._watchdog, self._guard
         program_at = compile_programs(stage, mesh)
         first_steps = {first_step for first_step, _ in stage.programs}
         frozen = jax.device_put(stage.frozen, tree_shardings(stage.frozen, mesh))
-        enabled = jax.process_index() == 0
-        progress = Progress(stage.name, stage.total_steps, start, enabled=enabled)
-        guard = NonfiniteGuard(stage.name, options.max_skipped, stage.videos, workdir, progress)
-        watchdog = Watchdog(stage.name, options.slow_step)
-        log = StepLog(stage.name, options.log_every, writer, progress, guard)
-        profiler = Profiler(epath.Path(workdir) / "logs", profiled)
-
-        def preview(step: int, state: TrainState) -> None:
-            watchdog.doing("previewing")
-            log.preview(step, stage.preview(state))
-
-        def save(step: int, state: TrainState, grading: Grading | None, last: bool) -> None:
-            watchdog.doing("grading")
-            grade = log.grade(step, grading, state, last)
-            watchdog.doing("saving")
-            checkpoints.save(step, state, grade, guard.record())
-
-        def batches_from(step: int) -> Iterator[dict[str, np.ndarray]]:
-            log.forget(step)
-            return stage.batches(guard.batch_at(step))
-
-        with preemption, progress, watchdog, profiler:
-            guard.resume(start, checkpoints.loop_record)
-            step, batches = start, batches_from(start)
+        with preemption, self._progress, watchdog, profiler:
+            step = start = self._start
+            guard.resume(start, self._checkpoints.loop_record)
+            batches = self._batches(start)
             while step < stage.total_steps:
                 watchdog.step(step)
                 profiler.step(step, state)
-                if step == 0 or (step > start and due(step, options.preview_every)):
-                    preview(step, state)
+                if step == 0 or (step > start and due(step, self._options.preview_every)):
+                    self._preview(step, state)
                 watchdog.doing("waiting for the device")
                 stopping = preemption.reached()
-                if stopping or (step > start and due(step, options.checkpoint_every)):
-                    log.flush()
+                if stopping or (step > start and due(step, self._options.checkpoint_every)):
+                    self._log.flush()
                     if stopping:
-                        save(step, state, None, last=False)
-                        checkpoints.wait()
+                        self._save(step, state, None)
+                        self._checkpoints.wait()
                         preemption.exit(f"SIGTERM: {stage.name} saved at step {step}")
                     # Where steps are being skipped the state may be why.
                     if guard.in_a_row == 0:
-                        save(step, state, stage.grading, last=False)
+                        self._save(step, state, stage.grading)
                 watchdog.doing("waiting for data")
                 batch = device_batch(next(batches), mesh)
                 watchdog.doing("compiling" if step in {start, *first_steps} else "dispatching")
@@ -178,21 +186,38 @@ def run_stage(
                     state, metrics = program_at(step)(state, frozen, batch)
                 step += 1
                 watchdog.doing("waiting for the device")
-                log.step(step, metrics)
+                self._log.step(step, metrics)
                 if step == stage.total_steps:
-                    log.flush()
+                    self._log.flush()
                 if guard.too_many:
                     watchdog.doing("restoring")
                     # There is no room for two states.
                     del state, batches
-                    state, start = _restore_or_create(stage, workdir, checkpoints, mesh)
+                    state, start = _restore_or_create(stage, self._workdir, self._checkpoints, mesh)
                     guard.go_back(start)
-                    step, batches = start, batches_from(start)
+                    step, batches = start, self._batches(start)
             watchdog.step(step)
-            preview(step, state)
-            save(step, state, stage.grading, last=True)
-            checkpoints.wait()
-    return state
+            self._preview(step, state)
+            self._save(step, state, stage.grading, last=True)
+            self._checkpoints.wait()
+        return state
+
+    def _preview(self, step: int, state: TrainState) -> None:
+        self._watchdog.doing("previewing")
+        self._log.preview(step, self._stage.preview(state))
+
+    def _save(
+        self, step: int, state: TrainState, grading: Grading | None, last: bool = False
+    ) -> None:
+        self._watchdog.doing("grading")
+        grade = self._log.grade(step, grading, state, last)
+        self._watchdog.doing("saving")
+        self._checkpoints.save(step, state, grade, self._guard.record())
+
+    def _batches(self, step: int) -> Iterator[dict[str, np.ndarray]]:
+        """Those from `step` on; what was logged after it is dropped."""
+        self._log.forget(step)
+        return self._stage.batches(self._guard.batch_at(step))
 
 
 def _restore_or_create(

@@ -30,10 +30,7 @@ _SECONDS_BETWEEN_UPLOADS = 300.0
 
 
 def read_metrics(path: epath.PathLike) -> list[dict[str, Any]]:
-    """The objects of a metrics file in file order; [] when there is none.
-
-    A line that is not whole, left by a process that was killed while writing, is skipped.
-    """
+    """The objects of a metrics file, but for a line torn by a kill; [] when there is none."""
     path = epath.Path(path)
     if not path.exists():
         return []
@@ -47,16 +44,13 @@ def read_metrics(path: epath.PathLike) -> list[dict[str, Any]]:
 class MetricsWriter:
     """Appends to a run's `logs/` folder; used as a context manager.
 
-    A local folder is written to at once, so that lines survive `kill -9`. Where that fails, on a
-    full disk for one, a warning says so: lines wait until they can be written, points and pictures
-    for TensorBoard are lost. The files of a remote folder (`gs://`), which cannot be appended to,
-    grow in a local one and are uploaded every five minutes and at the end.
+    A local folder is written to at once, so that lines survive `kill -9`. Where that fails (a full
+    disk), it warns and lines wait; points and pictures for TensorBoard are lost. The files of a
+    remote folder (`gs://`) grow in a local one and are uploaded every five minutes and at the end.
     """
 
     def __init__(self, folder: epath.PathLike, *, enabled: bool) -> None:
-        """Opens the folder, made when missing, and drops a line torn by an earlier kill.
-
-        Where not `enabled`, on every process but the first, all methods do nothing.
+        """Opens the folder; where not `enabled`, all methods do nothing.
 
         Raises:
           UserError: the folder cannot be written.
@@ -86,10 +80,9 @@ class MetricsWriter:
             self._scratch.cleanup()
 
     def discard_after(self, stage: str, step: int) -> None:
-        """Drops what `stage` logged after `step`, from which a run resumes; atomically.
+        """Drops, atomically, what `stage` logged after `step`, from which a run resumes.
 
-        After a kill the log is ahead of the newest checkpoint. TensorBoard itself drops a tag's
-        later points when that tag's step goes back.
+        TensorBoard itself drops a tag's later points when that tag's step goes back.
         """
         if self._enabled:
             records = read_metrics(self._local / METRICS_FILE)

@@ -1,11 +1,9 @@
-"""Updates that were skipped because a loss or gradient was not finite, see `apply_if_finite`.
+"""Counts and reports updates skipped as not finite (`apply_if_finite`), and decides on rollback.
 
-Each is reported on stderr and in `WORKDIR/logs/skipped.jsonl`, one JSON object a line: "stage",
-"step" (as in the metrics), "batch" (its number in the order of the data), "time", "not_finite" (the
-guarded metrics that were not, by name, as "nan" or "inf"), "values" (all metrics, null where not
-finite) and "videos" (the IDs of the whole batch, of all processes). When too many in a row are
-skipped, the fault may be the state's as well as the data's: then the loop goes back to the newest
-checkpoint, and on with the batches that come after those that were skipped.
+Each is a line on stderr and a JSON object in `WORKDIR/logs/skipped.jsonl`: "stage", "step",
+"batch" (its number in the order of the data), "time", "not_finite" (metrics by name, "nan" or
+"inf"), "values" (all metrics, null where not finite) and "videos" (IDs of the whole batch). After
+too many in a row the loop goes back to the newest checkpoint and on with later batches.
 """
 
 import json
@@ -54,10 +52,7 @@ class NonfiniteGuard:
         self._went_back_to: int | None = None
 
     def resume(self, step: int, saved: Mapping[str, int]) -> None:
-        """Resumes from the checkpoint of `step`, with which `saved`, its `record`, was kept.
-
-        Reports of later batches are dropped: they come again.
-        """
+        """Resumes from a checkpoint with its `record`; drops reports of later batches."""
         self._data_offset = saved.get("data_offset", 0)
         self.total = saved.get("skipped", 0)
         self.in_a_row = min(saved.get("skipped_in_a_row", 0), self._most)
@@ -112,11 +107,7 @@ class NonfiniteGuard:
             self._report(record)
 
     def go_back(self, step: int) -> None:
-        """Forgets the updates after `step`, whose state is restored; other batches come next.
-
-        Raises:
-          UserError: the previous rollback went to the same checkpoint.
-        """
+        """Rolls back to `step`, and on to other batches; `UserError` the second time from there."""
         last, broken = self._last
         if step == self._went_back_to:
             where = f"its checkpoint of step {step}" if step else "its beginning"

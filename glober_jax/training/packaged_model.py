@@ -32,7 +32,7 @@ def is_packaged(workdir: epath.PathLike) -> bool:
 
 
 def results_folder(workdir: epath.PathLike) -> epath.Path:
-    """Where what a model makes goes: its workdir, or `runs/NAME` of here for a packaged one."""
+    """The folder for a model's outputs: its workdir, or `runs/NAME` for a packaged one."""
     name = str(workdir).removeprefix(PREFIX)
     return epath.Path("runs") / name if is_packaged(workdir) else epath.Path(workdir)
 
@@ -55,7 +55,7 @@ def when_saved(workdir: epath.PathLike, stage: str, step: int) -> float | str:
 
 
 def refuse_packaged(workdir: epath.PathLike) -> None:
-    """Raises `UserError` where what is to be trained in is the name of a packaged model."""
+    """Raises `UserError` where a workdir to train in is the name of a packaged model."""
     if is_packaged(workdir):
         raise UserError(f"{workdir} is read-only: train with another --workdir, as runs/mine")
 

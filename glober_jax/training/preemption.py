@@ -1,4 +1,4 @@
-"""How a run is stopped from outside, by SIGTERM."""
+"""Orderly ends of a run on SIGTERM."""
 
 import signal
 import sys
@@ -10,11 +10,11 @@ from jax.experimental import multihost_utils
 
 
 class Preemption:
-    """Turns SIGTERM (a preempted machine, a scheduler) into an orderly end with exit status 0.
+    """Turns SIGTERM (a preempted machine, a scheduler) into an exit with status 0.
 
     Inside the loop the state is saved first. Of several processes one SIGTERM suffices: JAX's
-    preemption service makes all of them save the same step. A single process ends at once where
-    there is nothing to save; several end at the next step of training.
+    preemption service makes all save the same step. A single process with nothing to save ends at
+    once.
     """
 
     def __init__(self) -> None:

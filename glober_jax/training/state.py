@@ -24,8 +24,8 @@ _GRADIENT = "grad_norm_"
 class OptimizerOptions:
     """AdamW with linear warm-up, then a constant rate or a cosine to zero; gradient clipping.
 
-    Weight decay is for kernels alone: of norms, biases and learned tokens it would only move the
-    scale. `clip_norm` bounds the global norm of one group's gradient; 0 switches clipping off.
+    Weight decay is for kernels alone. `clip_norm` bounds the global norm of one group's gradient;
+    0 switches clipping off.
     """
 
     learning_rate: float = 1e-4
@@ -105,8 +105,7 @@ class TrainState(flax.struct.PyTreeNode):
     ) -> "TrainState":
         """One update where `finite`; elsewhere none, only `step` advances.
 
-        EMA decay warms up as min(decay, (1 + step) / (10 + step)). The optimizer gets `step`, which
-        counts skipped updates too.
+        EMA decay warms up as min(decay, (1 + step) / (10 + step)). `step` counts skipped updates.
         """
         optimizer = optax.with_extra_args_support(optimizer)
         updates, opt_state = optimizer.update(
@@ -131,10 +130,9 @@ class TrainState(flax.struct.PyTreeNode):
         optimizer: optax.GradientTransformation,
         ema_decay: float,
     ) -> tuple["TrainState", dict[str, jax.Array]]:
-        """One update, or none where a loss or a gradient is not finite.
+        """One update, or none where a loss or a gradient is not finite; see `is_guarded`.
 
-        Losses are the metrics whose name ends in "loss". Returns the metrics, too, with each
-        network's gradient norm and `skipped`, 1 where there was no update, else 0.
+        The metrics returned have each network's gradient norm and `skipped`, 1 without update.
         """
         metrics = metrics | gradient_norms(gradients)
         guarded = [value for name, value in metrics.items() if is_guarded(name)]

@@ -1,8 +1,4 @@
-"""Reports steps that take far longer than the others, also while they still hang.
-
-Every process watches itself from a thread, so of a pod that hangs each host says where it is.
-(The timer of Python's `faulthandler` knows no phases, and starts a thread for every step.)
-"""
+"""Reports slow or hung steps, with phase and stack, from a background thread of each process."""
 
 import collections
 import statistics

@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 
 from glober_jax.data.building import splits
-from glober_jax.data.building.pool import Unfinished
 from glober_jax.data.datasets.make import Options, make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.data.datasets.video_folder import VideoFolderOptions
 from glober_jax.data.schema import record_digest
-from glober_jax.errors import UserError
+from glober_jax.errors import Unfinished, UserError
 from tests.data.videos import write_ruins, write_video
 
 SKIES = SyntheticSkyOptions(num_videos=12, num_test_videos=4, num_frames=9, size=16)
@@ -30,12 +29,16 @@ def _videos(folder: Path) -> Options:
     return VideoFolderOptions(input=str(folder / "in"), size=16, test_fraction=0.3)
 
 
-@pytest.mark.parametrize("options", [lambda folder: SKIES, _videos], ids=["skies", "videos"])
-def test_beam_makes_what_the_pool_makes(options, tmp_path: Path, small_shards: None) -> None:
+@pytest.mark.parametrize(
+    ("options", "mode"), [(lambda folder: SKIES, "in_memory"), (_videos, "multi_processing")]
+)
+def test_beam_makes_what_the_pool_makes(
+    options, mode: str, tmp_path: Path, small_shards: None
+) -> None:
     """Fails when records, rejected inputs or shards depend on what made them."""
     pytest.importorskip("apache_beam")
     chosen = options(tmp_path)
-    flags = "--direct_running_mode=multi_processing --direct_num_workers=2"
+    flags = f"--direct_running_mode={mode} --direct_num_workers=2"
     card = make_dataset(chosen, tmp_path / "pool", workers=2)
     assert make_dataset(chosen, tmp_path / "beam", beam_options=flags) == card
     assert card["splits"]["train"]["shards"] > 1

@@ -73,7 +73,7 @@ def whole(videos: Path, tmp_path: Path, small_shards: None) -> Path:
 
 
 def test_card_counts_what_is_there(whole: Path, videos: Path) -> None:
-    """Fails when a count, a reject or the command is not the dataset's (broken: each of them)."""
+    """Fails when a count, a reject or the command is not the dataset's."""
     card = json.loads((whole / "data_card.json").read_text("utf-8"))
     splits = {name: open_videos(whole, name) for name in ("train", "test")}
     for name, source in splits.items():
@@ -94,10 +94,7 @@ def test_card_counts_what_is_there(whole: Path, videos: Path) -> None:
 def test_processes_and_memory_change_nothing(
     whole: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when records depend on who made them or was first, or on waiting on disk.
-
-    Broken: shards as finished; frames read from where the file stands.
-    """
+    """Fails when records depend on who made them or was first, or on waiting on disk."""
     make_dataset(_options(videos), tmp_path / "parallel", workers=2)
     monkeypatch.setattr(make_shard, "_MOST_IN_MEMORY", 100)
     make_dataset(_options(videos), tmp_path / "spooled")

@@ -49,10 +49,7 @@ _PLAIN = 'A "drone", over the bay, 夜'
 )  # fmt: skip
 def test_tables_by_videoid(root: Path, name: str, table: str) -> None:
     """Fails when a caption goes to another video, quotes are taken literally, or one video gets in
-    twice; rows without a video must be counted, not listed.
-
-    Broken: the last of equal names kept; every repeated row refused.
-    """
+    twice; rows without a video must be counted, not listed."""
     listing = _list(root, table, name)
     assert _captions(listing) == {"p1/12.mp4": "Twice", "p1/13.MP4": _PLAIN}
     assert dict(listing.rejections) == {
@@ -76,7 +73,7 @@ def test_tables_by_videoid(root: Path, name: str, table: str) -> None:
     ids=["CSV", "tabs", "JSON list"],
 )  # fmt: skip
 def test_tables_by_path_keep_equal_names_apart(root: Path, name: str, table: str) -> None:
-    """Fails when a table of paths is read by name (broken: columns tried in another order)."""
+    """Fails when a table of paths is read by name."""
     listing = _list(root, table, name)
     assert _captions(listing) == {"p1/12.mp4": "one", "p2/12.mp4": "two"}
     assert dict(listing.rejections).keys() == {"p1/13.MP4", "p2/höhe.mp4"}
@@ -107,7 +104,7 @@ def test_text_beside_each_video(root: Path) -> None:
         ("none.csv", None, "none.csv cannot be read: No such file"),
         ("a.csv", "\x80", "a.csv cannot be read: it is not UTF-8 text"),
         ("a.csv", "videoid,url\n12,u", "line 2, holds no path and caption: .* or videoid,name"),
-        ("a.csv", "path,caption\n\nx,a red, one", "line 3, .* fields: 3, in the header: 2"),
+        ("a.csv", "path,caption\n\nx,a red, one", "line 3, .* has not the 2 fields of the header"),
         ("a.csv", 'path,caption\nx,y\nz,"a red\nw,wet\n', "line 3, .* a quote is not closed"),
         ("a.csv", 'videoid,name\n12,"' + "x" * 200_000, "line 2, .* not closed, .*field limit"),
         ("a.json", '[{"path": "x"}]', "line 1, holds no path and caption"),

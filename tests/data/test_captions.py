@@ -37,9 +37,7 @@ def test_every_row_of_a_batch_has_its_own_text(folder: Path, tmp_path: Path) -> 
     """Fails when texts and clips are paired wrongly, lose precision, or are lost on the way.
 
     Each class has one caption, so a row's label says which text it must have: read from the data
-    set, from a fresh latent cache and from one that was on disk. Broken: texts of the cache in
-    reverse; the text of the batch's first video for all.
-    """
+    set, from a fresh latent cache and from one that was on disk."""
     source = open_videos(folder, "train")
     assert len(source) == 3
     fresh = _cached(source, tmp_path / "latents")

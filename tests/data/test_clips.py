@@ -66,8 +66,7 @@ def test_centre_clip_is_in_the_middle_and_complete() -> None:
 
 def test_targets_lie_between_the_frames_of_slower_clips() -> None:
     """Fails when no time between a clip's frames is ever a target (as before), or its index is not
-    where it lies among the key frames. Broken: index by the config's stride; start not by span.
-    """
+    where it lies among the key frames."""
     spec = ClipSpec(num_frames=8, num_key_frames=4, num_target_frames=3, stride=2, max_stride=4)
     rng = np.random.default_rng(0)
     seen: dict[int, set[float]] = {2: set(), 3: set(), 4: set()}

@@ -77,10 +77,7 @@ def _said(capsys: pytest.CaptureFixture) -> list[str]:
 
 
 def test_each_damaged_video_is_said_once(damaged: Path, capsys: pytest.CaptureFixture) -> None:
-    """Fails when a second epoch counts a video anew, or one is passed over in silence.
-
-    (broken: DamageLog.add without its look at what was met.)
-    """
+    """Fails when a second epoch counts a video anew, or one is passed over in silence."""
     _take(6, damaged)
     lines = _said(capsys)
     assert len(lines) == 8
@@ -92,10 +89,7 @@ def test_each_damaged_video_is_said_once(damaged: Path, capsys: pytest.CaptureFi
 
 
 def test_only_damaged_videos_lose_their_places(whole: Path, damaged: Path) -> None:
-    """Fails when a whole video loses its place, or a substitute depends on who met what before.
-
-    (broken: damage met counted into the random numbers.)
-    """
+    """Fails when a whole video loses its place, or a substitute depends on who met what before."""
     videos = open_videos(whole, "train")
     place = {videos[index].read(range(12)).tobytes(): index for index in range(24)}
     intact, patched = (
@@ -113,10 +107,7 @@ def test_only_damaged_videos_lose_their_places(whole: Path, damaged: Path) -> No
 
 
 def test_workers_change_nothing(damaged: Path, capsys: pytest.CaptureFixture) -> None:
-    """Fails when worker processes give other batches or lose the damage they meet.
-
-    (broken: damage of workers not counted; arrays left in the shared memory.)
-    """
+    """Fails when worker processes give other batches or lose the damage they meet."""
     options = {"start_step": 3, "flip": True}
     here = _take(5, damaged, threads=0, **options)
     said_here = _said(capsys)
@@ -127,10 +118,7 @@ def test_workers_change_nothing(damaged: Path, capsys: pytest.CaptureFixture) ->
 
 
 def test_videos_of_a_batch_are_those_that_were_read(damaged: Path) -> None:
-    """Fails when a batch is said to hold others: a damaged one, or those of another step.
-
-    (broken: without the look at which can be used.)
-    """
+    """Fails when a batch is said to hold others: a damaged one, or those of another step."""
 
     class Numbered:
         """The same videos; their labels say which."""
@@ -162,10 +150,7 @@ def test_videos_of_a_batch_are_those_that_were_read(damaged: Path) -> None:
 def test_too_much_damage_is_one_message(
     damaged: Path, fraction: float, first: str, workers: int
 ) -> None:
-    """Fails when training goes on, or it is not said which videos, which key and which command.
-
-    (broken: `>=` for `>` in DamageLog.add.)
-    """
+    """Fails when training goes on, or it is not said which videos, which key and which command."""
     with pytest.raises(UserError) as caught:
         _take(6, damaged, fraction, workers=workers)
     message = str(caught.value)
@@ -188,10 +173,7 @@ def _overwrite(shard: Path) -> None:
 def test_a_lost_shard_is_survived_or_refused(
     whole: Path, tmp_path: Path, harm: Callable[[Path], None]
 ) -> None:
-    """Fails when a lost shard ends an allowed run, or a run that allows nothing survives it.
-
-    (broken: only DecodeError, and no RuntimeError, made a DamagedVideo.)
-    """
+    """Fails when a lost shard ends an allowed run, or a run that allows nothing survives it."""
     shard = reshard(whole, tmp_path / "data", "train", 4)[2]
     harm(shard)
     survived = np.concatenate([b["key_frames"] for b in _take(4, tmp_path / "data", 0.25)])
@@ -205,10 +187,7 @@ def test_a_lost_shard_is_survived_or_refused(
 
 
 def test_held_out_clips_survive(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """Fails when one bad test record ends a run that allows it, or a video is shown twice.
-
-    (broken: `free` not moving on in _centre_clips.)
-    """
+    """Fails when one bad test record ends a run that allows it, or a video is shown twice."""
     reshard(
         whole, tmp_path / "data", "test", 1,
         lambda index, record: without_jpeg_start(record, 0) if index == 2 else record,
@@ -228,7 +207,7 @@ def test_held_out_clips_survive(whole: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_data_set_that_is_gone_is_noticed_soon(whole: Path) -> None:
-    """Fails when thousands of videos are tried for one row. (broken: no _MOST_ATTEMPTS.)"""
+    """Fails when thousands of videos are tried for one row."""
     videos = open_videos(whole, "train")
     tried = []
 
@@ -248,7 +227,7 @@ def test_a_data_set_that_is_gone_is_noticed_soon(whole: Path) -> None:
 
 
 def test_a_wrong_frame_size_is_no_damage(whole: Path) -> None:
-    """Fails when a mistake in the config eats the allowance for damage. (broken: DamagedVideo.)"""
+    """Fails when a mistake in the config eats the allowance for damage."""
     with pytest.raises(UserError, match=r"^the frames .* are 16x16, the config wants 32x32"):
         _take(1, whole, 0.9, frame_size=32)
 
@@ -256,10 +235,7 @@ def test_a_wrong_frame_size_is_no_damage(whole: Path) -> None:
 def test_short_videos_are_not_called_damaged(
     whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """Fails when whole videos are said to be damaged, or it is not said what clip they would fit.
-
-    (broken: no check_some_length in eval_clips; `remedy` for all that a DamageLog met.)
-    """
+    """Fails when whole videos are said to be damaged, or the clip that would fit is not named."""
     videos = open_videos(whole, "test")
     for spec, fits in ((replace(SPEC, num_frames=13), 12), (replace(SPEC, stride=2), 6)):
         with pytest.raises(

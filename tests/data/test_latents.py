@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glober_jax.alone import alone_in
 from glober_jax.data.building import shard_file, splits
 from glober_jax.data.clips import ClipSpec
 from glober_jax.data.damage import DamageLog
@@ -43,17 +44,18 @@ def _make(
     codec: str = "codec",
     flip: bool = True,
     overwrite: bool = False,
+    share: tuple[int, int] = (0, 1),
+    max_damaged: float = 0.5,
 ) -> bool:
-    damage = DamageLog(len(source), max_fraction=0.5)
+    damage = DamageLog(len(source), max_damaged)
     return make_latents(
         output, source, _encode, (4, 4, 2), codec,
-        flip=flip, damage=damage, command="the command", overwrite=overwrite,
+        flip=flip, damage=damage, command="the command", overwrite=overwrite, share=share,
     )  # fmt: skip
 
 
 def test_batches_are_those_of_the_pixels_encoded(sky: StoredVideos, tmp_path: Path) -> None:
-    """Fails when clips, flips or videos of the two sources part (broken: mirrored moments as
-    they are; videos that share a call in reverse)."""
+    """Fails when clips, flips or videos of the two sources part."""
     _make(tmp_path / "latents", sky)
     latents = open_latents(tmp_path / "latents", sky, "codec", flip=True)
 
@@ -83,7 +85,7 @@ def test_interrupted_cache_goes_on(
         if len(finished) == 2:
             raise KeyboardInterrupt
         describe(file, facts)
-        finished.append(file.path)
+        finished.append(Path(file.path))
 
     monkeypatch.setattr(shard_file.ShardFile, "describe", interrupt)
     with pytest.raises(KeyboardInterrupt):
@@ -100,6 +102,28 @@ def test_interrupted_cache_goes_on(
     assert {name: path.read_bytes() for name, path in parts.items()} == {
         name: path.read_bytes() for name, path in whole.items()
     }
+
+
+def test_shares_of_several_hosts_make_the_whole(sky: StoredVideos, tmp_path: Path) -> None:
+    """Fails when a share is published alone, keeps others out, is made again or changes a bit."""
+    _make(tmp_path / "whole", sky)
+    output = tmp_path / "shared"
+    output.mkdir()
+    with alone_in(output):
+        # As while another host is at work.
+        for share in ((1, 2), (0, 2)):
+            assert _make(output, sky, share=share)
+            with pytest.raises(UserError, match="no prepared dataset"):
+                open_latents(output, sky, "codec", flip=True)
+    times = {path.name: path.stat().st_mtime_ns for path in output.rglob("*array_record-*[0-9]")}
+    assert _make(output, sky)
+    assert not _make(output, sky, share=(1, 2))
+    contents = [
+        {path.name: path.read_bytes() for path in folder.glob("*/*/*")}
+        for folder in (tmp_path / "whole", output)
+    ]
+    assert contents[0] == contents[1]
+    assert times == {path.name: path.stat().st_mtime_ns for path in output.glob("*/*/*array_r*")}
 
 
 def test_another_codec_or_no_mirrors_are_refused(sky: StoredVideos, tmp_path: Path) -> None:
@@ -130,6 +154,21 @@ def test_damaged_videos_are_left_out(sky: StoredVideos, tmp_path: Path) -> None:
     assert len({latents[index].video_id for index in range(len(latents))}) == 12 - lost
     batch = next(training_batches(latents, SPEC, batch_size=8, seed=0))
     assert batch["key_frames"].shape == (8, 4, 4, 4, 2)
+
+
+def test_damage_counts_over_all_shares(sky: StoredVideos, tmp_path: Path) -> None:
+    """Fails when shares that each lose what is allowed become a cache that lost twice that."""
+    lengths = sky.records.shard_lengths
+    for shard in (0, 1):
+        (path,) = (tmp_path / "sky").rglob(f"*train*-0000{shard}-of-*")
+        path.unlink()
+    holey = open_videos(tmp_path / "sky", "train", max_damaged=0.9)
+    options = {"max_damaged": max(lengths[:2]) / 12}
+    for share in ((0, 2), (1, 2)):
+        assert _make(tmp_path / "latents", holey, share=share, **options)
+    with pytest.raises(UserError, match=f"{sum(lengths[:2])} of 12 videos are damaged"):
+        _make(tmp_path / "latents", holey, **options)
+    assert _make(tmp_path / "latents", holey, max_damaged=0.9)
 
 
 def test_a_video_that_lacks_a_record_is_left_out(sky: StoredVideos, tmp_path: Path) -> None:

@@ -112,11 +112,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_layouts(name: str, tmp_path: Path) -> None:
-    """Fails when split, class or group is read from the wrong part of a path, or 10 precedes 2.
-
-    Broken: SPLIT_FOLDERS looked up for the outermost folder only; the group of a scene without
-    its film's folder; prefixes not told apart.
-    """
+    """Fails when split, class or group is read from the wrong part of a path, or 10 precedes 2."""
     case = CASES[name]
     touch(tmp_path, *case.files)
     if case.dataset == "webvid":
@@ -148,7 +144,7 @@ def test_layouts_become_datasets(dataset: str, tmp_path: Path) -> None:
 
 
 def test_films_in_both_splits_are_named(tmp_path: Path) -> None:
-    """Fails when scenes of one film on both sides go unnoticed (broken: no look at groups)."""
+    """Fails when scenes of one film on both sides go unnoticed."""
     scenes = (("train", _FILM, 1), ("test", _FILM, 2), ("train", _FILM2, 1))
     files = [f"{split}/{film}/{film}_{number}/0.jpg" for split, film, number in scenes]
     (notice,) = _list("sky_timelapse", touch(tmp_path, *files)).notices

@@ -50,10 +50,7 @@ def _list(root: Path, **flags: object) -> Listing:
     ["UCF101", "UCF101/ucfTrainTestlist", "ucfTrainTestlist", "elsewhere/ucfTrainTestlist"],
 )
 def test_lists_decide_wherever_they_lie(videos: Path, tmp_path: Path, place: str) -> None:
-    """Fails when folders overrule the lists, a spelling matters, or labels follow the alphabet.
-
-    Broken: names compared as they are; lists looked for in the input alone.
-    """
+    """Fails when folders overrule the lists, a spelling matters, or labels follow the alphabet."""
     _write_lists(
         tmp_path / "made", [*_TRAIN, "Zumba/v_Zumba_g09_c01"], _TEST,
         "Zumba", "HandstandPushups", "Archery",
@@ -73,7 +70,7 @@ def test_lists_decide_wherever_they_lie(videos: Path, tmp_path: Path, place: str
 
 
 def test_without_lists_folders_decide_and_it_is_said(videos: Path) -> None:
-    """Fails when a home-made split passes for the official one (broken: no notice)."""
+    """Fails when a home-made split passes for the official one."""
     listing = _list(videos)
     assert _splits(listing)["Archery 08"] == "test"
     assert listing.class_names == ("Archery", "HandstandPushups")

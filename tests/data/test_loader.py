@@ -155,10 +155,7 @@ def test_flip_mirrors_whole_clips_about_half_the_time() -> None:
 
 
 def test_pixels_are_marked_to_be_mirrored(stored: VideoSource) -> None:
-    """Fails when other clips are drawn, or flipped twice, or not those that latents flip.
-
-    (broken: a draw of its own.)
-    """
+    """Fails when other clips are drawn, or flipped twice, or not those that latents flip."""
     for plain, marked in zip(_take(6, stored), _take(6, stored, flip=True), strict=True):
         assert marked.pop("mirrored").dtype == bool
         _assert_same([plain], [marked])
@@ -191,10 +188,7 @@ def test_mistakes_are_named() -> None:
 
 
 def test_an_epoch_over_processes(stored: VideoSource) -> None:
-    """Fails when a clip of the epoch is missing, comes twice or out of order.
-
-    (broken: slices without `process_index`, or of examples instead of local batches.)
-    """
+    """Fails when a clip of the epoch is missing, comes twice or out of order."""
     place = {stored[index].read(range(8)).tobytes(): index for index in range(24)}
     epoch = _joined(_parts(stored, 3, 0, 4))
     order = [place[clip.tobytes()] for batch in epoch for clip in batch["key_frames"]]
@@ -204,10 +198,7 @@ def test_an_epoch_over_processes(stored: VideoSource) -> None:
 
 
 def test_going_on_with_other_processes(stored: VideoSource) -> None:
-    """Fails when a clip is lost or repeated where 2 processes become 3, and then 4.
-
-    (broken: `start_step` counted in local batches.)
-    """
+    """Fails when a clip is lost or repeated where 2 processes become 3, and then 4."""
     stretches = [_joined(_parts(stored, *stretch)) for stretch in ((2, 0, 3), (3, 3, 4), (4, 7, 2))]
     _assert_same(list(itertools.chain(*stretches)), _take(9, stored, WHOLE, batch_size=12))
 
@@ -216,10 +207,7 @@ def test_going_on_with_other_processes(stored: VideoSource) -> None:
 def test_memory_is_bounded(
     stored: VideoSource, tmp_path: Path, workers: int, prefetch: int
 ) -> None:
-    """Fails when more is read ahead than the docstring of training_batches says.
-
-    (broken: `prefetch_buffer_size=2 * prefetch`.)
-    """
+    """Fails when more is read ahead than the docstring of training_batches says."""
     source = LoggedSource(stored, tmp_path / "reads")
     options = {"batch_size": 3, "workers": workers, "prefetch": prefetch}
     batches = training_batches(source, WHOLE, seed=0, **options)
@@ -234,10 +222,7 @@ def test_memory_is_bounded(
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_abandoned_iterator_lets_the_process_end(sky_folder: Path, workers: int) -> None:
-    """Fails when reading in the background keeps the interpreter alive, or its end is noisy.
-
-    (broken: no atexit; no copy out of the shared memory.)
-    """
+    """Fails when reading in the background keeps the interpreter alive, or its end is noisy."""
     done = subprocess.run(
         [*READING, str(sky_folder), str(workers)],
         cwd=REPOSITORY, timeout=60, capture_output=True, text=True,
@@ -246,7 +231,7 @@ def test_abandoned_iterator_lets_the_process_end(sky_folder: Path, workers: int)
 
 
 def test_workers_end_with_a_killed_parent(sky_folder: Path) -> None:
-    """Fails when `kill -9` leaves processes behind. (broken: no watching of the parent.)"""
+    """Fails when `kill -9` leaves processes behind."""
     process = subprocess.Popen(
         [*READING, str(sky_folder), "2", "stay"],
         cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -258,10 +243,7 @@ def test_workers_end_with_a_killed_parent(sky_folder: Path) -> None:
 
 
 def test_a_killed_worker_is_an_error(sky_folder: Path) -> None:
-    """Fails when a worker that the system killed leaves training waiting, or ends in a trace.
-
-    (broken: no `except RuntimeError`.)
-    """
+    """Fails when a worker that the system killed leaves training waiting, or ends in a trace."""
     batches = training_batches(
         open_videos(sky_folder, "train"), SPEC, batch_size=2, seed=0, workers=1
     )

@@ -36,7 +36,7 @@ def test_frames_are_ordered_by_all_numbers(names: list[str], doubt: str) -> None
 
 
 def test_videos_in_one_folder_are_told_apart_by_what_precedes_the_frame() -> None:
-    """Fails when a size after the number makes every frame a video (broken: the last number)."""
+    """Fails when a size after the number makes every frame a video."""
     scenes = {
         f"{scene}_frames_{i:08d}{end}": scene
         for scene in ("-x3Y_1", "-x3Y_2", "sky")

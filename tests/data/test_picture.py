@@ -55,7 +55,7 @@ def _stored(image: Image.Image, format: str, **options: object) -> bytes:
     ],
 )
 def test_every_depth_of_images_becomes_8_bits(tmp_path: Path, suffix: str, make) -> None:
-    """Fails when values above 255 become white, or are cut to their low byte (broken: convert)."""
+    """Fails when values above 255 become white, or are cut to their low byte."""
     for number in range(2):
         (tmp_path / f"{number}{suffix}").write_bytes(make())
     expected = np.repeat(np.asarray(_grey(GREYS))[None, ..., None], 3, -1)

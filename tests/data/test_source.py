@@ -14,7 +14,6 @@ from etils import epath
 from PIL import Image
 from tensorflow_datasets.core.data_sources.base import BaseDataSource
 
-from glober_jax.data import stored_records
 from glober_jax.data.damage import DamagedVideo
 from glober_jax.data.datasets.sky_render import render_video
 from glober_jax.data.frames import encode_jpeg
@@ -52,10 +51,7 @@ def test_videos_come_back_as_they_were_drawn(sky_folder: Path) -> None:
 def test_only_records_with_requested_frames_are_read(
     sky_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when a clip costs more the longer its video is, or a record is read twice.
-
-    (broken: all records of a video read; nothing kept of what was read.)
-    """
+    """Fails when a clip costs more the longer its video is, or a record is read twice."""
     asked, read = [], StoredRecords.read
 
     def note(records: StoredRecords, video: int, numbers: Sequence[int]) -> Sequence[bytes]:
@@ -81,19 +77,19 @@ def test_from_a_bucket_records_are_read_together(
 ) -> None:
     """Fails when every record of a clip waits for the one before, or they change places."""
     here = open_videos(sky_folder, "train")[3].read(range(20))
-    monkeypatch.setattr(stored_records, "_is_remote", lambda folder: True)
     monkeypatch.setattr(
         BaseDataSource, "__getitem__", lambda self, index: pytest.fail("one by one")
     )
-    monkeypatch.setattr(stored_records, "_readable_folder", epath.Path)
-    there = open_videos(sky_folder, "train")[3].read(range(20))
+    videos = open_videos(sky_folder, "train")
+    monkeypatch.setattr(videos.records, "_is_remote", True)
+    there = videos[3].read(range(20))
     np.testing.assert_array_equal(here, there)
 
 
 def test_a_record_of_another_video_is_not_taken_for_its_own(
     sky_folder: Path, tmp_path: Path
 ) -> None:
-    """Fails when a video may show frames of another. (broken: no look at a record's own place.)"""
+    """Fails when a video may show frames of another."""
     records: dict[int, bytes] = {}
     reshard(sky_folder, tmp_path / "seen", "train", 1, lambda i, data: records.setdefault(i, data))
     reshard(
@@ -165,10 +161,7 @@ def test_removed_shard_is_named_at_once(broken_folder: Path) -> None:
 
 
 def test_shards_are_found_by_one_listing(sky_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when every shard is looked at: on a bucket, thousands would take minutes.
-
-    (broken: `shard.exists()` for each.)
-    """
+    """Fails when every shard is looked at: on a bucket, thousands would take minutes."""
     asked = []
     for name in ("exists", "is_file", "stat"):
         monkeypatch.setattr(
@@ -179,7 +172,7 @@ def test_shards_are_found_by_one_listing(sky_folder: Path, monkeypatch: pytest.M
 
 
 def test_stored_fingerprint_is_taken(broken_folder: Path) -> None:
-    """Fails when a data set's own fingerprint is ignored. (broken: another key.)"""
+    """Fails when a data set's own fingerprint is ignored."""
     (metadata,) = broken_folder.glob("*/*/metadata.json")
     stored = json.loads(metadata.read_text()) | {"fingerprint": {"train": "0123456789abcdef"}}
     metadata.write_text(json.dumps(stored))
@@ -188,15 +181,15 @@ def test_stored_fingerprint_is_taken(broken_folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("directory", "says"),
-    [("gs://bucket/data", "pip install gcsfs"), ("s3://bucket/data", "use .* or gs://")],
+    [
+        ("gs://bucket/data", "Please install gcsfs"),
+        ("s3://bucket/data", "use a local folder, or gs://"),
+    ],
 )
 def test_remote_folders_that_cannot_be_read(
     directory: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when a missing package ends in a stack trace, or the path is taken for a local one.
-
-    (broken: no look at the package.)
-    """
+    """Fails when a missing package ends in a stack trace, or the path is taken for a local one."""
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(UserError, match=f"{directory}.*{says}"):
         open_videos(directory, "train")

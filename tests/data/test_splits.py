@@ -45,7 +45,7 @@ def test_many_videos_are_held_out_whole_by_their_names() -> None:
 
 
 def test_groups_stay_together() -> None:
-    """Fails when videos of one group are divided (broken: held out by video)."""
+    """Fails when videos of one group are divided."""
     items = [_item(str(video), group=f"g{video // 4}") for video in range(36)] + _items(4)
     held_out, how = hold_out(items, 0.3)
     train, test = ({item.group or item.video_id for item in held_out[(split,)]} for split in SPLITS)

@@ -1,6 +1,5 @@
 """The work behind the page: few programs, growing videos, and the right caption."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
@@ -9,12 +8,8 @@ from glober_jax.demonstration.requests import Part, VideoRequest
 from glober_jax.demonstration.session import Session
 from glober_jax.errors import UserError
 from glober_jax.experiment.config import parse
-from glober_jax.models.latents import ChannelScale
-from glober_jax.sampling.decode import FrameModel
-from glober_jax.sampling.generate import FeatureModel
-from glober_jax.sampling.glober import Glober
 from glober_jax.training.restore import ExampleTexts
-from tests.tiny import ALL_NETWORKS, drawn_params, mesh_of, single_level_config, tiny_latent_scale
+from tests.tiny import drawn_glober, single_level_config
 
 SAMPLING = {"sampler": "ddim", "steps": 1}
 TEXTS = np.random.default_rng(0).standard_normal((2, 2, 16)).astype(np.float16)
@@ -27,21 +22,7 @@ def session() -> Session:
     source.model.condition.update({"kind": "text", "length": 2, "num_classes": 0})
     source.sampling.update({"eta": 0.0, "chunk_frames": 128})
     experiment = parse(source)
-    networks = experiment.networks
-    params = drawn_params(networks, ALL_NETWORKS)
-    channels = networks.global_shape[-1]
-    model = Glober(
-        networks,
-        experiment.clip,
-        experiment.diffusion,
-        experiment.generator_diffusion,
-        experiment.sampling,
-        FrameModel(params, tiny_latent_scale(experiment)),
-        FeatureModel(params, ChannelScale(jnp.zeros(channels), jnp.ones(channels))),
-        class_names=(),
-        trained_steps={},
-        mesh=mesh_of(),
-    )
+    model = drawn_glober(experiment)
     examples = ExampleTexts(("calm sea", "storm"), TEXTS, "digest")
     return Session(experiment, model, examples, epath.Path("runs/sea"), "newest")
 

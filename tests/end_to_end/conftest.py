@@ -1,67 +1,12 @@
-"""The commands as a person starts them, one tiny data set, and one run trained on it."""
+"""One tiny data set, and one run trained on it."""
 
-import dataclasses
 import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import IO
 
 import pytest
 from filelock import FileLock
 
-from tests.tiny import QUICK_TO_COMPILE
-
-_REPOSITORY = Path(__file__).parents[2]
-TINY_CONFIG = Path(__file__).parent / "tiny_config.py"
-# The training command, but the tiny parameters count as large.
-SMALL_SHARDS = "small_shards"
-
-
-@dataclasses.dataclass(frozen=True)
-class Commands:
-    """Starts `python -m glober_jax.<name>` in the repository, as its README says.
-
-    All processes share a compilation cache: what one compiled the next one loads.
-    """
-
-    environment: dict[str, str]
-    data: Path
-
-    def train_flags(self, workdir: Path, config: Path | str = TINY_CONFIG) -> list[str]:
-        """The flags of the one training command of these tests."""
-        return [f"--config={config}", f"--workdir={workdir}", f"--config.data.dir={self.data}"]
-
-    def run(self, name: str, *flags: str, devices: int = 1) -> subprocess.CompletedProcess[str]:
-        """Runs a command to its end, on that many (pretended) devices."""
-        return subprocess.run(
-            self._arguments(name, flags),
-            cwd=_REPOSITORY,
-            env=self._environment(devices),
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-
-    def start(
-        self, name: str, *flags: str, stderr: IO[str] | int, devices: int = 1
-    ) -> subprocess.Popen[str]:
-        """Starts a command and returns at once."""
-        return subprocess.Popen(
-            self._arguments(name, flags),
-            cwd=_REPOSITORY,
-            env=self._environment(devices),
-            stderr=stderr,
-            text=True,
-        )
-
-    def _environment(self, devices: int) -> dict[str, str]:
-        count = f" --xla_force_host_platform_device_count={devices}"
-        return self.environment | {"XLA_FLAGS": QUICK_TO_COMPILE + count}
-
-    def _arguments(self, name: str, flags: tuple[str, ...]) -> list[str]:
-        package = "tests.end_to_end" if name == SMALL_SHARDS else "glober_jax"
-        return [sys.executable, "-m", f"{package}.{name}", *flags]
+from tests.end_to_end.commands import Commands
 
 
 @pytest.fixture(scope="session")

@@ -1,48 +1,52 @@
 """Several processes on this machine that train as one."""
 
 import contextlib
+import multiprocessing
+import os
 import random
 import signal
 import socket
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
-
-import jax
-import numpy as np
-import orbax.checkpoint as ocp
 
 from glober_jax.training.metric_writer import read_metrics
-from tests.end_to_end.conftest import SMALL_SHARDS
+from tests.end_to_end.commands import SMALL_SHARDS, Commands
 
 # Far more than a collective takes to fail. Between two, as in a save, JAX notices only after 100 s
 # that a process is gone.
-END_SECONDS = 20
+END_SECONDS = 10
 
 
 class Process:
     """One of them, and what it says."""
 
-    def __init__(self, popen: subprocess.Popen[str], stderr: IO[str]) -> None:
-        self._popen, self._stderr = popen, stderr
-        self.kill, self.send_signal, self.poll = popen.kill, popen.send_signal, popen.poll
+    def __init__(self, process: multiprocessing.Process, stderr: Path) -> None:
+        self._process, self._stderr = process, stderr
+        self.kill = process.kill
+
+    def poll(self) -> int | None:
+        """Its exit status, None while it runs."""
+        return self._process.exitcode
+
+    def terminate(self) -> None:
+        """Sends SIGTERM."""
+        os.kill(self._process.pid, signal.SIGTERM)
 
     def said(self) -> str:
         """All that it wrote to stderr."""
-        self._stderr.seek(0)
-        return self._stderr.read()
+        return self._stderr.read_text()
 
-    def wait(self, seconds: float = 1800) -> int:
-        """Its exit status."""
-        return self._popen.wait(seconds)
+    def wait(self, seconds: float = 1800) -> int | None:
+        """Its exit status, None where it still runs after that time."""
+        self._process.join(seconds)
+        return self.poll()
 
 
 @contextlib.contextmanager
 def started(
-    commands: Any, flags: list[str], processes: int, devices: int = 1
+    commands: Commands, flags: list[str], processes: int, devices: int = 1
 ) -> Iterator[list[Process]]:
     """`processes` of `devices` each, for whose training tiny parameters count as large.
 
@@ -51,22 +55,18 @@ def started(
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
+    flags = [*flags, f"--coordinator={address}", f"--num_processes={processes}"]
     with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         found = []
         for index in range(processes):
-            stderr = stack.enter_context(tempfile.TemporaryFile("w+"))
-            popen = commands.start(
-                SMALL_SHARDS,
-                *flags,
-                f"--coordinator={address}",
-                f"--num_processes={processes}",
-                f"--process_id={index}",
-                stderr=stderr,
-                devices=devices,
-            )
-            stack.callback(popen.wait)
-            stack.callback(popen.kill)
-            found.append(Process(popen, stderr))
+            stderr = folder / str(index)
+            stderr.touch()
+            command = [SMALL_SHARDS, *flags, f"--process_id={index}"]
+            process = Process(commands.fork(*command, stderr=stderr, devices=devices), stderr)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            found.append(process)
         yield found
 
 
@@ -108,38 +108,17 @@ def kill_one(workdir: Path, processes: list[Process], draw: random.Random) -> No
     for index, process in enumerate(processes):
         if index == victim:
             continue
-        try:
-            statuses.append(process.wait(END_SECONDS))
-            # JAX itself ends the others when process 0 is gone, and may be faster.
-            assert statuses[-1] in (1, -signal.SIGABRT), process.said()
-            if statuses[-1] == 1:
-                assert "if another process of this run failed or was killed" in process.said()
-        except subprocess.TimeoutExpired:
+        statuses.append(process.wait(END_SECONDS))
+        if statuses[-1] is None:
             process.kill()
-            statuses.append("killed")
+            continue
+        # JAX itself ends the others when process 0 is gone, and may be faster.
+        assert statuses[-1] in (1, -signal.SIGABRT), process.said()
+        if statuses[-1] == 1:
+            assert "if another process of this run failed or was killed" in process.said()
     unfinished = [str(f.relative_to(workdir)) for f in workdir.glob("*/*tmp*")]
     print(
         f"killed process {victim} {delay:.2f} s after {steps} losses; the others: {statuses}; "
         f"saves it was in: {unfinished or 'none'}",
         flush=True,
     )
-
-
-def saved_arrays(folder: Path) -> dict[str, np.ndarray]:
-    """All arrays of a checkpoint, from whatever mesh they were saved, by path."""
-    with ocp.PyTreeCheckpointer() as checkpointer:
-        tree = checkpointer.metadata(folder / "state").item_metadata.tree
-        numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        state = checkpointer.restore(folder / "state", restore_args=numpy)
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
-
-
-def assert_same_bits(folder: Path, reference: Path) -> None:
-    """Fails unless two checkpoints hold the same arrays."""
-    here, there = saved_arrays(folder), saved_arrays(reference)
-    assert here.keys() == there.keys() and len(here) > 10
-    for part in ("params", "ema", "opt_state"):
-        assert any(f"'{part}'" in name for name in here), part
-    differing = [name for name in there if here[name].tobytes() != there[name].tobytes()]
-    assert not differing, f"{folder}: {len(differing)} of {len(there)}: {differing[:5]}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.end_to_end.conftest import Commands
+from tests.end_to_end.commands import Commands
 
 
 def test_it_is_trained_and_sampled_and_that_only_once(

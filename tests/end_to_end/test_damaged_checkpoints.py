@@ -7,24 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 
+from tests.end_to_end.same_bits import assert_same_bits
+
 pytestmark = pytest.mark.long
-LAST_STEP = 6
-
-
-def arrays(workdir: Path, stage: str) -> list[np.ndarray]:
-    with ocp.StandardCheckpointer() as checkpointer:
-        state = checkpointer.restore(workdir / stage / str(LAST_STEP) / "state")
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
-
-
-def same_bits(stage: str, workdir: Path, reference: Path) -> bool:
-    pairs = zip(arrays(workdir, stage), arrays(reference, stage), strict=True)
-    return all(a.tobytes() == b.tobytes() for a, b in pairs)
+LAST_STEP = "6"
 
 
 def test_damaged_last_checkpoints_are_trained_again(
@@ -37,7 +25,7 @@ def test_damaged_last_checkpoints_are_trained_again(
     workdir = tmp_path / "run"
     shutil.copytree(finished, workdir)
     for stage in ("codec", "generator"):
-        files = (workdir / stage / str(LAST_STEP) / "state").rglob("d/*")
+        files = (workdir / stage / LAST_STEP / "state").rglob("d/*")
         file = max(files, key=lambda file: file.stat().st_size)
         data = bytearray(file.read_bytes())
         data[len(data) // 2] ^= 1
@@ -48,7 +36,7 @@ def test_damaged_last_checkpoints_are_trained_again(
     for stage in ("codec", "generator"):
         assert f"{stage}/6 is damaged (" in again.stderr
         assert (workdir / "damaged" / stage / "6").is_dir()
-        assert same_bits(stage, workdir, finished)
+        assert_same_bits(workdir / stage / LAST_STEP, finished / stage / LAST_STEP)
 
 
 def test_a_full_disk_ends_in_one_sentence(commands: Any, finished: Path, tmp_path: Path) -> None:
@@ -60,7 +48,7 @@ def test_a_full_disk_ends_in_one_sentence(commands: Any, finished: Path, tmp_pat
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip("this system does not let unshare mount")
     flags = [*commands.train_flags(tmp_path), "--stage=codec"]
-    once = size_of_checkpoint(finished / "codec" / str(LAST_STEP))
+    once = size_of_checkpoint(finished / "codec" / LAST_STEP)
     script = """
         mount -t tmpfs -o size="$1" tmpfs "$2" || exit 3
         shift 2
@@ -85,7 +73,8 @@ def test_a_full_disk_ends_in_one_sentence(commands: Any, finished: Path, tmp_pat
     assert "codec/4 could not be saved (No space left on device), that of step 2" in first
     assert "error: " in first and "codec/6 could not be saved (No space left on device" in first
     assert done.stderr.rstrip().endswith("STATUS 0")
-    assert same_bits("codec", Path(str(tmp_path) + "_copy"), finished)
+    copy = Path(f"{tmp_path}_copy")
+    assert_same_bits(copy / "codec" / LAST_STEP, finished / "codec" / LAST_STEP)
 
 
 def size_of_checkpoint(folder: Path) -> int:

@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 
 from glober_jax import media
-from glober_jax.demonstration.display import sheet
 from tests.end_to_end.browser import Page, chromium, find_chromium
 
 # Of the tab that is open.
@@ -49,8 +48,7 @@ def demo(commands: Any, finished: Path, tmp_path_factory: pytest.TempPathFactory
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url, log = f"http://127.0.0.1:{port}/", folder / "log"
-    with log.open("w") as stderr:
-        server = commands.start("demo", f"--workdir={finished}", f"--port={port}", stderr=stderr)
+    server = commands.start("demo", f"--workdir={finished}", f"--port={port}", stderr=log)
     try:
         _wait_for(url, server, log)
         with chromium(executable, folder / "profile") as page:
@@ -76,6 +74,9 @@ def test_opens_with_a_video(demo: Demo) -> None:
 
 def test_time(demo: Demo, commands: Any, tmp_path: Path) -> None:
     """Fails when the two videos do not play, a range is ignored, or the command makes another."""
+    # Imports Gradio, which takes seconds.
+    from glober_jax.demonstration.display import sheet
+
     page = demo.page
     page.open(demo.url)
     page.fill(".seed input, .seed textarea", "3")

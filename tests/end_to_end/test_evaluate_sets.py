@@ -40,13 +40,12 @@ def interrupted(
     folder = tmp_path_factory.mktemp("interrupted")
     flags = [*sets, f"--output={folder / 'result.json'}"]
     blocks = folder / "measures"
-    with (folder / "stderr").open("w") as stderr:
-        process = commands.start("evaluate", *flags, stderr=stderr)
-        # Real clips, then generated ones; those of the floor are still to be measured.
-        while process.poll() is None and len(list(blocks.rglob("*.npz"))) < 2:
-            time.sleep(0.02)
-        process.kill()
-        process.wait()
+    process = commands.start("evaluate", *flags, stderr=folder / "stderr")
+    # Real clips, then generated ones; those of the floor are still to be measured.
+    while process.poll() is None and len(list(blocks.rglob("*.npz"))) < 2:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
     real, generated = (next(blocks.glob(f"{kind}-*")) for kind in ("real", "generated"))
     assert not (folder / "result.json").exists(), "it was done before it could be killed"
     kept, damaged = real / "000000.npz", generated / "000000.npz"

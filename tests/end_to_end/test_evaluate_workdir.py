@@ -1,4 +1,4 @@
-"""A run that is graded while it trains, ends with FVD and a report, and is evaluated again."""
+"""One's own videos, prepared, trained on with grades, scored at the end, and evaluated again."""
 
 import json
 import re
@@ -7,31 +7,47 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.end_to_end.conftest import TINY_CONFIG, Commands
+from glober_jax import media
+from tests.end_to_end.commands import TINY_CONFIG, Commands
 
 KINDS = ("codec", "interpolated", "reconstruction")
 SCORES = {"fvd", "kvd", "fd_alex"}
+CLASSES = ("east", "north", "south", "west")
 
 
 @pytest.fixture(scope="module")
 def data(commands: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sky16")
+    """MP4 files, in folders by class, of a disc that swings over a gradient."""
+    folder = tmp_path_factory.mktemp("own")
+    rows, columns = np.mgrid[:48, :64]
+    for number, name in enumerate(CLASSES):
+        video = np.zeros((40, 48, 64, 3), np.uint8)
+        video[..., number % 3] = 3 * columns
+        for t, frame in enumerate(video):
+            # To and fro, so that the part that is held out looks like the rest.
+            centre = 32 + 20 * np.sin(2 * np.pi * t / 12 + number)
+            frame[(rows - 24) ** 2 + (columns - centre) ** 2 < 60] = 250
+        media.write_mp4(folder / "videos" / name / "clip.mp4", video, fps=24)
     prepared = commands.run(
-        "prepare", "synthetic_sky", f"--output={folder}", "--num_videos=5", "--num_test_videos=4",
-        "--num_frames=16", "--size=16",
+        "prepare", "video_folder", f"--input={folder / 'videos'}", f"--output={folder / 'data'}",
+        "--size=16", "--min_frames=16", "--class_folders",
     )  # fmt: skip
     assert prepared.returncode == 0, prepared.stderr
-    return folder
+    assert "accepted: 4 videos" in prepared.stdout
+    return folder / "data"
 
 
 @pytest.fixture(scope="module")
 def trained(
-    commands: Commands, data: Path, tmp_path_factory: pytest.TempPathFactory
+    commands: Commands, data: Path, finished: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str]:
-    """A workdir, not to be modified, and what training it said."""
+    """A workdir, not to be modified, whose generator was trained, and what was said meanwhile."""
     workdir = tmp_path_factory.mktemp("evaluated")
+    for stage in ("codec", "autoencoder"):
+        shutil.copytree(finished / stage, workdir / stage)
     flags = (f"--config={TINY_CONFIG}:evaluated", f"--config.data.dir={data}")
     run = commands.run("main", *flags, f"--workdir={workdir}")
     assert run.returncode == 0, run.stderr
@@ -63,20 +79,14 @@ def test_training_ends_with_fvd_beside_its_floor(trained: tuple[Path, str]) -> N
     assert end[5].split() == ["reconstructions", "real", *KINDS]
     first = [line.split("  ")[1].strip() or line.strip().split("  ")[0] for line in end[6:-1]]
     assert first == [
-        *(
-            "PSNR of frames in dB",
-            "at key / other frames",
-            "SSIM",
-            "at key / other frames",
-            "FVD",
-            "KVD",
-        ),
-        *(f"{name} (share of real)" for name in ("frame difference", "optical flow", "roughness")),
-    ]
+        "PSNR of frames in dB", "at key / other frames", "SSIM", "at key / other frames", "FVD",
+        "KVD", *(f"{x} (share of real)" for x in ("frame difference", "optical flow", "roughness")),
+    ]  # fmt: skip
     report = Path(end[-1].split()[-1])
     assert report == workdir / "report.html" and "FVD" in report.read_text(encoding="utf-8")
     (result,) = results_of(workdir).values()
     summary = json.loads((workdir / "summary.json").read_text())
+    assert summary["held_out_clips"] == 4
     assert summary["evaluation"] == result["scores"] and result["scores"].keys() == SCORES
     assert result["floor"].keys() == SCORES
     assert result["model"]["checkpoint_steps"] == {"autoencoder": 6, "generator": 6}
@@ -96,18 +106,23 @@ def test_training_ends_with_fvd_beside_its_floor(trained: tuple[Path, str]) -> N
 def test_the_best_checkpoint_is_kept(
     commands: Commands, trained: tuple[Path, str], tmp_path: Path
 ) -> None:
-    """Fails when checkpoints are not graded as configured, or the best one cannot be sampled."""
+    """Fails when checkpoints are not graded as configured, or the best one cannot be sampled.
+
+    By the name of a class, which is that of a folder, and in another number of frames.
+    """
     workdir, said = trained
     grades = json.loads((workdir / "grades.json").read_text())["generator"]
     assert grades.keys() == {"4", "6"} and said.count("graded fvd_of_4") == 2
     best = min(grades, key=lambda step: grades[step]["value"])
     sampled = commands.run(
         "sample", f"--workdir={workdir}", f"--output={tmp_path}", "--num_videos=1",
-        "--num_frames=1", "--checkpoint=best",
+        "--num_frames=12", "--checkpoint=best", "--class_label=south",
     )  # fmt: skip
     assert sampled.returncode == 0, sampled.stderr
     record = json.loads((tmp_path / "samples.json").read_text())
     assert record["checkpoint_steps"]["generator"] == int(best)
+    assert record["index"][-1] == 11 / 12 and record["labels"] == [CLASSES.index("south")]
+    assert (tmp_path / "video_0000.mp4").stat().st_size > 0
 
 
 def test_evaluating_again_measures_only_what_is_new(commands: Commands, workdir: Path) -> None:
@@ -142,7 +157,7 @@ def test_evaluating_again_measures_only_what_is_new(commands: Commands, workdir:
 
 
 def test_frames_between_those_of_training(
-    commands: Commands, data: Path, workdir: Path, tmp_path: Path
+    commands: Commands, workdir: Path, tmp_path: Path
 ) -> None:
     """Fails when the finer data set is not found, or too short a one is not refused."""
     finer = tmp_path / "finer"
@@ -159,10 +174,9 @@ def test_frames_between_those_of_training(
     assert record["num_clips"] == 3 and record["protocol"]["num_frames"] == 31
     sizes = {name: len(group["psnr_db"]["by_index"]) for name, group in record["frames"].items()}
     assert sizes == {"grid": 16, "between": 15, "interpolated": 15}
-    short = commands.run("evaluate", f"--workdir={workdir}", f"--between={data}")
-    assert (
-        short.returncode == 1 and "have at most 16 frames, and a clip of this model" in short.stderr
-    )
+    short = commands.run("evaluate", f"--workdir={workdir}", f"--between={commands.data}")
+    assert short.returncode == 1
+    assert "have at most 12 frames, and a clip of this model" in short.stderr
     assert "Traceback" not in short.stderr
 
 

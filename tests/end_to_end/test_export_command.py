@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import pytest
 
 from glober_jax.experiment.config import parse
 from glober_jax.parallel.mesh import MeshShape, make_mesh
@@ -19,13 +20,18 @@ BACK = {
 }
 
 
+@pytest.fixture(scope="module")
+def exported(commands: Any, finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that `export` writes of the finished run."""
+    folder = tmp_path_factory.mktemp("exported")
+    out = commands.run("convert", "export", f"--workdir={finished}", f"--output={folder}")
+    assert out.returncode == 0, out.stderr
+    return folder
+
+
 def everything(workdir: Path) -> Any:
     """Averaged networks of all stages with their scales, and the discriminator."""
-    networks, mesh, workdir = (
-        parse(get_config()).networks,
-        make_mesh(MeshShape()),
-        workdir,
-    )
+    networks, mesh = parse(get_config()).networks, make_mesh(MeshShape())
     return jax.device_get(
         (
             load_frame_model(networks, workdir, mesh)[1],
@@ -35,17 +41,17 @@ def everything(workdir: Path) -> Any:
     )
 
 
-def test_out_and_back_changes_nothing(commands: Any, finished: Path, tmp_path: Path) -> None:
+def test_out_and_back_changes_nothing(
+    commands: Any, finished: Path, exported: Path, tmp_path: Path
+) -> None:
     """Fails when any array, or a scale, comes back as another.
 
     Broken: taps of a 3-D convolution split in the wrong order; scales left out. Sampling and
     training go on in the new workdir as in any other.
     """
     workdir = tmp_path / "back"
-    out = commands.run("convert", "export", f"--workdir={finished}", f"--output={tmp_path}")
-    assert out.returncode == 0, out.stderr
     for command, file in BACK.items():
-        flags = [command, *commands.train_flags(workdir), f"--input={tmp_path / file}"]
+        flags = [command, *commands.train_flags(workdir), f"--input={exported / file}"]
         back = commands.run("convert", *flags)
         assert back.returncode == 0, back.stderr
     jax.tree.map(np.testing.assert_array_equal, everything(workdir), everything(finished))
@@ -59,12 +65,11 @@ def test_out_and_back_changes_nothing(commands: Any, finished: Path, tmp_path: P
 
 
 def test_the_codec_alone_goes_where_stable_diffusions_does(
-    commands: Any, finished: Path, tmp_path: Path
+    commands: Any, exported: Path, tmp_path: Path
 ) -> None:
     """Fails when `sd_vae` cannot read what `export` wrote of a codec."""
-    commands.run("convert", "export", f"--workdir={finished}", f"--output={tmp_path}")
-    file, workdir = tmp_path / "codec.safetensors", tmp_path / "back"
-    back = commands.run("convert", "sd_vae", *commands.train_flags(workdir), f"--input={file}")
+    flags = [*commands.train_flags(tmp_path), f"--input={exported / 'codec.safetensors'}"]
+    back = commands.run("convert", "sd_vae", *flags)
     assert back.returncode == 0, back.stderr
     assert "named as in the published release" in back.stdout
 

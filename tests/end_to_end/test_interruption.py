@@ -9,12 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 
 from glober_jax.training.metric_writer import read_metrics
+from tests.end_to_end.same_bits import assert_same_bits
 
 STAGES = ("codec", "autoencoder", "generator")
 LAST_STEP = 6
@@ -39,11 +37,10 @@ def test_killed_it_ends_equal(commands: Any, finished: Path, tmp_path: Path) -> 
     )
     flags = commands.train_flags(tmp_path)
     print(f"kill -9 {delay:.2f} s after {stage} logged step {step}")
-    with (tmp_path / "stderr.txt").open("w") as stderr:
-        process = commands.start("main", *flags, stderr=stderr)
-        _wait_until_logged(process, tmp_path, stage, step)
-        time.sleep(delay)
-        process.kill()
+    process = commands.start("main", *flags, stderr=tmp_path / "stderr.txt")
+    _wait_until_logged(process, tmp_path, stage, step)
+    time.sleep(delay)
+    process.kill()
     assert process.wait() == -signal.SIGKILL, "the run ended before it was killed"
     last = commands.run("main", *flags)
     assert last.returncode == 0, last.stderr
@@ -55,11 +52,10 @@ def test_sigterm_saves_and_goes_on(commands: Any, finished: Path, tmp_path: Path
     """Fails when SIGTERM is an error, saves nothing, or the run that goes on differs."""
     flags = [*commands.train_flags(tmp_path), "--stage=codec"]
     log = tmp_path / "stderr.txt"
-    with log.open("w") as stderr:
-        process = commands.start("main", *flags, stderr=stderr)
-        # Step 0 is logged before the first update, whose compilation takes longer than this.
-        _wait_until_logged(process, tmp_path, "codec", 0)
-        process.terminate()
+    process = commands.start("main", *flags, stderr=log)
+    # Step 0 is logged before the first update, whose compilation takes longer than this.
+    _wait_until_logged(process, tmp_path, "codec", 0)
+    process.terminate()
     assert process.wait(START_TIMEOUT) == 0, log.read_text()
     stopped = re.search(r"SIGTERM: codec saved at step (\d+); run the same", log.read_text())
     assert stopped, log.read_text()
@@ -86,26 +82,8 @@ def _wait_until_logged(process: subprocess.Popen, workdir: Path, stage: str, ste
 
 def _assert_same_stage(stage: str, workdir: Path, reference: Path) -> None:
     """Same state after the last step, and the same lines in the log, once each."""
-    there, here = (
-        _saved_arrays(folder / stage / str(LAST_STEP)) for folder in (reference, workdir)
-    )
-    assert here.keys() == there.keys()
-    for part in ("params", "ema", "opt_state"):
-        assert any(f"'{part}'" in name for name in here), part
-    differing = [name for name in there if not _same_bits(there[name], here[name])]
-    assert not differing, f"{stage}: {len(differing)} of {len(there)} arrays: {differing[:5]}"
+    assert_same_bits(*(folder / stage / str(LAST_STEP) for folder in (workdir, reference)))
     assert _log_without_time(stage, workdir) == _log_without_time(stage, reference)
-
-
-def _saved_arrays(folder: Path) -> dict[str, np.ndarray]:
-    with ocp.StandardCheckpointer() as checkpointer:
-        state = checkpointer.restore(folder / "state")
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
-
-
-def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
 def _log_without_time(stage: str, workdir: Path) -> list[dict[str, Any]]:

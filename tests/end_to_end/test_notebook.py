@@ -17,7 +17,7 @@ from PIL import Image
 
 from glober_jax import media
 from launch.notebook import NOTEBOOK, execute, kept
-from tests.end_to_end.conftest import TINY_CONFIG
+from tests.end_to_end.commands import TINY_CONFIG
 from tests.tiny import QUICK_TO_COMPILE
 
 _LARGEST_FILE = 300_000

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.conftest import TINY_CONFIG
+from tests.end_to_end.commands import TINY_CONFIG
 
 _HERE = f"--config={TINY_CONFIG}"
 

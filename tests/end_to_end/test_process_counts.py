@@ -10,10 +10,6 @@ import pytest
 from tests.end_to_end.several import metrics_by_step, started
 
 STEPS = 20
-FLAGS = {
-    "autoencoder": ("--config.autoencoder.adversarial.start_step=0",),
-    "generator": (),
-}
 FOUNDATION = {"autoencoder": ("codec",), "generator": ("codec", "autoencoder")}
 # (processes, devices of each): mesh (data, fsdp, tensor) by what it cuts.
 MESHES = {
@@ -33,7 +29,7 @@ def references() -> dict[str, Any]:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("cut", ["data", "fsdp", "tensor"])
 @pytest.mark.parametrize(("processes", "devices"), MESHES)
-@pytest.mark.parametrize("stage", FLAGS)
+@pytest.mark.parametrize("stage", FOUNDATION)
 def test_any_number_of_processes_gives_the_losses_of_one_device(
     commands: Any,
     finished: Path,
@@ -85,7 +81,6 @@ def _train(
         *(f"--config.{name}.batch_size=8" for name in ("codec", "autoencoder", "generator")),
         # Adam turns the rounding of a tiny gradient into a whole step.
         f"--config.{stage}.optimizer.learning_rate=1e-3",
-        *FLAGS[stage],
         *(
             f"--config.mesh.{axis}={n}"
             for axis, n in zip(("data", "fsdp", "tensor"), mesh, strict=True)

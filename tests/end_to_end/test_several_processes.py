@@ -3,7 +3,6 @@
 import os
 import random
 import re
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.end_to_end.same_bits import assert_same_bits
 from tests.end_to_end.several import (
     Process,
-    assert_same_bits,
     kill_one,
     metrics_by_step,
     started,
@@ -56,7 +55,7 @@ def test_killed_and_stopped_they_end_as_one_process_does(commands: Any, tmp_path
         kill_one(workdir, both, draw)
     with started(commands, flags, 2) as both:
         wait_until_trained(workdir, both)
-        both[1].send_signal(signal.SIGTERM)
+        both[1].terminate()
         _assert_ended(both)
         # Only the first process says anything but how it stopped.
         stopped = [re.search(r"codec saved at step (\d+)", process.said()) for process in both]

@@ -22,10 +22,12 @@ needs_transformers = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def workdir(commands: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on three captioned videos; not to be modified."""
+def workdir(commands: Any, finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generator trained on three captioned videos; not to be modified."""
     folder = tmp_path_factory.mktemp("text")
     data = write_captioned(folder)
+    for stage in ("codec", "autoencoder"):
+        shutil.copytree(finished / stage, folder / "run" / stage)
     trained = commands.run(
         "main", *commands.train_flags(folder / "run"), f"--config.data.dir={data}",
         "--config.model.condition.kind=text", "--config.model.condition.num_classes=0",

@@ -22,10 +22,7 @@ from tests.tiny import tiny_config
 
 @pytest.mark.parametrize(("cached", "kind"), [(False, "class"), (False, "text"), (True, "class")])
 def test_batches_are_known_without_data(tmp_path: Path, cached: bool, kind: str) -> None:
-    """Fails when a field, shape or dtype of a stage's batches is another than is planned with.
-
-    Broken: moments of one dtype stored and another planned.
-    """
+    """Fails when a field, shape or dtype of a stage's batches is another than is planned with."""
     config = tiny_config()
     config.data.update({"cache_latents": cached, "flip": False})
     if kind == "text":

@@ -58,7 +58,7 @@ def constants_of(name: str, experiment: Experiment) -> dict[str, ChannelScale]:
 def test_a_skipped_update_moves_nothing(
     name: str, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when a stage's step takes its gradients without a look at them (broken: so).
+    """Fails when a stage's step takes its gradients without a look at them.
 
     One number stands for every network, and one network's gradient is not finite.
     """
@@ -89,8 +89,8 @@ def test_discriminator_rests_until_the_adversary_starts(
 ) -> None:
     """Fails when gradients, weight decay or moments move it before the start, or without a weight.
 
-    One number stands for every network, and every gradient is one; but of the second step, which
-    is skipped, and which must not delay the start. Broken: no mask; the mask counts updates.
+    One number stands for every network, and every gradient is one; but of the second step, which is
+    skipped, and which must not delay the start.
     """
     adversarial = dataclasses.replace(
         getattr(experiment, name).adversarial, weight=weight, start_step=start
@@ -127,10 +127,7 @@ def test_discriminator_rests_until_the_adversary_starts(
     [pytest.param(name, marks=pytest.mark.long) for name in STAGES[:2]] + ["generator"],
 )
 def test_micro_batches_change_memory_and_no_number(name: str, experiment: Experiment) -> None:
-    """Fails when parts draw their own noise, are weighted unequally, or lie in memory together.
-
-    Broken: keys split by part; the sum not divided; `jax.vmap` for the scan.
-    """
+    """Fails when parts draw their own noise, are weighted unequally, or lie in memory together."""
     params = drawn_params(experiment.networks, ALL_NETWORKS)
     constants = constants_of(name, experiment)
     batch = tiny_batch(experiment)

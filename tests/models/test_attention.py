@@ -27,7 +27,7 @@ def in_shard_map(function):
 
 @pytest.mark.parametrize(("tokens", "queries"), [(9, 2), (1024, 1024)])
 def test_what_processors_and_tpus_compute_is_the_library_s(tokens: int, queries: int) -> None:
-    """Fails when a scale, a sum or an axis is another (broken: scale left out of the kernel)."""
+    """Fails when a scale, a sum or an axis is another."""
     q, k, v = drawn(tokens, queries)
     expected = jax.nn.dot_product_attention(q, k, v)
     np.testing.assert_allclose(jax.jit(attention)(q, k, v), expected, rtol=1e-5, atol=1e-5)

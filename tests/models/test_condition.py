@@ -60,11 +60,7 @@ def predict(experiment: Experiment, params: Params) -> Any:
 def test_condition_reaches_the_prediction_and_a_dropped_one_does_not(
     kind: str, predict: Any
 ) -> None:
-    """Fails when conditions are confused, ignored, or leave a trace where they are dropped.
-
-    Broken: `with_condition_B` added instead of multiplied; the table read at label 0; context not
-    concatenated.
-    """
+    """Fails when conditions are confused, ignored, or leave a trace where they are dropped."""
     condition, other = CONDITIONS[kind]
     (tokens, full), (_, changed) = predict(condition, [1, 1]), predict(other, [1, 1])
     assert tokens.shape == (2, LENGTH, WIDTH)
@@ -85,11 +81,11 @@ def test_condition_reaches_the_prediction_and_a_dropped_one_does_not(
 def test_training_drops_that_part_of_the_conditions(
     kind: str, experiment: Experiment, params: Params
 ) -> None:
-    """Fails when nothing is dropped, or what is dropped still trains (broken: 1 - dropout).
+    """Fails when nothing is dropped, or what is dropped still trains.
 
     With every condition dropped the loss must not depend on any, and learned tokens get no
-    gradient; with none dropped both must. An unconditional generator's tokens are never dropped
-    (as before they were).
+    gradient; with none dropped both must. An unconditional generator's tokens are never dropped (as
+    before they were).
     """
     networks = experiment.networks
     features = np.random.default_rng(3).standard_normal((2, *networks.global_shape))

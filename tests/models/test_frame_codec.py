@@ -46,10 +46,7 @@ def training_pass(codec: FrameCodec) -> Any:
 def test_memory_options_change_no_number(
     networks: Networks, params: Params, frames: np.ndarray, options: dict[str, Any]
 ) -> None:
-    """Fails when a chunk's frames come out in another order, or parameters get other names.
-
-    Broken: chunks put back without swapping their axes.
-    """
+    """Fails when a chunk's frames come out in another order, or parameters get other names."""
     plain, changed = networks.frame_codec, dataclasses.replace(networks.frame_codec, **options)
     inputs = (params["frame_codec"], frames)
     there, here = (jax.jit(training_pass(codec))(*inputs) for codec in (plain, changed))
@@ -63,7 +60,7 @@ def test_memory_options_change_no_number(
 
 
 def test_chunks_bound_memory(networks: Networks, params: Params, frames: np.ndarray) -> None:
-    """Fails when all frames' activations are kept at once (broken: no checkpoint of a chunk)."""
+    """Fails when all frames' activations are kept at once."""
 
     def bytes_needed(chunk_frames: int) -> int:
         codec = dataclasses.replace(networks.frame_codec, chunk_frames=chunk_frames)

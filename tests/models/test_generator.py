@@ -1,71 +1,23 @@
-"""The diffusion transformer against recorded outputs of the published one, and its patches."""
-
-from typing import Any
+"""Patches and convolutions of the diffusion transformer; tests/parity has the published one."""
 
 import einops
 import jax
 import numpy as np
 
 from glober_jax.models.generator import GlobalGenerator
-from tests.models.test_networks import difference, normal
-from tests.tiny import FIXTURES, perturbed
+from tests.models.test_networks import normal
+from tests.tiny import perturbed
 
-Tree = dict[str, Any]
 SIZES = {"width": 48, "depth": 3, "heads": 4, "global_channels": 16, "context_width": 24}
 
 
-def published_params(fixture: dict[str, np.ndarray]) -> Tree:
-    """The recorded weights under our names."""
-
-    def dense(name: str) -> Tree:
-        weight, bias = (fixture[f"sd/{name}.{part}"] for part in ("weight", "bias"))
-        return {"kernel": weight.reshape(len(weight), -1).T, "bias": bias}
-
-    def inner(name: str) -> Tree:
-        return {"dense": dense(name)}
-
-    params = {
-        "patch_in": dense("x_embedder.proj"),
-        "time_in": dense("t_embedder.mlp.0"),
-        "time_out": dense("t_embedder.mlp.2"),
-        "context": dense("c_embedder"),
-        "out_modulation": inner("final_layer.adaLN_modulation.1"),
-        "out": inner("final_layer.linear"),
-    }
-    for block in range(SIZES["depth"]):
-        place = f"blocks.{block}"
-        params[f"block{block}"] = {
-            "modulation": inner(f"{place}.adaLN_modulation.1"),
-            "qkv": dense(f"{place}.attn.qkv"),
-            "attention_out": dense(f"{place}.attn.proj"),
-            "mlp_in": dense(f"{place}.mlp.fc1"),
-            "mlp_out": dense(f"{place}.mlp.fc2"),
-        }
-    return jax.tree.map(np.float32, params)
-
-
-def test_output_is_the_published_one() -> None:
-    """Fails when a layer, the order of the tokens or the place of the context differs.
-
-    Broken: context behind the feature's tokens; row and column of the positions swapped.
-    """
-    fixture = dict(np.load(FIXTURES / "dit.npz"))
-    feature = fixture["in/x"].transpose(0, 2, 3, 1)
-    inputs = (feature, fixture["in/t"].astype(np.int32), fixture["in/context"])
-    network = GlobalGenerator(**SIZES)
-    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), *inputs)["params"])
-    params = published_params(fixture)
-    assert jax.tree.map(np.shape, params) == jax.tree.map(lambda leaf: leaf.shape, shapes)
-    out = jax.device_get(jax.jit(network.apply)({"params": params}, *inputs))
-    expected = fixture["out/eps"].transpose(0, 2, 3, 1)
-    np.testing.assert_allclose(out, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
-    # Half the context tokens are half as many tokens, not others.
-    fewer = jax.jit(network.apply)({"params": params}, *inputs[:2], fixture["in/context"][:, :2])
-    assert difference(out, fewer) > 0.01
+def difference(a: np.ndarray, b: np.ndarray) -> float:
+    """Largest difference, in units of the first one's deviation."""
+    return float(np.abs(a - b).max() / a.std())
 
 
 def test_patches_are_cells_of_a_coarser_feature() -> None:
-    """Fails when cells of a patch come back in another order (broken: (q p g) at the end)."""
+    """Fails when cells of a patch come back in another order."""
     feature, steps = normal(0, 2, 4, 8, 4), np.array([10, 900])
     context = normal(1, 2, 3, SIZES["context_width"])
     coarse = einops.rearrange(feature, "b (h p) (w q) g -> b h w (p q g)", p=2, q=2)

@@ -15,7 +15,7 @@ from glober_jax.models.layers import GroupNorm
 def test_group_norm_is_exact_for_the_values_it_is_given(
     dtype: str, mean: float, tolerance: float
 ) -> None:
-    """Fails when the variance loses digits that the map has (broken: E[x²] - E[x]² in float32)."""
+    """Fails when the variance loses digits that the map has."""
     drawn = mean + np.random.default_rng(0).standard_normal((2, 16, 16, 8))
     x = jnp.asarray(drawn, dtype)
     norm = GroupNorm(4)

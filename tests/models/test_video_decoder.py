@@ -45,11 +45,11 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
 def test_queries_at_targets_equal_the_full_computation(
     networks: Networks, params: Params, frame_features: Features, feature: np.ndarray
 ) -> None:
-    """Fails when targets are normalised by other statistics than the grid's, or attend to
-    anything but the whole grid (broken: statistics of the queries; queries among the keys).
+    """Fails when targets are normalised by other statistics than the grid's, or attend to anything
+    but the whole grid.
 
-    The full computation runs the exchange attention as plain self-attention over all frames of
-    the grid and picks the targets afterwards.
+    The full computation runs the exchange attention as plain self-attention over all frames of the
+    grid and picks the targets afterwards.
     """
     grid = networks.frame_features.index_slots // 2
     picked = np.array([[0, 3, 7], [2, 5, 6]])
@@ -72,10 +72,7 @@ def test_queries_at_targets_equal_the_full_computation(
 def test_neighbouring_frames_differ_and_indices_are_continuous(
     frame_features: Features, feature: np.ndarray
 ) -> None:
-    """Fails when an index is rounded to the grid, or embedded so slowly that frames look alike.
-
-    Broken: index embedded without the factor F (the published flaw), index rounded to a slot.
-    """
+    """Fails when an index is rounded to the grid, or embedded so slowly that frames look alike."""
     index = np.float32([[0.5, 0.5 + 1e-4, 0.5 + 1 / 16], [0.5, 0.5 + 1e-4, 0.5 + 1 / 32]])
     maps, _ = frame_features(feature, index)
     for level_map in maps:
@@ -89,10 +86,7 @@ def test_neighbouring_frames_differ_and_indices_are_continuous(
 @pytest.mark.parametrize("slots", [2, 4, 16])
 @pytest.mark.parametrize("count", [32, 320])
 def test_training_frames_determine_every_wave_between_them(slots: int, count: int) -> None:
-    """Fails when a wave is all but zero on the frames of a clip and not between them.
-
-    Broken: a half-period of one slot (as before: a ratio of 1e-7), whose weights no clip trains.
-    """
+    """Fails when a wave is all but zero on the frames of a clip and not between them."""
     frames = np.asarray(index_waves(np.arange(slots) / slots, slots, count))
     between = np.asarray(index_waves(np.arange(4 * slots) / (4 * slots), slots, count))
     assert frames.shape == (slots, count)
@@ -106,7 +100,7 @@ def test_training_frames_determine_every_wave_between_them(slots: int, count: in
 def test_fresh_features_move_differently_for_every_clip(
     networks: Networks, feature: np.ndarray
 ) -> None:
-    """Fails when an index only shifts all clips' features alike (broken: without time courses).
+    """Fails when an index only shifts all clips' features alike.
 
     At initialisation, of what tells two clips apart a good part must change over the clip.
     """
@@ -133,7 +127,7 @@ def test_a_target_does_not_depend_on_the_other_targets(
 def test_domain_tokens_are_left_out_where_they_are_switched_off(
     networks: Networks, params: Params, feature: np.ndarray
 ) -> None:
-    """Fails when switching the domain off drops clip tokens too, or nothing (broken so)."""
+    """Fails when switching the domain off drops clip tokens too, or nothing."""
     tokens = jax.jit(lambda on: networks.apply(params, "global_tokens", feature, on))
     both, one = jax.device_get([tokens(np.array([True, last])) for last in (True, False)])
     assert both.shape == (2, np.prod(networks.global_shape[:2]) // 4, networks.global_tokens.width)
@@ -162,10 +156,7 @@ def test_a_fresh_network_predicts_the_estimate(experiment: Experiment) -> None:
 
 
 def test_the_estimate_begins_as_interpolation(small_experiment: Experiment) -> None:
-    """Fails when the fresh encoder and estimate do not give key frames back, or what lies between.
-
-    Broken: frequencies in another order than the encoder's; weights of the wrong key frames.
-    """
+    """Fails when fresh encoder and estimate do not give key frames back, or what lies between."""
     networks, clip = small_experiment.networks, small_experiment.clip
     params = networks.init_all(AUTOENCODER, jax.random.key(0))
     shape = (2, clip.num_key_frames, *networks.latent_shape)

@@ -27,8 +27,7 @@ RESTORED_ON = {"mixed": (2, 2, 2), "data": (8, 1, 1), "one": (1, 1, 1)}
 def test_restored_on_other_devices() -> None:
     """Fails when an array's bits, its place on the new mesh or the data position are not kept.
 
-    Parameters, averages, moments, counters and constants are random bits, NaN among them. Broken:
-    a checksum that depends on the sharding (nothing restores); two shards exchanged on reading.
+    Parameters, averages, moments, counters and constants are random bits, NaN among them.
     """
     seen = on_eight_devices(__file__)
     assert seen["cut"] >= 4 and seen["mixed"]["cut"] >= 4

@@ -32,7 +32,7 @@ TWO_SLICES = [Device(i, process_index=i // 2, slice_index=i // 4) for i in range
 
 
 def test_only_data_spans_slices() -> None:
-    """Fails when parameters are gathered over the data-center network (broken: one flat mesh)."""
+    """Fails when parameters are gathered over the data-center network."""
     # Devices do not come in order.
     mesh = make_mesh(MeshShape(data=-1, fsdp=2, tensor=2), TWO_SLICES[::-1])
     assert dict(mesh.shape) == {"data": 2, "fsdp": 2, "tensor": 2}
@@ -92,7 +92,16 @@ def test_processes_of_the_same_rows_read_the_same(
 
 
 def test_batches_that_do_not_divide_are_refused() -> None:
-    """Fails when the tensor axis counts as a batch axis, or the message lacks the numbers."""
-    check_batch(AbstractMesh((2, 2, 2), AXES), 12, "config.codec.batch_size")
-    with pytest.raises(UserError, match=r"batch_size=12 .* 2 x 4 = 8"):
-        check_batch(AbstractMesh((2, 4, 1), AXES), 12, "config.codec.batch_size")
+    """Fails when the tensor axis counts as a batch axis, a device's rows of a micro-batch would
+    have to be moved, or the message lacks the numbers.
+    """
+    check_batch(AbstractMesh((2, 2, 2), AXES), 12, "codec")
+    mesh = AbstractMesh((2, 4, 1), AXES)
+    check_batch(mesh, 64, "autoencoder", 4, clip_stride=2)
+    check_batch(mesh, 8, "autoencoder", clip_stride=2)
+    with pytest.raises(UserError, match=r"config.codec.batch_size=12 .* 8: data x fsdp = 8$"):
+        check_batch(mesh, 12, "codec")
+    with pytest.raises(UserError, match=r"batch_size=64 .* 128: .* micro_batches = 8 x clip_.* 2$"):
+        check_batch(mesh, 64, "autoencoder", 8, clip_stride=2)
+    with pytest.raises(UserError, match=r"batch_size=8 .* multiple of 16: .* micro_batches = 2"):
+        check_batch(mesh, 8, "codec", 2)

@@ -29,7 +29,7 @@ from glober_jax import cli
 from glober_jax.errors import UserError
 from glober_jax.parallel import multihost, rules
 from glober_jax.parallel.mesh import BATCH_AXES, MeshShape, make_mesh, put_batch
-from glober_jax.parallel.multihost import slurm_tasks, start_alone, start_processes, tpu_hosts
+from glober_jax.parallel.multihost import slurm_tasks, start_processes, tpu_hosts
 from glober_jax.training.checkpoint import StageCheckpoints
 from glober_jax.training.preemption import Preemption
 
@@ -132,11 +132,8 @@ def test_slurm_without_srun_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_NTASKS", "8")
     with pytest.raises(UserError, match=r"8 tasks, .* start it with srun"):
         start_processes()
-    # The latents are written by one.
     monkeypatch.setenv("SLURM_STEP_NODELIST", "node[1-2]")
     assert slurm_tasks(os.environ) == 8
-    with pytest.raises(UserError, match="prepare latents works in one process, but here are 8"):
-        start_alone("prepare latents")
 
 
 @pytest.fixture

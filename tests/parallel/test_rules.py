@@ -59,12 +59,12 @@ def shapes(published: Experiment) -> Shapes:
 def test_parameters_are_sharded_by_the_rule(
     path: str, shape: tuple[int, ...], sizes: tuple[int, int, int], spec: tuple[str | None, ...]
 ) -> None:
-    """Fails when a small array is cut, or a large one is not (broken: all are replicated)."""
+    """Fails when a small array is cut, or a large one is not."""
     assert parameter_spec(path, shape, abstract_mesh(*sizes)) == PartitionSpec(*spec)
 
 
 def test_every_rule_holds_for_something_large(shapes: Shapes) -> None:
-    """Fails when a layer is renamed and its rule is left behind (broken: "ff" -> "feed").
+    """Fails when a layer is renamed and its rule is left behind.
 
     Every name of a rule's first group has to be there.
     """
@@ -92,8 +92,8 @@ LEAST_CUT = {
 
 @pytest.mark.parametrize("network", LEAST_CUT)
 def test_nearly_all_is_cut(shapes: Shapes, network: str) -> None:
-    """Fails when a rule misses its layers (broken: SelfAttention's "out" not named), or a cut is
-    not there when parameters are large: everything large lies in shards over fsdp=8.
+    """Fails when a rule misses its layers, or a cut is not there when parameters are large:
+    everything large lies in shards over fsdp=8.
     """
     mine = {path: shape for path, shape in shapes.items() if path.startswith(f"{network}/")}
     cut = dict.fromkeys(("fsdp", "tensor"), 0)
@@ -122,7 +122,7 @@ def test_channels_are_cut_in_pairs(shapes: Shapes) -> None:
 
 
 def test_averages_and_moments_lie_with_their_parameters(published: Experiment) -> None:
-    """Fails when an update has to fetch what it updates (broken: rules that want a whole path)."""
+    """Fails when an update has to fetch what it updates."""
     mesh = abstract_mesh(1, 8, 2)
     state = abstract_stage(published, "generator", mesh).state
     shardings = {

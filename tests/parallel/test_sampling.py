@@ -41,8 +41,7 @@ def test_each_device_computes_its_eighth(runs: dict[str, Any], program: str) -> 
     """Fails when videos or frames lie on every device, or their conditions are computed on all.
 
     What is left over of frames is of the video, the grid that they attend to and tokens, and is
-    computed once for all steps. Broken: the generator on every device; frame features spread
-    after they are computed.
+    computed once for all steps.
     """
     one, eight = (runs[devices]["operations"][program] for devices in MESHES)
     assert one / eight == pytest.approx(8, rel={"frames": 0.2}.get(program, 0.01))

@@ -64,8 +64,7 @@ def test_eight_devices_give_the_numbers_of_one(runs: dict[str, Any], stage: str,
     """Fails when a loss is summed and not averaged over shards, or random numbers go by device.
 
     Both autoencoder steps run the adversary; the second step sees parameters that the first has
-    updated. The UNet of the eight is read from the file that a conversion leaves. Broken: the
-    gradient's reduce-scatter doubled; every device given the first rows of the file's arrays.
+    updated. The UNet of the eight is read from the file that a conversion leaves.
     """
     of_one = runs[f"{stage} one"]
     for one, eight in zip(of_one["metrics"], runs[f"{stage} {name}"]["metrics"], strict=True):
@@ -83,8 +82,6 @@ def test_eight_devices_give_the_numbers_of_one(runs: dict[str, Any], stage: str,
 def test_a_step_holds_and_moves_no_more_than_it_has_to(runs: dict[str, Any]) -> None:
     """Fails when state lies whole on every device, two states at once are held, frozen parameters
     are given away, or maps go from device to device where parameters should.
-
-    Broken: pairs of frames not constrained; GEGLU's kernel cut.
     """
     for (name, mesh), run in zip(RUNS, runs.values(), strict=True):
         assert run["donated"] and run["frozen_kept"] and run["all_to_alls"] == 0

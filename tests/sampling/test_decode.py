@@ -12,7 +12,7 @@ from glober_jax.diffusion.timesteps import sampling_timesteps
 from glober_jax.experiment.options import Experiment
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import Params
-from glober_jax.sampling.decode import FrameModel, VideoSampler, denoise_frames
+from glober_jax.sampling.decode import FrameModel, VideoSampler, denoise_frames, drawn_noise
 from glober_jax.sampling.generate import FeatureModel, generate_features
 from glober_jax.sampling.noise import frame_noise
 from glober_jax.sampling.options import SamplingOptions
@@ -60,9 +60,7 @@ def test_sub_clip_alone_equals_its_frames_of_the_full_decode(
 ) -> None:
     """Fails when frames exchange information while they are denoised, or noise goes by position.
 
-    Noise that is added on the way (eta > 0) is the frame's own, too. Broken: noise keyed by the
-    frame's place in the batch; target frames among the keys of the exchange attention; branches
-    and frames in another order than their conditions.
+    Noise that is added on the way (eta > 0) is the frame's own, too.
     """
     networks = experiment.networks
     options = dataclasses.replace(experiment.sampling, **changes)
@@ -72,20 +70,9 @@ def test_sub_clip_alone_equals_its_frames_of_the_full_decode(
     def denoise(
         params: Params, feature: jax.Array, video_B: jax.Array, index_Bn: jax.Array
     ) -> jax.Array:
-        def noise(step: jax.Array | int) -> jax.Array:
-            shape = networks.latent_shape
-            return frame_noise(5, video_B, index_Bn, shape, options.shared_noise, step)
-
-        return denoise_frames(
-            networks,
-            experiment.diffusion,
-            options,
-            params,
-            feature,
-            index_Bn,
-            noise(0),
-            step_noise=lambda t: noise(t + 1),
-        )
+        noise = drawn_noise(networks, options, 5, video_B, index_Bn)
+        given = (params, feature, index_Bn, noise)
+        return denoise_frames(networks, experiment.diffusion, options, *given)
 
     def latents(videos: list[int], index_n: np.ndarray) -> np.ndarray:
         index = np.tile(index_n, (len(videos), 1))
@@ -103,8 +90,7 @@ def test_chunks_and_neighbouring_videos_change_nothing(
     """Fails when a block at the end is cut, shifted or given another video's noise or feature.
 
     The full clip is decoded in blocks of one video and five frames, the sub-clip in blocks of two
-    videos and two frames; the last block of each axis is filled up. Broken: videos numbered from 0
-    in every block.
+    videos and two frames; the last block of each axis is filled up.
     """
     options = dataclasses.replace(experiment.sampling, chunk_frames=5)
     sampler = VideoSampler(experiment.networks, experiment.diffusion, options, mesh_of())
@@ -124,7 +110,7 @@ def test_chunks_and_neighbouring_videos_change_nothing(
 def test_guidance_combines_the_three_published_branches(
     experiment: Experiment, params: Params, features: np.ndarray
 ) -> None:
-    """Fails when a branch gets another branch's feature or tokens (broken: domain branch with g).
+    """Fails when a branch gets another branch's feature or tokens.
 
     One step of sampling is linear in the prediction, so it can be written out.
     """
@@ -143,9 +129,9 @@ def test_guidance_combines_the_three_published_branches(
     combined = domain + 1.5 * (full - video) + 2.0 * (full - domain)
 
     def sampled(**scales: float) -> jax.Array:
-        options = SamplingOptions(steps=1, **scales)
-        denoise = jax.jit(functools.partial(denoise_frames, networks, process, options))
-        return denoise(params, features[:1], index, noise)
+        how = (networks, process, SamplingOptions(steps=1, **scales))
+        denoise = jax.jit(lambda *given: denoise_frames(*how, *given, lambda step: noise))
+        return denoise(params, features[:1], index)
 
     for prediction, out in (
         (combined, sampled(video_scale=1.5, domain_scale=2.0)),
@@ -159,7 +145,7 @@ def test_guidance_combines_the_three_published_branches(
 def test_condition_scale_one_is_the_conditional_prediction(
     experiment: Experiment, params: Params
 ) -> None:
-    """Fails when a scale of 1 is guided, or a larger is not (broken: shortcut for any scale)."""
+    """Fails when a scale of 1 is guided, or a larger is not."""
     networks, process = experiment.networks, experiment.generator_diffusion
     model = FeatureModel(params, ChannelScale(np.float32(0.3), np.float32(1.5)))
     videos, labels = np.arange(2), np.array([1, 3])

@@ -82,7 +82,7 @@ def test_leaves_every_video_as_decoded(model: Glober, whole: Path) -> None:
 
 
 def test_interrupted_twice_equals_uninterrupted(model: Glober, whole: Path, tmp_path: Path) -> None:
-    """Fails when a video is repeated, lost or another. (broken: `first_video=first`.)"""
+    """Fails when a video is repeated, lost or another."""
     with pytest.raises(Interrupted):
         make(model, tmp_path, resume=False, stop_at=3)
     # One of a batch is lost, as where it ended between two videos.
@@ -161,14 +161,6 @@ def test_from_one_video_to_another(model: Glober) -> None:
         between(model, a, b, 1)
 
 
-def test_videos_that_do_not_fit_are_refused(model: Glober) -> None:
-    wide = np.zeros((16, 8, 9, 3), np.uint8)
-    with pytest.raises(UserError, match=r"9x8 and the model takes 8x8"):
-        model.encode(wide)
-    with pytest.raises(UserError, match=r"2 frames, and the model looks at 4"):
-        model.encode(wide[:2, :, :8])
-
-
 def test_a_video_is_encoded_from_the_frames_that_training_looks_at(
     small_glober: Glober, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,5 +183,3 @@ def test_conditions(small_glober: Glober) -> None:
     )
     in_turn = small_glober.generate_globals(2, seed=2)
     np.testing.assert_allclose(named[0], in_turn[1], rtol=1e-4, atol=1e-5)
-    with pytest.raises(UserError, match="not what this model was trained on"):
-        small_glober.generate_globals(1, np.zeros((1, 2, 3)))

@@ -30,10 +30,7 @@ def test_noise_is_a_function_of_video_and_index(shared: float) -> None:
 
 @pytest.mark.parametrize("shared", [0.0, 0.4, 1.0])
 def test_noise_is_standard_normal_and_frames_share_the_fraction(shared: float) -> None:
-    """Fails when the parts are mixed without roots, or a frame's own part is the shared one.
-
-    Broken: both parts drawn with the key of the video's first frame, whose variance is then not 1.
-    """
+    """Fails when the parts are mixed without roots, or a frame's own part is the shared one."""
     noise = noise_of(list(range(40)), INDEX, shared)
     by_index = noise.transpose(1, 0, 2, 3, 4).reshape(16, -1)
     # 40 x 8 x 8 x 4 numbers per frame: the standard error of a covariance is at most 0.014.

@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from glober_jax.diffusion.process import DiffusionProcess
@@ -24,10 +23,7 @@ from glober_jax.training.autoencoder import (
     autoencoder_losses,
     draw_inputs,
 )
-from tests.tiny import (
-    tiny_batch,
-    with_moments,
-)
+from tests.tiny import assert_same_tree, norm, tiny_batch, with_moments
 
 Batch = dict[str, Any]
 Gradients = Callable[..., Params]
@@ -45,21 +41,6 @@ def experiment(small_experiment: Experiment) -> Experiment:
     return small_experiment
 
 
-@pytest.fixture(scope="module")
-def frame_model(small_model: FrameModel) -> FrameModel:
-    return small_model
-
-
-def norm(tree: Any) -> float:
-    return float(optax.tree.norm(tree))
-
-
-def assert_same(a: Any, b: Any) -> None:
-    """`a` equals `b`, leaf by leaf, relative to the largest number of the tree."""
-    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(b))
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-4 * largest), a, b)
-
-
 def losses_of_batch(
     experiment: Experiment,
     options: AutoencoderTraining,
@@ -74,7 +55,7 @@ def losses_of_batch(
 
 
 @pytest.fixture(scope="module")
-def losses_of(experiment: Experiment, frame_model: FrameModel) -> LossFunction:
+def losses_of(experiment: Experiment, small_model: FrameModel) -> LossFunction:
     """The step's two losses as a function of parameters, batch, adversarial weight and factors."""
 
     def compute(
@@ -83,7 +64,7 @@ def losses_of(experiment: Experiment, frame_model: FrameModel) -> LossFunction:
         (d_loss, g_loss), metrics = losses_of_batch(
             experiment,
             experiment.autoencoder,
-            frame_model._replace(params=params),
+            small_model._replace(params=params),
             batch,
             jax.random.key(1),
             weight,
@@ -94,7 +75,7 @@ def losses_of(experiment: Experiment, frame_model: FrameModel) -> LossFunction:
 
 
 @pytest.fixture(scope="module")
-def joint(experiment: Experiment, losses_of: LossFunction, frame_model: FrameModel) -> Gradients:
+def joint(experiment: Experiment, losses_of: LossFunction, small_model: FrameModel) -> Gradients:
     """(weight, d_factor, g_factor) -> what the step would give the optimizer."""
 
     @jax.jit
@@ -105,19 +86,19 @@ def joint(experiment: Experiment, losses_of: LossFunction, frame_model: FrameMod
         return joint_gradients(loss_fn, trained, DISCRIMINATOR)[0]
 
     # Parameters and data are arguments: XLA would evaluate constants while it compiles.
-    inputs = (*split_codec(frame_model.params), with_moments(tiny_batch(experiment), experiment))
+    inputs = (*split_codec(small_model.params), with_moments(tiny_batch(experiment), experiment))
     return lambda *factors: jax.device_get(compute(*inputs, *map(np.float32, factors)))
 
 
 @pytest.fixture(scope="module")
-def separate(experiment: Experiment, losses_of: LossFunction, frame_model: FrameModel) -> Gradients:
+def separate(experiment: Experiment, losses_of: LossFunction, small_model: FrameModel) -> Gradients:
     """(weight, d_factor, g_factor) -> gradient of the weighted sum by all parameters, codec too."""
 
     @jax.jit
     def compute(p: Params, batch: Batch, *factors: jax.Array) -> Params:
         return jax.grad(lambda q: sum(losses_of(q, batch, *factors)[0]))(p)
 
-    trained, codec = split_codec(frame_model.params)
+    trained, codec = split_codec(small_model.params)
     inputs = (trained | codec, with_moments(tiny_batch(experiment), experiment))
     return lambda *factors: jax.device_get(compute(*inputs, *map(np.float32, factors)))
 
@@ -131,21 +112,18 @@ def test_adversarial_gradient_reaches_every_network_of_the_decoder(joint: Gradie
 
 
 def test_one_forward_pass_equals_two(joint: Gradients, separate: Gradients) -> None:
-    """Fails when a loss reaches the other player's parameters, or the codec.
-
-    Broken: the pull-back of (1, 1) for the discriminator; the codec without its stop_gradient.
-    """
+    """Fails when a loss reaches the other player's parameters, or the codec."""
     together, of_d, of_g = joint(0.5, 1, 1), separate(0.5, 1, 0), separate(0.5, 0, 1)
-    assert_same(together["discriminator"], of_d["discriminator"])
+    assert_same_tree(together["discriminator"], of_d["discriminator"])
     for name in AUTOENCODER:
-        assert_same(together[name], of_g[name])
+        assert_same_tree(together[name], of_g[name])
     # Neither is trivial: each loss does depend on the other player's parameters.
     assert norm(of_d["unet"]) > 0 and norm(of_g["discriminator"]) > 0
     assert norm(of_d["frame_codec"]) == norm(of_g["frame_codec"]) == 0.0
 
 
 def test_adversarial_weight_grows_linearly_from_its_start() -> None:
-    """Fails when the warm-up starts at step 0, or never ends (broken: start ignored)."""
+    """Fails when the warm-up starts at step 0, or never ends."""
     options = AdversarialOptions(weight=0.4, start_step=10, warmup_steps=4)
     weights = [float(options.weight_at(jnp.int32(step))) for step in (0, 9, 10, 11, 13, 99)]
     np.testing.assert_allclose(weights, [0, 0, 0.1, 0.2, 0.4, 0.4], atol=1e-6)
@@ -153,13 +131,9 @@ def test_adversarial_weight_grows_linearly_from_its_start() -> None:
 
 
 def test_dropout_trains_the_branches_of_guidance(
-    experiment: Experiment, frame_model: FrameModel
+    experiment: Experiment, small_model: FrameModel
 ) -> None:
-    """Fails when a branch that guidance uses is not trained as often as its option says.
-
-    Broken: independent draws, as published, by which the branch without both is seen on 2 % of
-    clips and one that nobody uses, without domain tokens alone, on 8 %.
-    """
+    """Fails when a branch that guidance uses is not trained as often as its option says."""
     clips, networks = 4000, experiment.networks
     options = dataclasses.replace(experiment.autoencoder, key_dropout=0.2, domain_dropout=0.1)
     shape = (clips, 1, *networks.latent_shape[:2], 2 * networks.latent_shape[-1])
@@ -178,7 +152,7 @@ def test_dropout_trains_the_branches_of_guidance(
             dataclasses.replace(networks, frame_features=features),
             experiment.diffusion,
             options,
-            frame_model,
+            small_model,
         )
         inputs = draw_inputs(*settings, batch, key)
         with_keys = np.abs(inputs.key_latents_BKhwZ).max(axis=(1, 2, 3, 4)) > 0
@@ -200,7 +174,7 @@ def test_dropout_trains_the_branches_of_guidance(
 @pytest.mark.parametrize("compat", ["none", "reference"])
 def test_adversarial_gradient_is_bounded_at_every_noise_level(
     experiment: Experiment,
-    frame_model: FrameModel,
+    small_model: FrameModel,
     monkeypatch: pytest.MonkeyPatch,
     compat: Compat,
 ) -> None:
@@ -210,7 +184,7 @@ def test_adversarial_gradient_is_bounded_at_every_noise_level(
     features = experiment.networks.frame_features.clone(compat=compat)
     networks = dataclasses.replace(experiment.networks, frame_features=features)
     process = DiffusionProcess()
-    settings = (networks, process, experiment.autoencoder, frame_model)
+    settings = (networks, process, experiment.autoencoder, small_model)
     batch = with_moments(tiny_batch(experiment), experiment)
     inputs = draw_inputs(*settings, batch, jax.random.key(0))
     # The adversary's gradient at x_0 is 1.
@@ -237,13 +211,13 @@ def test_adversarial_gradient_is_bounded_at_every_noise_level(
         np.testing.assert_allclose(gradient[judged], -size, rtol=1e-4)
 
 
-def test_dropped_key_frames_leave_no_trace(experiment: Experiment, frame_model: FrameModel) -> None:
-    """Fails when key_dropout leaves a way for key frames (broken: mask not applied).
+def test_dropped_key_frames_leave_no_trace(experiment: Experiment, small_model: FrameModel) -> None:
+    """Fails when key_dropout leaves a way for key frames.
 
     Without an adversarial weight the discriminator has no loss and is not even asked for.
     """
-    model = frame_model._replace(
-        params={name: frame_model.params[name] for name in (*AUTOENCODER, "frame_codec")}
+    model = small_model._replace(
+        params={name: small_model.params[name] for name in (*AUTOENCODER, "frame_codec")}
     )
     batch = tiny_batch(experiment)
     inverted = batch | {"key_frames": 255 - batch["key_frames"]}

@@ -94,10 +94,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 def test_a_damaged_checkpoint_is_set_aside(
     damage: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Fails when it is trained on, ends the run, is deleted, or not reported.
-
-    Broken: no checksums compared (flipped data, which TensorStore reads); no digest compared.
-    """
+    """Fails when it is trained on, ends the run, is deleted, or not reported."""
     save(tmp_path, 2, 4)
     damage(tmp_path / "codec" / "4")
     before = content(tmp_path / "codec" / "4")
@@ -116,7 +113,7 @@ def test_a_damaged_checkpoint_is_set_aside(
 
 
 def test_with_no_good_one_left_nothing_is_touched(tmp_path: Path) -> None:
-    """Fails when a run begins anew over what is left of an old one (broken: set aside at once)."""
+    """Fails when a run begins anew over what is left of an old one."""
     save(tmp_path, 2, 4)
     for step in (2, 4):
         flip_array_data(tmp_path / "codec" / str(step))
@@ -144,8 +141,7 @@ def test_readers_name_the_damage_and_take_no_other(tmp_path: Path) -> None:
 def test_no_damage_is_restored_silently(count: int, tmp_path: Path) -> None:
     """Fails when any change to any file gives other arrays; DAMAGE_SEED repeats a failure.
 
-    Of 300 such changes TensorStore alone lets 12 pass as wrong arrays. Broken: Orbax reads what it
-    says itself about a checkpoint, which raises anything when that is damaged.
+    Of 300 such changes TensorStore alone lets 12 pass as wrong arrays.
     """
     seed = int(os.environ.get("DAMAGE_SEED", time.time_ns() % 10**6))
     print(f"DAMAGE_SEED={seed}")
@@ -233,10 +229,7 @@ def test_what_a_kill_leaves_is_no_checkpoint(tmp_path: Path) -> None:
 def test_a_full_disk_costs_one_checkpoint(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Fails when it ends the run, harms older checkpoints, is not told, or leaves half a save.
-
-    Broken: the manager used on after it failed (step 1 is never deleted).
-    """
+    """Fails when it ends the run, harms older checkpoints, is not told, or leaves half a save."""
     states = {step: jax.tree.map(jnp.asarray, state_at(step)) for step in range(1, 6)}
     folder = tmp_path / "codec"
     with StageCheckpoints(tmp_path, "codec", CONFIG) as checkpoints:

@@ -33,10 +33,7 @@ def _flat(networks: Networks, seed: int) -> dict[str, np.ndarray]:
 def test_a_fresh_state_takes_what_is_there(
     networks: Networks, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Fails when parameters or their average stay as drawn, or anything else changes.
-
-    Broken: the average left alone; the average being the parameters' own buffers.
-    """
+    """Fails when parameters or their average stay as drawn, or anything else changes."""
     params = drawn_params(networks, (NETWORK, OTHER))
     state = new_state(params, optax.adam(1e-3), (NETWORK, OTHER), {"scale": jnp.ones(3)})
     workdir, mesh = epath.Path(tmp_path), mesh_of()
@@ -68,9 +65,9 @@ def test_a_fresh_state_takes_what_is_there(
     [
         (
             "shape",
-            r"another config\.model: 1 arrays differ \(domain is \[9, 16\] there, \[4, 16\] ",
+            r"another config\.model: 1 differ \(domain is \[9, 16\] there, \[4, 16\] ",
         ),
-        ("path", r"1 arrays differ \(domain is missing there, \[4, 16\] here\)"),
+        ("path", r"1 differ \(domain is missing there, \[4, 16\] here\)"),
         ("truncated", "is cut off or damaged; convert again, or remove it"),
         ("empty", "is cut off or damaged"),
     ],

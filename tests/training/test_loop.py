@@ -130,10 +130,7 @@ def reported(workdir: Path) -> list[dict[str, Any]]:
 def test_a_poisoned_step_is_as_if_absent(
     train: Callable[..., TrainState], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """Fails when a skipped update moves anything, is not told, or is told with other videos.
-
-    Broken: only the parameters kept; optimizer counts advanced; videos of the next batch.
-    """
+    """Fails when a skipped update moves anything, is not told, or is told with other videos."""
     absent = [None if number in (3, 5, 6) else number for number in range(STEPS)]
     assert_same_bits(train(poisoned={3, 5, 6}), expected(absent))
     by_step = logged(tmp_path)
@@ -156,7 +153,6 @@ def test_too_many_in_a_row_and_the_data_are_left_out(
 
     Batches 5 to 8 are poisoned, so it goes back to the checkpoint of step 4 and on with batch 9. It
     is killed while steps are skipped, before the next checkpoint is made, and after it.
-    Broken: the offset not kept with the checkpoint; a checkpoint made while steps are skipped.
     """
     alive = [killed_at]
 
@@ -175,15 +171,12 @@ def test_too_many_in_a_row_and_the_data_are_left_out(
 
 
 def test_without_any_checkpoint_it_begins_again(train: Callable[..., TrainState]) -> None:
-    """Fails when a run that had no time to save is lost, or steps that are not logged are not seen.
-
-    Broken: only checkpoints gone back to; `skipped` looked at where metrics are written.
-    """
+    """Fails when a run that had no time to save is lost, or steps not logged are not seen."""
     assert_same_bits(train(range(1, 5), log_every=50), expected(list(range(5, 5 + STEPS))))
 
 
 def test_stopped_while_steps_are_skipped(train: Callable[..., TrainState], tmp_path: Path) -> None:
-    """Fails when SIGTERM then loses steps, or makes the loop count from zero (broken: so)."""
+    """Fails when SIGTERM then loses steps, or makes the loop count from zero."""
 
     def terminate(number: int, stop: Preemption) -> None:
         stop.requested = number == 7

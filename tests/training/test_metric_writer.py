@@ -89,10 +89,7 @@ def test_remote_logs_are_uploaded_and_continued(
 def test_a_full_disk_costs_points_and_no_lines(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Fails when it ends the run or holds it up for ever, or lines are lost or torn.
-
-    Broken: tensorboardX's own writer, whose thread the first error ends.
-    """
+    """Fails when it ends the run or holds it up for ever, or lines are lost or torn."""
     with MetricsWriter(tmp_path, enabled=True) as writer:
         writer.write_scalars("codec", 0, {"loss": 1.0})
         with full_disk(limit=100):

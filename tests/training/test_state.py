@@ -10,10 +10,7 @@ from glober_jax.training.state import OptimizerOptions, by_network, gradient_nor
 
 
 def test_average_follows_with_a_warmed_up_decay() -> None:
-    """Fails when the average starts at full decay, or averages a network it should not.
-
-    Broken: decay without its warm-up; 1 - decay and decay swapped.
-    """
+    """Fails when the average starts at full decay, or averages a network it should not."""
     params = {"unet": {"w": jnp.float32(2.0)}, "discriminator": {"w": jnp.float32(5.0)}}
     optimizer = optax.sgd(1.0)
     state = new_state(params, optimizer, ("unet",), {})
@@ -30,7 +27,7 @@ def test_average_follows_with_a_warmed_up_decay() -> None:
 
 
 def test_fresh_average_is_a_copy() -> None:
-    """Fails when parameters and average share a buffer (broken so): a donated state may not."""
+    """Fails when parameters and average share a buffer: a donated state may not."""
     params = {"unet": {"w": jnp.arange(4.0)}}
     state = new_state(params, optax.sgd(1.0), ("unet",), {})
     np.testing.assert_array_equal(state.ema["unet"]["w"], params["unet"]["w"])
@@ -39,7 +36,7 @@ def test_fresh_average_is_a_copy() -> None:
 
 
 def test_groups_are_clipped_by_their_own_norm() -> None:
-    """Fails when one group's large gradient shrinks another group's step (broken: one group).
+    """Fails when one group's large gradient shrinks another group's step.
 
     Plain SGD behind the clipping shows the clipped gradient itself.
     """

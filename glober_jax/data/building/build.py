@@ -2,28 +2,26 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from etils import epath
+
 from glober_jax.data.building.make_shard import InputFacts, MakeShard, Part
-from glober_jax.data.building.shard_file import ShardFile, shard_files
+from glober_jax.data.building.shard_file import ShardFacts, read_shards, shard_files
 from glober_jax.data.building.splits import SPLITS, HeldOut, cut_shards, hold_out
+from glober_jax.data.files import forget_listings
 from glober_jax.data.media.tree import Listing
 from glober_jax.errors import UserError
 from glober_jax.progress import Progress
 
-# `run(function, tasks, on_count)` calls the function for every task.
-Run = Callable[[Any, Sequence[Any], Callable[[int], None]], Iterable[Any]]
+# `run(function, tasks)` calls the function for every task; it may yield those that are done.
+Run = Callable[[MakeShard, Sequence[Part]], Iterable[tuple[Part, Any]]]
 
 
 def make_shards(
-    listing: Listing, make: MakeShard, dataset: str, folder: Path, run: Run
-) -> tuple[dict[str, list[ShardFile]], str, dict[str, InputFacts]]:
-    """Makes the shards of a dataset, but those that an earlier run has left in `folder`.
-
-    Args:
-      listing, make, dataset, run: the inputs, the task, the name, and what runs the tasks.
-      folder: whoever runs tasks must see it.
+    listing: Listing, make: MakeShard, dataset: str, folder: epath.Path, run: Run
+) -> tuple[dict[str, list[ShardFacts]], str, dict[str, InputFacts]]:
+    """Makes the shards of a dataset in `folder`, but those that an earlier run has left there.
 
     Returns:
       The shards by split, how the splits came about (see `hold_out`), and facts on each input by
@@ -43,24 +41,24 @@ def make_shards(
             unused = f"; these cannot be used:\n{reasons}" if reasons else ""
             raise UserError(f"{error}{unused}") from error
         parts = _parts(held_out, make.labels, dataset, folder)
-        left = [part for part in parts if not part.is_finished]
+        left = [part for part, shards in zip(parts, _read(parts), strict=True) if shards is None]
         total, todo = (sum(len(part.items) for part in some) for some in (parts, left))
         with Progress("decoding", total, total - todo, unit="video") as progress:
             if left:
-                for _ in run(make, left, progress.advance):
-                    pass
-        for part in parts:
-            found = zip(part.items, part.facts(), strict=True)
-            facts |= {item.video_id: fact for item, fact in found}
+                for part, _ in run(make, left):
+                    progress.advance(len(part.items))
+        forget_listings(folder)
+        stored: dict[str, list[ShardFacts]] = {split: [] for split in SPLITS}
+        for part, shards in zip(parts, _read(parts), strict=True):
+            for split, shard in shards.items():
+                stored[split].append(shard)
+            inputs = (InputFacts(**entry) for entry in next(iter(shards.values())).inputs)
+            facts |= zip((item.video_id for item in part.items), inputs, strict=True)
         items = [item for item in items if not facts[item.video_id].reason]
         if not items:
             raise UserError(f"none of the videos can be used:\n{_reasons(listing, facts)}")
         if {split for item in items for split in facts[item.video_id].pieces} == set(SPLITS):
-            shards = {
-                split: [part.files[split] for part in parts if split in part.files]
-                for split in SPLITS
-            }
-            return shards, how, facts
+            return stored, how, facts
         # All that should be held out are damaged, or too short to be divided: hold out others.
         divide = divide and SPLITS not in held_out
 
@@ -75,7 +73,7 @@ def _reasons(listing: Listing, facts: Mapping[str, InputFacts]) -> str:
 
 
 def _parts(
-    held_out: HeldOut, labels: Mapping[str | None, int], dataset: str, folder: Path
+    held_out: HeldOut, labels: Mapping[str | None, int], dataset: str, folder: epath.Path
 ) -> list[Part]:
     parts = []
     for splits, items in held_out.items():
@@ -90,3 +88,10 @@ def _parts(
             stamp = hashlib.sha256(repr((splits, facts)).encode()).hexdigest()[:16]
             parts.append(Part(dict(zip(splits, own, strict=True)), items[cut], stamp))
     return parts
+
+
+def _read(parts: Sequence[Part]) -> list[dict[str, ShardFacts] | None]:
+    """The shards of each part by split, None where one is not finished."""
+    found = iter(read_shards((file, p.stamp) for p in parts for file in p.files.values()))
+    read = [{split: next(found) for split in part.files} for part in parts]
+    return [None if None in shards.values() else shards for shards in read]

@@ -19,16 +19,10 @@ def make_card(
     facts: Mapping[str, InputFacts],
     shards: Mapping[str, Sequence[ShardFacts]],
 ) -> dict[str, Any]:
-    """The card of a dataset, as it is stored as JSON.
+    """The card of a dataset, as it is stored as JSON; for the arguments see `make_shards`.
 
-    Args:
-      listing: the inputs.
-      how, facts: see `make_shards`.
-      shards: what is stored in each split.
-
-    Returns:
-      "accepted" counts usable inputs, on which "lengths", "fps", "sizes" and "warnings" are;
-      "split" is a sentence, "splits" has numbers and videos per class; "fingerprint" is of all.
+    "accepted" counts usable inputs, on which "lengths", "fps", "sizes" and "warnings" are; "split"
+    is a sentence, "splits" has numbers and videos per class; "fingerprint" is of all.
     """
     usable = {name: fact for name, fact in facts.items() if not fact.reason}
     classes = {item.video_id: item.class_name for item in listing.items}
@@ -92,10 +86,8 @@ def markdown(card: Mapping[str, Any], dataset: str, command: str) -> str:
         "## Frames per input",
         f"{lengths['least']} to {lengths['most']}, median {lengths['median']}",
         _table(("frames", "inputs"), lengths["histogram"].items()),
-        "## Frames per second",
-        _table(("fps", "inputs"), card["fps"].items()),
-        "## Size of the inputs",
-        _table(("pixels", "inputs"), card["sizes"].items()),
+        "## Frames per second\n\n" + _table(("fps", "inputs"), card["fps"].items()),
+        "## Size of the inputs\n\n" + _table(("pixels", "inputs"), card["sizes"].items()),
     ]  # fmt: skip
     if class_names := card["class_names"]:
         rows = [

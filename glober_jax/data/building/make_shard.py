@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 
-from glober_jax.data.building.pool import OnCount
 from glober_jax.data.building.shard_file import ShardFile
 from glober_jax.data.building.splits import Item, pieces_of
+from glober_jax.data.files import is_remote
 from glober_jax.data.frames import encode_jpeg, fit_square
 from glober_jax.data.media.captions import TextEncoder
 from glober_jax.data.media.decode import DecodedVideo, UndecodableError
@@ -29,15 +30,10 @@ Decode = Callable[[Any, Any], DecodedVideo]
 
 @dataclass(frozen=True)
 class InputFacts:
-    """What came of one input.
+    """What came of one input: why it cannot be used, or "", and damage that it is used with.
 
-    Attributes:
-      reason: why it cannot be used, or "".
-      warnings: damage that does not make it useless.
-      fps: frames per second, 0.0 where unknown.
-      width, height: of the input's first frame, in pixels.
-      num_frames: how many could be used.
-      pieces: the split of each video that it became.
+    Rate (0.0 where unknown) and size are those of the input, `num_frames` could be used, and
+    `pieces` has the split of each video that it became.
     """
 
     reason: str
@@ -51,12 +47,9 @@ class InputFacts:
 
 @dataclass(frozen=True)
 class Part:
-    """The inputs of one shard of a split, or of one of each split.
+    """The inputs, in order, of one shard of a split, or of one of each split.
 
-    Attributes:
-      files: where the shards go, by split.
-      items: the inputs, in order.
-      stamp: changes with anything that the shards are made of.
+    `files` are the shards by split; `stamp` changes with anything that they are made of.
     """
 
     files: Mapping[str, ShardFile]
@@ -66,14 +59,6 @@ class Part:
     @property
     def name(self) -> str:
         return next(iter(self.files.values())).path.name
-
-    @property
-    def is_finished(self) -> bool:
-        return all(file.is_finished(self.stamp) for file in self.files.values())
-
-    def facts(self) -> list[InputFacts]:
-        """The facts on each input, once it is finished."""
-        return [InputFacts(**entry) for entry in next(iter(self.files.values())).read().inputs]
 
 
 @functools.lru_cache(maxsize=1)
@@ -85,9 +70,11 @@ def load_once(load: Callable[[Path], TextEncoder], folder: Path) -> TextEncoder:
 class _JpegFrames:
     """JPEG frames of one video, in memory or, where those are many, in a file without a name."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: epath.Path) -> None:
         # Closed when it is no longer referred to.
-        self._file = tempfile.SpooledTemporaryFile(_MOST_IN_MEMORY, dir=folder)  # noqa: SIM115
+        self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115
+            _MOST_IN_MEMORY, dir=None if is_remote(folder) else folder
+        )
         self._ends = [0]
 
     def __len__(self) -> int:
@@ -107,12 +94,9 @@ class _JpegFrames:
 class MakeShard:
     """The task of a worker; picklable.
 
-    Attributes:
-      decode: `decode(item, options)` turns an input into frames.
-      options: `size`, `fit`, `quality`, `min_frames`, `max_frames` and `test_fraction` of
-        `MediaOptions`.
-      labels: by class name; inputs without a class have label 0.
-      encoder: loads what embeds captions; None stores captions alone.
+    Of `options` it needs `size`, `fit`, `quality`, `min_frames`, `max_frames` and `test_fraction`,
+    see `MediaOptions`. `labels` are by class name, 0 for none. Without an `encoder`, which loads
+    what embeds captions, these are stored alone.
     """
 
     decode: Decode
@@ -120,8 +104,8 @@ class MakeShard:
     labels: Mapping[str | None, int]
     encoder: Callable[[], TextEncoder] | None = None
 
-    def __call__(self, part: Part, on_count: OnCount) -> None:
-        """Makes the shards of a part; counts inputs, used or not."""
+    def __call__(self, part: Part) -> None:
+        """Makes the shards of a part."""
         inputs: list[InputFacts] = []
         folder = next(iter(part.files.values())).path.parent
         with contextlib.ExitStack() as stack:
@@ -140,7 +124,6 @@ class MakeShard:
                     stored = ((serialize(record), record_digest(record)) for record in records)
                     writers[split].add(stop - start, stored)
                 inputs.append(replace(facts, pieces=[split for split, _, _ in pieces]))
-                on_count(1)
 
     def _texts(self, items: Sequence[Item]) -> Iterator[np.ndarray | None]:
         """Embeddings of each item's caption, float16 [L, E]."""

@@ -1,24 +1,22 @@
 """The folder a dataset is prepared into: finished or absent, never half written.
 
-Everything is written to a hidden folder beside the result and renamed when complete, so neither an
-interrupted run nor a failed `--overwrite` leaves a broken dataset to be found. The hidden folder
-is named after what goes into it, so that the same command finds it again and continues.
-`data_card.json` in the folder holds the arguments and the result, `data_card.md` the same for
-people.
+Everything is written to a hidden folder beside the result, named after the arguments so that the
+same command finds it again, and moved when complete. `data_card.json` holds the arguments and the
+result, `data_card.md` the same for people.
 """
 
+import errno
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+
+from etils import epath
 
 from glober_jax.alone import alone_in
-from glober_jax.data.building.pool import Unfinished
-from glober_jax.errors import UserError
+from glober_jax.data.files import DRAFT
+from glober_jax.errors import Unfinished, UserError
 
 CARD = "data_card.json"
 # The findings of `prepare doctor`.
@@ -29,17 +27,7 @@ _CARD_FOR_PEOPLE = "data_card.md"
 _STAGING_PREFIX = ".prepare-"
 
 
-def local_folder(output: str) -> Path:
-    """The absolute path of a folder on this machine; raises UserError for the likes of gs://."""
-    if "://" in output:
-        raise UserError(
-            f"{output} is not a folder on this machine: datasets are written to local or mounted "
-            "folders; prepare one here and copy it there"
-        )
-    return Path(output).absolute()
-
-
-def dataset_folders(output: Path) -> list[Path]:
+def dataset_folders(output: epath.Path) -> list[epath.Path]:
     """The version folders of the complete TFDS datasets directly inside `output`, sorted."""
     found = (info.parent for info in output.glob("*/*/dataset_info.json"))
     return sorted(path for path in found if not path.parent.name.startswith("."))
@@ -47,30 +35,15 @@ def dataset_folders(output: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class OutputFolder:
-    """Where a dataset goes.
+    """Where a dataset of that name goes, by every argument that shapes it and the command line."""
 
-    Attributes:
-      path: the folder.
-      dataset: name of the dataset.
-      arguments: every argument that shapes its content, as JSON can hold them.
-      command: the command line that makes it.
-    """
-
-    path: Path
+    path: epath.Path
     dataset: str
     arguments: Mapping[str, object]
     command: str
 
-    @property
-    def holds_wanted(self) -> bool:
-        """Whether the dataset is here, finished, whatever else may be."""
-        return self._version in dataset_folders(self.path) and not self._differences()
-
     def is_finished(self, *, overwrite: bool) -> bool:
-        """Whether the dataset is here and not to be overwritten.
-
-        Raises UserError where something else is, and `overwrite` is off or would not cover it.
-        """
+        """Whether the dataset is here and not to be overwritten; UserError where another one is."""
         stored = self._stored()
         if foreign := stored - {self.dataset, self._made().get("dataset")}:
             raise UserError(
@@ -97,55 +70,71 @@ class OutputFolder:
         return True
 
     @contextmanager
-    def staging(self) -> Iterator[Path]:
+    def staging(self, *, shared: bool = False) -> Iterator[epath.Path]:
         """A hidden folder to write into, with what an interrupted run of the same has left there.
 
-        It is removed on the way out, unless the same command could continue from it. Raises
-        UserError where it cannot be written, or another command writes to it.
+        It goes on the way out, unless the same command could continue from it, or it is `shared`
+        with processes that make the same. UserError: it cannot be written, or another command
+        writes to it.
         """
         key = json.dumps([VERSION, self.dataset, dict(self.arguments)])
         name = _STAGING_PREFIX + hashlib.sha256(key.encode()).hexdigest()[:16]
         folder = self.path / name
         with self._writable():
             self.path.mkdir(parents=True, exist_ok=True)
+            if shared:
+                folder.mkdir(exist_ok=True)
+        if shared:
+            yield folder
+            return
         with alone_in(self.path):
             with self._writable():
                 for leftover in self.path.glob(f"{_STAGING_PREFIX}*"):
                     if leftover.name != name:
-                        shutil.rmtree(leftover)
+                        leftover.rmtree()
                 folder.mkdir(exist_ok=True)
-                for draft in folder.glob("shards/draft-*"):
-                    draft.unlink()
-                tempfile.TemporaryFile(dir=folder).close()
+                for pattern in ("shards", "*/*"):
+                    for draft in folder.glob(f"{pattern}/{DRAFT}*"):
+                        draft.unlink()
+                (folder / DRAFT).write_bytes(b"")
+                (folder / DRAFT).unlink()
             try:
                 yield folder
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                raise Unfinished(
+                    f"the disk of --output={self.path} is full: make room and run the same command "
+                    "again, finished parts are kept"
+                ) from error
             except Unfinished:
                 raise
             except UserError:
                 # The inputs or arguments are at fault: nothing to continue from.
-                shutil.rmtree(folder, ignore_errors=True)
+                folder.rmtree(missing_ok=True)
                 raise
-            shutil.rmtree(folder, ignore_errors=True)
+            folder.rmtree(missing_ok=True)
 
-    def publish(self, staging: Path, facts: Mapping[str, object], for_people: str) -> None:
+    def publish(self, staging: epath.Path, facts: Mapping[str, object], for_people: str) -> None:
         """Moves the finished dataset from `staging` here, in place of an earlier one.
 
         Its card holds the arguments and these `facts`; `for_people` is the card in Markdown.
         """
         replaceable = {self._made().get("dataset"), self.dataset}
-        for outdated in (CARD, REPORT):
+        for outdated in (CARD, _CARD_FOR_PEOPLE, REPORT):
             (self.path / outdated).unlink(missing_ok=True)
         # Only what is a dataset is ever deleted, whatever else goes by the same name.
         for old in self._stored() & replaceable:
-            shutil.rmtree(self.path / old)
+            (self.path / old).rmtree()
         card = {
             "dataset": self.dataset,
             "command": self.command,
             "arguments": dict(self.arguments),
             **facts,
         }
-        (staging / _CARD_FOR_PEOPLE).write_text(for_people, "utf-8")
-        (staging / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+        for name, content in ((_CARD_FOR_PEOPLE, for_people), (CARD, text)):
+            (staging / name).write_bytes(content.encode())
         # The dataset last: without its card it would be taken for somebody else's.
         for name in (_CARD_FOR_PEOPLE, CARD, self.dataset):
             (staging / name).rename(self.path / name)
@@ -161,7 +150,7 @@ class OutputFolder:
             ) from error
 
     @property
-    def _version(self) -> Path:
+    def _version(self) -> epath.Path:
         return self.path / self.dataset / VERSION
 
     def _stored(self) -> set[str]:

@@ -1,39 +1,27 @@
-"""Runs tasks over worker processes; neither side waits for the other once it is dead."""
+"""Runs tasks in a pool of processes, which end with the main one."""
 
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from glober_jax.data.workers import end_with_parent, start_resource_tracker, without_interrupts
-from glober_jax.errors import UserError
+from glober_jax.data.workers import end_with_parent, without_interrupts
+from glober_jax.errors import Unfinished
 
-_SECONDS_BETWEEN_LOOKS = 0.5
-
-OnCount = Callable[[int], None]
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-class Unfinished(UserError):
-    """Not all tasks are done, through no fault of theirs; what is finished is in place."""
-
-
 def run_tasks(
-    function: Callable[[Task, OnCount], Result],
-    tasks: Sequence[Task],
-    on_count: OnCount,
-    *,
-    workers: int,
+    function: Callable[[Task], Result], tasks: Sequence[Task], *, workers: int
 ) -> Iterator[tuple[Task, Result]]:
-    """Runs `function(task, on_count)` for every task, and yields tasks with results as they finish.
+    """Calls `function(task)` for every task, and yields tasks with results as they finish.
 
     Args:
-      function: picklable; reports progress by calling its second argument.
+      function: picklable.
       tasks: picklable, each with a `name` for messages; started in this order.
-      on_count: called in this process with what has been reported since the last call.
       workers: number of processes; with 1, or a single task, all runs in this one.
 
     Raises:
@@ -41,27 +29,19 @@ def run_tasks(
     """
     workers = min(workers, len(tasks))
     if workers <= 1:
-        for task in tasks:
-            yield task, function(task, on_count)
+        yield from ((task, function(task)) for task in tasks)
         return
-    # The counter would start it, with its warnings.
-    start_resource_tracker()
     context = multiprocessing.get_context("spawn")
-    counter = context.Value("q", 0)
     others = multiprocessing.active_children()
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(counter,))
-    seen = 0
+    with without_interrupts():
+        pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
     running = {}
     try:
         with without_interrupts():
-            running = {pool.submit(_call, function, task): task for task in tasks}
-        while running:
-            finished, _ = wait(running, _SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED)
-            on_count(counter.value - seen)
-            seen = counter.value
-            for future in finished:
-                result = future.result()
-                yield running.pop(future), result
+            running = {pool.submit(function, task): task for task in tasks}
+        for future in as_completed(running):
+            result = future.result()
+            yield running.pop(future), result
     except BrokenProcessPool as error:
         # Tasks are started in order.
         names = ", ".join(task.name for task in list(running.values())[:workers])
@@ -77,21 +57,7 @@ def run_tasks(
                 child.terminate()
 
 
-_counter: Any = None
-
-
-def _start_worker(counter: Any) -> None:
-    global _counter
-    _counter = counter
+def _start_worker() -> None:
     # Ctrl-C goes to the whole group of processes; the parent alone acts on it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
-
-
-def _call(function: Callable[[Any, OnCount], Any], task: Any) -> Any:
-    return function(task, _count)
-
-
-def _count(number: int) -> None:
-    with _counter.get_lock():
-        _counter.value += number

@@ -2,34 +2,31 @@
 
 import hashlib
 import json
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
+from etils import epath
 
 from glober_jax.data.building.output_folder import VERSION
+from glober_jax.data.files import whole_file
 from glober_jax.data.schema import CHECKSUMS, FINGERPRINT, VIDEO_LENGTHS
 
 # JPEG does not compress; one record per group is what random access needs.
 _WRITER_OPTIONS = "group_size:1,uncompressed"
+_READERS = 32
 
 
 @dataclass
 class ShardFacts:
-    """The description of a shard.
+    """The description of a shard: its inputs' facts and its videos' numbers of frames, bytes of its
+    serialized records and a digest of each one's content, and the file's checksum.
 
-    Attributes:
-      stamp: says what it was made of.
-      inputs: facts on each of its inputs, dataclasses, or what JSON makes of them.
-      lengths: how many frames each video has.
-      num_bytes: of its serialized records.
-      digests: one of each record's content.
-      checksum: of the file; see `file_checksum`.
+    `stamp` changes with anything that it was made of.
     """
 
     stamp: str
@@ -58,75 +55,64 @@ class ShardWriter:
 
 @dataclass(frozen=True)
 class ShardFile:
-    """A shard, and the file that describes it once it is complete."""
+    """A shard, and the JSON file that describes it once it is complete."""
 
-    path: Path
-    description: Path
+    path: epath.Path
+    description: epath.Path
 
-    def is_finished(self, stamp: str = "") -> bool:
-        """Whether it is complete, and made of what has that stamp."""
-        return self.description.exists() and self.read().stamp == stamp
-
-    def read(self) -> ShardFacts:
-        """The description of a finished shard."""
-        return ShardFacts(**json.loads(self.description.read_text("utf-8")))
+    def read(self, stamp: str) -> ShardFacts | None:
+        """The description, if the shard is complete and has that stamp."""
+        try:
+            facts = ShardFacts(**json.loads(self.description.read_text()))
+        except FileNotFoundError:
+            return None
+        return facts if facts.stamp == stamp else None
 
     @contextmanager
-    def writing(self, stamp: str = "", inputs: Sequence[Any] = ()) -> Iterator[ShardWriter]:
+    def writing(self, stamp: str, inputs: Sequence[Any] = ()) -> Iterator[ShardWriter]:
         """Takes videos until the way out, where the shard is moved to its place and described."""
-        draft = self._draft()
-        facts, writer = ShardFacts(stamp, inputs), ArrayRecordWriter(str(draft), _WRITER_OPTIONS)
-        yield ShardWriter(writer, facts)
-        writer.close()
-        facts.checksum = file_checksum(draft)
-        self.description.unlink(missing_ok=True)
-        draft.replace(self.path)
+        facts = ShardFacts(stamp, inputs)
+        with whole_file(self.path) as draft:
+            writer = ArrayRecordWriter(str(draft), _WRITER_OPTIONS)
+            yield ShardWriter(writer, facts)
+            writer.close()
+            facts.checksum = file_checksum(epath.Path(draft))
+            self.description.unlink(missing_ok=True)
         self.describe(facts)
 
     def describe(self, facts: ShardFacts) -> None:
         """Declares the shard, which is in place, complete."""
-        draft = self._draft()
-        draft.write_text(json.dumps(asdict(facts)), "utf-8")
-        draft.replace(self.description)
-
-    def _draft(self) -> Path:
-        # Two machines may write the same shard, where one was taken for dead.
-        return self.description.with_name(f"draft-{uuid.uuid4().hex}")
+        with whole_file(self.description) as draft:
+            draft.write_text(json.dumps(asdict(facts)), "utf-8")
 
 
-def shard_files(staging: Path, dataset: str, split: str, count: int) -> list[ShardFile]:
+def read_shards(shards: Iterable[tuple[ShardFile, str]]) -> list[ShardFacts | None]:
+    """`ShardFile.read` of shards with their stamps, many at a time, for buckets answer slowly."""
+    with ThreadPoolExecutor(_READERS) as readers:
+        return list(readers.map(lambda shard: shard[0].read(shard[1]), shards))
+
+
+def shard_files(staging: epath.Path, dataset: str, split: str, count: int) -> list[ShardFile]:
     """The `count` shards of a split of a dataset in `staging`; makes their folders."""
     data, descriptions = staging / dataset / VERSION, staging / "shards"
     for folder in (data, descriptions):
         folder.mkdir(parents=True, exist_ok=True)
-    paths = shard_paths(data, split, count)
+    paths = map(epath.Path, _file_names(data, split).sharded_filepaths(count))
     return [ShardFile(path, descriptions / f"{path.name}.json") for path in paths]
 
 
-def shard_paths(data: Path, split: str, count: int) -> list[Path]:
-    """The `count` shards of a split in the version folder of their dataset."""
-    return [Path(path) for path in _file_names(data, split).sharded_filepaths(count)]
-
-
 def write_metadata(
-    staging: Path,
+    staging: epath.Path,
     dataset: str,
-    description: str,
     features: tfds.features.FeaturesDict,
-    splits: Mapping[str, Sequence[ShardFile]],
+    shards: Mapping[str, Sequence[ShardFacts]],
     metadata: Mapping[str, object],
-) -> dict[str, list[ShardFacts]]:
-    """Makes finished shards a TFDS dataset; deletes what an earlier attempt left beside them.
+) -> None:
+    """Makes the finished `shards` of each split a TFDS dataset, and deletes what else is there.
 
     Fingerprints, checksums of shards and lengths of videos are added to the metadata.
-
-    Returns:
-      The descriptions of the shards of each split.
     """
     data = staging / dataset / VERSION
-    for path in set(data.iterdir()) - {file.path for some in splits.values() for file in some}:
-        path.unlink()
-    shards = {split: [file.read() for file in some] for split, some in splits.items()}
     infos = [
         tfds.core.SplitInfo(
             name=split,
@@ -136,6 +122,10 @@ def write_metadata(
         )
         for split, some in shards.items()
     ]
+    wanted = {name for info in infos for name in info.filenames}
+    for path in data.iterdir():
+        if path.name not in wanted:
+            path.unlink()
     every = {
         FINGERPRINT: {split: fingerprint(some) for split, some in shards.items()},
         CHECKSUMS: {split: [facts.checksum for facts in some] for split, some in shards.items()},
@@ -151,10 +141,9 @@ def write_metadata(
         version=VERSION,
         filename_template=_file_names(data, None),
         check_data=False,
-        description=description,
+        description=f"{dataset}, of python -m glober_jax.prepare.",
         metadata=tfds.core.MetadataDict({**metadata, **every}),
     )
-    return shards
 
 
 def fingerprint(shards: Iterable[ShardFacts]) -> str:
@@ -170,13 +159,13 @@ def join_digests(digests: Iterable[str]) -> str:
     return joined.hexdigest()[:16]
 
 
-def file_checksum(path: Path) -> str:
+def file_checksum(path: epath.Path) -> str:
     """16 hex digits that change with any byte of a file: its SHA-256, cut short."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def _file_names(data: Path, split: str | None) -> tfds.core.ShardedFileTemplate:
+def _file_names(data: epath.Path, split: str | None) -> tfds.core.ShardedFileTemplate:
     return tfds.core.ShardedFileTemplate(
         data_dir=data,
         dataset_name=data.parent.name,

@@ -25,8 +25,8 @@ class Item(Protocol):
     class_name: str | None
     caption: str
 
-    def stat(self) -> tuple[int, int]:
-        """Its bytes, or as many as take as long to decode; and when it last changed."""
+    def stat(self) -> tuple[int, object]:
+        """Its bytes, or as many as take as long to decode; and what changes when it does."""
 
 
 # The inputs by the splits they are for, in the order of the list. Those for both splits give their

@@ -5,14 +5,14 @@ is shared.
 """
 
 import dataclasses
-import errno
 import functools
-import os
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from etils import epath
 
 from glober_jax.data.building.beam import run_on_beam
 from glober_jax.data.building.build import make_shards
@@ -30,12 +30,12 @@ from glober_jax.data.datasets import (
     webvid,
 )
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
+from glober_jax.data.files import bucket_errors, data_path
 from glober_jax.data.media.captions import TextEncoder, captions_digest
 from glober_jax.data.media.decode import DecodedVideo, decode_media
 from glober_jax.data.media.media_options import MediaOptions
 from glober_jax.data.media.tree import Listing, MediaItem
 from glober_jax.data.schema import CLASS_NAMES, TEXT, TextInfo, record_features
-from glober_jax.errors import UserError
 
 Options = MediaOptions | SyntheticSkyOptions
 
@@ -48,43 +48,32 @@ def _decode(item: MediaItem, options: MediaOptions) -> DecodedVideo:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A kind of dataset.
+    """The class of a dataset's options, and functions of them.
 
     Attributes:
-      description: one line.
-      options: the class of its options.
-      list_inputs: lists the inputs for these options.
+      options: the class.
+      list_inputs: lists the inputs.
       decode: turns an input into frames; picklable.
     """
 
-    description: str
     options: type
     list_inputs: Callable[[Any], Listing]
     decode: Decode = _decode
 
 
 DATASETS = {
-    "video_folder": Dataset(
-        "Videos from a folder.", video_folder.VideoFolderOptions, video_folder.list_inputs
-    ),
-    "sky_timelapse": Dataset(
-        "Sky Time-lapse.", sky_timelapse.SkyTimelapseOptions, sky_timelapse.list_inputs
-    ),
-    "ucf101": Dataset("UCF-101.", ucf101.Ucf101Options, ucf101.list_inputs),
-    "taichi_hd": Dataset("TaiChi-HD.", taichi_hd.TaichiHdOptions, taichi_hd.list_inputs),
-    "webvid": Dataset("Videos with captions.", webvid.WebvidOptions, webvid.list_inputs),
-    "synthetic_sky": Dataset(
-        "Procedural sky time-lapse in four classes.",
-        SyntheticSkyOptions,
-        synthetic_sky.list_inputs,
-        synthetic_sky.draw,
-    ),
+    "video_folder": Dataset(video_folder.VideoFolderOptions, video_folder.list_inputs),
+    "sky_timelapse": Dataset(sky_timelapse.SkyTimelapseOptions, sky_timelapse.list_inputs),
+    "ucf101": Dataset(ucf101.Ucf101Options, ucf101.list_inputs),
+    "taichi_hd": Dataset(taichi_hd.TaichiHdOptions, taichi_hd.list_inputs),
+    "webvid": Dataset(webvid.WebvidOptions, webvid.list_inputs),
+    "synthetic_sky": Dataset(SyntheticSkyOptions, synthetic_sky.list_inputs, synthetic_sky.draw),
 }
 
 
 def make_dataset(
     options: Options,
-    output: Path,
+    output: epath.PathLike,
     *,
     overwrite: bool = False,
     workers: int = 1,
@@ -93,41 +82,38 @@ def make_dataset(
 ) -> dict[str, Any] | None:
     """Makes the dataset that `options`, by their class, describe.
 
-    An interrupted run is continued; its shards lie in a hidden folder in `output`.
+    An interrupted run is continued. Inputs and `output`, which holds nothing else, may be local or
+    in buckets; `overwrite` replaces a different dataset that was made there.
 
     Args:
-      options: what to make and how.
-      output: the folder of this dataset and nothing else.
-      overwrite: whether to replace a different dataset that this function made there.
       workers: processes of this machine to work with.
       beam_options: Apache Beam's flags, to work with it instead; the result is the same.
-      load_encoder: loads the text encoder in the folder `options.clip`, where there is one;
-        picklable where other processes work.
+      load_encoder: loads the text encoder in the folder `options.clip`; picklable.
 
     Returns:
       The data card (see `make_card`), or None if the same dataset is already there.
 
     Raises:
       UserError: the input is missing or unusable, `output` is not writable or holds something
-        else, the disk is full, or a worker died.
+        else, the disk is full, a bucket cannot be reached, or a worker died.
     """
     name, kind = next((n, kind) for n, kind in DATASETS.items() if kind.options is type(options))
     paths = {path: value for path in _PATHS if (value := getattr(options, path, None))}
-    paths = {path: os.path.abspath(value) for path, value in paths.items()}
-    options = dataclasses.replace(options, **paths)
+    paths = {path: str(data_path(value)) for path, value in paths.items()}
+    options, output = dataclasses.replace(options, **paths), data_path(output)
     command = _command(name, options, output)
     folder = OutputFolder(output, name, dataclasses.asdict(options), command)
-    if folder.is_finished(overwrite=overwrite):
-        return None
-    listing = kind.list_inputs(options)
-    encoder = None
-    if "clip" in paths:
-        encoder = functools.partial(load_once, load_encoder, Path(paths["clip"]))
-        # Fails before anything else is done.
-        encoder()
-    labels = {class_name: label for label, class_name in enumerate(listing.class_names)}
-    make = MakeShard(kind.decode, options, labels, encoder)
-    try:
+    with bucket_errors(*paths.values(), output):
+        if folder.is_finished(overwrite=overwrite):
+            return None
+        listing = kind.list_inputs(options)
+        encoder = None
+        if "clip" in paths:
+            encoder = functools.partial(load_once, load_encoder, Path(paths["clip"]))
+            # Fails before anything else is done.
+            encoder()
+        labels = {class_name: label for label, class_name in enumerate(listing.class_names)}
+        make = MakeShard(kind.decode, options, labels, encoder)
         with folder.staging() as staging:
             if beam_options is None:
                 run = functools.partial(run_tasks, workers=workers)
@@ -135,23 +121,12 @@ def make_dataset(
                 run = functools.partial(run_on_beam, folder=staging, options=beam_options)
             shards, how, facts = make_shards(listing, make, name, staging, run)
             text = _text_info(encoder(), listing, facts) if encoder else None
-            stored = write_metadata(
-                staging,
-                name,
-                kind.description,
-                record_features(text.width if text else None),
-                shards,
-                {CLASS_NAMES: list(listing.class_names)} | ({TEXT: vars(text)} if text else {}),
-            )
-            card = make_card(listing, how, facts, stored)
+            features = record_features(text.width if text else None)
+            metadata = {CLASS_NAMES: list(listing.class_names)}
+            metadata |= {TEXT: vars(text)} if text else {}
+            write_metadata(staging, name, features, shards, metadata)
+            card = make_card(listing, how, facts, shards)
             folder.publish(staging, card, markdown(card, name, command))
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise UserError(
-            f"the disk of --output={output} is full: make room and run the same command again, "
-            "finished parts are kept"
-        ) from error
     return card
 
 
@@ -160,7 +135,7 @@ def _text_info(encoder: TextEncoder, listing: Listing, facts: Mapping[str, Input
     return TextInfo(encoder.length, encoder.width, encoder.digest, captions_digest(captions))
 
 
-def _command(name: str, options: Options, output: Path) -> str:
+def _command(name: str, options: Options, output: epath.Path) -> str:
     """The command line that makes this dataset, with every argument that is not the default."""
     given = [
         (field.name, getattr(options, field.name))

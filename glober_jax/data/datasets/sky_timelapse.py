@@ -1,22 +1,14 @@
-"""Sky Time-lapse: the release of MDGAN, and what people made of it.
-
-    {sky_train | train, sky_test | test | val}/<film>/<scene>/<film>_frames_00086552.jpg
-    {sky_train | train, sky_test | test | val}/<film>/*.png
-    <scene>/000000.jpg                          without splits
-    <folder>/<film>_1_frames_00086552.jpg       scenes mixed in one folder
-    {train, test}/<scene>.mp4
+"""Sky Time-lapse, in the layouts of docs/data.md.
 
 A film is a video of YouTube, named by its id of 11 characters; its scenes are `<film>_1`,
-`<film>_2`, ...
+`<film>_2`, ... StyleGAN-V's conversion leaves the folder `_broken_clips` behind.
 
-Source: https://github.com/weixiong-ur/mdgan; the folder `_broken_clips` is left behind by
-StyleGAN-V's conversion.
+Source: https://github.com/weixiong-ur/mdgan.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from glober_jax.data.media.media_options import MediaOptions
 from glober_jax.data.media.tree import SPLIT_FOLDERS, Listing, MediaItem, find_videos, inside_splits
@@ -35,7 +27,7 @@ def list_inputs(options: SkyTimelapseOptions) -> Listing:
     """The scenes, grouped by film; raises UserError where there are none."""
     listing = inside_splits(
         find_videos(
-            Path(options.input),
+            options.input,
             "the folders sky_train and sky_test, or any folders of frames or video files",
             skip=("_broken_clips",),
             split_at_prefixes=True,

@@ -1,8 +1,4 @@
-"""TaiChi-HD: video files or folders of frames, as its scripts leave them.
-
-    {train, test}/<film>#<first frame>#<last frame>.mp4
-    {train, test}/<film>#<first frame>#<last frame>/0000001.png
-    <film>#<first frame>#<last frame>.mp4       without splits
+"""TaiChi-HD, in the layouts of docs/data.md: `<film>#<first frame>#<last frame>`.
 
 A film is a video of YouTube, cut into several clips. In some copies `_` stands for `#`, because
 shells and URLs cut names off there.
@@ -12,7 +8,6 @@ Source: https://github.com/AliaksandrSiarohin/video-preprocessing (taichi).
 
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from glober_jax.data.media.media_options import MediaOptions
 from glober_jax.data.media.tree import Listing, find_videos, inside_splits
@@ -31,7 +26,7 @@ def list_inputs(options: TaichiHdOptions) -> Listing:
     """The clips, grouped by film; raises UserError where there are none."""
     listing = inside_splits(
         find_videos(
-            Path(options.input), "MP4 files or folders of frames, in folders train and test if any"
+            options.input, "MP4 files or folders of frames, in folders train and test if any"
         )
     )
     clips = [_CLIP.fullmatch(item.name) for item in listing.items]

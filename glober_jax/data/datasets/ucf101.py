@@ -1,14 +1,10 @@
-"""UCF-101: AVI files or folders of frames, with the official lists of its three splits.
+"""UCF-101, in the layouts of docs/data.md, with the official lists of its three splits.
 
-    UCF-101/<Class>/v_<Class>_g01_c01.avi       or all in one folder, at any depth
-    train/v_<Class>_g01_c01/*.jpg               folders train and test count without lists
-    ucfTrainTestlist/                           in the input or beside it
-        classInd.txt        1 ApplyEyeMakeup
-        trainlist01.txt     ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1
-        testlist01.txt      ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi
+    classInd.txt        1 ApplyEyeMakeup
+    trainlist01.txt     ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1
+    testlist01.txt      ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi
 
-A video's class and group are taken from its name. Groups are videos of one scene and actor, 25 for
-each class.
+A video's class and group, one of 25 of one scene and actor, are taken from its name.
 
 Source: https://www.crcv.ucf.edu/data/UCF101.php.
 """
@@ -16,8 +12,11 @@ Source: https://www.crcv.ucf.edu/data/UCF101.php.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
+from etils import epath
+
+from glober_jax.data.files import data_path
 from glober_jax.data.media.media_options import MediaOptions
 from glober_jax.data.media.tree import Listing, MediaItem, Rejection, find_videos, inside_splits
 from glober_jax.errors import UserError
@@ -59,7 +58,7 @@ def list_inputs(options: Ucf101Options) -> Listing:
       UserError: the input is missing or holds no videos of UCF-101; the lists are missing, damaged
         or name none of them.
     """
-    found = find_videos(Path(options.input), "files or folders like v_Archery_g01_c01.avi")
+    found = find_videos(options.input, "files or folders like v_Archery_g01_c01.avi")
     items, misnamed = _classified(found.items)
     if not items:
         raise UserError(
@@ -93,10 +92,10 @@ def _classified(items: Sequence[MediaItem]) -> tuple[list[MediaItem], list[Rejec
     return list(accepted.values()), rejections
 
 
-def _find_lists(options: Ucf101Options) -> Path | None:
+def _find_lists(options: Ucf101Options) -> epath.Path | None:
     """The folder of the official lists; None where there is none and none was asked for."""
-    root = Path(options.input)
-    places = [Path(options.lists)] if options.lists else [root, root.absolute().parent]
+    root = data_path(options.input)
+    places = [data_path(options.lists)] if options.lists else [root, root.parent]
     below = (".", "ucfTrainTestlist", "UCF101TrainTestSplits-RecognitionTask/ucfTrainTestlist")
     train, _ = options.list_files
     folders = [place / name for place in places for name in below]
@@ -121,7 +120,7 @@ def _by_folders(items: Sequence[MediaItem], options: Ucf101Options) -> Listing:
     return replace(inside, class_names=tuple(class_names), notices=(notice,))
 
 
-def _by_lists(items: Sequence[MediaItem], folder: Path, options: Ucf101Options) -> Listing:
+def _by_lists(items: Sequence[MediaItem], folder: epath.Path, options: Ucf101Options) -> Listing:
     """Split and class as the lists in `folder` say; rejects what they do not name."""
     classes = {int(number): name for number, name in _lines(folder / _CLASSES, r"\d+ \S+")}
     if sorted(classes) != list(range(1, len(classes) + 1)):
@@ -156,10 +155,10 @@ def _by_lists(items: Sequence[MediaItem], folder: Path, options: Ucf101Options) 
     return Listing(accepted, tuple(rejections), class_names, tuple(notices))
 
 
-def _lines(file: Path, form: str) -> Iterator[list[str]]:
+def _lines(file: epath.Path, form: str) -> Iterator[list[str]]:
     """The words of each line that is not empty."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = file.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise UserError(

@@ -1,7 +1,6 @@
 """The video-folder dataset: anybody's videos, with classes by folder or captions on request."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from glober_jax.data.media.captions import add_captions
 from glober_jax.data.media.media_options import MediaOptions
@@ -34,7 +33,7 @@ def list_inputs(options: VideoFolderOptions) -> Listing:
       UserError: the input folder is missing or holds no video; the captions cannot be read, or
         name none of them.
     """
-    listing = find_media(Path(options.input))
+    listing = find_media(options.input)
     if not listing.items:
         seen = "".join(f"; {name} {reason}" for name, reason in listing.rejections[:1])
         raise UserError(
@@ -47,7 +46,7 @@ def list_inputs(options: VideoFolderOptions) -> Listing:
     else:
         listing = inside_splits(listing)
     if options.captions or options.clip:
-        listing = add_captions(listing, Path(options.captions) if options.captions else None)
+        listing = add_captions(listing, options.captions)
     if options.class_folders:
         names = sorted({item.class_name for item in listing.items}, key=natural_key)
         listing = replace(listing, class_names=tuple(names))

@@ -1,18 +1,9 @@
-"""WebVid and its like: video files, and a table of their captions.
-
-    results.csv       videoid,contentUrl,duration,page_dir,name     `name` is the caption
-    <input>/<page_dir>/<videoid>.mp4, or <videoid>.mp4 in any folder
-    captions.csv      path,caption                                  or the same as JSON lines
-    <input>/<path>
-    <input>/00000/000000012.mp4 and 000000012.txt                   as video2dataset writes them
-
-Folders named train, test and val make the splits.
+"""WebVid and its like, in the layouts of docs/data.md: video files, and their captions.
 
 Source: https://github.com/m-bain/webvid, https://github.com/iejMac/video2dataset.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from glober_jax.data.media.captions import add_captions
 from glober_jax.data.media.media_options import MediaOptions
@@ -40,6 +31,5 @@ def list_inputs(options: WebvidOptions) -> Listing:
       UserError: the input is missing or holds no videos; the captions cannot be read, or name none
         of them.
     """
-    videos = find_videos(Path(options.input), "video files, such as 123456.mp4")
-    table = Path(options.captions) if options.captions else None
-    return add_captions(inside_splits(videos), table)
+    videos = find_videos(options.input, "video files, such as 123456.mp4")
+    return add_captions(inside_splits(videos), options.captions)

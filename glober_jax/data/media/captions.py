@@ -9,12 +9,14 @@ import hashlib
 import json
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 import numpy as np
+from etils import epath
 
+from glober_jax.data.files import local_file
 from glober_jax.data.media.tree import Listing, MediaItem, Rejection
 from glober_jax.errors import UserError
 
@@ -33,23 +35,26 @@ class TextEncoder(Protocol):
         """float16 [N, L, E]."""
 
 
-def add_captions(listing: Listing, file: Path | None) -> Listing:
+def add_captions(listing: Listing, file: epath.PathLike | None) -> Listing:
     """The videos with their captions, those without rejected, and notices of rows not used.
 
     Args:
       listing: the videos.
-      file: a table of comma-separated values under a header (tab-separated where its name ends in
-        `.tsv`), of JSON lines, or one JSON list. Videos are named by `path`, relative to their
-        folder and with forward slashes, or as WebVid does, by `videoid`, a file's name without
-        suffix; captions are in `caption`, `text` or `name`. All but a JSON list is read row by row,
-        so that it may be much longer than `listing`. None takes the text file beside each video.
+      file: a table: comma-separated under a header, tab-separated (`.tsv`), JSON lines, or a JSON
+        list. Videos are in `path`, relative to their folder, or `videoid`, a file's name without
+        suffix; captions in `caption`, `text` or `name`. None takes the text file beside each video.
 
     Raises:
       UserError: the table cannot be read, lacks a column, names a path twice or none of the
         videos.
     """
     if file is None:
-        captions = {item.video_id: _caption_beside(item) for item in listing.items}
+        # A bucket answers slowly.
+        with ThreadPoolExecutor(64) as readers:
+            found = readers.map(_caption_beside, listing.items)
+            captions = {
+                item.video_id: text for item, text in zip(listing.items, found, strict=True)
+            }
         missing, twins, notices = "has no caption: no text file of that name beside it", {}, []
     else:
         captions, twins, notices = _match_rows(listing.items, file)
@@ -76,15 +81,17 @@ def captions_digest(captions: Mapping[str, str]) -> str:
 
 def _caption_beside(item: MediaItem) -> str:
     """The text beside a video, `clip.txt` for `clip.mp4` or for a folder `clip`; "" without."""
-    place = item.files[0].parent if item.is_images else item.files[0].with_suffix("")
+    file = epath.Path(item.files[0])
+    place = file.parent if item.is_images else file.with_suffix("")
     try:
-        return _one_line(place.with_name(f"{place.name}.txt").read_text("utf-8-sig"))
+        with local_file(place.with_name(f"{place.name}.txt")) as text:
+            return _one_line(text.read_text("utf-8-sig"))
     except (OSError, UnicodeError):
         return ""
 
 
 def _match_rows(
-    items: Sequence[MediaItem], file: Path
+    items: Sequence[MediaItem], file: epath.PathLike
 ) -> tuple[dict[str, str], dict[str, str], list[str]]:
     """Captions by video id; reasons for videos of equal names; sentences on rows not used."""
     first: dict[str, str] = {}
@@ -122,13 +129,13 @@ def _match_rows(
     return captions, twins, notices
 
 
-def _read_rows(file: Path) -> Iterator[tuple[int, str, str, str]]:
+def _read_rows(file: epath.PathLike) -> Iterator[tuple[int, str, str, str]]:
     """Line, column that names the video, its value there, and caption, of each row of a table.
 
     The first character of the file says whether it is JSON.
     """
     try:
-        with file.open(encoding="utf-8-sig", newline="") as text:
+        with local_file(file) as local, local.open(encoding="utf-8-sig", newline="") as text:
             begin = text.read(1 << 10).lstrip()[:1]
             text.seek(0)
             read = {"[": _json_list, "{": _json_lines}.get(begin, _separated)
@@ -162,27 +169,26 @@ def _video_and_caption(line: int, row: Any) -> tuple[str, str, str]:
 
 
 def _separated(text: TextIO) -> Iterator[tuple[int, dict[str, str]]]:
-    delimiter = "\t" if text.name.lower().endswith(".tsv") else ","
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
-    header: list[str] = []
+    reader = csv.DictReader(
+        text, delimiter="\t" if text.name.lower().endswith(".tsv") else ",", strict=True
+    )
+    line = 1
     while True:
-        line = reader.line_num + 1
         try:
+            header, line = reader.fieldnames, reader.line_num + 1
             row = next(reader, None)
         except csv.Error as error:
             reason = f"a quote is not closed, or not doubled within quotes ({error})"
             raise _bad_row(line, reason) from error
         if row is None:
             return
-        if row and header:
-            if len(row) != len(header):
-                raise _bad_row(
-                    line,
-                    f"fields: {len(row)}, in the header: {len(header)}; a text that holds commas "
-                    "or line breaks must stand in double quotes",
-                )
-            yield line, dict(zip(header, row, strict=True))
-        header = header or row
+        if None in row or None in row.values():
+            raise _bad_row(
+                reader.line_num,
+                f"it has not the {len(header)} fields of the header; a text that holds commas or "
+                "line breaks must stand in double quotes",
+            )
+        yield reader.line_num, row
 
 
 def _json_lines(text: TextIO) -> Iterator[tuple[int, Any]]:

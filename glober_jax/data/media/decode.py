@@ -6,12 +6,13 @@ Dimension key: T frames, H = W frame size, C = 3 colours (RGB).
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import av
 import numpy as np
+from etils import epath
 from PIL import Image, UnidentifiedImageError
 
+from glober_jax.data.files import data_path, local_file
 from glober_jax.data.frames import Fit, fit_square
 from glober_jax.data.media import picture
 from glober_jax.data.media.tree import VIDEO_SUFFIXES, MediaItem, find_media, kind_of
@@ -30,12 +31,9 @@ class UndecodableError(Exception):
 
 @dataclass
 class DecodedVideo:
-    """An opened input.
+    """An opened input: frames per second, 0.0 where unknown, and images of the input's own size.
 
-    Attributes:
-      fps: frames per second of `frames`, 0.0 where unknown.
-      frames: images of the input's own size, in order; may be iterated once.
-      warnings: damage that does not make the input useless; complete once `frames` is exhausted.
+    `frames` can be iterated once; then `warnings` has all damage that it is used with.
     """
 
     fps: float
@@ -43,21 +41,14 @@ class DecodedVideo:
     warnings: list[str] = field(default_factory=list)
 
 
-def read_video(path: Path, size: int, fit: Fit = "crop") -> tuple[np.ndarray, float]:
-    """All frames of a video file or of a folder of images, and frames per second or 0.0.
+def read_video(path: epath.PathLike, size: int, fit: Fit = "crop") -> tuple[np.ndarray, float]:
+    """All frames, uint8 [T, H, W, C], of a video file or of a folder that directly holds images.
 
-    Args:
-      path: a file that `prepare` could read too, or a folder that directly holds the frames.
-      size, fit: see `fit_square`.
-
-    Returns:
-      uint8 [T, H, W, C], and the rate.
-
-    Raises:
-      UserError: there is no such video, or it is damaged.
+    Also returns frames per second, or 0.0. For `size` and `fit` see `fit_square`. Raises UserError
+    where there is no such video, or it is damaged.
     """
     try:
-        video = decode_media(_one_item(path))
+        video = decode_media(_one_item(data_path(path)))
         frames = [np.asarray(fit_square(frame, size, fit)) for frame in video.frames]
     except UndecodableError as error:
         raise UserError(f"cannot read {path}: {error}") from error
@@ -69,15 +60,10 @@ def read_video(path: Path, size: int, fit: Fit = "crop") -> tuple[np.ndarray, fl
 
 
 def decode_media(item: MediaItem, fps: float | None = None) -> DecodedVideo:
-    """Opens one input for reading.
+    """Opens one input for reading, at a lower rate of `fps` or as it is.
 
-    Args:
-      item: what to read.
-      fps: frame rate to resample to; None keeps every frame. A slower video keeps its own rate,
-        and images, which have no clock, are taken to be at this rate already.
-
-    Raises:
-      UndecodableError: the input holds nothing readable.
+    A slower video keeps its own rate; images, which have no clock, are taken to be at this rate.
+    Raises UndecodableError where the input holds nothing readable.
     """
     if item.is_images:
         warnings: list[str] = []
@@ -104,7 +90,7 @@ def resample(timed_frames: Iterable[TimedFrame], fps: float) -> Iterator[Image.I
         tick += 1
 
 
-def _one_item(path: Path) -> MediaItem:
+def _one_item(path: epath.Path) -> MediaItem:
     if path.is_dir():
         items = [i for i in find_media(path).items if i.is_images and i.files[0].parent == path]
         if len(items) != 1:
@@ -120,10 +106,10 @@ def _one_item(path: Path) -> MediaItem:
     return MediaItem(path.name, (path,), is_images=False)
 
 
-def _image_frames(files: Sequence[Path], warnings: list[str]) -> Iterator[Image.Image]:
+def _image_frames(files: Sequence[epath.PathLike], warnings: list[str]) -> Iterator[Image.Image]:
     for path in files:
         try:
-            with Image.open(path) as image:
+            with local_file(path) as local, Image.open(local) as image:
                 frame = picture.of_image(image)
         # Pillow's format readers raise all of these on damaged files.
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
@@ -132,11 +118,12 @@ def _image_frames(files: Sequence[Path], warnings: list[str]) -> Iterator[Image.
             yield frame
 
 
-def _open_video(file: Path, fps: float | None) -> DecodedVideo:
+def _open_video(file: epath.PathLike, fps: float | None) -> DecodedVideo:
     try:
-        if file.stat().st_size == 0:
-            raise UndecodableError("the file is empty")
-        container = av.open(str(file))
+        with local_file(file) as local:
+            if local.stat().st_size == 0:
+                raise UndecodableError("the file is empty")
+            container = av.open(str(local))
     except (OSError, av.FFmpegError, UnicodeError) as error:
         raise UndecodableError(f"not a readable video ({_reason(error)})") from error
     if not container.streams.video:

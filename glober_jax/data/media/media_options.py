@@ -18,8 +18,7 @@ class MediaOptions:
       fps: frame rate to come down to; None keeps every frame.
       quality: of the stored JPEG frames, 1 to 100.
       min_frames: shorter videos are rejected.
-      max_frames: longer videos are cut into several of at most this length, and every epoch draws
-        a clip of each; None keeps them whole.
+      max_frames: longer videos are cut into several of at most this length; None keeps them whole.
       test_fraction: part to hold out where neither folders nor lists name a test split.
     """
 
@@ -33,20 +32,19 @@ class MediaOptions:
     test_fraction: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise UserError(f"--size must be at least 1, not {self.size}")
-        if self.fit not in get_args(Fit):
-            raise UserError(f"--fit must be one of {', '.join(get_args(Fit))}, not {self.fit}")
-        if self.fps is not None and self.fps <= 0:
-            raise UserError(f"--fps must be positive, not {self.fps:g}")
-        if not 1 <= self.quality <= 100:
-            raise UserError(f"--quality must be in 1..100, not {self.quality}")
-        if self.min_frames < 1:
-            raise UserError(f"--min_frames must be at least 1, not {self.min_frames}")
+        fits = get_args(Fit)
+        for name, holds, wanted in (
+            ("size", self.size >= 1, "at least 1"),
+            ("fit", self.fit in fits, f"one of {', '.join(fits)}"),
+            ("fps", self.fps is None or self.fps > 0, "positive"),
+            ("quality", 1 <= self.quality <= 100, "in 1..100"),
+            ("min_frames", self.min_frames >= 1, "at least 1"),
+            ("test_fraction", 0 < self.test_fraction <= 0.5, "in (0, 0.5]"),
+        ):
+            if not holds:
+                raise UserError(f"--{name} must be {wanted}, not {getattr(self, name)}")
         if self.max_frames is not None and self.max_frames < 2 * self.min_frames:
             raise UserError(
                 f"--max_frames={self.max_frames} must be at least twice --min_frames="
                 f"{self.min_frames}, or cutting a long video would leave pieces that are too short"
             )
-        if not 0 < self.test_fraction <= 0.5:
-            raise UserError(f"--test_fraction must be in (0, 0.5], not {self.test_fraction:g}")

@@ -1,6 +1,6 @@
 """The order of names that hold numbers: clip2 before clip10, frame_0.25 before frame_0.5.
 
-The one place that decides the order of frames, whoever reads them.
+Every reader of frames takes their order from here.
 """
 
 import os

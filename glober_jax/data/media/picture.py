@@ -1,6 +1,6 @@
 """Decoded pictures as a viewer shows them: 8 bits a colour, upright, with square pixels.
 
-The one place that decides depth, orientation and pixel shape, whoever reads the picture.
+Every reader of pictures takes depth, orientation and pixel shape from here.
 """
 
 import av

@@ -1,12 +1,10 @@
 """Finds the videos in a folder tree: video files, and folders that directly hold frames.
 
-Layout, every part but the media optional and any depth of folders allowed in between:
-
     <root>/[train | test]/[class]/.../video.mp4
     <root>/[train | test]/[class]/.../frames/0001.jpg, 0002.jpg, ...
 
-Images beside a video are no frames. Left out are files that are neither video nor image, and what
-systems leave behind: names that start with a dot, and those in `_LITTER`.
+Images beside a video are no frames. Left out are files that are neither video nor image, names that
+start with a dot, and those in `_LITTER`.
 """
 
 import contextlib
@@ -15,9 +13,12 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
+from etils import epath
+
+from glober_jax.data.files import size_and_version, walk
 from glober_jax.data.media.order import natural_key, order_frames, video_prefixes
 from glober_jax.errors import UserError
 
@@ -61,7 +62,7 @@ class MediaItem:
     """
 
     video_id: str
-    files: tuple[Path, ...]
+    files: tuple[epath.PathLike, ...]
     is_images: bool
     split: str | None = None
     class_name: str | None = None
@@ -83,15 +84,13 @@ class MediaItem:
         """The folders between the root and the video, outermost first."""
         return PurePosixPath(self.video_id).parts[:-1]
 
-    def stat(self) -> tuple[int, int]:
-        """Bytes of the files that are there, and when these last changed, in nanoseconds."""
-        num_bytes = modified = 0
+    def stat(self) -> tuple[int, tuple[object, ...]]:
+        """Bytes of the files that are there, and a version of each."""
+        found = []
         for path in self.files:
             with contextlib.suppress(OSError):
-                found = path.stat()
-                num_bytes += found.st_size
-                modified = max(modified, found.st_mtime_ns)
-        return num_bytes, modified
+                found.append(size_and_version(path))
+        return sum(num_bytes for num_bytes, _ in found), tuple(version for _, version in found)
 
 
 class Rejection(NamedTuple):
@@ -130,7 +129,7 @@ def kind_of(name: str) -> Literal["video", "image", "unread", "other"]:
 
 
 def find_media(
-    root: Path, *, skip: Collection[str] = (), split_at_prefixes: bool = False
+    root: epath.PathLike, *, skip: Collection[str] = (), split_at_prefixes: bool = False
 ) -> Listing:
     """Lists the media below a folder in natural order; raises UserError where it is none.
 
@@ -142,6 +141,7 @@ def find_media(
       split_at_prefixes: whether frames in one folder whose names differ before the frame's number
         are different videos.
     """
+    root = epath.Path(root)
     if not root.is_dir():
         raise UserError(
             f"--input={root} is not a folder: give the folder that holds your videos (of an "
@@ -151,16 +151,16 @@ def find_media(
     rejections: list[Rejection] = []
     doubts: list[str] = []
 
-    def id_of(path: Path) -> str:
+    def id_of(path: epath.Path) -> str:
         # The name may hold bytes that are not UTF-8, which no dataset could store.
         name = os.fsencode(path.relative_to(root).as_posix())
         return name.decode("utf-8", errors="backslashreplace")
 
-    def reject(reason: str, *paths: Path) -> None:
+    def reject(reason: str, *paths: epath.Path) -> None:
         rejections.extend(Rejection(id_of(path), reason) for path in paths)
 
     for folder, has_folders, names in _folders(root, _LITTER | set(skip), reject):
-        files: dict[str, list[Path]] = {"video": [], "image": [], "unread": [], "other": []}
+        files: dict[str, list[epath.Path]] = {"video": [], "image": [], "unread": [], "other": []}
         for name in sorted(names, key=natural_key):
             files[kind_of(name)].append(folder / name)
         if not has_folders and not names and folder != root:
@@ -190,7 +190,11 @@ def find_media(
 
 
 def find_videos(
-    root: Path, expected: str, *, skip: Collection[str] = (), split_at_prefixes: bool = False
+    root: epath.PathLike,
+    expected: str,
+    *,
+    skip: Collection[str] = (),
+    split_at_prefixes: bool = False,
 ) -> Listing:
     """`find_media` for videos without classes, whose split folders may lie at any depth.
 
@@ -228,18 +232,18 @@ def _split(item: MediaItem) -> str | None:
 
 
 def _folders(
-    root: Path, left_out: Collection[str], reject: Callable[..., None]
-) -> Iterator[tuple[Path, bool, list[str]]]:
+    root: epath.Path, left_out: Collection[str], reject: Callable[..., None]
+) -> Iterator[tuple[epath.Path, bool, list[str]]]:
     """Every folder, whether it has subfolders, and the names of its files."""
 
     def unreadable(error: OSError) -> None:
-        reject(f"cannot be read: {error.strerror}", Path(error.filename))
+        reject(f"cannot be read: {error.strerror}", epath.Path(error.filename or root))
 
     def kept(names: Sequence[str]) -> list[str]:
         return [name for name in names if not name.startswith(".") and name not in left_out]
 
     visited = set()
-    for folder, subfolders, names in os.walk(root, onerror=unreadable, followlinks=True):
+    for folder, subfolders, names in walk(root, unreadable):
         # Links to folders are followed, but a link to a parent must not be followed for ever.
         real = os.path.realpath(folder)
         if real in visited:
@@ -247,19 +251,21 @@ def _folders(
             continue
         visited.add(real)
         subfolders[:] = sorted(kept(subfolders))
-        yield Path(folder), bool(subfolders), kept(names)
+        yield folder, bool(subfolders), kept(names)
 
 
-def _frame_sets(images: Sequence[Path], split_at_prefixes: bool) -> dict[str, list[Path]]:
+def _frame_sets(
+    images: Sequence[epath.Path], split_at_prefixes: bool
+) -> dict[str, list[epath.Path]]:
     """The images of each video in a folder, by what precedes the frame's number in their names."""
     prefixes = video_prefixes(path.name for path in images) if split_at_prefixes else {}
-    frames: dict[str, list[Path]] = defaultdict(list)
+    frames: dict[str, list[epath.Path]] = defaultdict(list)
     for path in images:
         frames[prefixes.get(path.name, "")].append(path)
     return frames if len(frames) != 1 else {"": list(images)}
 
 
-def _item(video_id: str, files: tuple[Path, ...], is_images: bool) -> MediaItem:
+def _item(video_id: str, files: tuple[epath.Path, ...], is_images: bool) -> MediaItem:
     folders = video_id.split("/")[:-1]
     split = SPLIT_FOLDERS.get(folders[0].lower()) if folders else None
     # A folder of frames may itself be the split folder: train/0001.jpg.
