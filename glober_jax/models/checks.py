@@ -45,8 +45,9 @@ def _check_positive(networks: Networks) -> None:
             sizes = value if key == "multipliers" else [value]
             if key in _OPTIONAL or any(type(size) is not int for size in sizes):
                 continue
-            if (name, key, value) == ("frame_codec", "groups", 0):
-                continue  # A codec without norms.
+            # A codec without norms; a UNet with `heads` heads at every level.
+            if value == 0 and (name, key) in {("frame_codec", "groups"), ("unet", "head_dim")}:
+                continue
             require(
                 len(sizes) > 0 and min(sizes) > 0,
                 f"config.model.{name}.{key} is {value}, but must be positive",
