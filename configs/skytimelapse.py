@@ -40,6 +40,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     # by block. "dots" and "none" are faster and keep more.
     for name in ("frame_codec", "video_encoder", "frame_features", "unet", "discriminator"):
         config.model[name].remat = "blocks"
+    # 0 with the weights of Stable Diffusion, which has 8 heads at every level.
+    config.model.unet.head_dim = 64
     # A step encodes 160 x 10 frames: a tenth of them at once, over all devices.
     config.model.frame_codec.chunk_frames = 160
     config.update(_training())
@@ -105,7 +107,7 @@ def _run_local(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     model.video_encoder.update({"channels": 32, "blocks_per_level": 1, "head_dim": 32, "groups": 8})
     model.frame_features.update({"head_dim": 32, "groups": 8})
     model.global_tokens.width = 64
-    model.unet.update({"channels": 32, "blocks_per_level": 1, "heads": 4, "groups": 8})
+    model.unet.update({"channels": 32, "blocks_per_level": 1, "head_dim": 8, "groups": 8})
     model.discriminator.update({"channels": 16, "head_dim": 16, "groups": 8})
     model.generator.update({"width": 64, "depth": 2, "heads": 4, "context_width": 64})
     for stage in ("codec", "autoencoder", "generator"):

@@ -5,6 +5,8 @@ r"""Measures how fast parts of training, sampling and evaluation run on this mac
     python -m glober_jax.benchmark step --reduced
     python -m glober_jax.benchmark sampling --config=configs/skytimelapse.py \
         [--seconds=10 --num_videos=1 --num_frames=16 --output=FILE.json]
+    python -m glober_jax.benchmark parity --config=configs/skytimelapse.py \
+        [--batch_size=16 --output=FILE.json]
     python -m glober_jax.benchmark data --config=configs/skytimelapse.py \
         [--config.data.dir=DIR --seconds=10 --batch_size=16 --videos=256 --output=FILE.json]
     python -m glober_jax.benchmark evaluation --config=configs/skytimelapse.py \
@@ -19,6 +21,9 @@ is the config's business: --config.sampling.steps and the like.
 
 Both report the time to compile, the time to run, memory, and operations, beside the fewest there
 can be and beside a matrix product in the same run.
+
+`parity` compares every network's outputs in bfloat16 with those in float32, of --batch_size random
+rows. The exit status is 1 where they differ by more than bfloat16 rounds.
 
 `data` measures the batches of clips that training reads, beside decoding every frame of them, the
 limit that the JPEG decoder sets, and, where TensorFlow is installed, a plain tf.data pipeline over
@@ -45,7 +50,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from glober_jax import cli
-from glober_jax.benchmarking import data, evaluation, published, sampling, step
+from glober_jax.benchmarking import data, evaluation, parity, published, sampling, step
 from glober_jax.benchmarking.report import section
 from glober_jax.errors import UserError
 from glober_jax.experiment import config
@@ -65,7 +70,13 @@ _NUM_VIDEOS = flags.DEFINE_integer("num_videos", 1, "Videos to sample", 1)
 _NUM_FRAMES = flags.DEFINE_integer("num_frames", 16, "Frames of each of these videos", 1)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write the figures to")
 
-_MEASURE = {"step": step, "sampling": sampling, "data": data, "evaluation": evaluation}
+_MEASURE = {
+    "step": step,
+    "sampling": sampling,
+    "parity": parity,
+    "data": data,
+    "evaluation": evaluation,
+}
 
 
 def main(argv: Sequence[str]) -> None:
@@ -77,20 +88,24 @@ def main(argv: Sequence[str]) -> None:
         # A program that is found in the persistent cache takes no time to compile.
         jax.config.update("jax_enable_compilation_cache", False)
     measure = _MEASURE[command]
-    report = measure.benchmark(_experiment(command), seconds=_SECONDS.value, **_options_of(command))
+    report = measure.benchmark(_experiment(command), **_options_of(command))
     report["command"] = "python -m glober_jax.benchmark " + shlex.join(sys.argv[1:])
     print(section(report, measure.table(report)))
     if output is not None:
         output.write_text(json.dumps(report, indent=2) + "\n")
+    sys.exit(0 if report.get("agrees", True) else 1)
 
 
 def _options_of(command: str) -> dict[str, Any]:
-    return {
+    if command == "parity":
+        return {"rows": _BATCH_SIZE.value}
+    others = {
         "step": {"names": _PROGRAMS.value, "reduced": _REDUCED.value},
         "sampling": {"num_videos": _NUM_VIDEOS.value, "num_frames": _NUM_FRAMES.value},
         "data": {"batch_size": _BATCH_SIZE.value, "max_videos": _VIDEOS.value},
         "evaluation": {"clips_per_device": _BATCH_SIZE.value},
-    }[command]
+    }
+    return {"seconds": _SECONDS.value, **others[command]}
 
 
 def _experiment(command: str) -> Experiment:

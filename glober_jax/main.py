@@ -8,6 +8,8 @@ saves and exits with status 0; the same command goes on.
 On several hosts run it on every one, with the same flags; all must see --workdir and the data.
 TPU slices and SLURM steps are recognised. Elsewhere say how the processes find each other:
 --coordinator=HOST:PORT --num_processes=N --process_id=I.
+
+--profile=100:105 traces the steps 100 to 104 of every stage into WORKDIR/logs (docs/profiling.md).
 """
 
 from collections.abc import Sequence
@@ -17,12 +19,14 @@ from etils import epath
 from ml_collections import config_flags
 
 from glober_jax import cli
+from glober_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and samples go")
 _STAGE = flags.DEFINE_enum(
     "stage", "all", ["all", "codec", "autoencoder", "generator"], "Which stage to train"
 )
+_PROFILE = flags.DEFINE_string("profile", "", "FIRST:END, steps to trace for TensorBoard")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, of several")
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes train together")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0 on")
@@ -31,6 +35,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 def main(argv: Sequence[str]) -> None:
     cli.no_arguments(argv)
+    profiled = _steps(_PROFILE.value)
     # Worker processes of the data loader import this file too, and have no use for all of that.
     from glober_jax import run
     from glober_jax.experiment import config
@@ -40,7 +45,17 @@ def main(argv: Sequence[str]) -> None:
     start_processes(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     only = None if _STAGE.value == "all" else _STAGE.value
     with end_together():
-        run.run(experiment, epath.Path(_WORKDIR.value), only)
+        run.run(experiment, epath.Path(_WORKDIR.value), only, profiled)
+
+
+def _steps(text: str) -> range:
+    """The steps that `FIRST:END` stands for, without END; none of an empty text."""
+    if not text:
+        return range(0)
+    first, _, end = text.partition(":")
+    if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
+        raise UserError(f"--profile={text} is no FIRST:END of steps, such as 100:105")
+    return range(int(first), int(end))
 
 
 if __name__ == "__main__":

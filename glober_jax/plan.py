@@ -8,6 +8,9 @@ with its assumptions. Compiling for TPUs needs libtpu, not a TPU:
 
     pip install -r requirements-plan.txt
 
+--stage=sampling plans making --num_videos videos of --num_frames frames instead, and says what
+share of the work is not there to fill up chips.
+
 With --where also how many cycles its compiler gives each kind of operation and each module, beside
 what the matrix products alone would take: where to look first to make a step faster, without a TPU.
 
@@ -28,16 +31,18 @@ from glober_jax import cli
 from glober_jax.errors import UserError
 from glober_jax.experiment import config
 from glober_jax.experiment.options import Experiment
-from glober_jax.experiment.pipeline import STAGES
+from glober_jax.experiment.stages import STAGES
 from glober_jax.planning import plan_table, sweep, topology
-from glober_jax.planning.stage_plan import plan_stages, write_plan
+from glober_jax.planning.stage_plan import SAMPLING, plan_stages, write_plan
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
 _TOPOLOGY = flags.DEFINE_string("topology", None, "Slice to plan for, such as v5e:4x4, or local")
 _SLICES = flags.DEFINE_integer("slices", 1, "How many such slices train together")
 _STAGE = flags.DEFINE_enum(
-    "stage", "all", ["all", "codec", "autoencoder", "generator"], "Which stage to plan"
+    "stage", "all", ["all", *STAGES, SAMPLING], "Which stage to plan; all are those of training"
 )
+_NUM_VIDEOS = flags.DEFINE_integer("num_videos", 1, "Videos, for --stage=sampling", 1)
+_NUM_FRAMES = flags.DEFINE_integer("num_frames", 16, "Frames of each of these videos", 1)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the plan")
 _EFFORT = flags.DEFINE_float(
     "effort",
@@ -68,7 +73,8 @@ def main(argv: Sequence[str]) -> None:
         _sweep(experiment, where)
         return
     stages = STAGES if _STAGE.value == "all" else (_STAGE.value,)
-    for plan in plan_stages(experiment, stages, where, _EFFORT.value):
+    made = _NUM_VIDEOS.value, _NUM_FRAMES.value
+    for plan in plan_stages(experiment, stages, where, _EFFORT.value, *made):
         planned = plan["stages"]
         head = plan_table.head_table(plan)
         print(f"\n{plan_table.stage_table(planned[-1])}" if planned else head, flush=True)
@@ -77,14 +83,14 @@ def main(argv: Sequence[str]) -> None:
         # What took an hour to compile is kept if the next stage is interrupted.
         if _OUTPUT.value:
             write_plan(epath.Path(_OUTPUT.value), plan)
-    if any(stage["days"] is not None for stage in planned):
+    if any(program["seconds"] for stage in planned for program in stage["programs"]):
         print(f"\n{plan_table.assumptions_table(plan)}")
     sys.exit(1 if plan["fits"] is False else 0)
 
 
 def _sweep(experiment: Experiment, where: topology.Topology) -> None:
-    if _STAGE.value == "all" or not _OUTPUT.value:
-        raise UserError("--sweep needs --stage, for one stage, and --output=FILE.json")
+    if _STAGE.value not in STAGES or not _OUTPUT.value:
+        raise UserError("--sweep needs --stage, for one of training, and --output=FILE.json")
     values = _SWEEP_FSDP.value or [experiment.mesh.fsdp]
     try:
         fsdp = tuple(map(int, values))

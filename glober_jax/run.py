@@ -29,8 +29,12 @@ from glober_jax.training.preemption import Preemption
 from glober_jax.training.restore import CLASSES_FILE, write_config, write_texts
 
 
-def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
+def run(
+    experiment: Experiment, workdir: epath.Path, only: str | None, profiled: range = range(0)
+) -> None:
     """Trains the stages (or `only` one) and, when all are trained, writes the summary.
+
+    Of every stage the steps in `profiled` are traced.
 
     Raises:
       UserError: nothing was touched, or the last checkpoint is intact.
@@ -58,7 +62,9 @@ def run(experiment: Experiment, workdir: epath.Path, only: str | None) -> None:
                 with clock.phase(name):
                     stage = pipeline.stage(name)
                     config, options = experiment.source, experiment.loop
-                    state = run_stage(stage, workdir, config, options, mesh, writer, preemption)
+                    state = run_stage(
+                        stage, workdir, config, options, mesh, writer, preemption, profiled
+                    )
                 if first:
                     table = parameter_overview.get_parameter_overview(
                         state.params, include_stats=False

@@ -181,6 +181,8 @@ def _networks(plain: Mapping[str, Any], clip: ClipSpec) -> Networks:
     codec = network("frame_codec")
     encoder = network("video_encoder", compat=compat)
     unet = network("unet", latent_channels=codec.latent_channels)
+    if compat == "reference":
+        unet = unet.clone(head_dim=0)
     generator = network("generator", global_channels=encoder.global_channels)
     return Networks(
         frame_codec=codec,

@@ -57,7 +57,8 @@ def convert_unet(experiment: Experiment, file: Path, workdir: epath.Path) -> str
     """
     networks, name = experiment.networks, "unet"
     if networks.unet.channels == sd_unet.CHANNELS:
-        check_fields(networks, name, _WHOSE, groups=sd_unet.GROUPS, heads=sd_unet.HEADS)
+        fields = {"groups": sd_unet.GROUPS, "head_dim": 0, "heads": sd_unet.HEADS}
+        check_fields(networks, name, _WHOSE, **fields)
     check_untrained(workdir, autoencoder.NAME, generator.NAME)
     check_architecture(experiment, workdir, codec.NAME)
     tensors = inside(open_tensors(file), sd_unet.CHECKPOINT_PREFIX)

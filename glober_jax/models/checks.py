@@ -45,8 +45,9 @@ def _check_positive(networks: Networks) -> None:
             sizes = value if key == "multipliers" else [value]
             if key in _OPTIONAL or any(type(size) is not int for size in sizes):
                 continue
-            if (name, key, value) == ("frame_codec", "groups", 0):
-                continue  # A codec without norms.
+            # A codec without norms; a UNet with `heads` heads at every level.
+            if value == 0 and (name, key) in {("frame_codec", "groups"), ("unet", "head_dim")}:
+                continue
             require(
                 len(sizes) > 0 and min(sizes) > 0,
                 f"config.model.{name}.{key} is {value}, but must be positive",
@@ -109,6 +110,7 @@ def _check_widths(networks: Networks) -> None:
     codec, patches, encoder = (getattr(networks, name) for name in _NETWORKS[:3])
     features, unet, judge = networks.frame_features, networks.unet, networks.discriminator
     attended = {*unet.attention_levels, len(unet.multipliers) - 1}
+    unet_heads = "head_dim" if unet.head_dim else "heads"
     judged = {*judge.temporal_levels, *judge.spatial_levels}
     for name, key, divisor, widths in (
         ("frame_codec", "groups", codec.groups, _widths(codec)),
@@ -118,7 +120,7 @@ def _check_widths(networks: Networks) -> None:
         ("frame_features", "groups", features.groups, {*features.widths, encoder.global_channels}),
         ("frame_features", "head_dim", features.head_dim, {*features.widths}),
         ("unet", "groups", unet.groups, _widths(unet) | _concatenated_widths(networks)),
-        ("unet", "heads", unet.heads, _widths(unet, attended)),
+        ("unet", unet_heads, getattr(unet, unet_heads), _widths(unet, attended)),
         ("discriminator", "groups", judge.groups, _widths(judge)),
         ("discriminator", "head_dim", judge.head_dim, _widths(judge, judged)),
     ):

@@ -241,6 +241,9 @@ class UNet(nn.Module):
     `clip_frames` T > 0 is the plain video diffusion model of the ablations: rows are the frames of
     whole clips, (b t), each frame's place t / T is added to the embedded step, frames of a clip
     attend to each other after every residual block, and there are no `features`.
+
+    Attention has heads of `head_dim` channels or, where that is 0, `heads` heads at every level, as
+    published.
     """
 
     channels: int = 320
@@ -248,6 +251,7 @@ class UNet(nn.Module):
     blocks_per_level: int = 2
     attention_levels: Sequence[int] = (0, 1, 2)
     heads: int = 8
+    head_dim: int = 0
     latent_channels: int = 4
     groups: int = 32
     clip_frames: int = 0
@@ -283,12 +287,14 @@ class UNet(nn.Module):
 
         def exchange(h: jax.Array, name: str) -> jax.Array:
             block = rematerialised(TemporalAttention, self.remat)
-            block = block(h.shape[-1] // self.heads, self.groups, self.dtype, name=name)
+            head_dim = self.head_dim or h.shape[-1] // self.heads
+            block = block(head_dim, self.groups, self.dtype, name=name)
             return block(h.reshape(-1, frames, *h.shape[1:])).reshape(h.shape)
 
         def transformer(h: jax.Array, name: str) -> jax.Array:
             block = rematerialised(SpatialTransformer, self.remat)
-            return block(self.heads, self.groups, self.dtype, name=name)(h, tokens_NLE)
+            heads = h.shape[-1] // self.head_dim if self.head_dim else self.heads
+            return block(heads, self.groups, self.dtype, name=name)(h, tokens_NLE)
 
         h = Conv(self.channels, dtype=self.dtype, name="conv_in")(latents_NhwZ)
         skips = []

@@ -7,24 +7,22 @@ collectives, kernels written by hand and waiting for memory that other work hide
 
 import collections
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from glober_jax.planning.hlo import called, computations_of, runs_of
+from glober_jax.planning.hlo import called, computations_of, module_of, runs_of
 
 # About two hours; a larger estimate has overflowed.
 _MOST = 10**13
 _CYCLES = re.compile(r'"estimated_cycles":"(-?\d+)"')
 _NAME = re.compile(r'op_name="([^"]*)"')
 _OPCODE = re.compile(r" = .*? ([\w-]+)\(")
-_NETWORK = re.compile(r"(transpose\()?(?:jvp\()?([A-Z]\w*)\)*")
 
 
 class Cycles(NamedTuple):
     """Cycles of one instruction in a step, None where the compiler's estimate is not usable.
 
-    `module` is a network, its block and the direction of its pass, as "UNet/down0, backward", or
-    "step" outside of networks; `kind` says what the instruction does.
+    `module` is a name of `hlo.module_of`; `kind` says what the instruction does.
     """
 
     module: str
@@ -33,7 +31,10 @@ class Cycles(NamedTuple):
 
 
 def find_cycles(hlo: str) -> list[Cycles]:
-    """Every instruction with an estimate, in the computations that run by themselves."""
+    """Every instruction with an estimate, in the computations that run by themselves.
+
+    A kernel written by hand has none, and is one whose estimate is not usable.
+    """
     computations = computations_of(hlo)
     # The estimate of a fusion counts what it calls.
     fused = {
@@ -46,49 +47,49 @@ def find_cycles(hlo: str) -> list[Cycles]:
     runs, found = runs_of(computations), []
     for computation, lines in computations.items():
         for line in () if computation in fused else lines:
-            if estimate := _CYCLES.search(line):
-                cycles = int(estimate[1]) * runs[computation]
+            estimate = _CYCLES.search(line)
+            if estimate or 'custom_call_target="tpu_custom_call"' in line:
+                cycles = int(estimate[1]) * runs[computation] if estimate else -1
                 usable = cycles if 0 <= cycles < _MOST else None
                 body = [text for name in called(line) for text in computations.get(name, ())]
-                found.append(Cycles(_module(line), _kind(line, body), usable))
+                name = _NAME.search(line)
+                found.append(Cycles(module_of(name[1] if name else ""), _kind(line, body), usable))
     return found
 
 
-def summary(found: Iterable[Cycles], floor: float) -> dict[str, Any]:
-    """JSON-able sums: `total`, by `kind` and by `module`, the largest first.
+def summary(found: Sequence[Cycles], flops: Mapping[str, float], per_cycle: int) -> dict[str, Any]:
+    """JSON-able sums of `total`, by `kind`, `network` and `module`, the largest first.
 
-    `floor` is what its matrix products alone take at the chip's peak, and `share` is floor / total.
+    `flops` are operations by module, of which the chip does at most `per_cycle`. `floor` is what
+    they take at that rate, and `share` is floor / total; `of_peak` has it for networks and modules.
     `without_estimate` counts instructions that have none to use.
     """
-    kinds: collections.Counter[str] = collections.Counter()
-    modules: collections.Counter[str] = collections.Counter()
-    unknown = 0
+    groups = {name: collections.Counter() for name in ("kind", "network", "module")}
+    floors = {name: collections.Counter() for name in ("network", "module")}
     for module, kind, cycles in found:
-        if cycles is None:
-            unknown += 1
-            continue
-        kinds[kind] += cycles
-        modules[module] += cycles
-    total = kinds.total()
+        for group, name in (("kind", kind), ("network", _network(module)), ("module", module)):
+            groups[group][name] += cycles or 0
+    for module, count in flops.items():
+        for group, name in (("network", _network(module)), ("module", module)):
+            floors[group][name] += count / per_cycle
+    total, floor = groups["kind"].total(), floors["module"].total()
     return {
         "total": total,
         "floor": round(floor),
         "share": floor / total if total else None,
-        "without_estimate": unknown,
-        "kind": dict(kinds.most_common()),
-        "module": dict(modules.most_common()),
+        "without_estimate": sum(one.cycles is None for one in found),
+        **{group: dict(cycles.most_common()) for group, cycles in groups.items()},
+        "of_peak": {
+            group: {name: floor[name] / cycles for name, cycles in groups[group].items() if cycles}
+            for group, floor in floors.items()
+        },
     }
 
 
-def _module(line: str) -> str:
-    """The network and its first block; numbers of blocks alike are left out."""
-    scopes = name[1].split("/") if (name := _NAME.search(line)) else []
-    for place, scope in enumerate(scopes):
-        if match := _NETWORK.fullmatch(scope):
-            blocks = [x for x in scopes[place + 1 : -1] if "." not in x][:1]
-            path = "/".join([match[2], *(re.sub(r"\d+$", "*", block) for block in blocks)])
-            return f"{path}, backward" if match[1] else path
-    return "step"
+def _network(module: str) -> str:
+    """Such as "UNet, backward" of "UNet/down0_block*, backward"."""
+    name, comma, direction = module.partition(", ")
+    return name.partition("/")[0] + comma + direction
 
 
 def _kind(line: str, body: list[str]) -> str:

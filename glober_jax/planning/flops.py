@@ -5,6 +5,7 @@ reports of a compiled program counts the body of a loop once; here it counts as 
 Recomputation that a program asks for (`jax.checkpoint`) is counted, code that nothing uses is not.
 """
 
+import collections
 import itertools
 import math
 from typing import Any
@@ -13,35 +14,48 @@ import jax
 import numpy as np
 from jax.interpreters.partial_eval import dce_jaxpr
 
+from glober_jax.planning.hlo import module_of
+
 
 def count_flops(traced: jax.stages.Traced) -> tuple[int, list[bool]]:
     """(operations of one call, over all devices together; which arrays of its arguments it uses)"""
+    by_module, used = flops_by_module(traced)
+    return by_module.total(), used
+
+
+def flops_by_module(traced: jax.stages.Traced) -> tuple[collections.Counter[str], list[bool]]:
+    """The same, with the operations of each module by its name, as `hlo.module_of` gives it."""
     jaxpr = traced.jaxpr.jaxpr
     live, used = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
-    return _count(live), list(used)
+    return _count(live, ""), list(used)
 
 
-def _count(jaxpr: Any) -> int:
-    return sum(map(_of_equation, jaxpr.eqns))
+def _count(jaxpr: Any, scope: str) -> collections.Counter[str]:
+    found: collections.Counter[str] = collections.Counter()
+    for equation in jaxpr.eqns:
+        found.update(_of_equation(equation, f"{scope}/{equation.source_info.name_stack}"))
+    return found
 
 
-def _of_equation(equation: Any) -> int:
+def _of_equation(equation: Any, scope: str) -> collections.Counter[str]:
     name, params = equation.primitive.name, equation.params
+    shapes = [getattr(var.aval, "shape", ()) for var in equation.invars]
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
-        left, result = equation.invars[0].aval.shape, equation.outvars[0].aval.shape
-        return 2 * math.prod(result) * math.prod(left[axis] for axis in contracted)
+        sums = math.prod(shapes[0][axis] for axis in contracted)
+        products = 2 * math.prod(equation.outvars[0].aval.shape) * sums
+        return collections.Counter({module_of(f"{scope}/{name}"): products})
     if name == "conv_general_dilated":
-        return _convolution(*(var.aval.shape for var in equation.invars), params)
+        return collections.Counter({module_of(f"{scope}/{name}"): _convolution(*shapes, params)})
     parts = (getattr(value, "jaxpr", value) for value in jax.tree.leaves(list(params.values())))
-    inner = [_count(part) for part in parts if hasattr(part, "eqns")]
+    inner = [_count(part, scope) for part in parts if hasattr(part, "eqns")]
     if name == "cond":
-        return max(inner)
-    if name == "shard_map":
-        # What is inside is what one device does.
-        return sum(inner) * equation.params["mesh"].size
-    # A `while` says nothing of how often it runs; nothing that is trained here has one.
-    return sum(inner) * (params["length"] if name == "scan" else 1)
+        return max(inner, key=collections.Counter.total)
+    # What is inside a `shard_map` is what one device does. A `while` says nothing of how often it
+    # runs; nothing that is trained here has one.
+    times = {"scan": params.get("length"), "shard_map": getattr(params.get("mesh"), "size", 1)}
+    total = sum(inner, collections.Counter())
+    return collections.Counter({key: n * times.get(name, 1) for key, n in total.items()})
 
 
 def _convolution(left: tuple[int, ...], right: tuple[int, ...], params: dict[str, Any]) -> int:

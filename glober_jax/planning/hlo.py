@@ -1,4 +1,4 @@
-"""The text of a compiled program (HLO): its computations, and how often each runs in a step.
+"""The text of a compiled program (HLO): its computations, how often each runs, its modules.
 
 Counts are static: of the two sides of a condition both count. The body of a loop counts as often
 as it runs where its condition is `i < constant`, as that of `jax.lax.scan` is, else once.
@@ -13,7 +13,10 @@ Computations = dict[str, list[str]]
 ENTRY = "ENTRY"
 _COMPUTATION = re.compile(r"(ENTRY )?%([\w.-]+) .*\{$")
 _CALLED = re.compile(r"(?:calls|to_apply|body|branch_computations)=(%[\w.-]+|\{[^}]*\})")
+# Scopes that JAX adds between a network and its block.
+_NO_BLOCK = re.compile(r"[.(]|checkpoint|remat|while|body|cond|closed_call|branch_")
 _LOOP = re.compile(r" while\(.*condition=%([\w.-]+)")
+_NETWORK = re.compile(r"(transpose\()?(?:jvp\()?([A-Z]\w*)\)*")
 
 
 def computations_of(hlo: str) -> Computations:
@@ -50,6 +53,21 @@ def runs_of(computations: Computations) -> dict[str, int]:
         return sum(times * runs(caller) for caller, times in calls[name])
 
     return {name: runs(name) for name in computations}
+
+
+def module_of(path: str) -> str:
+    """The module of an operation by its path, as "jit(step)/jvp(UNet)/down0_block1/conv_in/conv".
+
+    A network, its first block with a star for the block's number, and the direction of its pass, as
+    "UNet/down0_block*, backward"; "step" outside of networks.
+    """
+    scopes = path.split("/")
+    for place, scope in enumerate(scopes):
+        if match := _NETWORK.fullmatch(scope):
+            blocks = [x for x in scopes[place + 1 : -1] if not _NO_BLOCK.search(x)][:1]
+            name = re.sub(r"(?<=block)\d+|\d+$", "*", "/".join([match[2], *blocks]))
+            return f"{name}, backward" if match[1] else name
+    return "step"
 
 
 def _iterations(condition: list[str]) -> int:

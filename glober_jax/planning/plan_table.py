@@ -60,12 +60,10 @@ def sweep_table(found: dict[str, Any]) -> str:
 
 def stage_table(stage: dict[str, Any]) -> str:
     """What a stage needs, a column for each of its programs; the last line is the verdict."""
-    cut = f", in {stage['micro_batches']} micro-batches" if stage["micro_batches"] > 1 else ""
     networks = dict(sorted(stage["parameters"].items(), key=lambda item: -item[1]))
     lines = [
-        f"{stage['stage']}: {stage['steps']:,} steps of {stage['batch_size']} clips, "
-        f"{stage['batch_per_chip']:,.6g} per chip{cut}",
-        _row("trained parameters", _parts(networks, tqdm.format_sizeof)),
+        f"{stage['stage']}: {_work(stage)}",
+        _row("parameters", _parts(networks, tqdm.format_sizeof)),
         _row("held per chip, by the rules", _parts(stage["bytes_per_chip"], _size)),
         "",
         *_program_rows(stage["programs"]),
@@ -81,7 +79,8 @@ def cycles_table(stage: dict[str, Any]) -> str:
     if cycles is None:
         return f"{stage['stage']}: no cycles, they are estimated for TPUs, by programs that fit"
     lines = [
-        f"{stage['stage']}: cycles of a step on each chip, as the compiler estimates them",
+        f"{stage['stage']}: cycles on each chip, as the compiler estimates them, their share and,",
+        "in modules, the share of the chip's peak that their matrix products reach",
         f"  {'all':<46}{cycles['total']:>16,}",
         f"  {'matrix products alone, at peak':<46}{cycles['floor']:>16,}{cycles['share']:>7.1%}",
     ]
@@ -90,26 +89,44 @@ def cycles_table(stage: dict[str, Any]) -> str:
             f"  note: {cycles['without_estimate']} instructions have no usable estimate: the sums "
             "are too small, and the time of the plan is not from them"
         )
-    for group in ("kind", "module"):
+    for group in ("kind", "network", "module"):
         lines += ["", f"  by {group}"]
         shares = list(cycles[group].items())
         rest = sum(count for _, count in shares[_MOST_ROWS:])
         for name, count in [*shares[:_MOST_ROWS], *([("the rest", rest)] if rest else [])]:
-            lines.append(f"    {name:<44}{count:>16,}{count / cycles['total']:>7.1%}")
+            peak = cycles["of_peak"].get(group, {}).get(name)
+            lines.append(
+                f"    {name:<44}{count:>16,}{count / cycles['total']:>7.1%}"
+                + (f"{peak:>7.0%}" if peak else "")
+            )
     return "\n".join(lines)
+
+
+def _work(stage: dict[str, Any]) -> str:
+    if "videos" in stage:
+        return f"{stage['videos']:,} videos of {stage['frames']} frames"
+    cut = f", in {stage['micro_batches']} micro-batches" if stage["micro_batches"] > 1 else ""
+    return (
+        f"{stage['steps']:,} steps of {stage['batch_size']} clips, "
+        f"{stage['batch_per_chip']:,.6g} per chip{cut}"
+    )
 
 
 def _program_rows(programs: list[Program]) -> Iterator[str]:
     def row(title: str, cell: Callable[[Program], str]) -> str:
         return _row(title, "".join(f"{cell(program):>20}" for program in programs))
 
-    yield row("steps", lambda p: f"{p['first_step']:,}-{p['first_step'] + p['steps']:,}")
-    yield row("operations of a step", lambda p: tqdm.format_sizeof(p["flops"]))
+    if "program" in programs[0]:
+        yield row("program", lambda p: f"{p['program']}, {p['runs']} x")
+        yield row("of use, of its operations", lambda p: f"{p['useful']:.1%}")
+    else:
+        yield row("steps", lambda p: f"{p['first_step']:,}-{p['first_step'] + p['steps']:,}")
+    yield row("operations of one run", lambda p: tqdm.format_sizeof(p["flops"]))
     yield row("  per chip", lambda p: tqdm.format_sizeof(p["flops_per_chip"]))
     for key, title, show in (
         ("memory_per_chip", "memory per chip", _size),
-        ("collectives", "collectives, bytes of whole arrays per chip and step", _moved),
-        ("seconds", "seconds of a step", lambda value: f"{value:,.4g}"),
+        ("collectives", "collectives, bytes of whole arrays per chip and run", _moved),
+        ("seconds", "seconds of one run", lambda value: f"{value:,.4g}"),
     ):
         names = dict.fromkeys(name for program in programs for name in program[key] or ())
         if names:

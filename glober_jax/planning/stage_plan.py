@@ -1,47 +1,51 @@
-"""The plan of an experiment on a slice, as JSON-able values: memory, operations, time by stage."""
+"""The plan of an experiment on a slice, as JSON-able values: its stages, or sampling."""
 
+import functools
 import json
 import math
-import os
-import sys
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from etils import epath
 from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from glober_jax import media
+from glober_jax.errors import UserError
 from glober_jax.experiment.options import Experiment
 from glober_jax.experiment.stage_data import check_stage_batch
-from glober_jax.experiment.stages import AbstractStage, abstract_stage
+from glober_jax.experiment.stages import abstract_stage
 from glober_jax.parallel.mesh import AXES, batch_sharding, batch_ways, make_mesh, mesh_sizes
 from glober_jax.parallel.rules import tree_shardings
-from glober_jax.planning.collectives import by_kind, find_collectives
-from glober_jax.planning.compiling import TooLarge, compile_traced, read_memory, trace_program
-from glober_jax.planning.cycles import find_cycles, summary
-from glober_jax.planning.estimate import ASSUMPTIONS, EFFICIENCY, estimate
-from glober_jax.planning.flops import count_flops
+from glober_jax.planning.compiling import trace_program
+from glober_jax.planning.estimate import ASSUMPTIONS
+from glober_jax.planning.program_plan import AnyMesh, all_fit, plan_program
+from glober_jax.planning.sampling_programs import abstract_models, sampling_programs
 from glober_jax.planning.topology import INSTALL, LOCAL, Topology, libtpu_version
 from glober_jax.training import autoencoder, codec, generator
-from glober_jax.training.loop import StepFunction
 
-AnyMesh = Mesh | AbstractMesh
+SAMPLING = "sampling"
 
 
 def plan_stages(
-    experiment: Experiment, stages: Sequence[str], topology: Topology, effort: float
+    experiment: Experiment,
+    stages: Sequence[str],
+    topology: Topology,
+    effort: float,
+    videos: int = 1,
+    frames: int = 16,
 ) -> Iterator[dict[str, Any]]:
     """The plan, JSON-able: first without any stage, then anew after each.
+
+    `SAMPLING` is planned as a stage, of so many videos and frames of each.
 
     Raises:
       UserError: the mesh does not cover the chips, or a batch does not divide over it.
     """
     mesh, reason = plan_mesh(experiment, topology)
     for name in stages:
-        check_stage_batch(experiment, name, mesh)
+        if name != SAMPLING:
+            check_stage_batch(experiment, name, mesh)
     chip = topology.chip
     plan: dict[str, Any] = {
         "topology": {
@@ -63,8 +67,12 @@ def plan_stages(
     }
     yield plan
     for name in stages:
-        plan["stages"].append(plan_stage(experiment, name, topology, mesh, effort))
-        plan["fits"] = _all_fit(plan["stages"])
+        if name == SAMPLING:
+            planned = plan_sampling(experiment, topology, mesh, effort, videos, frames)
+        else:
+            planned = plan_stage(experiment, name, topology, mesh, effort)
+        plan["stages"].append(planned)
+        plan["fits"] = all_fit(plan["stages"])
         yield plan
 
 
@@ -100,16 +108,27 @@ def plan_stage(
     starts, programs = zip(*stage.programs, strict=True)
     ends = [min(end, stage.total_steps) for end in (*starts[1:], stage.total_steps)]
     in_force = [each for each in zip(starts, ends, programs, strict=True) if each[0] < each[1]]
-    dtype, planned = experiment.source["dtype"], []
+    arguments = stage.state, stage.frozen, stage.batch
+    batch = jax.tree.map(lambda leaf: batch_sharding(mesh), stage.batch)
+    shardings = *tree_shardings(arguments[:2], mesh), batch
+    state, frozen, batch = held = jax.tree.map(_bytes_on_chip, arguments, shardings)
+    planned = []
     for first, end, program in in_force[-1:] if only_last else in_force:
-        title = f"{name}, steps {first}-{end}"
-        needs = _plan_program(dtype, stage, program, topology, mesh, effort, title)
+        needs = plan_program(
+            functools.partial(trace_program, stage, program, mesh),
+            held,
+            stage.batch_size,
+            experiment.source["dtype"],
+            topology,
+            mesh,
+            effort,
+            title=f"{name}, steps {first}-{end}",
+        )
         planned.append({"first_step": first, "steps": end - first, **needs})
     seconds = None
     if all(program["seconds"] for program in planned):
         seconds = sum(program["steps"] * program["seconds"]["step"] for program in planned)
-    state, frozen, batch = _bytes_on_device(stage, mesh)
-    held = {
+    parts = {
         "parameters": state.params,
         "average": state.ema,
         "optimizer": state.opt_state,
@@ -126,103 +145,77 @@ def plan_stage(
             network: sum(leaf.size for leaf in jax.tree.leaves(tree))
             for network, tree in stage.state.params.items()
         },
-        "bytes_per_chip": {part: sum(jax.tree.leaves(tree)) for part, tree in held.items()},
+        "bytes_per_chip": {part: sum(jax.tree.leaves(tree)) for part, tree in parts.items()},
         "programs": planned,
         "notes": _notes(experiment, name, mesh),
-        "fits": _all_fit(planned),
+        "fits": all_fit(planned),
         "days": None if seconds is None else seconds / 86400,
         "chip_hours": None if seconds is None else seconds / 3600 * topology.chips,
     }
 
 
-def _plan_program(
-    dtype: str,
-    stage: AbstractStage,
-    program: StepFunction,
+def plan_sampling(
+    experiment: Experiment,
     topology: Topology,
     mesh: AnyMesh,
     effort: float,
-    title: str,
+    videos: int,
+    frames: int,
 ) -> dict[str, Any]:
-    print(f"{title}: tracing", file=sys.stderr, flush=True)
-    traced = trace_program(stage, program, mesh)
-    flops, used = count_flops(traced)
-    per_chip = flops / topology.chips
-    unknown = dict.fromkeys(
-        ("fits", "memory_per_chip", "collectives", "compiler", "cycles", "seconds")
-    )
-    result: dict[str, Any] = {"flops": flops, "flops_per_chip": per_chip, **unknown}
+    """What making these videos needs of each chip, and how much of the work is of use.
+
+    Raises:
+      UserError: there is no compiler for the slice.
+    """
     if isinstance(mesh, AbstractMesh):
-        return result
-    begin, cpu_begin = time.monotonic(), time.process_time()
-    compiled = compile_traced(traced, mesh, effort, f"{title}: compiling")
-    result["compiler"] = {
-        "seconds": round(time.monotonic() - begin, 1),
-        "cpu_seconds": round(time.process_time() - cpu_begin, 1),
-    }
-    if isinstance(compiled, TooLarge):
-        return result | {"fits": False, "memory_per_chip": {"total": None, **compiled._asdict()}}
-    # Arrays that the program is given and does not use are held all the same.
-    held = jax.tree.leaves(_bytes_on_device(stage, mesh))
-    unused = sum(size for size, use in zip(held, used, strict=True) if not use)
-    memory, available = read_memory(compiled), _available(topology)
-    total = sum(memory.values())
-    needed = {"needed": total + unused, "available": available}
-    result["memory_per_chip"] = memory | {"total": total, "unused": unused} | needed
-    result["fits"] = None if available is None else total + unused <= available
-    hlo = compiled.as_text()
-    collectives = find_collectives(hlo, mesh.size)
-    result["collectives"] = by_kind(collectives)
-    cost = compiled.cost_analysis() or {}
-    counted, moved = cost.get("flops", 0.0), cost.get("bytes accessed", 0.0)
-    result["compiler"] |= {"flops": counted, "bytes": moved}
-    if topology.chip is not None:
-        # The compiler counts the body of a loop once, and so its bytes as its operations.
-        loops = max(per_chip / counted, 1.0) if counted else 1.0
-        slices = [getattr(device, "slice_index", None) or 0 for device in mesh.devices.flat]
-        chip = topology.chip
-        compute = per_chip / (chip.flops(dtype) * EFFICIENCY)
-        if chip.flops_per_cycle:
-            cycles = summary(find_cycles(hlo), per_chip / chip.flops_per_cycle)
-            result["cycles"] = cycles
-            if not cycles["without_estimate"]:
-                compute = cycles["total"] * chip.flops_per_cycle / chip.bfloat16_flops
-        seconds = estimate(topology, compute, moved * loops, collectives, np.array(slices))
-        per_second = {"examples_per_second": stage.batch_size / seconds["step"]}
-        result["seconds"] = seconds | per_second
-    return result
-
-
-def _bytes_on_device(stage: AbstractStage, mesh: AnyMesh) -> tuple[Any, Any, Any]:
-    """Bytes that each array of (state, frozen, batch) takes on every device of `mesh`."""
-    arrays = (stage.state, stage.frozen, stage.batch)
-    batch = jax.tree.map(lambda leaf: batch_sharding(mesh), stage.batch)
-    return jax.tree.map(
-        lambda leaf, sharding: math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize,
-        arrays,
-        (*tree_shardings(arrays[:2], mesh), batch),
+        raise UserError(f"--stage={SAMPLING} needs libtpu ({INSTALL})")
+    models = jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        abstract := abstract_models(experiment.networks),
+        tree_shardings(abstract, mesh),
     )
+    held = dict(zip(("decoder", "generator"), jax.tree.map(_bytes_of, models), strict=True))
+    planned = []
+    for name, program in sampling_programs(experiment, models, mesh, videos, frames).items():
+        needs = plan_program(
+            program.trace,
+            held[name],
+            videos / program.runs,
+            experiment.source["dtype"],
+            topology,
+            mesh,
+            effort,
+            title=f"{SAMPLING}, {name}",
+        )
+        useful = program.least_flops / (needs["flops"] * program.runs)
+        planned.append({"program": name, "runs": program.runs, "useful": useful, **needs})
+    return {
+        "stage": SAMPLING,
+        "videos": videos,
+        "frames": frames,
+        "parameters": {
+            network: sum(leaf.size for leaf in jax.tree.leaves(tree))
+            for model in models
+            for network, tree in model.params.items()
+        },
+        "bytes_per_chip": {name: sum(jax.tree.leaves(tree)) for name, tree in held.items()},
+        "programs": planned,
+        "notes": [],
+        "fits": all_fit(planned),
+        "days": None,
+    }
 
 
-def _available(topology: Topology) -> int | None:
-    """Bytes of memory of one device; None where it cannot be told."""
-    if topology.name != LOCAL:
-        return int(topology.chip.hbm_bytes)
-    devices = jax.local_devices()
-    if limit := (devices[0].memory_stats() or {}).get("bytes_limit"):
-        return int(limit)
-    if devices[0].platform == "cpu":
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(devices)
-    return None
+def _bytes_on_chip(leaf: Any, sharding: jax.sharding.Sharding) -> int:
+    """Bytes that an array takes on every device of its mesh."""
+    return math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
 
 
-def _all_fit(plans: Iterable[dict[str, Any]]) -> bool | None:
-    """False where one does not fit, None where one is unknown."""
-    known = {plan["fits"] for plan in plans}
-    return False if False in known else None if None in known else True
+def _bytes_of(leaf: jax.ShapeDtypeStruct) -> int:
+    return _bytes_on_chip(leaf, leaf.sharding)
 
 
-def _notes(experiment: Experiment, name: str, mesh: AnyMesh) -> list[str]:
+def _notes(experiment: Experiment, name: str, mesh: Mesh | AbstractMesh) -> list[str]:
     """Causes of uneven work on the chips, which make the estimate too short."""
     options, clip = getattr(experiment, name), experiment.clip
     clips, ways = options.batch_size, batch_ways(mesh)

@@ -1,4 +1,4 @@
-"""The largest batch that fits, by parameter shards and recomputation, and the fastest case.
+"""Sweeps: the largest batch of a stage that fits, by shards and recomputation; the fastest case.
 
 Every trial is a whole compilation, minutes at full size. Memory is close to affine in the batch:
 two batches predict the largest one, and a few more confirm it. Each result goes into the output
@@ -7,7 +7,6 @@ file at once, and is taken from there when the same command goes on.
 
 import contextlib
 import copy
-import dataclasses
 import functools
 import hashlib
 import itertools
@@ -80,47 +79,60 @@ def sweep(
     Raises:
       UserError: libtpu is missing, a mesh does not cover the chips, or `output` is no plan.
     """
-    trials = _Trials(experiment, stage, topology, effort, output)
-    cases = list(itertools.product(fsdp, remat))
+    cases, file = list(itertools.product(fsdp, remat)), _read(output)
     most = len(cases) * MOST_TRIALS + _MOST_DIVISIONS
     print(f"sweep of {stage}: at most {most} compilations", file=sys.stderr, flush=True)
+    # Devices that hold clips of their own.
+    ways = topology.chips // experiment.mesh.tensor
+    configured = getattr(experiment, stage).batch_size // ways
     # The adversary judges every `step`-th clip: fewer per device, and devices would idle.
-    step, adversarial = 1, experiment.autoencoder.adversarial
-    if stage == autoencoder.NAME and adversarial.weight:
-        step = adversarial.clip_stride
-    configured = getattr(experiment, stage).batch_size // trials.rows
+    adversarial = experiment.autoencoder.adversarial
+    step = adversarial.clip_stride if stage == autoencoder.NAME and adversarial.weight else 1
     found: dict[str, Any] = {"stage": stage, "networks": _NETWORKS[stage], "rows": [], "best": None}
-    best: Trial | None = None
+
+    def write() -> None:
+        write_plan(output, file | found)
+
+    def run(fsdp: int, remat: Remat, batch: int, micro_batches: int = 1) -> Trial:
+        changed = _changed(experiment, stage, fsdp, remat, batch * ways, micro_batches)
+        key = _key(changed, stage, topology, effort)
+        if key not in file["trials"]:
+            mesh, reason = plan_mesh(changed, topology)
+            if not isinstance(mesh, Mesh):
+                raise UserError(reason)
+            print(f"fsdp={fsdp}, remat={remat}, {batch} per device", file=sys.stderr)
+            plan = plan_stage(changed, stage, topology, mesh, effort, only_last=True)
+            file["trials"][key] = plan
+            write()
+            # Traces of programs as large as these are gigabytes together.
+            jax.clear_caches()
+        return _trial(batch, file["trials"][key])
+
     for case in cases:
-        tried = find_largest(
-            functools.partial(trials.run, *case), step, max(configured // step, 1) * step
-        )
+        start = max(configured // step, 1) * step
+        tried = find_largest(functools.partial(run, *case), step, start)
         fitting = [trial for trial in tried if trial.fits]
-        largest = max(fitting, key=lambda trial: trial.batch, default=None)
-        fastest = max(fitting, key=lambda trial: trial.speed, default=None)
-        row = {
-            "fsdp": case[0],
-            "remat": case[1],
-            "trials": [trial._asdict() for trial in tried],
-            "largest": largest and largest._asdict(),
-            "fastest": fastest and fastest._asdict(),
-        }
+        row: dict[str, Any] = {"fsdp": case[0], "remat": case[1], "largest": None, "fastest": None}
+        row["trials"] = [trial._asdict() for trial in tried]
+        if fitting:
+            row["largest"] = max(fitting, key=lambda trial: trial.batch)._asdict()
+            row["fastest"] = max(fitting, key=lambda trial: trial.speed)._asdict()
         found["rows"].append(row)
-        if fastest and (best is None or fastest.speed > best.speed):
-            best, found["best"] = fastest, row
-        trials.write(found)
-    if best is not None:
-        row = found["best"]
+        write()
+    fitting = [row for row in found["rows"] if row["fastest"]]
+    if fitting:
+        best = max(fitting, key=lambda row: Trial(**row["fastest"]).speed)
         # Micro-batches that the config's batch divides into, small enough to fit.
         counts = [
             count
             for count in range(1, configured + 1)
-            if configured % (count * step) == 0 and configured // count <= best.batch
+            if configured % (count * step) == 0 and configured // count <= best["fastest"]["batch"]
         ]
-        run = functools.partial(trials.run, row["fsdp"], row["remat"], configured)
-        fits = (count for count in counts[:_MOST_DIVISIONS] if run(count).fits)
-        row["micro_batches"] = next(fits, None)
-        trials.write(found)
+        own = functools.partial(run, best["fsdp"], best["remat"], configured)
+        fits = (count for count in counts[:_MOST_DIVISIONS] if own(count).fits)
+        best["micro_batches"] = next(fits, None)
+        found["best"] = best
+        write()
     return found
 
 
@@ -158,71 +170,39 @@ def _guess(tried: Mapping[int, Trial], below: int, above: int) -> int:
     return (below + above) // 2
 
 
-@dataclasses.dataclass(frozen=True)
-class _Trials:
-    """Plans of a stage with other settings, each compiled once and kept in `output`."""
+def _changed(
+    experiment: Experiment, stage: str, fsdp: int, remat: Remat, batch_size: int, micro_batches: int
+) -> Experiment:
+    plain = copy.deepcopy(experiment.source)
+    plain["mesh"] |= {"data": -1, "fsdp": fsdp}
+    for network in _NETWORKS[stage]:
+        plain["model"][network]["remat"] = remat
+    plain[stage] |= {"batch_size": batch_size, "micro_batches": micro_batches}
+    return config.parse(plain)
 
-    experiment: Experiment
-    stage: str
-    topology: Topology
-    effort: float
-    output: epath.Path
 
-    @property
-    def rows(self) -> int:
-        """Devices that hold clips of their own."""
-        return self.topology.chips // self.experiment.mesh.tensor
+def _trial(batch: int, plan: dict[str, Any]) -> Trial:
+    (program,) = plan["programs"]
+    memory, seconds = program["memory_per_chip"], program["seconds"] or {}
+    speed = seconds.get("examples_per_second")
+    needed, available = memory["needed"], memory["available"]
+    return Trial(batch, program["fits"], needed, available, speed, plan["notes"])
 
-    @functools.cached_property
-    def _file(self) -> dict[str, Any]:
-        return _read(self.output)
 
-    def run(self, fsdp: int, remat: Remat, batch: int, micro_batches: int = 1) -> Trial:
-        """A trial of `batch` clips per device."""
-        plain, plans = copy.deepcopy(self.experiment.source), self._file["trials"]
-        plain["mesh"] = {**plain["mesh"], "data": -1, "fsdp": fsdp}
-        for network in _NETWORKS[self.stage]:
-            plain["model"][network]["remat"] = remat
-        plain[self.stage] |= {"batch_size": batch * self.rows, "micro_batches": micro_batches}
-        changed = config.parse(plain)
-        key = self._key(changed)
-        if key not in plans:
-            mesh, reason = plan_mesh(changed, self.topology)
-            if not isinstance(mesh, Mesh):
-                raise UserError(reason)
-            print(f"fsdp={fsdp}, remat={remat}, {batch} per device", file=sys.stderr)
-            plans[key] = plan_stage(
-                changed, self.stage, self.topology, mesh, self.effort, only_last=True
-            )
-            self.write({})
-            # Traces of programs as large as these are gigabytes together.
-            jax.clear_caches()
-        (program,) = plans[key]["programs"]
-        memory, seconds = program["memory_per_chip"], program["seconds"] or {}
-        return Trial(
-            batch,
-            program["fits"],
-            memory["needed"],
-            memory["available"],
-            seconds.get("examples_per_second"),
-            plans[key]["notes"],
-        )
+def _key(changed: Experiment, stage: str, topology: Topology, effort: float) -> str:
+    """Tells trials apart by all that decides what is compiled."""
+    where = [stage, topology.name, topology.slices, effort]
+    decisive = [changed.source, where, jax.__version__, libtpu_version(), _code()]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
-    def write(self, found: dict[str, Any]) -> None:
-        self._file.update(found)
-        write_plan(self.output, self._file)
 
-    def _key(self, changed: Experiment) -> str:
-        """Tells trials apart by all that decides what is compiled."""
-        decisive = {
-            "config": changed.source,
-            "stage": self.stage,
-            "topology": [self.topology.name, self.topology.slices],
-            "effort": self.effort,
-            "versions": [jax.__version__, libtpu_version()],
-            "code": _code(),
-        }
-        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+@functools.cache
+def _code() -> str:
+    """A digest of this package: other code compiles to another program."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(glober_jax.__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _read(output: epath.Path) -> dict[str, Any]:
@@ -234,12 +214,3 @@ def _read(output: epath.Path) -> dict[str, Any]:
         if isinstance(found, dict) and "trials" in found:
             return found
     raise UserError(f"--output={output} is not from a sweep: name another file")
-
-
-@functools.cache
-def _code() -> str:
-    """A digest of this package: other code compiles to another program."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(glober_jax.__file__).parent.rglob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 
+from glober_jax.parallel.compiler_options import compiler_options
 from glober_jax.parallel.rules import gather_parameters
 
 ALL, VIDEOS, FRAMES = PartitionSpec(), PartitionSpec("videos"), PartitionSpec("videos", "frames")
@@ -48,6 +49,7 @@ def spread(
             lambda model, *given: share(gather_parameters(model, mesh, dtype), *given),
             in_shardings=(None, *map(place, rows)),
             out_shardings=place(output),
+            compiler_options=compiler_options(mesh),
         )
 
     return compiled

@@ -14,6 +14,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from glober_jax.models.networks import Params
+from glober_jax.parallel.compiler_options import compiler_options
 from glober_jax.parallel.mesh import batch_sharding, replicated
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.progress import Progress
@@ -23,6 +24,7 @@ from glober_jax.training.init_from_pretrained import init_from_pretrained
 from glober_jax.training.metric_writer import MetricsWriter
 from glober_jax.training.nonfinite_guard import NonfiniteGuard
 from glober_jax.training.preemption import Preemption
+from glober_jax.training.profiler import Profiler
 from glober_jax.training.state import StepFunction, TrainState
 from glober_jax.training.step_log import Grading, Preview, StepLog, due
 from glober_jax.training.watchdog import Watchdog
@@ -95,17 +97,8 @@ def jit_program(program: StepFunction, state: TrainState, frozen: Any, mesh: Mes
         in_shardings=(shardings, tree_shardings(frozen, mesh), batch_sharding(mesh)),
         out_shardings=(shardings, replicated(mesh)),
         donate_argnums=0,
-        compiler_options=_compiler_options(mesh),
+        compiler_options=compiler_options(mesh),
     )
-
-
-def _compiler_options(mesh: Mesh) -> dict[str, int]:
-    """On TPUs, keeps XLA from splitting large products of gathered parameters into loops that pass
-    shards around: on a UNet they moved more bytes. The threshold, in MiB, is above any operand.
-    """
-    if mesh.devices.flat[0].platform == "tpu":
-        return {"xla_jf_spmd_threshold_for_windowed_einsum_mib": 1_000_000}
-    return {}
 
 
 def run_stage(
@@ -116,8 +109,11 @@ def run_stage(
     mesh: Mesh,
     writer: MetricsWriter,
     preemption: Preemption,
+    profiled: range = range(0),
 ) -> TrainState:
     """Trains a stage to its last step, from its newest checkpoint if there is one.
+
+    A trace of the steps in `profiled` goes to the workdir's logs.
 
     Raises:
       UserError: too many steps were skipped twice, or the checkpoints cannot be used.
@@ -127,7 +123,7 @@ def run_stage(
         state, start = _restore_or_create(stage, workdir, checkpoints, mesh)
         if start < stage.total_steps:
             loop = _Loop(stage, workdir, checkpoints, options, mesh, writer, start)
-            return loop.run(state, preemption)
+            return loop.run(state, preemption, Profiler(epath.Path(workdir) / "logs", profiled))
         if checkpoints.latest_step is None:
             checkpoints.save(start, state)
         return state
@@ -156,18 +152,19 @@ class _Loop:
         self._watchdog = Watchdog(stage.name, options.slow_step)
         self._log = StepLog(stage.name, options.log_every, writer, self._progress, self._guard)
 
-    def run(self, state: TrainState, preemption: Preemption) -> TrainState:
+    def run(self, state: TrainState, preemption: Preemption, profiler: Profiler) -> TrainState:
         """The state after the last step, saved."""
         stage, mesh, watchdog, guard = self._stage, self._mesh, self._watchdog, self._guard
         program_at = compile_programs(stage, mesh)
         first_steps = {first_step for first_step, _ in stage.programs}
         frozen = jax.device_put(stage.frozen, tree_shardings(stage.frozen, mesh))
-        with preemption, self._progress, watchdog:
+        with preemption, self._progress, watchdog, profiler:
             step = start = self._start
             guard.resume(start, self._checkpoints.loop_record)
             batches = self._batches(start)
             while step < stage.total_steps:
                 watchdog.step(step)
+                profiler.step(step, state)
                 if step == 0 or (step > start and due(step, self._options.preview_every)):
                     self._preview(step, state)
                 watchdog.doing("waiting for the device")
@@ -184,7 +181,8 @@ class _Loop:
                 watchdog.doing("waiting for data")
                 batch = device_batch(next(batches), mesh)
                 watchdog.doing("compiling" if step in {start, *first_steps} else "dispatching")
-                with jax.transfer_guard("disallow"):
+                annotation = jax.profiler.StepTraceAnnotation(stage.name, step_num=step)
+                with annotation, jax.transfer_guard("disallow"):
                     state, metrics = program_at(step)(state, frozen, batch)
                 step += 1
                 watchdog.doing("waiting for the device")

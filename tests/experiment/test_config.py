@@ -50,6 +50,7 @@ MISTAKES = [
     ("frame_size", 0, "config.frame_size=0"),
     ("model.unet.multipliers", (1, 1, 1, 1, 1), "config.model.unet halves its input 16-fold"),
     ("model.unet.heads", 5, "config.model.unet.heads=5 does not divide a layer of 32 channels"),
+    ("model.unet.head_dim", 5, "config.model.unet.head_dim=5 does not divide a layer of 32"),
     ("model.unet.groups", 7, "config.model.unet.groups=7"),
     ("model.unet.channels", 0, "config.model.unet.channels is 0, but must be positive"),
     ("model.video_encoder.head_dim", 12, "config.model.video_encoder.head_dim=12"),
@@ -245,6 +246,14 @@ def test_clips_follow_the_rules_of_the_networks() -> None:
         assert experiment.networks.compat == compat
         clip = experiment.clip
         assert (clip.published_keys, clip.max_stride) == (published, max_stride)
+
+
+def test_published_networks_have_published_heads() -> None:
+    """Fails when weights of the release are computed with heads of another width."""
+    for compat, head_dim in (("none", 8), ("reference", 0)):
+        config = changed("model.unet.head_dim", 8)
+        config["model"]["compat"] = compat
+        assert parse(config).networks.unet.head_dim == head_dim
 
 
 def test_only_the_autoencoder_reads_times_between_frames() -> None:

@@ -60,7 +60,9 @@ def test_unets_of_other_versions_are_told_apart(tmp_path: Path) -> None:
     assert "looks like the UNet of Stable Diffusion 2" in message
 
 
-@pytest.mark.parametrize(("key", "value", "right"), [("heads", 2, 8), ("groups", 4, 32)])
+@pytest.mark.parametrize(
+    ("key", "value", "right"), [("heads", 2, 8), ("head_dim", 64, 0), ("groups", 4, 32)]
+)
 def test_what_the_file_cannot_tell(tmp_path: Path, key: str, value: int, right: int) -> None:
     """Fails when the same weights would compute something else.
 

@@ -6,6 +6,7 @@ same arguments as the script does without it.
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -215,6 +216,26 @@ def test_ablations_need_nothing_but_their_flags(machine: Machine) -> None:
         ".venv/bin/python -m glober_jax.ablate --size=32 --output=runs/ablations_32 "
         "--results=docs/results.md"
     )
+
+
+def test_a_gpu_is_checked_from_nothing(machine: Machine) -> None:
+    """Fails when a part is left out, runs on the CPU where a GPU is asked for, or a figure's file
+    is not where check.json takes it from."""
+    machine.environment["BATCH"] = "2"
+    install, *parts = machine.dry_run("gpu_check.sh", "/tmp/a b").splitlines()[1:]
+    assert install.endswith("-r requirements.txt -r requirements-gpu.txt")
+    commands = [shlex.split(part) for part in parts if "-m" in part.split()]
+    assert all(command[:2] == ["env", "JAX_PLATFORMS=cuda"] for command in commands)
+    parity, step, sampling, skies, training = (command[4:] for command in commands)
+    for name, command in (("parity", parity), ("step", step), ("sampling", sampling)):
+        assert command[:2] == ["glober_jax.benchmark", name]
+        assert command[2:4] == [TRAINING[0], "--config.mesh.fsdp=1"]
+        assert f"--output=/tmp/a b/{name}.json" in command
+    assert "--config.generator.batch_size=8" in step
+    assert f"--config.data.dir={skies[2].removeprefix('--output=')}" in training
+    assert "--workdir=/tmp/a b/quickstart" in training
+    tiny = machine.dry_run("gpu_check.sh", "--tiny")
+    assert "JAX_PLATFORMS=cpu" in tiny and "gpu.txt" not in tiny and "skytimelapse" not in tiny
 
 
 def test_slurm_starts_a_process_for_each_gpu(machine: Machine) -> None:

@@ -168,3 +168,19 @@ def test_the_estimate_begins_as_interpolation(small_experiment: Experiment) -> N
     *_, estimate = networks.apply(params, "frame_features", feature, index)
     wanted = np.einsum("fk,bkhwz->bfhwz", weights, keys)
     assert np.sqrt(np.square(estimate - wanted).mean()) < 0.1 * wanted.std()
+
+
+def test_heads_have_the_width_that_is_asked_for(small_experiment: Experiment) -> None:
+    """Fails when `head_dim` is taken for the number of heads, or a level has other heads."""
+    networks = small_experiment.networks
+    inputs = jax.eval_shape(lambda: networks.example_inputs("unet"))
+    params = networks.shapes(("unet",))["unet"]
+    wide = networks.unet.channels
+    assert set(networks.unet.multipliers) == {1}
+
+    def program(**heads: int) -> str:
+        unet = networks.unet.clone(**heads)
+        return str(jax.make_jaxpr(lambda p, *x: unet.apply({"params": p}, *x))(params, *inputs))
+
+    assert program(head_dim=wide // 4, heads=1) == program(head_dim=0, heads=4)
+    assert program(head_dim=wide // 4) != program(head_dim=wide // 2)

@@ -33,13 +33,15 @@ ENTRY %main (input: bf16[8,8]) -> bf16[8,8] {
   %fusion.2 = f32[8] fusion(%x), kind=kInput, calls=%fused_computation.2, metadata={op_name="jit(step)/jvp(UNet)/down0/GroupNorm_1/reduce_sum"}, backend_config={"estimated_cycles":"30"}
   %fusion.3 = f32[8] fusion(%x), kind=kLoop, calls=%fused_computation.3, metadata={op_name="jit(step)/add"}, backend_config={"estimated_cycles":"5"}
   %copy.1 = f32[8] copy(%x), backend_config={"estimated_cycles":"2"}
+  %kernel = bf16[8,8] custom-call(%x), custom_call_target="tpu_custom_call", metadata={op_name="jit(step)/jvp(UNet)/down0/attention/pallas_call"}
   %fusion.4 = f32[8] fusion(%x), kind=kLoop, calls=%fused_computation.3, metadata={op_name="jit(step)/mul"}, backend_config={"estimated_cycles":"9223372036854775807"}
 }
 """
 
 
 def test_instructions_count_once_and_loops_as_often_as_they_run() -> None:
-    """Fails when what a fusion calls counts beside it, or the body of a loop once."""
+    """Fails when what a fusion calls counts beside it, the body of a loop once, or a kernel that
+    the compiler knows nothing of is not counted as missing."""
     products = "matrix products and convolutions"
     assert sorted(find_cycles(PROGRAM), key=str) == sorted(
         [
@@ -48,6 +50,7 @@ def test_instructions_count_once_and_loops_as_often_as_they_run() -> None:
             Cycles("step", "elementwise", 5),
             Cycles("step", "copies", 2),
             Cycles("step", "elementwise", None),
+            Cycles("UNet/down*", "kernels", None),
         ],
         key=str,
     )
@@ -55,9 +58,14 @@ def test_instructions_count_once_and_loops_as_often_as_they_run() -> None:
 
 def test_sums_leave_out_what_overflowed_and_say_so() -> None:
     """Fails when an estimate that overflowed is added, or is not counted as missing."""
-    found = summary(find_cycles(PROGRAM), 500.4)
+    flops = {"UNet/down*, backward": 900.0, "UNet/down*": 60.0, "Codec": 40.8}
+    found = summary(find_cycles(PROGRAM), flops, 2)
     assert found["total"] == 1037 == sum(found["kind"].values()) == sum(found["module"].values())
-    assert found["without_estimate"] == 1
+    assert found["without_estimate"] == 2
+    of_peak = found["of_peak"]
+    assert of_peak["module"] == {"UNet/down*, backward": 0.45, "UNet/down*": 1.0, "step": 0.0}
+    assert of_peak["network"] == {"UNet, backward": 0.45, "UNet": 1.0, "step": 0.0}
+    assert sum(found["network"].values()) == found["total"]
     assert found["floor"] == 500 and found["share"] == pytest.approx(500.4 / 1037)
     assert next(iter(found["module"])) == "UNet/down*, backward"
 

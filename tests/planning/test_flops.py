@@ -1,5 +1,6 @@
 """Operations counted before compiling: XLA's count where that is right, more where it is not."""
 
+import re
 from typing import Any
 
 import flax.linen as nn
@@ -8,7 +9,8 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AbstractMesh, PartitionSpec
 
-from glober_jax.planning.flops import count_flops
+from glober_jax.planning.flops import count_flops, flops_by_module
+from glober_jax.planning.hlo import module_of
 
 MAPS = jax.ShapeDtypeStruct((4, 18, 18, 32), jnp.float32)
 
@@ -77,3 +79,26 @@ def test_what_one_device_does_counts_for_all() -> None:
     )
     traced = jax.jit(product).trace(jnp.zeros((16, 4)), jnp.zeros((4, 3)))
     assert count_flops(traced)[0] == 2 * 16 * 4 * 3
+
+
+def test_modules_are_those_of_the_compiled_program() -> None:
+    """Fails when operations go to another module, or the other direction, than XLA names them by:
+    shares of the peak compare the two."""
+
+    class Network(nn.Module):
+        @nn.compact
+        def __call__(self, x: jax.Array) -> jax.Array:
+            for block in range(2):
+                x = nn.remat(nn.Dense)(32, name=f"down0_block{block}")(x)
+            return x.sum()
+
+    network, x = Network(), jnp.zeros((4, 32))
+    params = jax.eval_shape(network.init, jax.random.key(0), x)
+    traced = jax.jit(jax.grad(network.apply)).trace(params, x)
+    once = 2 * 4 * 32 * 32
+    by_module, _ = flops_by_module(traced)
+    hlo = traced.lower().compile().as_text()
+    named = {module_of(name) for name in re.findall(r'op_name="([^"]*dot_general)"', hlo)}
+    assert named == by_module.keys() == {"Network/down0_block*", "Network/down0_block*, backward"}
+    # The first block's output, gradients of two kernels and of what is between.
+    assert by_module.total() == count_flops(traced)[0] == 4 * once

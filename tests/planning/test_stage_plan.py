@@ -11,7 +11,7 @@ from glober_jax.planning.chips import GIB
 from glober_jax.planning.collectives import KINDS
 from glober_jax.planning.compiling import find_overflow
 from glober_jax.planning.plan_table import stage_table
-from glober_jax.planning.stage_plan import plan_mesh, plan_stage
+from glober_jax.planning.stage_plan import plan_mesh, plan_sampling, plan_stage
 from glober_jax.planning.topology import LOCAL, parse_topology
 from glober_jax.training.loop import jit_program
 from tests.tiny import single_level_config
@@ -71,6 +71,30 @@ def test_without_a_compiler_operations_and_shards_are_known(
     held = {fsdp: plan["bytes_per_chip"] for fsdp, plan in plans.items()}
     assert held[1]["batch"] == held[8]["batch"]
     assert "whether it fits is not known" in stage_table(plans[1])
+
+
+def test_sampling_is_planned_as_it_runs() -> None:
+    """Fails when models are not held, what fills up devices is of use, or it is shown as training.
+
+    Five frames in pieces of at most four are six frames' work.
+    """
+    config = single_level_config()
+    config.sampling.update({"steps": 2, "decoder_steps": 2, "chunk_frames": 4})
+    experiment = parse(config)
+    mesh, _ = plan_mesh(experiment, parse_topology(LOCAL))
+    plan = plan_sampling(experiment, parse_topology(LOCAL), mesh, 0.0, videos=1, frames=5)
+    generator, decoder = plan["programs"]
+    assert generator["useful"] == pytest.approx(1 / jax.device_count(), rel=0.01)
+    assert decoder["runs"] == 2 or jax.device_count() > 1
+    assert 0.4 < decoder["useful"] < 5 / 6 + 0.01
+    for program in plan["programs"]:
+        memory = program["memory_per_chip"]
+        held = plan["bytes_per_chip"][program["program"]]
+        # The rest are features, numbers, indices and a seed.
+        assert 0 <= memory["arguments"] + memory["unused"] - held < 0.1 * held
+    shown = stage_table(plan)
+    assert shown.startswith("sampling: 1 videos of 5 frames") and "sampling: fits" in shown
+    assert "clips per chip" not in shown and f"{decoder['useful']:.1%}" in shown
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The loop on one small vector: steps that are skipped, data that are left out, steps that hang."""
 
+import gzip
 import json
 import re
 import signal
@@ -65,6 +66,7 @@ def train(tmp_path: Path) -> Iterator[Callable[..., TrainState]]:
         poisoned: set[int] | range = range(0),
         before: Callable[..., None] | None = None,
         log_every: int = 1,
+        profiled: range = range(0),
     ) -> TrainState:
         def batches(start: int) -> Iterator[dict[str, np.ndarray]]:
             for number in range(start, 1000):
@@ -87,7 +89,7 @@ def train(tmp_path: Path) -> Iterator[Callable[..., TrainState]]:
         options = LoopOptions(log_every, 0, 2, keep_checkpoints=2, max_skipped=3, slow_step=10.0)
         stop.requested = False
         with MetricsWriter(tmp_path / "logs", enabled=True) as writer:
-            return run_stage(stage, tmp_path, CONFIG, options, mesh_of(), writer, stop)
+            return run_stage(stage, tmp_path, CONFIG, options, mesh_of(), writer, stop, profiled)
 
     yield run
     signal.signal(signal.SIGTERM, handler)
@@ -221,3 +223,18 @@ def test_a_step_that_hangs_is_told(
     done = re.search(rf"{step} took (1\.\d) s, the median is 0\.\d+ s: \1 s waiting for data", said)
     assert still.end() < said.index("time.sleep(1.6)") < done.start()
     assert said.count("on process 0") == 2
+
+
+@pytest.mark.parametrize("profiled", [range(3, 5), range(18, 30)])
+def test_steps_are_traced(
+    train: Callable[..., TrainState], tmp_path: Path, profiled: range
+) -> None:
+    """Fails when no trace is where TensorBoard looks for it, it has other steps, it changes what is
+    trained, or one that the end of the stage cuts short is lost."""
+    trained = train(profiled=profiled)
+    assert_same_bits(trained, expected(list(range(STEPS))))
+    (trace,) = (tmp_path / "logs").glob("plugins/profile/*/*.trace.json.gz")
+    assert list(trace.parent.glob("*.xplane.pb"))
+    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    steps = {e["args"]["step_num"] for e in events if "step_num" in e.get("args", {})}
+    assert steps == {str(step) for step in profiled if step < STEPS}
