@@ -9,11 +9,10 @@ import pytest
 
 from glober_jax.experiment.config import parse
 from glober_jax.experiment.options import Experiment
-from glober_jax.models.networks import Networks, Params
+from glober_jax.models.networks import NETWORKS, Networks, Params
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.sampling.glober import Glober
 from tests.tiny import (
-    ALL_NETWORKS,
     FIXTURES,
     QUICK_TO_COMPILE,
     drawn_glober,
@@ -71,7 +70,7 @@ def networks(experiment: Experiment) -> Networks:
 @pytest.fixture(scope="session")
 def params(networks: Networks) -> Params:
     """Random parameters of every network, none of them zero."""
-    return drawn_params(networks, ALL_NETWORKS)
+    return drawn_params(networks, NETWORKS)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from jax.sharding import AxisType, Mesh
 from configs import quickstart
 from glober_jax.experiment.options import Experiment
 from glober_jax.models.latents import ChannelScale
-from glober_jax.models.networks import Networks, Params
+from glober_jax.models.networks import NETWORKS, Networks, Params
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.sampling.generate import FeatureModel
 from glober_jax.sampling.glober import Glober
@@ -28,17 +28,6 @@ from glober_jax.sampling.glober import Glober
 QUICK_TO_COMPILE = "--xla_cpu_use_fusion_emitters=false"
 
 FIXTURES = Path(__file__).parent / "fixtures"
-ALL_NETWORKS = (
-    "frame_codec",
-    "patch_discriminator",
-    "video_encoder",
-    "frame_features",
-    "global_tokens",
-    "unet",
-    "discriminator",
-    "condition",
-    "generator",
-)
 
 
 def tiny_config() -> ml_collections.ConfigDict:
@@ -195,7 +184,7 @@ def tiny_latent_scale(experiment: Experiment) -> ChannelScale:
 def drawn_glober(experiment: Experiment, class_names: tuple[str, ...] = ()) -> Glober:
     """Random parameters of every network, to call."""
     networks = experiment.networks
-    params = drawn_params(networks, ALL_NETWORKS)
+    params = drawn_params(networks, NETWORKS)
     channels = networks.global_shape[-1]
     return Glober(
         networks,

@@ -14,7 +14,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import Self
+from typing import Any, Self
 
 import grain
 import numpy as np
@@ -195,13 +195,7 @@ def make_latents(
         if count > 1:
             return True
         shards = read_shards((file, "") for file in files)
-        lost = len(source) - sum(len(shard.lengths) for shard in shards)
-        if lost > damage.allowed:
-            # Each share alone may have been within bounds.
-            raise Unfinished(
-                f"{lost} of {len(source)} videos are damaged, config.data.max_damaged lets "
-                f"{damage.allowed} go: {remedy('DIR')}"
-            )
+        _check_lost(len(source) - sum(len(shard.lengths) for shard in shards), source, damage)
         write_metadata(staging, DATASET, features, {SPLIT: shards}, metadata)
         facts = {
             "videos": sum(len(shard.lengths) for shard in shards),
@@ -209,13 +203,25 @@ def make_latents(
             "bytes": sum(shard.num_bytes for shard in shards),
             "fingerprint": fingerprint(shards),
         }
-        card = (
-            f"# Data card: latents\n\nMade by\n\n    {command}\n\n"
-            f"{facts['videos']} videos of {'x'.join(map(str, shape_hwM))} moments per frame, "
-            f"{facts['bytes'] / 1e6:.1f} MB, fingerprint `{facts['fingerprint']}`.\n"
-        )
-        folder.publish(staging, facts, card)
+        folder.publish(staging, facts, _card(command, facts))
     return True
+
+
+def _check_lost(lost: int, source: StoredVideos, damage: DamageLog) -> None:
+    """Refuses too many damaged videos of all shares; each alone may have been within bounds."""
+    if lost > damage.allowed:
+        raise Unfinished(
+            f"{lost} of {len(source)} videos are damaged, config.data.max_damaged lets "
+            f"{damage.allowed} go: {remedy('DIR')}"
+        )
+
+
+def _card(command: str, facts: dict[str, Any]) -> str:
+    return (
+        f"# Data card: latents\n\nMade by\n\n    {command}\n\n"
+        f"{facts['videos']} videos of {'x'.join(map(str, facts['moments']))} moments per frame, "
+        f"{facts['bytes'] / 1e6:.1f} MB, fingerprint `{facts['fingerprint']}`.\n"
+    )
 
 
 def _encoded(

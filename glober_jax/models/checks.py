@@ -6,20 +6,8 @@ from collections.abc import Collection
 from typing import Any
 
 from glober_jax.errors import UserError
-from glober_jax.models.networks import Networks
+from glober_jax.models.networks import NETWORKS, Networks
 
-# Each network before those that take sizes from it.
-_NETWORKS = (
-    "frame_codec",
-    "patch_discriminator",
-    "video_encoder",
-    "frame_features",
-    "global_tokens",
-    "unet",
-    "discriminator",
-    "generator",
-    "condition",
-)
 # Numbers that may be 0.
 _OPTIONAL = "chunk_frames", "clip_frames", "estimate_channels", "global_downsamples", "num_classes"
 
@@ -38,7 +26,7 @@ def check_networks(networks: Networks) -> None:
 
 
 def _check_positive(networks: Networks) -> None:
-    for name in _NETWORKS:
+    for name in NETWORKS:
         network = getattr(networks, name)
         for key in (field.name for field in dataclasses.fields(network)):
             value = getattr(network, key)
@@ -107,7 +95,7 @@ def _check_resolutions(networks: Networks) -> None:
 
 def _check_widths(networks: Networks) -> None:
     """Groups of norms and heads of attention divide the layers that they are in."""
-    codec, patches, encoder = (getattr(networks, name) for name in _NETWORKS[:3])
+    codec, patches, encoder = (getattr(networks, name) for name in NETWORKS[:3])
     features, unet, judge = networks.frame_features, networks.unet, networks.discriminator
     attended = {*unet.attention_levels, len(unet.multipliers) - 1}
     unet_heads = "head_dim" if unet.head_dim else "heads"

@@ -36,8 +36,8 @@ class Networks:
     global_tokens: GlobalTokens
     unet: UNet
     discriminator: PairDiscriminator
-    condition: ConditionTokens
     generator: GlobalGenerator
+    condition: ConditionTokens
     frame_size: int
     num_key_frames: int
 
@@ -90,8 +90,7 @@ class Networks:
 
     def count_parameters(self) -> dict[str, int]:
         """Parameters of every network, by name, without making them."""
-        others = ("frame_codec", "patch_discriminator", "discriminator", "condition", "generator")
-        shapes = self.shapes((*AUTOENCODER, *others))
+        shapes = self.shapes(NETWORKS)
         return {
             name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in shapes.items()
         }
@@ -121,3 +120,11 @@ class Networks:
             "condition": (label, zeros()),
             "generator": (feature, zeros(), context),
         }[name]
+
+
+# The names of all networks, each before those that take sizes from it.
+NETWORKS = tuple(
+    field.name
+    for field in dataclasses.fields(Networks)
+    if field.name not in ("frame_size", "num_key_frames")
+)

@@ -6,7 +6,8 @@ decode of the first and last target -> discriminator once over all real and fake
     d_loss = mean hinge of the discriminator
     g_loss = mean |prediction - target|² + kl_weight KL + w(step) mean adversarial loss
 
-The gradient of g_loss passes through the frozen discriminator and codec to all other networks.
+The gradient of d_loss stops at the fakes; that of g_loss passes through the frozen discriminator
+and codec to all other networks.
 
 Dimension key: B clips, K key frames, n target frames, h, w, Z latents, H, W, G global feature.
 """

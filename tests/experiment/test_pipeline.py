@@ -17,13 +17,13 @@ from glober_jax.experiment.config import parse
 from glober_jax.experiment.pipeline import Pipeline
 from glober_jax.experiment.stage_data import stage_clip
 from glober_jax.models.latents import Gaussian
-from glober_jax.models.networks import Networks, Params
+from glober_jax.models.networks import NETWORKS, Networks, Params
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training import autoencoder
 from glober_jax.training.feature_cache import FeatureVideos
 from glober_jax.training.generator import clip_features
 from tests.texts import CLIP_LENGTH, CLIP_WIDTH, write_captioned
-from tests.tiny import ALL_NETWORKS, drawn_params, mesh_of, tiny_config, tiny_latent_scale
+from tests.tiny import drawn_params, mesh_of, tiny_config, tiny_latent_scale
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_features_computed_once_are_those_of_each_step(
     sky = SyntheticSkyOptions(num_videos=12, num_test_videos=2, num_frames=8, size=16)
     make_dataset(sky, tmp_path / "sky")
     made = pipeline(tmp_path / "sky", tmp_path, kind="class", num_classes=4)
-    params = drawn_params(made.networks, ALL_NETWORKS)
+    params = drawn_params(made.networks, NETWORKS)
     model = FrameModel(params, tiny_latent_scale(made.experiment))
     monkeypatch.setattr(pipeline_module, "load_frame_model", lambda *_: (0, model))
     monkeypatch.setattr(made, "frozen_codec", lambda: (params, made.data.train))

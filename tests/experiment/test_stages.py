@@ -13,10 +13,10 @@ from glober_jax.experiment.config import parse
 from glober_jax.experiment.options import Experiment
 from glober_jax.experiment.stages import STAGES, build_stage
 from glober_jax.models.latents import ChannelScale
+from glober_jax.models.networks import NETWORKS
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training.state import SKIPPED
 from tests.tiny import (
-    ALL_NETWORKS,
     drawn_params,
     mesh_of,
     single_level_config,
@@ -128,7 +128,7 @@ def test_discriminator_rests_until_the_adversary_starts(
 )
 def test_micro_batches_change_memory_and_no_number(name: str, experiment: Experiment) -> None:
     """Fails when parts draw their own noise, are weighted unequally, or lie in memory together."""
-    params = drawn_params(experiment.networks, ALL_NETWORKS)
+    params = drawn_params(experiment.networks, NETWORKS)
     constants = constants_of(name, experiment)
     batch = tiny_batch(experiment)
     if name != "codec":

@@ -12,9 +12,9 @@ from configs import skytimelapse, ucf101
 from glober_jax.experiment.config import parse
 from glober_jax.experiment.options import Experiment
 from glober_jax.experiment.stages import abstract_stage
+from glober_jax.models.networks import NETWORKS
 from glober_jax.parallel.mesh import AXES
 from glober_jax.parallel.rules import MIN_SHARDED_SIZE, TENSOR_RULES, parameter_spec, tree_shardings
-from tests.tiny import ALL_NETWORKS
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -33,7 +33,7 @@ def shapes(published: Experiment) -> Shapes:
     """Every parameter of every network by path, and of the generator's convolutional variant."""
     networks = published.networks
     convolutional = networks.generator.clone(feed_forward="conv")
-    trees = networks.shapes(ALL_NETWORKS)
+    trees = networks.shapes(NETWORKS)
     trees |= parse(ucf101.get_config()).networks.shapes(("condition",))
     trees["convolutional"] = dataclasses.replace(networks, generator=convolutional).shapes(
         ("generator",)

@@ -14,6 +14,7 @@ import pytest
 
 from glober_jax.experiment.config import parse
 from glober_jax.models.latents import ChannelScale
+from glober_jax.models.networks import NETWORKS
 from glober_jax.parallel import rules
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.planning.collectives import find_collectives
@@ -21,7 +22,7 @@ from glober_jax.sampling.decode import FrameModel, VideoSampler
 from glober_jax.sampling.devices import piece
 from glober_jax.sampling.generate import FeatureModel, FeatureSampler
 from tests.eight_devices import on_eight_devices
-from tests.tiny import ALL_NETWORKS, drawn_params, mesh_of, single_level_config, tiny_latent_scale
+from tests.tiny import drawn_params, mesh_of, single_level_config, tiny_latent_scale
 
 # Parameters lie in shards over four of the eight devices.
 MESHES = {"1": (1, 1, 1), "8": (2, 4, 1)}
@@ -97,7 +98,7 @@ def sample(devices: str) -> dict[str, Any]:
     features = FeatureSampler(networks, experiment.generator_diffusion, options, mesh)
     sampler = VideoSampler(networks, experiment.diffusion, options, mesh)
     channels = networks.global_shape[-1]
-    params = drawn_params(networks, ALL_NETWORKS)
+    params = drawn_params(networks, NETWORKS)
     models = (
         FrameModel(params, tiny_latent_scale(experiment)),
         FeatureModel(params, ChannelScale(np.zeros(channels), np.ones(channels))),
