@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks and measures everything on one NVIDIA GPU (CUDA 13), from nothing, in about ten minutes:
+# Checks and measures everything on one NVIDIA GPU (CUDA 13), from nothing, in a planned ten minutes:
 # installs into .venv; compares bfloat16 with float32; measures a matrix product, the three training
 # steps and sampling at the published size; trains the quick start for a short time.
 #
