@@ -15,10 +15,17 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from glober_jax.models.attention import attention, merge_heads, split_heads
-from glober_jax.models.layers import Conv, Dense, FusedDense, sinusoidal_embedding, zeros
+from glober_jax.models.layers import (
+    Conv,
+    Dense,
+    FusedDense,
+    sinusoidal_embedding,
+    traced_once,
+    zeros,
+)
 from glober_jax.models.remat import Remat, rematerialised
 
-_xavier = nn.initializers.xavier_uniform()
+_xavier = traced_once(nn.initializers.xavier_uniform())
 
 
 def grid_positions(height: int, width: int, dim: int) -> jax.Array:

@@ -13,8 +13,17 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+
+def traced_once(initializer: nn.initializers.Initializer) -> nn.initializers.Initializer:
+    """The initializer, traced once for all parameters of a shape.
+
+    Flax traces it whenever a network is applied, to compare shapes.
+    """
+    return jax.jit(initializer, static_argnums=(1, 2))
+
+
 zeros = nn.initializers.zeros_init()
-lecun_normal = nn.initializers.lecun_normal()
+lecun_normal = traced_once(nn.initializers.lecun_normal())
 # Zero-initialised last layers make every residual branch start as the identity.
 
 

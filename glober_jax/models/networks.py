@@ -4,6 +4,7 @@ Dimension key: B, K, n, h, w, Z, H, W, G as in the networks' own files.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -81,8 +82,8 @@ class Networks:
         }
 
     def shapes(self, names: tuple[str, ...]) -> Params:
-        """Abstract parameters of several networks, by name."""
-        return jax.eval_shape(lambda: self.init_all(names, jax.random.key(0)))
+        """Abstract parameters of several networks, by name; not to be changed."""
+        return {name: _shapes(self, name) for name in names}
 
     def apply(self, params: Params, name: str, *inputs: Any, method: str | None = None) -> Any:
         """Runs network `name` with `params[name]`."""
@@ -120,6 +121,11 @@ class Networks:
             "condition": (label, zeros()),
             "generator": (feature, zeros(), context),
         }[name]
+
+
+@functools.cache
+def _shapes(networks: Networks, name: str) -> Params:
+    return jax.eval_shape(lambda: networks.init(name, jax.random.key(0)))
 
 
 # The names of all networks, each before those that take sizes from it.

@@ -23,6 +23,7 @@ def _checksums(tree: Any) -> Any:
     return jax.tree.map(_checksum, tree)
 
 
+@jax.jit  # Traced once for all arrays of a shape.
 def _checksum(array: jax.Array) -> jax.Array:
     """The sum, modulo 2^32, of a word for each element: its bits and its place, well mixed.
 
