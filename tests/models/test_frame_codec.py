@@ -42,29 +42,43 @@ def training_pass(codec: FrameCodec) -> Any:
     return everything
 
 
+@pytest.fixture(scope="module")
+def plain(networks: Networks, params: Params, frames: np.ndarray) -> jax.stages.Compiled:
+    """The pass without any of these options."""
+    return compiled_pass(networks.frame_codec, params, frames)
+
+
+def compiled_pass(codec: FrameCodec, params: Params, frames: np.ndarray) -> jax.stages.Compiled:
+    return jax.jit(training_pass(codec)).lower(params["frame_codec"], frames).compile()
+
+
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_memory_options_change_no_number(
-    networks: Networks, params: Params, frames: np.ndarray, options: dict[str, Any]
+    networks: Networks,
+    params: Params,
+    frames: np.ndarray,
+    plain: jax.stages.Compiled,
+    options: dict[str, Any],
 ) -> None:
     """Fails when a chunk's frames come out in another order, or parameters get other names."""
-    plain, changed = networks.frame_codec, dataclasses.replace(networks.frame_codec, **options)
+    codec = networks.frame_codec
+    changed = dataclasses.replace(codec, **options)
     inputs = (params["frame_codec"], frames)
-    there, here = (jax.jit(training_pass(codec))(*inputs) for codec in (plain, changed))
+    there, here = plain(*inputs), compiled_pass(changed, params, frames)(*inputs)
     assert jax.tree.structure(here) == jax.tree.structure(there)
     for a, b in zip(*(jax.tree.leaves(tree) for tree in (here, there)), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
     size = networks.frame_size
     example = (jax.random.key(0), jnp.zeros((1, size, size, 3)), 0.0)
-    trees = [jax.eval_shape(codec.init, *example) for codec in (plain, changed)]
+    trees = [jax.eval_shape(each.init, *example) for each in (codec, changed)]
     assert jax.tree.structure(trees[0]) == jax.tree.structure(trees[1])
 
 
-def test_chunks_bound_memory(networks: Networks, params: Params, frames: np.ndarray) -> None:
+def test_chunks_bound_memory(
+    networks: Networks, params: Params, frames: np.ndarray, plain: jax.stages.Compiled
+) -> None:
     """Fails when all frames' activations are kept at once."""
-
-    def bytes_needed(chunk_frames: int) -> int:
-        codec = dataclasses.replace(networks.frame_codec, chunk_frames=chunk_frames)
-        compiled = jax.jit(training_pass(codec)).lower(params["frame_codec"], frames).compile()
-        return compiled.memory_analysis().temp_size_in_bytes
-
-    assert bytes_needed(1) < 0.3 * bytes_needed(0)
+    codec = dataclasses.replace(networks.frame_codec, chunk_frames=1)
+    passes = compiled_pass(codec, params, frames), plain
+    one, all_frames = (found.memory_analysis().temp_size_in_bytes for found in passes)
+    assert one < 0.3 * all_frames

@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from scipy.fft import dct
 
 from glober_jax.models.networks import Networks, Params
@@ -30,8 +29,7 @@ def test_the_shortcut_begins_with_the_cosine_transform_over_time() -> None:
     np.testing.assert_array_equal(fewer, kernel[:, :5])
 
 
-@pytest.mark.parametrize("frame", [0, 1])
-def test_heads_see_every_key_frame(networks: Networks, params: Params, frame: int) -> None:
+def test_heads_see_every_key_frame(networks: Networks, params: Params) -> None:
     """Fails when the learned frame, which alone is read, has learned nothing of the others."""
     shape = (1, networks.num_key_frames, *networks.latent_shape)
     latents = jax.random.normal(jax.random.key(0), shape)
@@ -39,5 +37,5 @@ def test_heads_see_every_key_frame(networks: Networks, params: Params, frame: in
     def log_variance(latents: jax.Array) -> jax.Array:
         return networks.apply(params, "video_encoder", latents).log_variance.sum()
 
-    gradient = jax.grad(log_variance)(latents)[0, frame]
-    assert float(jnp.abs(gradient).max()) > 1e-6
+    gradient = jax.jit(jax.grad(log_variance))(latents)[0]
+    assert (np.abs(gradient).max(axis=(1, 2, 3)) > 1e-6).all()
