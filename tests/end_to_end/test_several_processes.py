@@ -29,7 +29,7 @@ FLAGS = (
     "--config.data.cache_latents=False",
 )
 # One stage, without an adversary: they share the loop.
-CODEC_STEPS = 24
+CODEC_STEPS = 16
 CODEC_FLAGS = (
     *FLAGS,
     "--stage=codec",

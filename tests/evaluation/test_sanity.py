@@ -33,7 +33,7 @@ def scores(real: Measures, others: Measures) -> tuple[float, float, float]:
 )
 def test_damaged_skies_score_worse() -> None:
     """Fails when a score cannot tell damage from chance, or tells of what it should not see."""
-    real, others = (corruptions.sky_clips(range(i, i + COUNT)) for i in (0, COUNT))
+    real, others = (corruptions.sky_clips(range(i, i + COUNT), num_frames=10) for i in (0, COUNT))
     sets = {
         "undamaged": others,
         "noise": corruptions.noise(others, 10),
