@@ -33,7 +33,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.autoencoder.steps = 250
     config.autoencoder.ema_decay = 0.995
     config.autoencoder.optimizer.warmup_steps = 50
-    # The shipped weights had 5000 of them with `beta_end` 0.012, and the others from there on.
+    # The shipped weights had 5000 of them with `beta_end` 0.012, and the others from there on; all
+    # of them in one schedule were not tried.
     config.generator.steps = 14500
     config.generator.ema_decay = 0.9995
     # At 0.012 the last step leaves enough signal in 256 cells to read off their mean: a sample,
