@@ -45,11 +45,8 @@ def compile_traced(
     stderr with the time passed.
     """
     platform, options = mesh.devices.flat[0].platform, {}
-    if platform == "tpu":
-        # Measured with libtpu 0.0.42.1 on programs of 2,000 to 64,000 equations, all at -1.
-        expected = len(traced.jaxpr.eqns) * 0.005 * 3 ** (1 + min(effort, 0.0))
-        title = f"{title} ({expected:.0f} s of one core or so)"
-        options = {"exec_time_optimization_effort": effort} if effort else {}
+    if platform == "tpu" and effort:
+        options = {"exec_time_optimization_effort": effort}
     with _clock(title):
         try:
             return traced.lower(lowering_platforms=(platform,)).compile(compiler_options=options)
