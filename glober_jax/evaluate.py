@@ -58,6 +58,9 @@ _CACHE = flags.DEFINE_string(
 _RECONSTRUCTION = flags.DEFINE_boolean(
     "reconstruction", False, "Also measure reconstructions of test clips by each part of the model"
 )
+_CONTROLS = flags.DEFINE_boolean(
+    "controls", False, "Also score real clips frozen, shuffled and blurred, for a scale"
+)
 _BETWEEN = flags.DEFINE_string(
     "between", None, "Data set with the frames between those of the training data"
 )
@@ -139,7 +142,13 @@ def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
     real = evaluation.test_clips() if _RECONSTRUCTION.value else None
     for model in models:
         again = real and evaluation.reconstruction(model, seed, real)
-        result = evaluation.result(model, seed, reconstruction=again, command=_command())
+        result = evaluation.result(
+            model,
+            seed,
+            reconstruction=again,
+            command=_command(),
+            with_controls=_CONTROLS.value,
+        )
         output = _OUTPUT.value or folder / results.file_name(result)
         results.write(output, result)
         _print_result(result, output)
@@ -171,7 +180,9 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
         measuring.motion_measures(),
     )
     folder = _CACHE.value or output.parent / "measures"
-    found = evaluate_videos(protocol, real, generated, extractor, folder)
+    found = evaluate_videos(
+        protocol, real, generated, extractor, folder, with_controls=_CONTROLS.value
+    )
     notes += shortfall(protocol, len(found.real["logits"]), len(found.generated["logits"]))
     result = results.build(
         protocol,

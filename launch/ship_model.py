@@ -2,7 +2,7 @@
 
     python launch/ship_model.py --workdir=runs/train_sky64 --name=sky64
     python -m glober_jax.evaluate --workdir=builtin:sky64 --protocol=small@128 --reconstruction \\
-        --output=runs/train_sky64/packaged.json
+        --controls --output=runs/train_sky64/packaged.json
     python launch/ship_model.py --workdir=runs/train_sky64 --name=sky64 \\
         --result=runs/train_sky64/packaged.json
 
@@ -39,8 +39,8 @@ decoder, {generator} of the generator, {hours:.1f} hours on {device}.
 
 By protocol `{protocol}`, of the packaged weights:
 
-| | generated | reconstructed | real, of other real clips |
-|---|---|---|---|
+| | generated | reconstructed | real, of other real clips | these frozen | shuffled | blurred |
+|---|---|---|---|---|---|---|
 {rows}
 
     {command}
@@ -54,35 +54,34 @@ _MOTION = {"difference": "frame difference, of real", "flow_magnitude": "optical
 def score_rows(result: dict[str, Any]) -> str:
     """Scores with 95 % intervals, motion as a share of real motion, and coverage, as table rows."""
     again = result["reconstruction"]["kinds"]["reconstruction"]
-    columns = (result["scores"], again["scores"], result["floor"])
+    columns = [result, again, {"scores": result["floor"]}, *result["controls"].values()]
     rows = [
         [
-            name,
+            label,
             *(
-                f"{s[key]['value']:.1f} [{s[key]['low']:.1f}, {s[key]['high']:.1f}]"
-                for s in columns
+                f"{score['value']:.1f} [{score['low']:.1f}, {score['high']:.1f}]"
+                for score in (column["scores"][name] for column in columns)
             ),
         ]
-        for key, name in (("fvd", "FVD"), ("kvd", "KVD"))
+        for name, label in (("fvd", "FVD"), ("kvd", "KVD"))
     ]
     rows += [
         [
-            name,
+            label,
             *(
-                f"{100 * motion[key]['share']:.0f} %"
-                for motion in (result["motion"], again["motion"])
+                f"{100 * column['motion'][name]['share']:.0f} %" if "motion" in column else ""
+                for column in columns
             ),
-            "",
         ]
-        for key, name in _MOTION.items()
+        for name, label in _MOTION.items()
     ]
     rows += [
-        [name, f"{result['coverage'][name]:.2f}", "", ""]
-        for name in ("precision", "recall", "coverage")
+        [name, f"{result['coverage'][name]:.2f}"] for name in ("precision", "recall", "coverage")
     ]
-    rows.append(["PSNR, dB", "", f"{again['psnr_db']['value']:.2f}", ""])
-    rows.append(["LPIPS", "", f"{again['lpips']['value']:.4f}", ""])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    rows.append(["PSNR, dB", "", f"{again['psnr_db']['value']:.2f}"])
+    rows.append(["LPIPS", "", f"{again['lpips']['value']:.4f}"])
+    empty = [""] * len(columns)
+    return "\n".join(f"| {' | '.join((row + empty)[: len(columns) + 1])} |" for row in rows)
 
 
 def package(workdir: Path, file: Path) -> None:

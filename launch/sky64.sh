@@ -15,6 +15,6 @@ run .venv/bin/python -m glober_jax.prepare synthetic_sky --output=data/sky64 --s
 run .venv/bin/python -m glober_jax.main --config=configs/sky64.py --workdir="$workdir"
 PYTHONPATH=. run .venv/bin/python launch/ship_model.py --workdir="$workdir" --name=sky64
 run .venv/bin/python -m glober_jax.evaluate --workdir=builtin:sky64 --protocol=small@128 \
-  --reconstruction --output="$workdir/packaged.json"
+  --reconstruction --controls --output="$workdir/packaged.json"
 PYTHONPATH=. run .venv/bin/python launch/ship_model.py --workdir="$workdir" --name=sky64 \
   --result="$workdir/packaged.json"

@@ -14,6 +14,7 @@ from etils import epath
 from glober_jax.errors import UserError
 from glober_jax.evaluation import scoring
 from glober_jax.evaluation.clip_selection import choose_clips
+from glober_jax.evaluation.controls import CONTROLS, control
 from glober_jax.evaluation.measuring import ClipSet, FeatureExtractor, Measures, measure
 from glober_jax.evaluation.metrics import prdc
 from glober_jax.evaluation.metrics.intervals import LEAST
@@ -64,6 +65,8 @@ def evaluate(
     extractor: FeatureExtractor,
     folder: epath.PathLike | None,
     other_videos: Callable[[], VideoSet] | None = None,
+    *,
+    with_controls: bool = False,
 ) -> Evaluation:
     """Scores generated clips against real ones.
 
@@ -74,8 +77,9 @@ def evaluate(
       extractor: measures both.
       folder: of stored measures, see `measuring.measure`.
       other_videos: opens another split of real videos for the baseline, if there is one.
+      with_controls: also scores the baseline's other real clips broken, see `controls`.
 
-    Raises `UserError` where there are too few clips for intervals.
+    Raises `UserError` where there are too few clips for intervals, or no others for controls.
     """
     pairs = []
     for repeat in range(protocol.repeats):
@@ -83,6 +87,11 @@ def evaluate(
         pairs.append((real_clips(protocol, videos, places), generated(repeat, places)))
     others = _other_real_clips(protocol, videos, other_videos, pairs[0][0].num_clips)
     _check_counts(*pairs[0], others)
+    if with_controls and others is None:
+        raise UserError(
+            f"there are no {pairs[0][0].num_clips} other real clips to break: evaluate without "
+            "--controls, or give more real videos"
+        )
     repeats = [tuple(measure(clips, extractor, folder) for clips in pair) for pair in pairs]
     real, made = repeats[0]
     if others:
@@ -99,6 +108,11 @@ def evaluate(
         "motion": moving,
         "coverage": prdc.prdc(*features) if min(map(len, features)) > prdc.NEIGHBOURS else {},
     }
+    if with_controls:
+        sections["controls"] = {
+            name: _control_scores(real, measure(control(name, others), extractor, folder), protocol)
+            for name in CONTROLS
+        }
     return Evaluation(sections, real, made)
 
 
@@ -108,6 +122,8 @@ def evaluate_videos(
     generated: VideoSet,
     extractor: FeatureExtractor,
     folder: epath.PathLike | None,
+    *,
+    with_controls: bool = False,
 ) -> Evaluation:
     """`evaluate` of the first frames of generated videos; repeats take successive videos."""
     usable = generated.long_enough(protocol.min_length)
@@ -116,7 +132,7 @@ def evaluate_videos(
         chosen = usable[repeat * protocol.num_clips :][: protocol.num_clips]
         return real_clips(protocol, generated, [(video, 0) for video in chosen], "generated")
 
-    return evaluate(protocol, real, clips, extractor, folder)
+    return evaluate(protocol, real, clips, extractor, folder, with_controls=with_controls)
 
 
 def fitted_to_pair(protocol: Protocol, real: VideoSet, generated: VideoSet) -> Protocol:
@@ -132,6 +148,13 @@ def memorisation(
 ) -> dict[str, Any]:
     """`prdc.memorisation` by AlexNet's features."""
     return prdc.memorisation(*map(_clip_features, (generated, held_out, training)), training_names)
+
+
+def _control_scores(real: Measures, broken: Measures, protocol: Protocol) -> dict[str, Any]:
+    return {
+        "scores": scoring.scores([(real, broken)], protocol.ddof),
+        "motion": scoring.motion_scores(real, broken),
+    }
 
 
 def _other_real_clips(

@@ -9,7 +9,8 @@
      "psnr_db", "ssim", "lpips": {"value", "standard_error", "by_index",
                                   "at_keys", "elsewhere", of PSNR "of_clips"},
      "scores": of fvd and kvd, "motion": without the floor}}},
- "coverage": see `prdc`; this and "reconstruction" may be missing,
+ "controls": {NAME of `controls`: {"scores", "motion" without the floor}},
+ "coverage": see `prdc`; this, "reconstruction" and "controls" may be missing,
  "model": {...}, "data": {"real": {"source", "fingerprint"}, "generated": {...}},
  "notes": [...], "versions": {...}, "devices": [...], "command": ..., "seconds": ...}
 """

@@ -44,9 +44,21 @@ def result_text(result: Result) -> str:
     ]
     if motion:
         lines.append(f"  motion (and its share of real): {', '.join(motion)}")
+    if "controls" in result:
+        lines += controls(result["controls"])
     if "reconstruction" in result:
         lines += reconstructions(result["reconstruction"])
     return "\n".join(lines)
+
+
+def controls(section: Entry) -> list[str]:
+    """The table of a result's `controls`: a row for each."""
+    names = {name: label for name, label in _MOTION.items() if name != "roughness"}
+    rows = [["real clips, broken", *_SCORES.values(), *names.values()]]
+    for kind, found in section.items():
+        cells = [f"{found['scores'][name]['value']:.2f}" for name in _SCORES]
+        rows.append([f"  {kind}", *cells, *(_motion_value(found["motion"][n]) for n in names)])
+    return aligned(rows)
 
 
 def reconstructions(section: Entry) -> list[str]:

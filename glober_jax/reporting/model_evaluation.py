@@ -74,6 +74,7 @@ class ModelEvaluation:
         *,
         reconstruction: Mapping[str, Any] | None,
         command: str,
+        with_controls: bool = False,
     ) -> Result:
         """The record of new clips, with `reconstruction` as a section."""
         start, protocol = time.monotonic(), self.protocol
@@ -81,7 +82,15 @@ class ModelEvaluation:
         # All splits together leave no other one.
         others = None if "+" in protocol.split else lambda: self._videos(other_split)
         generated = functools.partial(self._generated, model, seed)
-        found = evaluate(protocol, self._real, generated, self._extractor, self._folder, others)
+        found = evaluate(
+            protocol,
+            self._real,
+            generated,
+            self._extractor,
+            self._folder,
+            others,
+            with_controls=with_controls,
+        )
         notes = shortfall(protocol, len(found.real["logits"]))
         try:
             found.sections["coverage"] |= self._memorisation(found)

@@ -1,4 +1,4 @@
-"""Real clips, and what can be wrong with generated ones, for tests that rank the two.
+"""Real clips, and what can be wrong with generated ones beside `controls`, for tests.
 
 All functions take and give uint8 clips [N, T, H, W, C]; none depends on chance but by a fixed seed.
 """
@@ -46,17 +46,6 @@ def flicker(clips: np.ndarray, sigma: float) -> np.ndarray:
     """Every frame's light multiplied by 1 + `sigma` times a normal number."""
     drawn = np.random.default_rng(0).standard_normal((*clips.shape[:2], 1, 1, 1), np.float32)
     return np.clip(np.round(clips * (1 + sigma * drawn)), 0, 255).astype(np.uint8)
-
-
-def shuffled(clips: np.ndarray) -> np.ndarray:
-    """The frames of each clip in random order."""
-    rng = np.random.default_rng(0)
-    return np.stack([clip[rng.permutation(len(clip))] for clip in clips])
-
-
-def frozen(clips: np.ndarray) -> np.ndarray:
-    """Each clip's middle frame, repeated."""
-    return np.repeat(clips[:, clips.shape[1] // 2, None], clips.shape[1], axis=1)
 
 
 def replaced(clips: np.ndarray) -> np.ndarray:

@@ -72,6 +72,15 @@ def _result(steps: int, scale: float) -> dict[str, Any]:
             "frozen": _moved(0.0, 0.0, 0.0),
             "warping_error": _moved(0.0069, 0.0087, 0.0021),
         },
+        "controls": {
+            name: {
+                "scores": {
+                    n: _score(fvd / d, 2) for n, d in (("fvd", 1), ("kvd", 9), ("fd_alex", 3))
+                },
+                "motion": {"difference": _moved(0.0142 * share, 0.0142, 0.003) | {"share": share}},
+            }
+            for name, fvd, share in (("frozen", 322.4, 0.0), ("shuffled", 161.7, 1.9))
+        },
         "coverage": {"coverage": 0.61, "nearest_training_clips": [{"distance": 1.0}]},
         "reconstruction": {
             "num_clips": 256,

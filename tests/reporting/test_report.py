@@ -135,6 +135,7 @@ def test_says_how_each_number_was_made(page: Page, example: Report) -> None:
     result = example.results[0]
     expected = [
         *("4.8", f"{_MINUS}0.07", "4.2 to 5.52", "0.0142", "0.0131", f"92{_SPACE}%", "0.0013"),
+        *("frozen", "322", "shuffled", "162"),
         *("26.5", "0.848", "61.7", "12.3", f"87{_SPACE}% of real", "JPEG or WebP"),
         *("4f1d7c20a9be6635", "b20c99e1d47a5f08", "TPU v5e (8)", '"flax": "0.12.8"'),
         *(result["command"], '"covariance": "biased"', '"frame_size": 32', '"generator": 60000'),
@@ -165,7 +166,11 @@ def test_runs_with_less_say_what_is_there(tmp_path: Path, example: Report) -> No
     assert len(page.html) < 80_000
     page = written(tmp_path, Report(title="Nothing"))
     assert not page.headlines() and not page.videos() and "svg" not in dict(page.elements)
-    bare = {k: v for k, v in example.results[0].items() if k not in ("reconstruction", "coverage")}
+    bare = {
+        k: v
+        for k, v in example.results[0].items()
+        if k not in ("reconstruction", "coverage", "controls")
+    }
     page = written(tmp_path, Report(title="Scores", results=[bare]))
     assert len(page.headlines()) == 2
 

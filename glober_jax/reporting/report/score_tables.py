@@ -36,6 +36,17 @@ def scores(result: Result) -> Table:
     return Table(("", "generated", "interval", "real vs. real", "interval"), rows)
 
 
+def controls(result: Result) -> Table:
+    """Scores of real clips that are broken, a row for each way."""
+    section = result["controls"]
+    names = score_names(next(iter(section.values())))
+    rows = [
+        Row(kind, "", [number(found["scores"][name]["value"]) for name in names])
+        for kind, found in section.items()
+    ]
+    return Table(("", *map(title, names)), rows)
+
+
 def motion(result: Result) -> Table:
     """Motion of real and generated clips, and the distance of their distributions."""
     rows = []

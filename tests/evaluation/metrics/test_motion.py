@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from glober_jax.errors import UserError
+from glober_jax.evaluation import controls
 from glober_jax.evaluation.metrics import motion, optical_flow
 from tests.evaluation import corruptions
 
@@ -99,8 +100,8 @@ def test_damaged_skies_are_further_from_real_ones_than_other_skies(
         "noise": corruptions.noise(other, levels),
         "blur": corruptions.blur(other, 1),
         "flicker": corruptions.flicker(other, 0.04),
-        "shuffled": corruptions.shuffled(other),
-        "frozen": corruptions.frozen(other),
+        "shuffled": controls.shuffled(other),
+        "frozen": controls.frozen(other),
         "replaced": corruptions.replaced(other),
         "unrelated": corruptions.unrelated(other),
     }
