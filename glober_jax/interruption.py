@@ -45,7 +45,7 @@ def begin(advice: str) -> None:
 
 
 def happened() -> bool:
-    """Whether Ctrl-C was pressed; later errors of the main thread do not matter."""
+    """Whether Ctrl-C was pressed; if so, later errors are not reported."""
     return _happened
 
 

@@ -1,4 +1,4 @@
-"""Clips per second of the training data, beside what they could cost at least and at most.
+"""Clips per second of the loader, beside decoding alone and tf.data.
 
 The contenders, all of which draw clips by the same rule:
   loader               the batches that training gets

@@ -1,4 +1,4 @@
-"""What every benchmark's report has in common: the machine, and Markdown."""
+"""Parts of every benchmark's report: the machine, and Markdown."""
 
 import datetime
 import os

@@ -1,4 +1,4 @@
-"""A plain tf.data pipeline over copies of our clips: what most trainers have, as a yardstick.
+"""A plain tf.data pipeline over copies of our clips, as a baseline.
 
 The only module that imports TensorFlow, which is optional (requirements-tensorflow.txt).
 

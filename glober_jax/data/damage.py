@@ -78,7 +78,7 @@ class DamageLog:
         tqdm.write(f"{count}: {error.video} cannot be used: {error.reason}", file=sys.stderr)
 
     def refusal(self, what: str) -> UserError:
-        """The error that says `what`, the first videos that were met, and what to do."""
+        """An error with `what`, the first damaged videos, and advice."""
         listed = [f"  {error.video}: {error.reason}" for error in self._met.values()]
         if more := listed[_MOST_LISTED:]:
             listed[_MOST_LISTED:] = [f"  and {len(more)} more"]

@@ -1,4 +1,4 @@
-"""The clips that a split is judged by: whole, fixed, and spread over its videos.
+"""Fixed evaluation clips of a split, spread over its videos.
 
 Dimensions: N clips, T clip frames, K key frames, H rows, W columns, C channels, L tokens of a text,
 E their width.

@@ -87,7 +87,7 @@ class StoredRecords:
             raise self.unreadable(video, error) from error
 
     def unreadable(self, video: int, error: Exception) -> DamagedVideo:
-        """What to raise where a record of a video, or what was read as one, makes no sense."""
+        """The error for a record of a video that cannot be read or parsed."""
         shown = " ".join(str(error).split())[:80]
         shard = self.shards[self._shard_of(video)]
         return self._damaged(video, f"its shard {shard} is damaged or gone ({shown})")

@@ -1,4 +1,4 @@
-"""How a worker process behaves: signals are its parent's business, and it ends with its parent.
+"""Worker processes leave signals to their parent, and end with it.
 
 Grain starts workers anew (spawn), so each imports the program's main file: what a script of one's
 own does belongs under `if __name__ == "__main__":`.

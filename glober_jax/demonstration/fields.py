@@ -1,4 +1,4 @@
-"""Fields that several tabs of the page have."""
+"""Fields shared by the tabs of the page."""
 
 import html
 from collections.abc import Callable, Sequence

@@ -105,7 +105,7 @@ _LEAST = {
 
 
 def defaults() -> ml_collections.ConfigDict:
-    """Every option that has a default, for a config file to change what it needs.
+    """A config of all defaults, for config files to override.
 
     Without default, and left out, are `frame_size` and what every experiment has to say: the data
     set's folder, the kind of condition, steps and batch size of each stage.

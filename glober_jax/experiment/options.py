@@ -1,4 +1,4 @@
-"""Everything a config says, checked and typed: what `config.parse` returns and commands pass on."""
+"""The checked, typed options of an experiment, as `config.parse` returns them."""
 
 import dataclasses
 from typing import Any

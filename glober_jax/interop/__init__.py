@@ -1,1 +1,1 @@
-"""Weights that others trained, under their names, and ours."""
+"""Import of published weights, and export of ours under published names."""

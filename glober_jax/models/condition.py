@@ -1,4 +1,4 @@
-"""What a clip is conditioned on -> the context tokens of the global generator.
+"""Conditions of clips (class or text) -> context tokens of the global generator.
 
 Dimension key: B clips, L tokens, E their width.
 """

@@ -1,4 +1,4 @@
-"""What latents are: diagonal Gaussians, and the scale that brings them to unit variance.
+"""Latents: diagonal Gaussians, and their scaling to unit variance.
 
 Shared by the frame codec (latents of a frame) and the video encoder (global feature of a clip).
 """

@@ -44,12 +44,12 @@ class Networks:
 
     @property
     def compat(self) -> Compat:
-        """Which rules hold, of the networks and of their training: ours or the published ones."""
+        """Whether the networks and their training are ours or the published ones."""
         return self.frame_features.compat
 
     @property
     def dtype(self) -> DTypeLike:
-        """What they all compute in, but for norms."""
+        """The compute dtype of all networks, except in norms."""
         return self.unet.dtype
 
     @property

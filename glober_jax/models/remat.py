@@ -13,7 +13,7 @@ Block = TypeVar("Block", bound=nn.Module)
 
 
 def rematerialised(block: type[Block], remat: Remat) -> type[Block]:
-    """The same block, of the same parameters, that keeps what `remat` says."""
+    """The block, of the same parameters, with the rematerialisation policy `remat`."""
     if remat == "none":
         return block
     return nn.remat(block, policy=_is_layer if remat == "dots" else None)

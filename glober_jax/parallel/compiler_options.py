@@ -1,4 +1,4 @@
-"""What XLA is asked for beyond its defaults: training, sampling and `plan` compile with the same.
+"""XLA compiler options beyond the defaults, shared by training, sampling and `plan`.
 
 As options of each program, not as LIBTPU_INIT_ARGS, so that every way to start a run has them, and
 `plan`, which compiles for chips that are not there, too.

@@ -1,4 +1,4 @@
-"""The device mesh, and how batches lie on it.
+"""The device mesh, and the sharding of batches over it.
 
 Axes: `data` (batch only), `fsdp` (batch, and parameters cut into shards), `tensor` (channels of
 wide layers). Of several slices, which the data-center network connects, `data` alone goes from one
@@ -95,7 +95,7 @@ def _slices(asked: int, devices: Sequence[jax.Device]) -> int:
 
 
 def _slice_count(devices: Sequence[jax.Device]) -> int:
-    """How many slices the devices say they are of; on some platforms they say nothing."""
+    """The number of slices by the devices' `slice_index`, which some platforms lack."""
     return len({getattr(device, "slice_index", 0) for device in devices})
 
 
@@ -149,7 +149,7 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
 
 
 def batch_ways(mesh: Mesh) -> int:
-    """Over how many devices a batch is spread."""
+    """The number of devices that a batch is sharded over."""
     return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
 
 

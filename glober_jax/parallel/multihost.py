@@ -56,7 +56,7 @@ def start_processes(
 
 @contextlib.contextmanager
 def end_together() -> Iterator[None]:
-    """An error inside ends this process without waiting for the others, and so all of them.
+    """Ends this process at once on an error inside, and thereby all processes.
 
     They may be in a collective that never ends; JAX ends them when it misses this one's
     heartbeats. A collective's error gets a note, for it may be due to another process.

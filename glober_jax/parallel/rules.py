@@ -1,4 +1,4 @@
-"""The table of sharding rules: where parameters, their averages and optimizer moments lie.
+"""Sharding rules of parameters, their averages and optimizer moments.
 
 A rule matches the end of a path, so it holds for every network, average and moment alike.
 """
@@ -47,7 +47,7 @@ def tensor_axis(path: str, shape: tuple[int, ...], ways: int) -> int | None:
 
 
 def parameter_spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-    """Where the parameter at a path ("unet/conv_in/conv/kernel") lies.
+    """The PartitionSpec of the parameter at a path ("unet/conv_in/conv/kernel").
 
     Arrays under `MIN_SHARDED_SIZE` elements are replicated. Of larger ones the axis that a rule
     names goes over `tensor`, and the largest other axis that divides goes over `fsdp`.

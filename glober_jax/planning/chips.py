@@ -1,4 +1,4 @@
-"""Published rates of the chips that are planned for, and where they were published.
+"""Published peak rates of chips, with their sources.
 
 A chip has two links along every axis of its slice. Along an axis that closes to a ring, as it does
 where all axes are multiples of `ring` chips, a collective uses both, else one. What libtpu leaves

@@ -1,4 +1,4 @@
-"""Collectives of a compiled program: what it moves between chips, read from its HLO text."""
+"""Collectives of a compiled program and their bytes, read from its HLO text."""
 
 import math
 import re

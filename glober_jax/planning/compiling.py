@@ -68,7 +68,7 @@ def read_memory(compiled: jax.stages.Compiled) -> dict[str, int]:
 
 
 def find_overflow(message: str) -> TooLarge | None:
-    """What an error says of a device's memory; None where it is about something else."""
+    """Bytes needed and present by an out-of-memory error; None for other errors."""
     if "RESOURCE_EXHAUSTED" not in message:
         return None
     amount = r"([\d.]+)([KMGT]?)"

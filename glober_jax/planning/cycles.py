@@ -1,4 +1,4 @@
-"""Where the time of a TPU program goes, by the compiler's own estimate of every instruction.
+"""Cycles of a TPU program, by the compiler's own estimate of every instruction.
 
 XLA writes into a program that it compiles for a TPU how many cycles it expects each fusion to take.
 They need no TPU, and are the numbers by which the compiler itself chooses. They are no measurement:

@@ -1,4 +1,4 @@
-"""Operations of a program, counted in what was traced: exact, and before any compiler.
+"""Counts the operations of a traced program exactly, before it is compiled.
 
 Counted are matrix products and convolutions, a multiplication and an addition as two. What XLA
 reports of a compiled program counts the body of a loop once; here it counts as often as it runs.

@@ -1,4 +1,4 @@
-"""The text of a compiled program (HLO): its computations, how often each runs, its modules.
+"""Parses the HLO text of a compiled program: computations, how often each runs, modules.
 
 Counts are static: of the two sides of a condition both count. The body of a loop counts as often
 as it runs where its condition is `i < constant`, as that of `jax.lax.scan` is, else once.

@@ -91,7 +91,7 @@ def all_fit(plans: list[dict[str, Any]]) -> bool | None:
 
 
 def _available(topology: Topology) -> int | None:
-    """Bytes of memory of one device; None where it cannot be told."""
+    """Bytes of memory of one device; None where unknown."""
     if topology.name != LOCAL:
         return int(topology.chip.hbm_bytes)
     devices = jax.local_devices()

@@ -190,7 +190,7 @@ def _trial(batch: int, plan: dict[str, Any]) -> Trial:
 
 
 def _key(changed: Experiment, stage: str, topology: Topology, effort: float) -> str:
-    """Tells trials apart by all that decides what is compiled."""
+    """A trial's key: everything that its compiled program depends on."""
     where = [stage, topology.name, topology.slices, effort]
     decisive = [changed.source, where, jax.__version__, libtpu_version(), _code()]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
@@ -206,7 +206,7 @@ def _code() -> str:
 
 
 def _read(output: epath.Path) -> dict[str, Any]:
-    """What an earlier sweep left, or the beginning of one."""
+    """The results of an interrupted sweep; empty ones without a file."""
     if not output.exists():
         return {"trials": {}}
     with contextlib.suppress(ValueError):

@@ -1,4 +1,4 @@
-"""Names of slices -> their chips, as devices that programs can be compiled for.
+"""Names of TPU slices -> their chips, as devices to compile for.
 
 `v5e:4x4` is a generation and a shape, as in JAX's topology descriptions; `v5litepod-16` and
 `v4-32` are accelerator types, as in `gcloud`; `local` are the devices of this machine.

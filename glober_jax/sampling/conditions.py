@@ -21,7 +21,7 @@ class Conditions(NamedTuple):
 
     @property
     def record(self) -> dict[str, Any]:
-        """What it takes to name them again, for a JSON file."""
+        """The conditions as JSON values."""
         if self.values.ndim == 1:
             return {"labels": self.values.tolist()}
         return {"prompts": self.names}

@@ -201,7 +201,7 @@ class StageCheckpoints:
                     partial.get().rmtree()
 
     def _set_aside(self, damaged: dict[int, str], good_step: int) -> None:
-        """Moves checkpoints to where neither Orbax nor a stage looks; nothing is deleted."""
+        """Moves damaged checkpoints to `WORKDIR/damaged`; nothing is deleted."""
         for step, why in damaged.items():
             checkpoint, problem = self._folder / str(step), None
             place = self._workdir / "damaged" / self._stage / str(step)

@@ -1,4 +1,4 @@
-"""Checksums of arrays: alike however an array is cut into shards, and on whatever devices."""
+"""Checksums of arrays, independent of sharding and devices."""
 
 import math
 from typing import Any

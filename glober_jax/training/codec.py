@@ -84,7 +84,7 @@ class CodecStage(AdversarialStage):
         return new_state(params, self.optimizer, AVERAGED, constants)
 
     def frozen(self) -> lpips.Params | None:
-        """What every step is given besides state and batch; None where LPIPS has no weight.
+        """The frozen LPIPS weights; None where the loss has no LPIPS.
 
         Raises:
           UserError: LPIPS has a weight, but its own weights are not installed.

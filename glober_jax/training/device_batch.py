@@ -1,4 +1,4 @@
-"""Batches of the loader on the devices, mirrored there.
+"""Places the loader's batches on the devices, and mirrors clips there.
 
 Dimension key: B clips, F frames, H, W frame size, C channels.
 """

@@ -1,4 +1,4 @@
-"""Keeps Orbax's stack traces of failed saves and reads off stderr: `checkpoint.py` reports them."""
+"""Filters Orbax's stack traces of failed saves and reads, which `checkpoint.py` reports."""
 
 import logging
 import sys

@@ -215,7 +215,7 @@ class _Loop:
         self._checkpoints.save(step, state, grade, self._guard.record())
 
     def _batches(self, step: int) -> Iterator[dict[str, np.ndarray]]:
-        """Those from `step` on; what was logged after it is dropped."""
+        """Batches from `step` on; drops what was logged after it."""
         self._log.forget(step)
         return self._stage.batches(self._guard.batch_at(step))
 

@@ -1,4 +1,4 @@
-"""Models that come with the package: "builtin:NAME" wherever a trained workdir is read.
+"""Packaged models: "builtin:NAME" wherever a trained workdir is read.
 
 A model is one safetensors file: of the stages `autoencoder` and `generator` the averaged parameters
 in float16 and the scales in float32, by their path in a checkpoint, with config, class names and

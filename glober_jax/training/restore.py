@@ -34,7 +34,7 @@ class ExampleTexts(NamedTuple):
 
 
 def write_config(workdir: epath.Path, config: dict[str, Any]) -> None:
-    """Leaves the config that a workdir is trained with, for `sample` and for people."""
+    """Writes the config of a workdir as JSON."""
     media.write_file(workdir / CONFIG_FILE, json.dumps(config, indent=2).encode())
 
 
@@ -64,7 +64,7 @@ def load_classes(workdir: epath.PathLike) -> tuple[str, ...]:
 
 
 def write_texts(workdir: epath.Path, examples: ExampleTexts) -> None:
-    """Leaves captions that `sample` falls back on, and the digest of the text encoder."""
+    """Writes the default captions of `sample`, and the digest of the text encoder."""
     buffer = io.BytesIO()
     np.savez(buffer, **examples._asdict())
     media.write_file(workdir / TEXTS_FILE, buffer.getvalue())

@@ -64,7 +64,7 @@ class Watchdog:
         self._number, self._seconds, self._report_after = number, {}, self._limit
 
     def doing(self, phase: str) -> None:
-        """From now on the host does this, until it does something else or the next step."""
+        """Sets the host's phase, until the next call or the next step."""
         now = time.monotonic()
         spent = self._seconds.get(self._phase, 0.0) + now - self._since
         self._seconds = self._seconds | {self._phase: spent}

@@ -26,7 +26,7 @@ class Item(Protocol):
     caption: str
 
     def stat(self) -> tuple[int, object]:
-        """Its bytes, or as many as take as long to decode; and what changes when it does."""
+        """Size in bytes, or an equal decoding cost; and a version of the content."""
 
 
 # The inputs by the splits they are for, in the order of the list. Those for both splits give their

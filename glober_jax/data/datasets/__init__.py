@@ -1,1 +1,1 @@
-"""What lies where in each dataset: its options, and its inputs with class, split and group."""
+"""Datasets: the options of each, and its inputs with class, split and group."""

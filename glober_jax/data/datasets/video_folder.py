@@ -1,4 +1,4 @@
-"""The video-folder dataset: anybody's videos, with classes by folder or captions on request."""
+"""The video-folder dataset: any videos, with classes by folder or captions."""
 
 from dataclasses import dataclass, replace
 

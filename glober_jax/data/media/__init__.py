@@ -1,1 +1,1 @@
-"""Videos as people have them on disk: found, decoded, captioned."""
+"""Video files and image folders: finding, decoding and captioning them."""

@@ -118,7 +118,7 @@ class Listing:
 
 
 def kind_of(name: str) -> Literal["video", "image", "unread", "other"]:
-    """What a file is by its name; "unread" is a picture or video of a format that is not read."""
+    """The kind of a file by its name; "unread" is a picture or video in an unread format."""
     suffix = os.path.splitext(name)[1].lower()
     if suffix in VIDEO_SUFFIXES:
         return "video"
