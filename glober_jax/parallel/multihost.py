@@ -58,7 +58,7 @@ def start_processes(
 def end_together() -> Iterator[None]:
     """Ends this process at once on an error inside, and thereby all processes.
 
-    They may be in a collective that never ends; JAX ends them when it misses this one's
+    The others may be in a collective that never ends; JAX ends them when it misses this one's
     heartbeats. A collective's error gets a note, for it may be due to another process.
     """
     try:
