@@ -26,8 +26,8 @@ from glober_jax.models.frame_codec import normalise_frames, to_pixels
 from glober_jax.models.latents import Gaussian
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.mesh import MeshShape, make_mesh
-from glober_jax.training.pretrained_codec import load_pretrained_codec, write_builtin
-from glober_jax.training.restore import load_codec, load_config
+from glober_jax.training.packaged_model import write_builtin
+from glober_jax.training.restore import load_codec, load_config, load_pretrained_codec
 
 OUTPUT = Path("glober_jax/builtin/f4.safetensors")
 PIECES_PER_PHOTOGRAPH = 16

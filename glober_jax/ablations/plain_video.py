@@ -24,8 +24,7 @@ from glober_jax.diffusion.process import DiffusionProcess
 from glober_jax.diffusion.samplers import sample
 from glober_jax.experiment.options import Experiment
 from glober_jax.experiment.pipeline import Pipeline
-from glober_jax.experiment.stage_data import batch_shapes
-from glober_jax.experiment.stages import AbstractStage
+from glober_jax.experiment.stages import AbstractStage, batch_shapes
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.mesh import batch_share, replicated
 from glober_jax.parallel.rules import gather_parameters

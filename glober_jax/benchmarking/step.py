@@ -24,8 +24,7 @@ from glober_jax.benchmarking.report import markdown_table
 from glober_jax.errors import UserError
 from glober_jax.experiment import config
 from glober_jax.experiment.options import Experiment
-from glober_jax.experiment.stage_data import check_stage_batch
-from glober_jax.experiment.stages import AbstractStage, abstract_stage
+from glober_jax.experiment.stages import AbstractStage, abstract_stage, check_stage_batch
 from glober_jax.parallel.mesh import batch_sharding, make_mesh
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.planning.compiling import trace_program

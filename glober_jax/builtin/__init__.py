@@ -11,6 +11,6 @@ _FOLDER = Path(__file__).parent
 def weights_file(name: str) -> Path:
     """The safetensors file of a codec, float16 under our parameter paths, or of a whole model.
 
-    See `training/pretrained_codec.py` and `training/packaged_model.py`.
+    See `training/restore.py` and `training/packaged_model.py`.
     """
     return _FOLDER / f"{name}.safetensors"

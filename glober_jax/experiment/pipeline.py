@@ -24,13 +24,16 @@ from glober_jax.evaluation.metrics.distances import frechet_distance
 from glober_jax.experiment.options import Experiment
 from glober_jax.experiment.prepare_latents import codec_id, encode_dataset
 from glober_jax.experiment.previews import CLIPS, Previews
-from glober_jax.experiment.stage_data import (
+from glober_jax.experiment.stages import (
+    STAGES,
+    AnyStage,
     StageData,
+    build_stage,
     check_stage_batch,
     reads_text,
     stage_clip,
+    total_steps,
 )
-from glober_jax.experiment.stages import STAGES, AnyStage, build_stage, total_steps
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import Params
 from glober_jax.parallel.mesh import batch_share, replicated
@@ -43,8 +46,12 @@ from glober_jax.training.checkpoint import newest_step
 from glober_jax.training.feature_cache import FEATURE_CLIP, FeatureVideos, fits
 from glober_jax.training.latent_stats import measured_scale
 from glober_jax.training.loop import Grading, Preview, Stage
-from glober_jax.training.pretrained_codec import load_pretrained_codec
-from glober_jax.training.restore import constant_shapes, load_codec, load_frame_model
+from glober_jax.training.restore import (
+    constant_shapes,
+    load_codec,
+    load_frame_model,
+    load_pretrained_codec,
+)
 from glober_jax.training.state import TrainState
 
 
@@ -55,13 +62,12 @@ class Pipeline:
         """Opens the data set, and finds mistakes before anything is compiled.
 
         Raises:
-          UserError: no data set, batches that do not divide over the mesh or into micro-batches,
-            more than one process with a latent cache, classes, texts or frames that are not the
-            data set's, no such pretrained codec, or no I3D weights to grade by.
+          UserError: no data set, or other classes, texts or frame sizes than the config's; batches
+            that do not divide over the mesh or into micro-batches; several processes with a latent
+            cache of the workdir's own; no such pretrained codec, or no I3D weights to grade by.
         """
         self.experiment, self.mesh = experiment, mesh
-        self.workdir = epath.Path(workdir)
-        self.networks = experiment.networks
+        self.workdir, self.networks = epath.Path(workdir), experiment.networks
         self.data = StageData(experiment)
         for name in STAGES:
             check_stage_batch(experiment, name, mesh)
@@ -102,7 +108,7 @@ class Pipeline:
         measure: Callable[[Iterator[dict[str, np.ndarray]]], dict[str, Any]] = lambda _: {},
         **others: Any,
     ) -> Stage:
-        """A stage on clips of a source, opened when first read; `measure` gets its batches."""
+        """A stage on clips of a source, which is opened when first read; `measure` gets batches."""
         experiment, source = self.experiment, functools.cache(open_source)
         size = getattr(experiment, name).batch_size
         # Every stage draws its own sequence of clips.
@@ -140,15 +146,14 @@ class Pipeline:
             frames = self.previews.held_out["frames"]
             return self.previews.compare(self.previews.codec_reconstruct(state.ema, frames))
 
-        clip = stage_clip(self.experiment, codec.NAME)
-        given = {"given": lambda: self._pretrained_codec}
+        source = self.data.train, stage_clip(self.experiment, codec.NAME)
         return self._stage(
-            codec.NAME, stage, lambda: (self.data.train, clip), frozen, preview, **given
+            codec.NAME, stage, lambda: source, frozen, preview, given=lambda: self._pretrained_codec
         )
 
     @functools.cached_property
     def _pretrained_codec(self) -> Params:
-        """What the codec stage begins and ends with; {} where it is trained, or there already."""
+        """What the codec stage begins and ends with; {} where it is trained, or saved already."""
         name = self.experiment.codec.pretrained
         if not name or newest_step(self.workdir, codec.NAME) is not None:
             return {}
@@ -164,7 +169,7 @@ class Pipeline:
                 return {"latent_scale": ChannelScale.constant(given, networks.latent_shape[-1])}
 
             def latents(params: Params, target_frames: jax.Array, number: jax.Array) -> jax.Array:
-                """Samples, as they are diffused."""
+                # Samples, as they are diffused.
                 posterior = autoencoder.codec_posterior(networks, params, target_frames)
                 return posterior.sample(named_key(experiment.seed, "latent_scale", number))
 
@@ -216,13 +221,13 @@ class Pipeline:
         )
 
     def _features_fit(self, source: VideoSource) -> bool:
-        """Whether the generator reads features that are computed once, see `feature_cache`."""
+        """Whether features are computed once (`feature_cache`)."""
         data, clip = self.experiment.data, stage_clip(self.experiment, generator.NAME)
         in_memory = data.cache_latents and not data.workers and jax.process_count() == 1
         return in_memory and not data.flip and fits(source, clip, self.networks.global_shape)
 
     def _grading(self, frame_model: FrameModel) -> Grading | None:
-        """Grades checkpoints of the generator by a small Frechet video distance to test clips."""
+        """Grades checkpoints of the generator by a Frechet video distance to some test clips."""
         evaluation, seed, previews = self.experiment.evaluation, self.experiment.seed, self.previews
         if not evaluation.grade_every:
             return None
@@ -247,7 +252,7 @@ class Pipeline:
         return Grading(evaluation.grade_every, grade)
 
     def _latents(self, params: Params) -> LatentVideos:
-        """The cache that the config names, or the workdir's own, made where it is missing."""
+        """The cache that the config names, or the workdir's own, made if it is missing."""
         data, source = self.experiment.data, self.data.train
         folder = epath.Path(data.latents_dir or self.workdir / "latents")
         # Other processes may hold shards.
@@ -261,9 +266,8 @@ class Pipeline:
         except UserError:
             if data.latents_dir:
                 raise
+        damage = self.data.damage
         encode_dataset(
-            data.dir, source, self.networks, params, self.mesh, self.workdir,
-            folder,
-            flip=data.flip, damage=self.data.damage, overwrite=True,
-        )  # fmt: skip
+            self.experiment, source, params, self.mesh, self.workdir, folder, damage, overwrite=True
+        )
         return reopen()

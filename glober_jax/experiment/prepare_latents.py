@@ -1,9 +1,9 @@
-"""`python -m glober_jax.prepare latents`: a data set encoded by the codec of a workdir.
+"""`python -m glober_jax.prepare latents`: a data set encoded once by the codec of a workdir.
 
-Where the codec is frozen, encoding every frame once replaces encoding K + n frames per clip and
-step. Dimension key: F frames, H, W frame size, C colours, h, w latent size, M moments.
+Dimension key: F frames, H, W frame size, C colours, h, w latent size, M moments.
 """
 
+import dataclasses
 import functools
 import hashlib
 import shlex
@@ -17,6 +17,7 @@ from glober_jax.data.damage import DamageLog
 from glober_jax.data.latent_videos import FRAMES_PER_CALL, SPLIT, Encode, make_latents
 from glober_jax.data.source import StoredVideos, open_videos, read_frames
 from glober_jax.experiment import config
+from glober_jax.experiment.options import Experiment
 from glober_jax.models.frame_codec import normalise_frames
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.mesh import MeshShape, make_mesh, put_batch, replicated
@@ -35,8 +36,7 @@ def codec_id(params: Params) -> str:
 def frame_encoder(networks: Networks, params: Params, mesh: Mesh) -> Encode:
     """Compiled map from up to 64 frames, uint8 [F, H, W, C], to moments, float16 [F, h, w, M].
 
-    Calls are filled up to one number of frames, so that one program does; frames are spread over
-    the mesh.
+    Calls are padded to one number of frames, for one program, and sharded over the mesh.
     """
     size = -(-FRAMES_PER_CALL // mesh.size) * mesh.size
 
@@ -54,29 +54,28 @@ def frame_encoder(networks: Networks, params: Params, mesh: Mesh) -> Encode:
 
 
 def encode_dataset(
-    data: str,
+    experiment: Experiment,
     source: StoredVideos,
-    networks: Networks,
     params: Params,
     mesh: Mesh,
     workdir: epath.Path,
     output: epath.Path,
-    *,
-    flip: bool,
     damage: DamageLog,
+    *,
     overwrite: bool,
     share: tuple[int, int] = (0, 1),
 ) -> bool:
-    """`make_latents` of `source`, the training videos in `data`, with the codec of `workdir`."""
+    """`make_latents` of `source`, the training videos, with the codec of `workdir`."""
+    networks, data = experiment.networks, experiment.data
     height, width, channels = networks.latent_shape
-    flags = [f"--input={data}", f"--workdir={workdir}", f"--output={output}"]
+    flags = [f"--input={data.dir}", f"--workdir={workdir}", f"--output={output}"]
     return make_latents(
         output,
         source,
         frame_encoder(networks, params, mesh),
         (height, width, 2 * channels),
         codec_id(params),
-        flip=flip,
+        flip=data.flip,
         damage=damage,
         command=shlex.join(["python", "-m", "glober_jax.prepare", "latents", *flags]),
         overwrite=overwrite,
@@ -95,27 +94,28 @@ def prepare_latents(
     """Encodes the training videos of a data set with the frame codec of a workdir.
 
     The workdir's config says whether mirrored frames are encoded too (`data.flip`), and how many
-    damaged videos may be left out (`data.max_damaged`). All devices of this machine share the work;
-    of several JAX processes each one encodes a share of the shards. `share`: see `make_latents`.
+    damaged videos may be left out (`data.max_damaged`). Uses all devices of this machine; of
+    several JAX processes each encodes a share of the shards. `share`: see `make_latents`.
 
     Returns:
-      Whether anything was done: False if it is there already.
+      Whether anything was done: False if the output is there already.
 
     Raises:
       UserError: there is no codec or no data set, frames are not of the codec's size, too many
         videos are damaged, or `output` is not writable or holds something else.
     """
     experiment = config.parse(load_config(workdir))
-    networks, options = experiment.networks, experiment.data
-    mesh = make_mesh(MeshShape(data=-1, fsdp=1, tensor=1), jax.local_devices())
+    networks, options = experiment.networks, dataclasses.replace(experiment.data, dir=data)
+    experiment = dataclasses.replace(experiment, data=options)
+    mesh = make_mesh(MeshShape(), jax.local_devices())
     _, params = load_codec(networks, workdir, mesh)
     source = open_videos(data, SPLIT, options.max_damaged)
     read_frames(source[0], [0], networks.frame_size)
     damage = DamageLog(len(source), options.max_damaged, data)
+    where = (mesh, workdir, output, damage)
     encode = functools.partial(
-        encode_dataset, data, source, networks, params, mesh, workdir, output,
-        flip=options.flip, damage=damage, overwrite=overwrite,
-    )  # fmt: skip
+        encode_dataset, experiment, source, params, *where, overwrite=overwrite
+    )
     processes = jax.process_count()
     if processes == 1:
         return encode(share=share)

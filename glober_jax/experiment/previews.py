@@ -1,4 +1,4 @@
-"""Held-out clips under a model that is in training: reconstructed, generated, compared.
+"""Previews of a model in training: held-out clips reconstructed, new ones generated.
 
 Dimension key: N clips, T frames, H, W frame size, C colours.
 """
@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from glober_jax import media
 from glober_jax.evaluation.metrics.frame_quality import FrameScores
 from glober_jax.experiment.options import Experiment
-from glober_jax.experiment.stage_data import StageData
+from glober_jax.experiment.stages import StageData
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import Params
 from glober_jax.sampling.conditions import (
@@ -58,7 +58,7 @@ class Previews:
 
     @functools.cached_property
     def _scores(self) -> FrameScores:
-        """(made, real) -> PSNR and, where it is installed, LPIPS."""
+        """(made, real) -> PSNR and, if installed, LPIPS."""
         return FrameScores(self.networks.frame_size)
 
     def reconstruct(self, model: FrameModel, clips: dict[str, Any]) -> np.ndarray:

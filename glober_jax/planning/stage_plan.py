@@ -13,8 +13,7 @@ from jax.sharding import AbstractMesh, AxisType, Mesh
 from glober_jax import media
 from glober_jax.errors import UserError
 from glober_jax.experiment.options import Experiment
-from glober_jax.experiment.stage_data import check_stage_batch
-from glober_jax.experiment.stages import abstract_stage
+from glober_jax.experiment.stages import abstract_stage, check_stage_batch
 from glober_jax.parallel.mesh import AXES, batch_sharding, batch_ways, make_mesh, mesh_sizes
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.planning.compiling import trace_program

@@ -1,4 +1,4 @@
-"""Adversarial training: schedule and options of a discriminator, both players' gradients."""
+"""Adversarial training: options and schedule, both optimizers, both gradients."""
 
 import dataclasses
 import functools
@@ -10,19 +10,18 @@ import optax
 
 from glober_jax.models.networks import Params
 from glober_jax.training.state import (
-    Batch,
     OptimizerOptions,
+    StageFunctions,
     StepFunction,
-    TrainState,
     by_network,
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class AdversarialOptions:
-    """The adversary joins at `start_step`; its weight then grows linearly over `warmup_steps`.
+    """The adversary's weight grows linearly over `warmup_steps` from `start_step` on.
 
-    Before, or with `weight` 0 always, no discriminator is run, and it rests.
+    Before that, and with `weight` 0, the discriminator is neither run nor trained.
     """
 
     weight: float = 0.1
@@ -35,27 +34,10 @@ class AdversarialOptions:
         progress = (step - self.start_step + 1) / max(self.warmup_steps, 1)
         return self.weight * jnp.clip(progress, 0.0, 1.0)
 
-    def optimizers(
-        self, others: tuple[str, ...], discriminator: str, optimizer: OptimizerOptions, steps: int
-    ) -> optax.GradientTransformation:
-        """`optimizer` for the networks `others` together, its own for the discriminator."""
-        # By the state's step, not by the count of updates: the programs go by it, too.
-        resting = optax.conditionally_mask(
-            self.optimizer.build(steps - self.start_step),
-            lambda count, *, step: (step >= self.start_step) & (self.weight > 0),
-            forward_extra_args=True,
-        )
-        groups = dict.fromkeys(others, "others") | {discriminator: "discriminator"}
-        return by_network({"others": optimizer.build(steps), "discriminator": resting}, groups)
 
+class AdversarialStage(StageFunctions):
+    """A stage with a discriminator; its `options` have the optimizer of all other networks."""
 
-class AdversarialStage:
-    """A stage with a discriminator.
-
-    Subclasses have `options`, with an optimizer for the networks `averaged`, and `gradients`.
-    """
-
-    averaged: ClassVar[tuple[str, ...]]
     discriminator: ClassVar[str]
 
     def programs(self) -> tuple[tuple[int, StepFunction], ...]:
@@ -71,28 +53,28 @@ class AdversarialStage:
             return (alone,)
         return (joint,) if adversary.start_step == 0 else (alone, joint)
 
-    def step(
-        self, state: TrainState, frozen: Any, batch: Batch, *, adversarial: bool
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
-        """One update of both players."""
-        gradients, metrics = self.gradients(state, frozen, batch, adversarial=adversarial)
-        return state.apply_if_finite(gradients, metrics, self.optimizer, self.options.ema_decay)
-
     @property
     def optimizer(self) -> optax.GradientTransformation:
-        options = self.options
-        return options.adversarial.optimizers(
-            self.averaged, self.discriminator, options.optimizer, options.steps
+        """One for the discriminator, which rests until its start, and one for all others."""
+        options, adversary = self.options, self.options.adversarial
+        # By the state's step, as the programs, and not by the count of updates.
+        resting = optax.conditionally_mask(
+            adversary.optimizer.build(options.steps - adversary.start_step),
+            lambda count, *, step: (step >= adversary.start_step) & (adversary.weight > 0),
+            forward_extra_args=True,
         )
+        groups = dict.fromkeys(self.averaged, "others") | {self.discriminator: "discriminator"}
+        others = options.optimizer.build(options.steps)
+        return by_network({"others": others, "discriminator": resting}, groups)
 
 
 def joint_gradients(
     loss_fn: Any, params: Params, discriminator: str
 ) -> tuple[Params, dict[str, jax.Array]]:
-    """Both players' gradients from one forward pass of loss_fn -> ((d_loss, g_loss), metrics).
+    """Both gradients, and the metrics, of one pass of loss_fn -> ((d_loss, g_loss), metrics).
 
-    The pull-back of (1, 0) gives that of `discriminator`, that of (0, 1) all others; the rest is
-    dead code to XLA.
+    The pull-back of (1, 0) gives the discriminator's, that of (0, 1) all others; XLA removes the
+    rest as dead code.
     """
     (d_loss, g_loss), pullback, metrics = jax.vjp(loss_fn, params, has_aux=True)
     one, zero = jnp.ones_like(d_loss), jnp.zeros_like(g_loss)

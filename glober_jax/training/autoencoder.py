@@ -15,7 +15,7 @@ Dimension key: B clips, K key frames, n target frames, h, w, Z latents, H, W, G 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import einops
 import jax
@@ -32,7 +32,7 @@ from glober_jax.randomness import named_key
 from glober_jax.sampling.decode import FrameModel, codec_posterior
 from glober_jax.training.adversarial import AdversarialOptions, AdversarialStage, joint_gradients
 from glober_jax.training.gradient_accumulation import accumulate_gradients
-from glober_jax.training.state import Batch, OptimizerOptions, TrainState, new_state
+from glober_jax.training.state import Batch, OptimizerOptions, TrainState
 
 NAME = "autoencoder"
 DISCRIMINATOR = "discriminator"
@@ -41,9 +41,9 @@ NETWORKS = (*AUTOENCODER, DISCRIMINATOR)
 
 @dataclasses.dataclass(frozen=True)
 class PairAdversaryOptions(AdversarialOptions):
-    """The adversary judges every `clip_stride`-th clip of a batch, for pixels need most memory.
+    """The adversary judges every `clip_stride`-th clip of a batch, to save memory.
 
-    Unless it `reaches_decoder`, the decoder gets no gradient of it, as published.
+    Without `reaches_decoder` the decoder gets no gradient of it, as published.
     """
 
     clip_stride: int = 1
@@ -56,12 +56,11 @@ class AutoencoderTraining:
 
     Attributes:
       micro_batches: parts of a batch, computed in turn: less memory, the same gradients.
-      latent_scale: multiplies the codec's latents, 0.18215 those of Stable Diffusion's; 0 measures
-        a scale and a mean per channel.
-      domain_dropout: part of the clips that train the branch "domain" of guidance, without domain
-        tokens and key frames.
-      key_dropout: part that trains "video", without key frames. As published (`models.compat`)
-        tokens and key frames are dropped independently.
+      latent_scale: multiplies the codec's latents (Stable Diffusion's: 0.18215); 0: a mean and a
+        scale per channel are measured.
+      domain_dropout: fraction of clips without domain tokens and key frames, for guidance.
+      key_dropout: fraction without key frames alone. As published (`models.compat`) tokens and key
+        frames are dropped independently.
     """
 
     steps: int
@@ -78,8 +77,10 @@ class AutoencoderTraining:
 
 @dataclasses.dataclass(frozen=True)
 class AutoencoderStage(AdversarialStage):
-    """The stage as pure functions of state, frozen codec and batch."""
+    """The stage as pure functions of state, frozen codec and batch; constants {"latent_scale"}."""
 
+    name = NAME
+    trained = NETWORKS
     averaged = AUTOENCODER
     discriminator = DISCRIMINATOR
 
@@ -89,15 +90,10 @@ class AutoencoderStage(AdversarialStage):
     seed: int
     mesh: Mesh
 
-    def create(self, constants: dict[str, Any], given: Params | None = None) -> TrainState:
-        """The state at step 0: `given` networks, fresh others, constants {"latent_scale"}."""
-        params = self.networks.init_all(NETWORKS, named_key(self.seed, "autoencoder_init"), given)
-        return new_state(params, self.optimizer, AUTOENCODER, constants)
-
     def gradients(
         self, state: TrainState, frozen: Params, batch: Batch, *, adversarial: bool
     ) -> tuple[Params, dict[str, jax.Array]]:
-        """Both sides' gradients of one batch, and its metrics: means over micro-batches."""
+        """Both players' gradients of one batch, and its metrics: means over micro-batches."""
         stage = self.networks, self.process, self.options
         key = named_key(self.seed, NAME, state.step)
         latent_scale = state.constants["latent_scale"]
@@ -118,9 +114,9 @@ class AutoencoderStage(AdversarialStage):
 
 
 class DenoisingInputs(NamedTuple):
-    """The inputs of a training pass: unit-variance latents, standard normal noises, t in 0..T - 1.
+    """Inputs of a training pass: unit-variance latents, standard normal noise, t in 0..T - 1.
 
-    Key latents are zero where a clip's key frames are dropped, `with_domain` where its tokens are.
+    Key latents are zero where key frames are dropped, `with_domain` where domain tokens are.
     """
 
     key_latents_BKhwZ: jax.Array
@@ -178,10 +174,10 @@ def autoencoder_losses(
     adversarial_weight: jax.Array | None,
     constrain: Callable[[jax.Array], jax.Array] = lambda x: x,
 ) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
-    """((d_loss, g_loss), metrics) of one batch of drawn inputs; deterministic.
+    """((d_loss, g_loss), metrics) of drawn inputs; deterministic.
 
-    Without an adversarial weight d_loss is zero and no discriminator is run. `constrain` may shard
-    the leading axis of an array.
+    Without an adversarial weight the discriminator is not run and d_loss is 0. `constrain` may
+    shard the leading axis of an array.
     """
     params = model.params | {"frame_codec": jax.lax.stop_gradient(model.params["frame_codec"])}
     model = model._replace(params=params)

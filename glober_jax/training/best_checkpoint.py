@@ -27,7 +27,7 @@ class Grade(NamedTuple):
 
 
 class Grades:
-    """The grades of one stage; those of a step that is trained anew are replaced."""
+    """The grades of one stage; a step that is trained again replaces its grade."""
 
     def __init__(self, workdir: epath.PathLike, stage: str) -> None:
         self._file, self._stage = epath.Path(workdir) / GRADES_FILE, stage
@@ -35,7 +35,7 @@ class Grades:
         self._by_step = {int(step): Grade(g["name"], g["value"]) for step, g in stored.items()}
 
     def add(self, step: int, grade: Grade) -> None:
-        """Adds a grade, on disk as well; warns where that fails."""
+        """Adds a grade and writes the file; warns where that fails."""
         self._by_step[step] = grade
         if jax.process_index() == 0:
             grades = {str(step): grade._asdict() for step, grade in self._by_step.items()}
@@ -46,7 +46,7 @@ class Grades:
                 warn(f"the grade of step {step} is not stored: {error}")
 
     def best(self, steps: Iterable[int]) -> int | None:
-        """The best of these steps; None where none was graded."""
+        """The best of these steps; None if none was graded."""
         graded = [step for step in steps if step in self._by_step]
         return min(graded, key=lambda step: self._by_step[step].value, default=None)
 
@@ -56,10 +56,9 @@ class Grades:
 
 @dataclasses.dataclass(frozen=True)
 class NewestAndBest(preservation_policy.PreservationPolicy):
-    """Keeps the newest `count` checkpoints, and the best of those that were graded.
+    """Keeps the newest `count` checkpoints, and the best graded one.
 
-    Orbax's own policy for the best reads every checkpoint when it starts, and fails on a damaged
-    one.
+    Orbax's own policy for the best fails where any checkpoint is damaged.
     """
 
     count: int

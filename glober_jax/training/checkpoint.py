@@ -1,7 +1,7 @@
-"""The checkpoints of a stage: saved while it trains, restored when it resumes, read by others.
+"""Saves and restores the checkpoints of a stage, `WORKDIR/<stage>/<step>/` (checkpoint_io.py).
 
-`WORKDIR/<stage>/<step>/` is one (checkpoint_io.py). Orbax writes them in the background, under
-another name until they are complete. A damaged one is moved to `WORKDIR/damaged/<stage>/<step>`.
+Orbax writes them in the background, under another name until they are complete. A damaged one is
+moved to `WORKDIR/damaged/<stage>/<step>`.
 """
 
 import contextlib
@@ -18,7 +18,6 @@ from jax.sharding import Mesh
 from glober_jax.errors import UserError
 from glober_jax.parallel.multihost import first_message
 from glober_jax.progress import warn
-from glober_jax.training import log_filters
 from glober_jax.training.best_checkpoint import Grade, Grades, NewestAndBest
 from glober_jax.training.checkpoint_io import (
     DamagedError,
@@ -26,11 +25,12 @@ from glober_jax.training.checkpoint_io import (
     read_arrays,
     read_meta,
     reason,
+    silence_orbax,
     stored_steps,
 )
 from glober_jax.training.packaged_model import is_packaged, read_packaged
 
-# Parts of a config that a stage's checkpoints depend on, but for options of memory.
+# Parts of a config that a stage's checkpoints depend on, except options of memory.
 _CODEC = ("model.frame_codec", "codec.pretrained")
 _AUTOENCODER = (
     "frame_size",
@@ -43,7 +43,7 @@ ARCHITECTURE = {
     "autoencoder": (*_AUTOENCODER, "model.discriminator"),
     "generator": (*_AUTOENCODER, "model.condition", "model.generator"),
 }
-# Of a stage that is not listed.
+# Of other stages.
 _EVERYTHING = ("frame_size", "clip", "model")
 _MEMORY_OPTIONS = ("remat", "chunk_frames")
 
@@ -56,7 +56,7 @@ class StageCheckpoints:
     All processes of a run call the same methods in the same order.
 
     Attributes:
-      loop_record: what was saved for the loop with the checkpoint that was restored; {} before.
+      loop_record: what the restored checkpoint holds for the loop; {} before.
     """
 
     def __init__(self, workdir: epath.PathLike, stage: str, config: dict[str, Any], keep: int = 2):
@@ -67,11 +67,11 @@ class StageCheckpoints:
         """
         self._workdir, self._stage = epath.Path(workdir).resolve(), stage
         self._folder, self._config = self._workdir / stage, config
-        # The step of the save under way, and why it failed if it did at once.
+        # The step being saved, and why that failed if it did at once.
         self._saving: int | None = None
         self._failure: str | None = None
         self.loop_record: dict[str, int] = {}
-        log_filters.silence()
+        silence_orbax()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._grades = Grades(workdir, stage)
@@ -92,7 +92,7 @@ class StageCheckpoints:
             self.wait()
             self._manager.close()
             return
-        # The other processes may have ended: nothing is agreed upon any more.
+        # The other processes may have ended: no collective is safe.
         try:
             self._manager.close()
         except Exception as error:
@@ -100,7 +100,7 @@ class StageCheckpoints:
 
     @property
     def latest_step(self) -> int | None:
-        """Step of the newest checkpoint that was saved, or is being saved."""
+        """Step of the newest checkpoint, also while it is being saved."""
         return self._manager.latest_step()
 
     def save(
@@ -110,7 +110,7 @@ class StageCheckpoints:
         grade: Grade | None = None,
         loop_record: Mapping[str, int] | None = None,
     ) -> None:
-        """Starts saving, unless the step is there; warns where the save before this one failed."""
+        """Starts saving, unless the step is there; warns where the previous save failed."""
         if (failure := self._settle()) is not None:
             self._warn(f"{failure}; trying again with step {step}")
         if step == self.latest_step:
@@ -118,16 +118,11 @@ class StageCheckpoints:
         if grade is not None:
             self._grades.add(step, grade)
         meta = describe(step, self._config, dict(loop_record or {}), state)
+        parts = {"state": ocp.args.StandardSave(state), "meta": ocp.args.JsonSave(meta)}
         self._remove_partial()
         self._saving = step
         try:
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
-                ),
-                force=True,
-            )
+            self._manager.save(step, args=ocp.args.Composite(**parts), force=True)
         except OSError as error:
             self._failure = reason(error)
 
@@ -140,8 +135,8 @@ class StageCheckpoints:
         """The newest undamaged state, on any `mesh`; damaged newer ones are set aside.
 
         Raises:
-          UserError: all are damaged, and left in place; or the newest has other arrays, or cannot
-            be read.
+          UserError: all are damaged, and left in place; or the newest has other arrays, or its
+            storage does not answer.
         """
         if (failure := self._settle()) is not None:
             self._warn(failure)
@@ -165,14 +160,14 @@ class StageCheckpoints:
         )
 
     def _open(self) -> None:
-        # Lightweight: does not read the checkpoints, whatever is damaged in them.
+        # Lightweight: does not read checkpoints, which may be damaged.
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self._policy, lightweight_initialize=True
         )
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def _settle(self) -> str | None:
-        """Waits for the save under way; a sentence where it failed on any process."""
+        """Waits for the save under way; returns a sentence where it failed on any process."""
         if self._saving is None:
             return None
         failure = self._failure
@@ -183,7 +178,7 @@ class StageCheckpoints:
         step, self._saving, self._failure = self._saving, None, None
         if (failure := first_message(failure)) is None:
             return None
-        # A manager that failed has forgotten what it was about to delete.
+        # A manager that failed has lost its list of checkpoints to delete.
         with contextlib.suppress(Exception):
             self._manager.close()
         self._remove_partial()
@@ -193,15 +188,15 @@ class StageCheckpoints:
         return f"{self._folder / str(step)} could not be saved ({failure}), {intact}"
 
     def _remove_partial(self) -> None:
-        """Removes what failed or killed saves have left, while none is under way."""
+        """Removes what failed or killed saves have left."""
         if jax.process_index() == 0:
             for partial in ocp.path.step.all_temporary_paths(self._folder):
-                # A thread of a save that failed may still be writing there: then the next time.
+                # A thread of a failed save may still write there; it is removed by a later call.
                 with contextlib.suppress(OSError):
                     partial.get().rmtree()
 
     def _set_aside(self, damaged: dict[int, str], good_step: int) -> None:
-        """Moves damaged checkpoints to `WORKDIR/damaged`; nothing is deleted."""
+        """Moves damaged checkpoints to `WORKDIR/damaged`."""
         for step, why in damaged.items():
             checkpoint, problem = self._folder / str(step), None
             place = self._workdir / "damaged" / self._stage / str(step)
@@ -234,9 +229,9 @@ class StageCheckpoints:
             try:
                 saved = read_meta(self._folder / str(step))["config"]
             except DamagedError:
-                continue  # What to do about it is decided when it is restored.
+                continue  # Reported when it is restored.
             there, here = (_architecture(self._stage, c) for c in (saved, self._config))
-            # An option that one of the two configs does not know yet had its default.
+            # An option that only one of them has is at its default in the other.
             differing = [key for key in sorted(there.keys() & here) if there[key] != here[key]]
             if differing:
                 listed = ", ".join(f"{k} is {there[k]} there, {here[k]} here" for k in differing)
@@ -248,7 +243,7 @@ class StageCheckpoints:
 
 
 def _architecture(stage: str, config: dict[str, Any]) -> dict[str, Any]:
-    """Options that the stage's checkpoints depend on, by their full name."""
+    """Options that the stage's checkpoints depend on, by full name."""
     parts = ARCHITECTURE.get(stage, _EVERYTHING)
     # Stored as JSON, which has no tuples.
     flat = flax.traverse_util.flatten_dict(json.loads(json.dumps(config)), sep=".")
@@ -261,7 +256,7 @@ def _architecture(stage: str, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def newest_step(workdir: epath.PathLike, stage: str) -> int | None:
-    """Step of a stage's newest checkpoint, None where it has none; makes no folder."""
+    """Step of a stage's newest checkpoint, or None; makes no folder."""
     return max(stored_steps(epath.Path(workdir).resolve() / stage), default=None)
 
 
@@ -272,12 +267,12 @@ def load_averaged(
     mesh: Mesh,
     which: Which = "newest",
 ) -> tuple[int, dict[str, Any]]:
-    """(step, values) of a stage's newest or best checkpoint; a packaged model has one only.
+    """(step, values) of a stage's newest or best checkpoint; a packaged model has only one.
 
-    `abstract`, {"ema": ..., "constants": ...} of shapes, are the parts to read, onto `mesh`.
+    `abstract`, such as {"ema": ..., "constants": ...} of shapes, are the parts to read onto `mesh`.
 
     Raises:
-      UserError: there is no (graded) checkpoint, or it is damaged: no other is taken silently.
+      UserError: there is no (graded) checkpoint, or it is damaged: no other is used instead.
     """
     if is_packaged(workdir):
         return read_packaged(workdir, stage, abstract, mesh)

@@ -8,13 +8,18 @@ checksum) and "digest" of all the rest. TensorStore itself keeps no checksums of
 import errno
 import hashlib
 import json
+import logging
+import math
 import os
 import re
+import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from etils import epath
 from jax.sharding import Mesh
@@ -22,17 +27,19 @@ from jax.sharding import Mesh
 from glober_jax.errors import UserError
 from glober_jax.parallel.multihost import first_message
 from glober_jax.parallel.rules import tree_shardings
-from glober_jax.training import log_filters
-from glober_jax.training.checksum import checksums
 
-# TensorStore's errors where the storage, or the way to it, fails; and how it quotes the system's.
+# TensorStore's errors where the storage does not answer; and how it quotes the system's.
 _UNREACHABLE = re.compile(
     "UNAVAILABLE|DEADLINE_EXCEEDED|PERMISSION_DENIED|UNAUTHENTICATED|RESOURCE_EXHAUSTED|ABORTED"
 )
 _OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 _MISSING = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR)
-# Begins the message by which one process tells the others that the storage does not answer.
+# Marks the message of a process to the others that the storage does not answer.
 _STORAGE = "storage: "
+# Errors in threads of TensorStore, which begin so.
+_OF_THREADS = ("Event loop is closed", "Encountered error while reading array")
+# The golden ratio's 32 bits: neighbouring places get words far apart.
+_STRIDE = 0x9E3779B9
 
 
 class DamagedError(Exception):
@@ -90,7 +97,7 @@ def read_arrays(
     args = ocp.args.PyTreeRestore(
         item=abstract, restore_args=restore_args, partial_restore=not whole
     )
-    # Without a manager: that one waits for the others, also where one of them has failed.
+    # Without a manager, which would wait for a process that has failed.
     handler = ocp.PyTreeCheckpointHandler()
     arrays = _on_all(checkpoint, lambda: handler.restore(checkpoint / "state", args=args))
     if "arrays" in meta:
@@ -102,7 +109,7 @@ def read_arrays(
 
 
 def _check_kinds(checkpoint: epath.Path, meta: dict[str, Any], abstract: Any, whole: bool) -> None:
-    """Refuses arrays of other names, types or shapes: a mistake of the config, and no damage."""
+    """Refuses arrays of other names, types or shapes: the config's mistake, not damage."""
     if "arrays" not in meta:
         return
     there = {name: kind.rsplit(" ", 1)[0] for name, kind in meta["arrays"].items()}
@@ -115,7 +122,7 @@ def _check_kinds(checkpoint: epath.Path, meta: dict[str, Any], abstract: Any, wh
 
 
 def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """How many entries of two tables differ, and the first of them; "" where none does."""
+    """The number of entries in which two tables differ, and the first; "" if there is none."""
     differing = sorted(n for n in there.keys() | here.keys() if there.get(n) != here.get(n))
     if not differing:
         return ""
@@ -140,19 +147,23 @@ def _digest(meta: dict[str, Any]) -> str:
 
 
 def _on_all(checkpoint: epath.Path, read: Callable[[], Any]) -> Any:
-    """What `read` returns, or the same error on all processes where it failed on any of them."""
-    log_filters.silence()
+    """What `read` returns; where it failed on any process, the same error on all of them."""
+    silence_orbax()
     value = problem = None
     try:
         value = read()
     except Exception as error:
         causes = _causes(error)
         if interruptions := [cause for cause in causes if not isinstance(cause, Exception)]:
-            # Raised by a signal's handler inside of Orbax, which makes another exception of it.
+            # Raised by a signal handler, and wrapped by Orbax.
             raise interruptions[0] from None
         if any(isinstance(cause, MemoryError | jax.errors.JaxRuntimeError) for cause in causes):
             raise
-        problem = f"{_STORAGE if _is_unreachable(causes[-1]) else ''}{reason(error)}"
+        if (code := _os_error(causes[-1])) is not None:
+            unreachable = code not in _MISSING
+        else:
+            unreachable = _UNREACHABLE.match(str(causes[-1])) is not None
+        problem = f"{_STORAGE if unreachable else ''}{reason(error)}"
     if (problem := first_message(problem)) is None:
         return value
     if problem.startswith(_STORAGE):
@@ -161,12 +172,6 @@ def _on_all(checkpoint: epath.Path, read: Callable[[], Any]) -> Any:
             "command again when its storage answers"
         )
     raise DamagedError(problem)
-
-
-def _is_unreachable(cause: BaseException) -> bool:
-    if (code := _os_error(cause)) is not None:
-        return code not in _MISSING
-    return _UNREACHABLE.match(str(cause)) is not None
 
 
 def reason(error: BaseException) -> str:
@@ -191,3 +196,65 @@ def _causes(error: BaseException) -> list[BaseException]:
     while (error := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(error)
     return causes
+
+
+def checksums(tree: Any) -> Any:
+    """A checksum in [0, 2^32) for each array of a tree, independent of its sharding.
+
+    All processes that hold shards have to call this.
+    """
+    return jax.tree.map(int, jax.device_get(_checksums(tree)))
+
+
+@jax.jit
+def _checksums(tree: Any) -> Any:
+    return jax.tree.map(_checksum, tree)
+
+
+@jax.jit  # Traced once for all arrays of a shape.
+def _checksum(array: jax.Array) -> jax.Array:
+    """The sum modulo 2^32, in any order, of a word for each element: its bits and place, mixed.
+
+    One changed element is always found, other changes all but once in 2^32 times.
+    """
+    if array.dtype == jnp.bool_:
+        bits = array.astype(jnp.uint32)
+    else:
+        # An element of 64 bits becomes two of 32.
+        width = min(8 * array.dtype.itemsize, 32)
+        bits = jax.lax.bitcast_convert_type(array, f"uint{width}").astype(jnp.uint32)
+    place = jnp.zeros(bits.shape, jnp.uint32)
+    for axis in range(bits.ndim):
+        stride = math.prod(bits.shape[axis + 1 :]) * _STRIDE % 2**32
+        index = jax.lax.broadcasted_iota(jnp.uint32, bits.shape, axis)
+        place += index * jnp.uint32(stride)
+    return jnp.sum(_mix(bits + place), dtype=jnp.uint32)
+
+
+def _mix(word: jax.Array) -> jax.Array:
+    """The finaliser of MurmurHash3, a bijection (Austin Appleby, public domain)."""
+    word = (word ^ (word >> 16)) * jnp.uint32(0x85EBCA6B)
+    word = (word ^ (word >> 13)) * jnp.uint32(0xC2B2AE35)
+    return word ^ (word >> 16)
+
+
+def silence_orbax() -> None:
+    """Drops Orbax's and TensorStore's stack traces of failures that this module reports."""
+    logging.getLogger("absl").addFilter(_is_wanted)
+    logging.getLogger("asyncio").addFilter(_is_wanted_of_asyncio)
+    sys.unraisablehook = _report_unraisable
+    warnings.filterwarnings("ignore", message="coroutine '(_read_array|async_serialize)")
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    return record.levelno < logging.ERROR or "orbax" not in record.pathname
+
+
+def _is_wanted_of_asyncio(record: logging.LogRecord) -> bool:
+    message = record.getMessage()
+    return "never retrieved" not in message or not ("orbax" in message or "tensorstore" in message)
+
+
+def _report_unraisable(unraisable: Any) -> None:
+    if not str(unraisable.exc_value).startswith(_OF_THREADS):
+        sys.__unraisablehook__(unraisable)

@@ -3,18 +3,16 @@
     g_loss = mean |x - x̂| + perceptual_weight LPIPS(x, x̂) + kl_weight KL / P - w(step) mean D(x̂)
     d_loss = ½ mean max(0, 1 - D(x)) + ½ mean max(0, 1 + D(x̂))
 
-x̂ is decoded from a posterior sample, KL is summed over a frame's latents, P = X Y C is the number
-of the frame's values, D a patch discriminator. The recipe is that of latent diffusion (arXiv
-2112.10752), but for two things: the first three terms are means, so that no weight depends on the
-frame size, and w is constant after its warm-up, not rescaled by a ratio of gradients. Of w, 0.02
-lowered LPIPS on synthetic skies at little cost in PSNR, and 0.5 drowned the other terms.
+x̂ is decoded from a posterior sample, KL is summed over a frame's latents, P = X Y C, D is a patch
+discriminator. As in latent diffusion (arXiv 2112.10752), except that the first three terms are
+means, so that weights do not depend on the frame size, and that w is constant after its warm-up,
+not rescaled by a ratio of gradients. On synthetic skies w = 0.02 lowered LPIPS at little cost in
+PSNR, and 0.5 drowned the other terms. LPIPS weights are frozen and not in checkpoints.
 
-The LPIPS weights are frozen and no part of checkpoints. Dimension key: B clips, n frames of each,
-N = B n, X, Y frame size, C colours, h, w, Z latents.
+Dimension key: B clips, n frames of each, N = B n, X, Y frame size, C colours, h, w, Z latents.
 """
 
 import dataclasses
-from typing import Any
 
 import einops
 import jax
@@ -30,7 +28,7 @@ from glober_jax.parallel.rules import gather_parameters
 from glober_jax.randomness import named_key
 from glober_jax.training.adversarial import AdversarialOptions, AdversarialStage, joint_gradients
 from glober_jax.training.gradient_accumulation import accumulate_gradients
-from glober_jax.training.state import Batch, OptimizerOptions, TrainState, new_state
+from glober_jax.training.state import Batch, OptimizerOptions, TrainState
 
 NAME = "codec"
 DISCRIMINATOR = "patch_discriminator"
@@ -44,7 +42,7 @@ PERCEPTUAL_BACKBONE: lpips.Backbone = "vgg"
 class CodecTraining:
     """Options of the codec stage; a step sees `frames_per_clip` frames of `batch_size` clips.
 
-    With `pretrained` nothing is trained: the codec is that one (`pretrained_codec`).
+    With `pretrained` nothing is trained: the codec is that one (`load_pretrained_codec`).
     """
 
     steps: int
@@ -70,6 +68,8 @@ class CodecTraining:
 class CodecStage(AdversarialStage):
     """The stage as pure functions of state, frozen LPIPS weights and batch."""
 
+    name = NAME
+    trained = NETWORKS
     averaged = AVERAGED
     discriminator = DISCRIMINATOR
 
@@ -77,11 +77,6 @@ class CodecStage(AdversarialStage):
     options: CodecTraining
     seed: int
     mesh: Mesh
-
-    def create(self, constants: dict[str, Any], given: Params | None = None) -> TrainState:
-        """The state at step 0: `given` networks, and fresh others."""
-        params = self.networks.init_all(NETWORKS, named_key(self.seed, "codec_init"), given)
-        return new_state(params, self.optimizer, AVERAGED, constants)
 
     def frozen(self) -> lpips.Params | None:
         """The frozen LPIPS weights; None where the loss has no LPIPS.
@@ -101,17 +96,15 @@ class CodecStage(AdversarialStage):
     def gradients(
         self, state: TrainState, frozen: lpips.Params | None, batch: Batch, *, adversarial: bool
     ) -> tuple[Params, dict[str, jax.Array]]:
-        """Both sides' gradients of one batch, and its metrics: means over micro-batches."""
+        """Both players' gradients of one batch, and its metrics: means over micro-batches."""
         frozen = gather_parameters(frozen, self.mesh, jnp.float32)
         weight = self.options.adversarial.weight_at(state.step) if adversarial else None
         frames = batch["target_frames"]
         key = named_key(self.seed, NAME, state.step)
         noise = jax.random.normal(key, (*frames.shape[:2], *self.networks.latent_shape))
 
-        def of_clips(
-            frames_and_noise: tuple[jax.Array, jax.Array],
-        ) -> tuple[Params, dict[str, jax.Array]]:
-            inputs = [einops.rearrange(x, "b n ... -> (b n) ...") for x in frames_and_noise]
+        def of_clips(rows: tuple[jax.Array, ...]) -> tuple[Params, dict[str, jax.Array]]:
+            inputs = [einops.rearrange(x, "b n ... -> (b n) ...") for x in rows]
 
             def loss_fn(params: Params) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
                 params = gather_parameters(params, self.mesh, self.networks.dtype)
@@ -119,8 +112,8 @@ class CodecStage(AdversarialStage):
 
             return joint_gradients(loss_fn, state.params, DISCRIMINATOR)
 
-        rows, parts = (frames, noise), self.options.micro_batches
-        return accumulate_gradients(of_clips, rows, parts, self.mesh)
+        parts = self.options.micro_batches
+        return accumulate_gradients(of_clips, (frames, noise), parts, self.mesh)
 
 
 def codec_losses(
@@ -132,9 +125,9 @@ def codec_losses(
     noise_NhwZ: jax.Array,
     adversarial_weight: jax.Array | None,
 ) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
-    """((d_loss, g_loss), metrics) of uint8 frames; standard normal noise draws the latents.
+    """((d_loss, g_loss), metrics) of uint8 frames; the noise, standard normal, draws latents.
 
-    Without an adversarial weight d_loss is zero and no discriminator is run; without LPIPS
+    Without an adversarial weight the discriminator is not run and d_loss is 0; without LPIPS
     weights there is no perceptual loss. The metric `kl` is the sum over a frame's latents.
     """
     pixels = normalise_frames(frames_NXYC)
@@ -151,7 +144,7 @@ def codec_losses(
         g_loss += options.perceptual_weight * perceptual.mean()
         metrics["perceptual_loss"] = perceptual.mean()
     if adversarial_weight is not None:
-        # Frames come first, as they are spread over devices: each judges its own.
+        # Frames lead, as they are sharded: each device judges its own.
         judged = einops.rearrange([pixels, reconstruction], "kind n x y c -> (n kind) x y c")
         logits = networks.apply(params, DISCRIMINATOR, judged)
         real, fake = einops.rearrange(logits, "(n kind) h w -> kind n h w", kind=2)

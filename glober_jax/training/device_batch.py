@@ -16,9 +16,9 @@ from glober_jax.training.state import Batch
 
 
 def device_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
-    """This process's rows of a batch become global arrays on the mesh.
+    """Makes global arrays on the mesh of this process's rows of a batch.
 
-    The clips that `mirrored` bool [B] marks get left and right swapped, and that field is gone.
+    Swaps left and right of the clips that `mirrored` bool [B] marks, and drops that field.
     """
     arrays = put_batch(batch, mesh)
     return _mirror(mesh)(arrays) if "mirrored" in arrays else arrays

@@ -1,8 +1,7 @@
-"""Global features computed once, where each video of the training set is exactly one clip.
+"""Global features computed once, where every training video is exactly one clip.
 
-The frozen encoder, half of a generator step at the sizes of configs/sky64.py, then runs once per
-video and not once per step. Dimension key: N videos, B clips, n readable ones of them, K key
-frames, H, W, G global feature.
+Otherwise the frozen encoder runs in every step: half of its time in configs/sky64.py. Dimension
+key: N videos, B clips, n readable clips, K key frames, H, W, G global feature.
 """
 
 import functools
@@ -22,26 +21,21 @@ from glober_jax.progress import Progress
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training.generator import clip_features
 
-# In host memory.
-_MOST_BYTES = 2**30
-
 # What the generator reads of a `FeatureVideo`.
 FEATURE_CLIP = ClipSpec(num_frames=1, num_key_frames=1, num_target_frames=0)
 
 
 def fits(source: VideoSource, clip: ClipSpec, global_shape: Sequence[int]) -> bool:
-    """Whether every video is one clip and their features fit into a GiB of memory."""
-    size = len(source) * int(np.prod(global_shape)) * np.dtype(np.float32).itemsize
-    return size <= _MOST_BYTES and all(
-        source[index].num_frames == clip.span for index in range(len(source))
-    )
+    """Whether every video is one clip and their float32 features fit into 1 GiB."""
+    size = 4 * len(source) * int(np.prod(global_shape))
+    return size <= 2**30 and all(source[i].num_frames == clip.span for i in range(len(source)))
 
 
 @dataclass(frozen=True)
 class FeatureVideo:
-    """A `Video` of one frame, its global feature; name and text are those of `video`.
+    """A `Video` whose only frame is the global feature of `video`.
 
-    A `damage` found while encoding is raised whenever the feature is read.
+    A `damage` found while encoding is raised when the feature is read.
     """
 
     video: Video
@@ -79,10 +73,7 @@ class FeatureVideos:
         batch_size: int,
         mesh: Mesh,
     ) -> None:
-        """Encodes every video of `source`, of which `fits` holds, that is not damaged.
-
-        B = `batch_size` videos at a time are encoded, spread over `mesh`.
-        """
+        """Encodes every undamaged video of `source`, B = `batch_size` at a time, on `mesh`."""
         self._source = source
         self.class_names, self.text_info = source.class_names, source.text_info
         self.fingerprint = source.fingerprint
@@ -93,16 +84,22 @@ class FeatureVideos:
         key_ids = centre_clip(clip.span, clip).key_ids_K.tolist()
         with Progress("global features", len(source), unit="video") as progress:
             for first in range(0, len(source), batch_size):
-                indices = range(first, min(first + batch_size, len(source)))
-                frames = {index: self._read(index, key_ids) for index in indices}
-                readable = {index: rows for index, rows in frames.items() if rows is not None}
+                last = min(first + batch_size, len(source))
+                readable: dict[int, np.ndarray] = {}
+                for index in range(first, last):
+                    video = source[index]
+                    try:
+                        readable[index] = video.read(key_ids)
+                        self._labels_N[index] = video.label
+                    except DamagedVideo as error:
+                        self._damage[index] = error
                 if readable:
                     rows_nK = np.stack(list(readable.values()))
                     rows_BK = np.resize(rows_nK, (batch_size, *rows_nK.shape[1:]))
                     rows = put_batch({"key_frames": rows_BK}, mesh)["key_frames"]
                     made_BHWG = jax.device_get(encode(model, rows))
                     self._features_NHWG[list(readable)] = made_BHWG[: len(readable)]
-                progress.update(indices[-1] + 1)
+                progress.update(last)
 
     def __len__(self) -> int:
         return len(self._source)
@@ -111,13 +108,3 @@ class FeatureVideos:
         """The feature of a video; raises IndexError."""
         video, damage = self._source[index], self._damage.get(index)
         return FeatureVideo(video, self._labels_N[index], self._features_NHWG[index], damage)
-
-    def _read(self, index: int, key_ids: Sequence[int]) -> np.ndarray | None:
-        video = self._source[index]
-        try:
-            frames_K = video.read(key_ids)
-            self._labels_N[index] = video.label
-            return frames_K
-        except DamagedVideo as error:
-            self._damage[index] = error
-            return None

@@ -1,29 +1,29 @@
 """Stage B: the global generator, diffusion over the frozen encoder's global features.
 
-g is the posterior mean of the averaged (EMA) encoder, normalised per channel by a scale measured
-when the stage begins; loss = weighted mean |prediction - target|². Dimension key: B clips,
-H, W, G global feature.
+g is the posterior mean of the averaged encoder, normalised per channel by a scale measured when
+the stage begins; loss = weighted mean |prediction - target|². Dimension key: B clips, H, W, G
+global feature.
 """
 
 import dataclasses
 from typing import Any, NamedTuple
 
 import jax
+import optax
 from jax.sharding import Mesh
 
 from glober_jax.diffusion.process import DiffusionProcess
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.rules import gather_parameters
 from glober_jax.randomness import named_key
-from glober_jax.sampling.decode import FrameModel
-from glober_jax.training.autoencoder import codec_posterior
+from glober_jax.sampling.decode import FrameModel, codec_posterior
 from glober_jax.training.gradient_accumulation import accumulate_gradients
 from glober_jax.training.state import (
     Batch,
     OptimizerOptions,
+    StageFunctions,
     StepFunction,
     TrainState,
-    new_state,
 )
 
 NAME = "generator"
@@ -34,9 +34,8 @@ NETWORKS = ("condition", "generator")
 class GeneratorTraining:
     """Options of the stage.
 
-    `condition_dropout` of the clips lose their condition; an unconditional generator has none.
-    `micro_batches` parts of a batch are computed one after the other: less memory, the same
-    gradients.
+    A fraction `condition_dropout` of clips lose their condition, unless there is none anyway.
+    `micro_batches` as in `AutoencoderTraining`.
     """
 
     steps: int
@@ -48,11 +47,15 @@ class GeneratorTraining:
 
 
 @dataclasses.dataclass(frozen=True)
-class GeneratorStage:
-    """The stage as pure functions of state, frozen encoder and batch.
+class GeneratorStage(StageFunctions):
+    """The stage as pure functions of state, frozen encoder and batch; constants {"feature_scale"}.
 
-    With `encoded`, `key_frames` [B, 1, H, W, G] of a batch are global features already.
+    A batch has `key_frames` and `label` or `text`. If `encoded`, its `key_frames` [B, 1, H, W, G]
+    are global features already.
     """
+
+    name = NAME
+    trained = averaged = NETWORKS
 
     networks: Networks
     process: DiffusionProcess
@@ -61,21 +64,12 @@ class GeneratorStage:
     mesh: Mesh
     encoded: bool = False
 
-    def create(self, constants: dict[str, Any], given: Params | None = None) -> TrainState:
-        """The state at step 0: `given` networks, fresh others, constants {"feature_scale"}."""
-        params = self.networks.init_all(NETWORKS, named_key(self.seed, "generator_init"), given)
-        return new_state(params, self._optimizer(), NETWORKS, constants)
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        return self.options.optimizer.build(self.options.steps)
 
     def programs(self) -> tuple[tuple[int, StepFunction], ...]:
         return ((0, self.step),)
-
-    def step(
-        self, state: TrainState, frozen: FrameModel, batch: Batch
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
-        """One update on `key_frames` and what they are conditioned on: `label` or `text`."""
-        gradients, metrics = self.gradients(state, frozen, batch)
-        optimizer, ema_decay = self._optimizer(), self.options.ema_decay
-        return state.apply_if_finite(gradients, metrics, optimizer, ema_decay)
 
     def gradients(
         self, state: TrainState, frozen: FrameModel, batch: Batch
@@ -87,9 +81,7 @@ class GeneratorStage:
         drawn = draw_noise(networks, process, self.options, len(batch["key_frames"]), key)
         rows = (batch["key_frames"], batch[networks.condition.field], drawn)
 
-        def of_clips(
-            rows: tuple[jax.Array, jax.Array, GeneratorNoise],
-        ) -> tuple[Params, dict[str, jax.Array]]:
+        def of_clips(rows: tuple[Any, ...]) -> tuple[Params, dict[str, jax.Array]]:
             key_frames, condition, drawn = rows
             features = self.features(frozen, key_frames)
             features = state.constants["feature_scale"].normalise(features)
@@ -109,9 +101,6 @@ class GeneratorStage:
             return key_frames[:, 0]
         return clip_features(self.networks, model, key_frames)
 
-    def _optimizer(self) -> Any:
-        return self.options.optimizer.build(self.options.steps)
-
 
 def clip_features(networks: Networks, model: FrameModel, key_frames: jax.Array) -> jax.Array:
     """Mean global features [B, H, W, G] of key frames or of their cached moments."""
@@ -121,7 +110,7 @@ def clip_features(networks: Networks, model: FrameModel, key_frames: jax.Array) 
 
 
 class GeneratorNoise(NamedTuple):
-    """All that is random in a training pass: t is in 0..T - 1, eps standard normal."""
+    """The random inputs of a training pass: t in 0..T - 1, eps standard normal."""
 
     t_B: jax.Array
     eps_BHWG: jax.Array

@@ -1,7 +1,7 @@
-"""Gradient accumulation: a batch computed in parts, with the numbers of the whole.
+"""Gradient accumulation over micro-batches.
 
-Dimension key: B clips of a batch, k micro-batches, d devices that a batch is spread over, r = B /
-(k d) clips of a micro-batch on a device.
+Dimension key: B clips of a batch, k micro-batches, d devices that a batch is sharded over,
+r = B / (k d) clips of a micro-batch on a device.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from glober_jax.parallel.rules import tree_shardings
 
 
 def accumulate_gradients(compute: Callable[[Any], Any], rows: Any, count: int, mesh: Mesh) -> Any:
-    """The mean of `compute(part)` over `count` equal parts of `rows`, one by one, inside jit.
+    """The mean of `compute(part)` over `count` equal parts of `rows`, in turn; inside jit.
 
-    `rows` is a pytree of arrays [B, ...]; `compute` gives a pytree of float arrays, means over
-    clips and their gradients, and draws nothing itself. Summed in float32.
+    `rows` is a pytree of arrays [B, ...]; `compute` returns a pytree of means over clips, and
+    draws no random numbers. Sums are float32.
     """
     if count == 1:
         return compute(rows)
@@ -39,10 +39,10 @@ def accumulate_gradients(compute: Callable[[Any], Any], rows: Any, count: int, m
 
 
 def _cut(rows_B: jax.Array, count: int, mesh: Mesh) -> jax.Array:
-    """[B, ...] -> [k, B / k, ...], every device's rows cut where they lie.
+    """[B, ...] -> [k, B / k, ...] without moving rows between devices.
 
-    So a part is made of runs of r rows, and every s-th row of it is one of the batch's s-th where s
-    divides r.
+    A part consists of runs of r rows of the batch; so where s divides r, each s-th row of a part is
+    an s-th row of the batch.
     """
     ways = batch_ways(mesh)
     rows_dkr = rows_B.reshape(ways, count, -1, *rows_B.shape[1:])

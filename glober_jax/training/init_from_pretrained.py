@@ -1,7 +1,7 @@
-"""Initial parameters of a stage's networks: `WORKDIR/initial/<network>.safetensors`.
+"""Initial parameters of networks, `WORKDIR/initial/<network>.safetensors`, written by `convert`.
 
-`convert` writes these files, float32 arrays by parameter path ("conv_in/conv/kernel"). A stage
-without checkpoint starts from them, averages included.
+Float32 arrays by parameter path ("conv_in/conv/kernel"). A stage without checkpoint starts from
+them, averages included.
 """
 
 import sys
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -26,7 +26,7 @@ from glober_jax.training.state import TrainState
 
 
 def pretrained_file(workdir: epath.PathLike, network: str) -> epath.Path:
-    """Where the network's initial parameters are, or would be."""
+    """Where a network's initial parameters are, or would be."""
     return epath.Path(workdir) / "initial" / f"{network}.safetensors"
 
 
@@ -45,7 +45,7 @@ def write_pretrained(
 
 
 def check_pretrained(workdir: epath.PathLike, networks: Networks, names: Sequence[str]) -> None:
-    """Raises `UserError` where the file of one of these networks is damaged, or does not fit."""
+    """Raises `UserError` if the file of one of these networks is damaged or does not fit."""
     for name in names:
         if (file := pretrained_file(workdir, name)).exists():
             shapes = jax.eval_shape(lambda name=name: networks.init(name, jax.random.key(0)))
@@ -55,26 +55,26 @@ def check_pretrained(workdir: epath.PathLike, networks: Networks, names: Sequenc
 def init_from_pretrained(
     state: TrainState, stage: str, workdir: epath.PathLike, mesh: Mesh
 ) -> TrainState:
-    """A fresh state with the networks that have a file taken from there, averages too."""
+    """`state` with parameters and averages of the networks that have a file."""
     there = [name for name in state.params if pretrained_file(workdir, name).exists()]
     if not there:
         return state
+
+    def place(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
+        return jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
+
     loaded = {}
     for name in there:
-        shardings = _flatten(tree_shardings(state.params[name], mesh))
         arrays = _read(pretrained_file(workdir, name), _flatten(state.params[name]))
-        placed = {
-            path: jax.make_array_from_callback(array.shape, shardings[path], array.__getitem__)
-            for path, array in arrays.items()
-        }
-        loaded[name] = flax.traverse_util.unflatten_dict(placed, sep="/")
+        tree = flax.traverse_util.unflatten_dict(arrays, sep="/")
+        loaded[name] = jax.tree.map(place, tree, tree_shardings(tree, mesh))
     averaged = {name: jax.tree.map(jnp.copy, loaded[name]) for name in there if name in state.ema}
     if jax.process_index() == 0:
         folder = pretrained_file(workdir, there[0]).parent
         others = ", ".join(name for name in state.params if name not in there)
         fresh = f"; at initial values: {others}" if others else ""
-        sentence = f"{stage} starts with {', '.join(there)} from {folder}{fresh}"
-        print(sentence, file=sys.stderr, flush=True)
+        begin = f"{stage} starts with {', '.join(there)} from {folder}"
+        print(f"{begin}{fresh}", file=sys.stderr, flush=True)
     return state.replace(params=state.params | loaded, ema=state.ema | averaged)
 
 
@@ -83,7 +83,7 @@ def _flatten(params: Any) -> dict[str, Any]:
 
 
 def _read(file: epath.Path, wanted: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """A file's arrays by path; refuses other paths or shapes than those of `wanted`."""
+    """A file's arrays by path; refuses other paths or shapes than `wanted`."""
     try:
         arrays = load(file.read_bytes())
     except (OSError, SafetensorError) as error:

@@ -25,14 +25,11 @@ def measured_scale(
     field: str,
     mesh: Mesh,
 ) -> ChannelScale:
-    """Mean and deviation of each channel over the first 256 clips.
+    """Mean and deviation of each channel over the first 256 clips of `batches`.
 
-    Args:
-      compute: pure (model, rows [N, F, H, W, C], batch number) -> values, channels last.
-      model: its first argument: shards on other processes cannot be closed over.
-      batches: as the loader yields them.
-      field: the field of a batch whose rows it gets.
-      mesh: where it runs, on the rows of all processes.
+    `compute` is a pure (model, rows [N, F, H, W, C], batch number) -> values, channels last; the
+    rows are those of `field`, of all processes. `model` is an argument because shards on other
+    processes cannot be closed over.
     """
     compute = jax.jit(compute, out_shardings=replicated(mesh))
     values, clips = [], 0

@@ -4,9 +4,10 @@ Its order is fixed: restore -> [preview -> grade, save -> next batch -> step -> 
 position are saved together, so a resumed run repeats an uninterrupted one bit for bit.
 """
 
+import collections
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
@@ -18,16 +19,18 @@ from glober_jax.parallel.compiler_options import compiler_options
 from glober_jax.parallel.mesh import batch_sharding, replicated
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.progress import Progress
+from glober_jax.training.best_checkpoint import Grade
 from glober_jax.training.checkpoint import StageCheckpoints
 from glober_jax.training.device_batch import device_batch
 from glober_jax.training.init_from_pretrained import init_from_pretrained
 from glober_jax.training.metric_writer import MetricsWriter
 from glober_jax.training.nonfinite_guard import NonfiniteGuard
 from glober_jax.training.preemption import Preemption
-from glober_jax.training.profiler import Profiler
-from glober_jax.training.state import StepFunction, TrainState
-from glober_jax.training.step_log import Grading, Preview, StepLog, due
+from glober_jax.training.state import SKIPPED, StepFunction, TrainState
 from glober_jax.training.watchdog import Watchdog
+
+# Steps between dispatching an update and reading its metrics.
+_LAG = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +38,10 @@ class LoopOptions:
     """How often, in steps, the loop logs, previews and saves; 0 means only at the end.
 
     Attributes:
-      keep_checkpoints: the newest ones are kept, and the best where they are graded.
-      max_skipped: after more updates in a row that are not finite, the stage goes back to its
-        newest checkpoint and on with later batches; the second time it stops.
-      slow_step: a step that takes so many times the running median is reported; 0: none is.
+      keep_checkpoints: how many of the newest are kept, besides the best where they are graded.
+      max_skipped: after more updates in a row that are not finite, the stage resumes from its
+        newest checkpoint with later batches; the second time it stops.
+      slow_step: a step that takes this many times the running median is reported; 0: never.
     """
 
     log_every: int = 50
@@ -49,17 +52,31 @@ class LoopOptions:
     slow_step: float = 10.0
 
 
+class Preview(NamedTuple):
+    """Scores of a state and uint8 [H, W, 3] images, by name."""
+
+    scalars: dict[str, float]
+    images: dict[str, np.ndarray]
+
+
+class Grading(NamedTuple):
+    """Every how many steps a checkpoint is graded, where one is saved, and by what."""
+
+    every: int
+    grade: Callable[[TrainState], Grade]
+
+
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """A stage, as the loop trains it.
 
     Attributes:
-      create: (constants, given) -> a fresh state; the networks in `given()` as they are. Pure.
-      measure: computes the constants from data, once per run; of these `constant_shapes`.
+      create: pure (constants, given) -> a fresh state; `given()` are networks to start with.
+      measure: computes the constants from data, once per run; they have `constant_shapes`.
       programs: (first step, pure function (state, frozen, batch) -> (state, metrics)), ascending.
       frozen: parameters that the stage reads and never changes.
       batches: (start) -> this process's rows of the global batches from number `start` on.
-      videos: (number) -> the IDs of the videos of that batch, all rows.
+      videos: (number) -> the video IDs of that batch, all rows.
     """
 
     name: str
@@ -76,21 +93,11 @@ class Stage:
     videos: Callable[[int], Sequence[str]] = lambda number: ()
 
 
-def compile_programs(stage: Stage, mesh: Mesh) -> Callable[[int], Callable[..., Any]]:
-    """The jitted program in force at a step: state in its shards and donated, batch over the mesh.
-
-    Each is compiled when it is first called.
-    """
-    state = jax.eval_shape(stage.create, stage.constant_shapes)
-    jitted = [
-        (first_step, jit_program(program, state, stage.frozen, mesh))
-        for first_step, program in stage.programs
-    ]
-    return lambda step: [program for first_step, program in jitted if first_step <= step][-1]
-
-
 def jit_program(program: StepFunction, state: TrainState, frozen: Any, mesh: Mesh) -> Any:
-    """A stage's program as every run compiles it, and as `plan` does; arrays may be abstract."""
+    """A stage's program as `main` and `plan` compile it: state sharded and donated.
+
+    Arrays may be abstract. Compiled when it is first called.
+    """
     shardings = tree_shardings(state, mesh)
     return jax.jit(
         program,
@@ -122,68 +129,70 @@ def run_stage(
     with StageCheckpoints(workdir, stage.name, config, options.keep_checkpoints) as checkpoints:
         state, start = _restore_or_create(stage, workdir, checkpoints, mesh)
         if start < stage.total_steps:
-            loop = _Loop(stage, workdir, checkpoints, options, mesh, writer, start)
-            return loop.run(state, preemption, Profiler(epath.Path(workdir) / "logs", profiled))
+            loop = _Loop(stage, workdir, checkpoints, options, mesh, writer)
+            return loop.run(state, start, preemption, profiled)
         if checkpoints.latest_step is None:
             checkpoints.save(start, state)
         return state
 
 
+@dataclasses.dataclass
 class _Loop:
-    """The loop over a stage's steps from `start` on."""
+    """The loop over a stage's steps."""
 
-    def __init__(
-        self,
-        stage: Stage,
-        workdir: epath.PathLike,
-        checkpoints: StageCheckpoints,
-        options: LoopOptions,
-        mesh: Mesh,
-        writer: MetricsWriter,
-        start: int,
-    ) -> None:
-        self._stage, self._workdir, self._checkpoints = stage, workdir, checkpoints
-        self._options, self._mesh, self._start = options, mesh, start
-        total, first = stage.total_steps, jax.process_index() == 0
-        self._progress = Progress(stage.name, total, start, enabled=first)
-        self._guard = NonfiniteGuard(
-            stage.name, options.max_skipped, stage.videos, workdir, self._progress
-        )
-        self._watchdog = Watchdog(stage.name, options.slow_step)
-        self._log = StepLog(stage.name, options.log_every, writer, self._progress, self._guard)
+    stage: Stage
+    workdir: epath.PathLike
+    checkpoints: StageCheckpoints
+    options: LoopOptions
+    mesh: Mesh
+    writer: MetricsWriter
 
-    def run(self, state: TrainState, preemption: Preemption, profiler: Profiler) -> TrainState:
+    def run(
+        self, state: TrainState, start: int, preemption: Preemption, profiled: range
+    ) -> TrainState:
         """The state after the last step, saved."""
-        stage, mesh, watchdog, guard = self._stage, self._mesh, self._watchdog, self._guard
-        program_at = compile_programs(stage, mesh)
-        first_steps = {first_step for first_step, _ in stage.programs}
+        stage, mesh, options = self.stage, self.mesh, self.options
+        enabled = jax.process_index() == 0
+        self._progress = Progress(stage.name, stage.total_steps, start, enabled=enabled)
+        self._guard = guard = NonfiniteGuard(
+            stage.name, options.max_skipped, stage.videos, self.workdir, self._progress
+        )
+        self._log = StepLog(stage.name, options.log_every, self.writer, self._progress, guard)
+        self._watchdog = watchdog = Watchdog(stage.name, options.slow_step)
+        profiler = Profiler(epath.Path(self.workdir) / "logs", profiled)
+        abstract = jax.eval_shape(stage.create, stage.constant_shapes)
+        programs = {
+            first_step: jit_program(program, abstract, stage.frozen, mesh)
+            for first_step, program in stage.programs
+        }
         frozen = jax.device_put(stage.frozen, tree_shardings(stage.frozen, mesh))
         with preemption, self._progress, watchdog, profiler:
-            step = start = self._start
-            guard.resume(start, self._checkpoints.loop_record)
+            step = start
+            guard.resume(start, self.checkpoints.loop_record)
             batches = self._batches(start)
             while step < stage.total_steps:
                 watchdog.step(step)
                 profiler.step(step, state)
-                if step == 0 or (step > start and due(step, self._options.preview_every)):
+                if step == 0 or (step > start and due(step, options.preview_every)):
                     self._preview(step, state)
                 watchdog.doing("waiting for the device")
                 stopping = preemption.reached()
-                if stopping or (step > start and due(step, self._options.checkpoint_every)):
+                if stopping or (step > start and due(step, options.checkpoint_every)):
                     self._log.flush()
                     if stopping:
-                        self._save(step, state, None)
-                        self._checkpoints.wait()
+                        self._save(step, state)
+                        self.checkpoints.wait()
                         preemption.exit(f"SIGTERM: {stage.name} saved at step {step}")
                     # Where steps are being skipped the state may be why.
                     if guard.in_a_row == 0:
                         self._save(step, state, stage.grading)
                 watchdog.doing("waiting for data")
                 batch = device_batch(next(batches), mesh)
-                watchdog.doing("compiling" if step in {start, *first_steps} else "dispatching")
+                watchdog.doing("compiling" if step in {start, *programs} else "dispatching")
+                program = programs[max(first for first in programs if first <= step)]
                 annotation = jax.profiler.StepTraceAnnotation(stage.name, step_num=step)
                 with annotation, jax.transfer_guard("disallow"):
-                    state, metrics = program_at(step)(state, frozen, batch)
+                    state, metrics = program(state, frozen, batch)
                 step += 1
                 watchdog.doing("waiting for the device")
                 self._log.step(step, metrics)
@@ -193,31 +202,120 @@ class _Loop:
                     watchdog.doing("restoring")
                     # There is no room for two states.
                     del state, batches
-                    state, start = _restore_or_create(stage, self._workdir, self._checkpoints, mesh)
+                    state, start = _restore_or_create(stage, self.workdir, self.checkpoints, mesh)
                     guard.go_back(start)
                     step, batches = start, self._batches(start)
             watchdog.step(step)
             self._preview(step, state)
             self._save(step, state, stage.grading, last=True)
-            self._checkpoints.wait()
+            self.checkpoints.wait()
         return state
 
     def _preview(self, step: int, state: TrainState) -> None:
         self._watchdog.doing("previewing")
-        self._log.preview(step, self._stage.preview(state))
+        name, preview = self.stage.name, self.stage.preview(state)
+        if preview.scalars:
+            self.writer.write_scalars(name, step, preview.scalars)
+            listed = ", ".join(f"{key} {value:.4g}" for key, value in preview.scalars.items())
+            self._progress.note(f"after step {step}: {listed}")
+        for key, image in preview.images.items():
+            self.writer.write_image(name, step, key, image)
 
     def _save(
-        self, step: int, state: TrainState, grading: Grading | None, last: bool = False
+        self, step: int, state: TrainState, grading: Grading | None = None, last: bool = False
     ) -> None:
-        self._watchdog.doing("grading")
-        grade = self._log.grade(step, grading, state, last)
+        """Saves the state, graded where that is due."""
+        grade = None
+        if grading is not None and (last or due(step, grading.every)):
+            self._watchdog.doing("grading")
+            grade = grading.grade(state)
+            self.writer.write_scalars(self.stage.name, step, {grade.name: grade.value})
+            self._progress.note(f"after step {step}: graded {grade.name} {grade.value:.4g}")
         self._watchdog.doing("saving")
-        self._checkpoints.save(step, state, grade, self._guard.record())
+        self.checkpoints.save(step, state, grade, self._guard.record())
 
     def _batches(self, step: int) -> Iterator[dict[str, np.ndarray]]:
         """Batches from `step` on; drops what was logged after it."""
         self._log.forget(step)
-        return self._stage.batches(self._guard.batch_at(step))
+        return self.stage.batches(self._guard.batch_at(step))
+
+
+def due(step: int, every: int) -> bool:
+    """Whether `step` is a multiple of `every`; never for 0."""
+    return every > 0 and step % every == 0
+
+
+class StepLog:
+    """Buffers metrics for two steps, so that logging never blocks on the device."""
+
+    def __init__(
+        self,
+        stage: str,
+        every: int,
+        writer: MetricsWriter,
+        progress: Progress,
+        guard: NonfiniteGuard,
+    ) -> None:
+        """`writer` gets the metrics of every `every`-th step, `guard` those of all."""
+        self._stage, self._every = stage, every
+        self._writer, self._progress, self._guard = writer, progress, guard
+        self._pending: collections.deque[tuple[int, Mapping[str, jax.Array]]] = collections.deque()
+
+    def step(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
+        """Takes the metrics of the update to `step`, which may still be computed."""
+        metrics[SKIPPED].copy_to_host_async()
+        self._pending.append((step, metrics))
+        while len(self._pending) > _LAG:
+            self._handle(*self._pending.popleft())
+
+    def flush(self) -> None:
+        """Waits for all steps, and writes the newest."""
+        while self._pending:
+            self._handle(*self._pending.popleft(), newest=not self._pending)
+
+    def forget(self, step: int) -> None:
+        """Drops the steps after `step`, which are trained anew."""
+        self._pending.clear()
+        self._writer.discard_after(self._stage, step if step > 0 else -1)
+
+    def _handle(self, step: int, metrics: Mapping[str, jax.Array], newest: bool = False) -> None:
+        self._guard.check(step, metrics)
+        if not (newest or due(step, self._every)):
+            return
+        values = {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
+        del values[SKIPPED]
+        if self._guard.total:
+            values["skipped_steps"] = self._guard.total
+        self._writer.write_scalars(self._stage, step, values)
+        self._progress.update(step, values)
+
+
+class Profiler:
+    """Traces `steps` for TensorBoard's profile viewer; a context manager.
+
+    The trace begins and ends at a step boundary, where the device has nothing left to do.
+    """
+
+    def __init__(self, logs: epath.Path, steps: range) -> None:
+        self._logs, self._steps, self._running = logs, steps, False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._running:
+            jax.profiler.stop_trace()
+
+    def step(self, number: int, state: TrainState) -> None:
+        """Step `number` begins with `state`, which the step before may still compute."""
+        if (number in self._steps) == self._running:
+            return
+        jax.block_until_ready(state)
+        if self._running:
+            jax.profiler.stop_trace()
+        else:
+            jax.profiler.start_trace(self._logs)
+        self._running = not self._running
 
 
 def _restore_or_create(

@@ -1,8 +1,7 @@
-"""A run's numbers and pictures: TensorBoard events and JSON lines.
+"""A run's metrics and images: JSON lines and TensorBoard events.
 
-`logs/metrics.jsonl` holds one JSON object per line: "stage" (str), "step" (int), "time" (Unix
-seconds) and the values by name; null where one is not finite. tensorboardX's own writer is not
-used: a failed write ends its thread, and whoever logs then waits for ever.
+Each line of `logs/metrics.jsonl` has "stage" (str), "step" (int), "time" (Unix seconds) and values
+by name, null where not finite. tensorboardX's own writer blocks for ever after a failed write.
 """
 
 import contextlib
@@ -30,31 +29,24 @@ _SECONDS_BETWEEN_UPLOADS = 300.0
 
 
 def read_metrics(path: epath.PathLike) -> list[dict[str, Any]]:
-    """The objects of a metrics file, but for a line torn by a kill; [] when there is none."""
-    path = epath.Path(path)
-    if not path.exists():
-        return []
-    records = []
-    for line in path.read_bytes().split(b"\n"):
+    """The objects of a metrics file, without a line torn by a kill; [] if there is no file."""
+    path, records = epath.Path(path), []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
         with contextlib.suppress(ValueError):
             records.append(json.loads(line))
     return records
 
 
 class MetricsWriter:
-    """Appends to a run's `logs/` folder; used as a context manager.
+    """Appends to a run's `logs/` folder; a context manager.
 
     A local folder is written to at once, so that lines survive `kill -9`. Where that fails (a full
-    disk), it warns and lines wait; points and pictures for TensorBoard are lost. The files of a
-    remote folder (`gs://`) grow in a local one and are uploaded every five minutes and at the end.
+    disk), it warns once and keeps lines for later, but drops TensorBoard's events. Files of a
+    remote folder (`gs://`) are uploaded every five minutes and at the end.
     """
 
     def __init__(self, folder: epath.PathLike, *, enabled: bool) -> None:
-        """Opens the folder; where not `enabled`, all methods do nothing.
-
-        Raises:
-          UserError: the folder cannot be written.
-        """
+        """Raises `UserError` if the folder cannot be written; unless `enabled`, does nothing."""
         self._enabled = enabled
         if not enabled:
             return
@@ -80,9 +72,9 @@ class MetricsWriter:
             self._scratch.cleanup()
 
     def discard_after(self, stage: str, step: int) -> None:
-        """Drops, atomically, what `stage` logged after `step`, from which a run resumes.
+        """Drops, atomically, the lines of `stage` after `step`, from which a run resumes.
 
-        TensorBoard itself drops a tag's later points when that tag's step goes back.
+        TensorBoard itself drops a tag's later points when its step goes back.
         """
         if self._enabled:
             records = read_metrics(self._local / METRICS_FILE)
@@ -109,7 +101,7 @@ class MetricsWriter:
             self._write([Event(step=step, summary=image)])
 
     def _write(self, events: Iterable[Event]) -> None:
-        """Writes waiting lines and these events; of failures in a row the first is reported."""
+        """Writes waiting lines and these events; reports the first of failures in a row."""
         now = time.monotonic()
         try:
             with open(self._local / METRICS_FILE, "ab", buffering=0) as lines:
@@ -118,7 +110,7 @@ class MetricsWriter:
             for event in events:
                 event.wall_time = time.time()
                 if self._events is None:
-                    # By the second, as it is by default, a restarted run would overwrite it.
+                    # The default suffix, in seconds, may be that of the run before.
                     prefix, suffix = str(self._local / "events"), f".{time.time_ns()}"
                     self._events = EventsWriter(prefix, suffix)
                 self._events.write_event(event)
@@ -131,7 +123,7 @@ class MetricsWriter:
                 self._uploaded_at = now
             self._failing = False
         except (OSError, UserError) as error:
-            # TensorBoard reads a file up to the first torn record: the next event begins another.
+            # TensorBoard reads a file up to a torn record: the next event begins a new file.
             self._close_events()
             if not self._failing:
                 why = error.strerror if isinstance(error, OSError) else error

@@ -1,9 +1,9 @@
-"""Counts and reports updates skipped as not finite (`apply_if_finite`), and decides on rollback.
+"""Counts and reports skipped updates (`apply_if_finite`), and decides on rollback.
 
 Each is a line on stderr and a JSON object in `WORKDIR/logs/skipped.jsonl`: "stage", "step",
-"batch" (its number in the order of the data), "time", "not_finite" (metrics by name, "nan" or
-"inf"), "values" (all metrics, null where not finite) and "videos" (IDs of the whole batch). After
-too many in a row the loop goes back to the newest checkpoint and on with later batches.
+"batch" (number in the order of the data), "time", "not_finite" (metrics by name, "nan" or "inf"),
+"values" (all metrics, null where not finite) and "videos" (IDs of the whole batch). After too many
+in a row the loop resumes from the newest checkpoint with later batches.
 """
 
 import json
@@ -26,11 +26,9 @@ _MOST_NAMED = 3
 
 
 class NonfiniteGuard:
-    """Counts the skipped steps of a stage, from metrics, which are alike on all processes.
+    """Counts the skipped steps of a stage: `total` of the run, and the last `in_a_row`.
 
-    Attributes:
-      total: how many steps were skipped, in the run's whole history.
-      in_a_row: how many of the last steps.
+    Metrics, and so the counts, are the same on all processes.
     """
 
     def __init__(
@@ -41,7 +39,7 @@ class NonfiniteGuard:
         workdir: epath.PathLike,
         progress: Progress,
     ) -> None:
-        """`videos` gives the IDs of a batch by its number; process 0 asks for them and reports."""
+        """`videos` returns the IDs of a batch by its number, for process 0, which reports."""
         self._stage, self._most, self._videos = stage, most_in_a_row, videos
         self._workdir, self._progress = epath.Path(workdir), progress
         self._file = self._workdir / "logs" / SKIPPED_FILE
@@ -66,7 +64,7 @@ class NonfiniteGuard:
                 self._write()
 
     def record(self) -> dict[str, int]:
-        """What a checkpoint has to hold for a resumed run to do the same."""
+        """What a checkpoint stores for `resume`."""
         return {
             "data_offset": self._data_offset,
             "skipped": self.total,
@@ -74,7 +72,7 @@ class NonfiniteGuard:
         }
 
     def batch_at(self, step: int) -> int:
-        """The number of the batch that the update from `step` to `step + 1` learns from."""
+        """The number of the batch of the update from `step` to `step + 1`."""
         return step + self._data_offset
 
     @property
@@ -83,7 +81,7 @@ class NonfiniteGuard:
         return self.in_a_row > self._most
 
     def check(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
-        """Looks at the metrics of the update that led to `step`; waits for them if need be."""
+        """Counts and reports the update to `step` if it was skipped; may wait for its metrics."""
         if self.too_many:
             return
         if not int(metrics[SKIPPED]):
@@ -107,7 +105,7 @@ class NonfiniteGuard:
             self._report(record)
 
     def go_back(self, step: int) -> None:
-        """Rolls back to `step`, and on to other batches; `UserError` the second time from there."""
+        """Continues from `step` with later batches; `UserError` the second time from there."""
         last, broken = self._last
         if step == self._went_back_to:
             where = f"its checkpoint of step {step}" if step else "its beginning"
@@ -131,7 +129,7 @@ class NonfiniteGuard:
         try:
             videos = list(self._videos(record["batch"]))
         except Exception as error:
-            # They are read again to be named, and training goes on without them.
+            # Training continues without these names.
             videos = [f"cannot be read again: {error}"]
         more = len(videos) - _MOST_NAMED
         self._progress.note(
@@ -147,5 +145,5 @@ class NonfiniteGuard:
         try:
             media.write_file(self._file, lines.encode())
         except UserError as error:
-            # A full disk, for one: all of it is written with the next.
+            # The next report writes all records again.
             self._progress.note(str(error))

@@ -1,8 +1,8 @@
-"""Packaged models: "builtin:NAME" wherever a trained workdir is read.
+"""Packaged models: "builtin:NAME" in place of a trained workdir.
 
-A model is one safetensors file: of the stages `autoencoder` and `generator` the averaged parameters
-in float16 and the scales in float32, by their path in a checkpoint, with config, class names and
-steps as metadata. Its frame codec is the packaged one that the config names.
+A model is one safetensors file: averaged parameters (float16) and scales (float32) of the stages
+`autoencoder` and `generator`, by their path in a checkpoint; config, class names and steps are
+metadata. Its frame codec is the packaged one that the config names.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import flax.traverse_util
 import jax
 import numpy as np
 from etils import epath
@@ -20,6 +21,7 @@ from safetensors.numpy import save_file
 from glober_jax import builtin
 from glober_jax.builtin import PREFIX
 from glober_jax.errors import UserError
+from glober_jax.models.networks import Params
 from glober_jax.parallel.rules import tree_shardings
 
 # Where a codec lies in a checkpoint of its stage; its own file leaves that out.
@@ -102,6 +104,13 @@ def write_packaged(
     steps = {stage: step for stage, (step, _) in stages.items()}
     metadata = {"config": config, "classes": classes, "steps": steps}
     save_file(tensors, file, {key: json.dumps(value) for key, value in metadata.items()})
+
+
+def write_builtin(file: epath.PathLike, params: Params, made_with: str) -> None:
+    """Writes {"frame_codec": parameters} as float16 with the config section they were made with."""
+    flat = flax.traverse_util.flatten_dict(jax.device_get(params["frame_codec"]), sep="/")
+    halved = {path: np.asarray(array, np.float16) for path, array in flat.items()}
+    save_file(halved, file, metadata={"frame_codec": made_with})
 
 
 def _file(workdir: epath.PathLike) -> Path:

@@ -1,16 +1,19 @@
-"""From a workdir to models: averaged parameters and scales of each stage's newest checkpoint."""
+"""From a workdir to models: config, averaged parameters and scales of each stage."""
 
 import io
 import json
 from typing import Any, NamedTuple
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
+from safetensors import safe_open
 
-from glober_jax import media
+from glober_jax import builtin, media
+from glober_jax.builtin import PREFIX
 from glober_jax.errors import UserError
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import AUTOENCODER, Networks, Params
@@ -23,10 +26,11 @@ from glober_jax.training.packaged_model import is_packaged, read_metadata
 CONFIG_FILE = "config.json"
 CLASSES_FILE = "classes.json"
 TEXTS_FILE = "texts.npz"
+_PRETRAINED = "config.codec.pretrained"
 
 
 class ExampleTexts(NamedTuple):
-    """Captions of held-out clips, their embeddings float16 [N, L, E], and what embedded them."""
+    """Captions of held-out clips, embeddings float16 [N, L, E], and the digest of their encoder."""
 
     captions: tuple[str, ...]
     texts: np.ndarray
@@ -64,14 +68,14 @@ def load_classes(workdir: epath.PathLike) -> tuple[str, ...]:
 
 
 def write_texts(workdir: epath.Path, examples: ExampleTexts) -> None:
-    """Writes the default captions of `sample`, and the digest of the text encoder."""
+    """Writes the default captions of `sample`."""
     buffer = io.BytesIO()
     np.savez(buffer, **examples._asdict())
     media.write_file(workdir / TEXTS_FILE, buffer.getvalue())
 
 
 def load_texts(workdir: epath.PathLike) -> ExampleTexts | None:
-    """What `write_texts` wrote; None where the workdir was not trained on texts."""
+    """What `write_texts` wrote; None if the workdir was not trained on texts."""
     file = epath.Path(workdir) / TEXTS_FILE
     if not file.exists():
         return None
@@ -81,7 +85,7 @@ def load_texts(workdir: epath.PathLike) -> ExampleTexts | None:
 
 
 def constant_shapes(networks: Networks, stage: str) -> dict[str, Any]:
-    """The abstract constants a stage measures when it begins."""
+    """Shapes of the constants that a stage measures when it begins."""
     shapes = {
         autoencoder.NAME: {"latent_scale": networks.latent_shape},
         generator.NAME: {"feature_scale": networks.global_shape},
@@ -98,10 +102,42 @@ def load_codec(networks: Networks, workdir: epath.PathLike, mesh: Mesh) -> tuple
     return step, loaded["ema"]
 
 
+def load_pretrained_codec(networks: Networks, name: str, mesh: Mesh) -> Params:
+    """{"frame_codec": parameters}, float32: `config.codec.pretrained`, for frames of any size.
+
+    `name` is "builtin:f4", packaged, or a workdir in which `main` trained a codec.
+
+    Raises:
+      UserError: no such codec, or one of other sizes.
+    """
+    if not name.startswith(PREFIX):
+        if not epath.Path(name).exists():
+            raise UserError(
+                f"{_PRETRAINED}={name!r} is no folder; give a workdir in which a codec was "
+                f"trained, or {PREFIX}{builtin.CODECS[0]}"
+            )
+        return load_codec(networks, name, mesh)[1]
+    known = name.removeprefix(PREFIX)
+    if known not in builtin.CODECS:
+        choices = ", ".join(PREFIX + codec for codec in builtin.CODECS)
+        raise UserError(f"{_PRETRAINED} is {name!r}; choose one of {choices}, or give a workdir")
+    with safe_open(builtin.weights_file(known), framework="np") as stored:
+        made_with = (stored.metadata() or {}).get("frame_codec", "")
+        arrays = {path: stored.get_tensor(path) for path in stored.keys()}  # noqa: SIM118
+    wanted = flax.traverse_util.flatten_dict(networks.shapes(("frame_codec",)), sep="/")
+    here = {path.removeprefix("frame_codec/"): leaf.shape for path, leaf in wanted.items()}
+    if here != {path: array.shape for path, array in arrays.items()}:
+        raise UserError(
+            f"{_PRETRAINED}={name} does not fit config.model.frame_codec; set that to {made_with}"
+        )
+    params = {path: jnp.asarray(array, jnp.float32) for path, array in arrays.items()}
+    return {"frame_codec": flax.traverse_util.unflatten_dict(params, sep="/")}
+
+
 def load_frame_model(
     networks: Networks, workdir: epath.PathLike, mesh: Mesh
 ) -> tuple[int, FrameModel]:
-    """(autoencoder step, codec + autoencoder), the newest: what the generator is trained on."""
+    """(step of the autoencoder, codec and autoencoder), of the newest checkpoints."""
     _, codec_params = load_codec(networks, workdir, mesh)
     step, loaded = _load(networks, workdir, autoencoder.NAME, AUTOENCODER, mesh)
     scale = ChannelScale(*loaded["constants"]["latent_scale"])
@@ -111,7 +147,7 @@ def load_frame_model(
 def load_feature_model(
     networks: Networks, workdir: epath.PathLike, mesh: Mesh, which: Which = "newest"
 ) -> tuple[int, FeatureModel]:
-    """(generator step, generator and condition), of the newest or the best checkpoint."""
+    """(generator step, generator and condition) of the newest or the best checkpoint."""
     step, loaded = _load(networks, workdir, generator.NAME, generator.NETWORKS, mesh, which)
     return step, FeatureModel(loaded["ema"], ChannelScale(*loaded["constants"]["feature_scale"]))
 
@@ -119,7 +155,7 @@ def load_feature_model(
 def load_network(
     networks: Networks, workdir: epath.PathLike, stage: str, name: str, mesh: Mesh
 ) -> Params:
-    """{name: parameters} of one network as it was trained last, not averaged."""
+    """{name: parameters} of one network in the newest checkpoint, not averaged."""
     _, loaded = load_averaged(workdir, stage, {"params": networks.shapes((name,))}, mesh)
     return loaded["params"]
 

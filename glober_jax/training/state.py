@@ -1,12 +1,11 @@
-"""The state every stage trains: parameters, their average, optimizer, step; and its update.
+"""The state of every stage, its optimizer and its update.
 
-`params`, `ema` and gradients are dicts keyed by network name. The state is one pytree of arrays;
-the optimizer that goes with it is a pure value built from the stage's options.
+`params`, `ema` and gradients are dicts keyed by network name.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import flax.struct
 import jax
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from glober_jax.models.networks import Params
+from glober_jax.randomness import named_key
 
 # Metric: 1 where a step's update was skipped.
 SKIPPED = "skipped"
@@ -22,10 +22,9 @@ _GRADIENT = "grad_norm_"
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerOptions:
-    """AdamW with linear warm-up, then a constant rate or a cosine to zero; gradient clipping.
+    """AdamW with linear warm-up, then a constant rate or a cosine to zero.
 
-    Weight decay is for kernels alone. `clip_norm` bounds the global norm of one group's gradient;
-    0 switches clipping off.
+    Only kernels decay. `clip_norm` bounds the global norm of a group's gradient; 0: no clipping.
     """
 
     learning_rate: float = 1e-4
@@ -37,7 +36,7 @@ class OptimizerOptions:
     clip_norm: float = 1.0
 
     def schedule(self, total_steps: int) -> optax.Schedule:
-        """Learning rate by step: (step + 1) / warmup_steps of it at first, all of it after."""
+        """Learning rate by step: multiplied by (step + 1) / warmup_steps during warm-up."""
 
         def rate(step: jax.Array) -> jax.Array:
             warmed_up = jnp.minimum((step + 1) / max(self.warmup_steps, 1), 1.0)
@@ -50,23 +49,18 @@ class OptimizerOptions:
         return rate
 
     def build(self, total_steps: int) -> optax.GradientTransformation:
-        adamw = optax.adamw(
-            self.schedule(total_steps),
-            self.beta1,
-            self.beta2,
-            weight_decay=self.weight_decay,
-            mask=_kernels,
-        )
+        """The transformation of a group of networks."""
+
+        def kernels(params: Params) -> Any:
+            return jax.tree_util.tree_map_with_path(
+                lambda path, leaf: path[-1].key == "kernel" and leaf.ndim >= 2, params
+            )
+
+        rate, decay = self.schedule(total_steps), self.weight_decay
+        adamw = optax.adamw(rate, self.beta1, self.beta2, weight_decay=decay, mask=kernels)
         if self.clip_norm == 0:
             return adamw
         return optax.chain(optax.clip_by_global_norm(self.clip_norm), adamw)
-
-
-def _kernels(params: Params) -> Any:
-    """True for the leaves that weight decay is for."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: path[-1].key == "kernel" and leaf.ndim >= 2, params
-    )
 
 
 def by_network(
@@ -86,8 +80,8 @@ def by_network(
 class TrainState(flax.struct.PyTreeNode):
     """Everything that changes from step to step; donated to the step that replaces it.
 
-    `ema` averages a subset of the networks: those that are sampled from. `constants` are arrays
-    measured when the stage began (channel scales) and kept with it.
+    `ema` averages the networks that are sampled from. `constants` are arrays measured when the
+    stage began (channel scales).
     """
 
     step: jax.Array
@@ -96,17 +90,22 @@ class TrainState(flax.struct.PyTreeNode):
     opt_state: Any
     constants: dict[str, Any]
 
-    def apply_gradients(
+    def apply_if_finite(
         self,
         gradients: Params,
+        metrics: dict[str, jax.Array],
         optimizer: optax.GradientTransformation,
         ema_decay: float,
-        finite: jax.Array | bool = True,
-    ) -> "TrainState":
-        """One update where `finite`; elsewhere none, only `step` advances.
+    ) -> tuple["TrainState", dict[str, jax.Array]]:
+        """One update; none where a loss or a gradient is not finite (`is_guarded`).
 
-        EMA decay warms up as min(decay, (1 + step) / (10 + step)). `step` counts skipped updates.
+        `step` counts skipped updates too. The decay of the average warms up as
+        min(ema_decay, (1 + step) / (10 + step)). The metrics returned have each network's gradient
+        norm and `skipped`, 1 without update.
         """
+        metrics = metrics | gradient_norms(gradients)
+        guarded = [value for name, value in metrics.items() if is_guarded(name)]
+        finite = jnp.isfinite(jnp.stack(guarded)).all()
         optimizer = optax.with_extra_args_support(optimizer)
         updates, opt_state = optimizer.update(
             gradients, self.opt_state, self.params, step=self.step
@@ -121,23 +120,7 @@ class TrainState(flax.struct.PyTreeNode):
             self.ema,
             jnp.where(finite, 1.0 - decay, 0.0),
         )
-        return self.replace(step=self.step + 1, params=params, ema=ema, opt_state=opt_state)
-
-    def apply_if_finite(
-        self,
-        gradients: Params,
-        metrics: dict[str, jax.Array],
-        optimizer: optax.GradientTransformation,
-        ema_decay: float,
-    ) -> tuple["TrainState", dict[str, jax.Array]]:
-        """One update, or none where a loss or a gradient is not finite; see `is_guarded`.
-
-        The metrics returned have each network's gradient norm and `skipped`, 1 without update.
-        """
-        metrics = metrics | gradient_norms(gradients)
-        guarded = [value for name, value in metrics.items() if is_guarded(name)]
-        finite = jnp.isfinite(jnp.stack(guarded)).all()
-        state = self.apply_gradients(gradients, optimizer, ema_decay, finite)
+        state = self.replace(step=self.step + 1, params=params, ema=ema, opt_state=opt_state)
         return state, metrics | {SKIPPED: jnp.logical_not(finite).astype(jnp.int32)}
 
 
@@ -151,7 +134,7 @@ def new_state(
     averaged: tuple[str, ...],
     constants: dict[str, Any],
 ) -> TrainState:
-    """The state at step 0, averaging the networks named in `averaged`."""
+    """The state at step 0, with averages of the networks `averaged`."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
@@ -160,6 +143,31 @@ def new_state(
         opt_state=optimizer.init(params),
         constants=constants,
     )
+
+
+class StageFunctions:
+    """What all stages do alike, as pure functions.
+
+    Subclasses have `networks`, `options`, `seed`, an `optimizer`, and `gradients(state, frozen,
+    batch)` that returns gradients and metrics.
+    """
+
+    name: ClassVar[str]
+    trained: ClassVar[tuple[str, ...]]
+    averaged: ClassVar[tuple[str, ...]]
+
+    def create(self, constants: dict[str, Any], given: Params | None = None) -> TrainState:
+        """The state at step 0: `given` networks, fresh others, and measured `constants`."""
+        key = named_key(self.seed, f"{self.name}_init")
+        params = self.networks.init_all(self.trained, key, given)
+        return new_state(params, self.optimizer, self.averaged, constants)
+
+    def step(
+        self, state: TrainState, frozen: Any, batch: Batch, **options: bool
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """One update on a batch; `options` are those of `gradients`."""
+        gradients, metrics = self.gradients(state, frozen, batch, **options)
+        return state.apply_if_finite(gradients, metrics, self.optimizer, self.options.ema_decay)
 
 
 def gradient_norms(gradients: Params) -> dict[str, jax.Array]:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 _WARM_UP = 5
 _REMEMBERED = 100
 _LEAST_SECONDS = 1.0
-# These phases do not count as part of a step, unless one takes this long; nor do the first steps.
+# Phases that do not count as part of a step, unless one takes this long.
 _LONG_PHASES = frozenset({"compiling", "previewing", "grading", "saving", "restoring"})
 _LONG_SECONDS = 600.0
 _STACK_LINES = 5

@@ -9,7 +9,7 @@ from tests.data.shards import reshard, without_jpeg_start
 def test_lost_shard_is_survived_as_configured(commands: Any, tmp_path: Path) -> None:
     """Fails when allowed damage ends a run, is not said, or is said for every epoch or split.
 
-    (broken: DamageLog made anew for every stage_data.batches; no max_damaged at open_videos.)
+    (broken: DamageLog made anew for every StageData.batches; no max_damaged at open_videos.)
     """
     # Videos are two records each; frame 5 of the last one is in every clip.
     shard = reshard(

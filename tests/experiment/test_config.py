@@ -10,8 +10,7 @@ import pytest
 from glober_jax.errors import UserError
 from glober_jax.experiment.config import defaults, parse, sampling_options
 from glober_jax.experiment.options import Experiment
-from glober_jax.experiment.stage_data import stage_clip
-from glober_jax.experiment.stages import STAGES
+from glober_jax.experiment.stages import STAGES, stage_clip
 from tests.tiny import tiny_config
 
 # (path of the key, its new value, what the message must say)

@@ -15,7 +15,7 @@ from glober_jax.errors import UserError
 from glober_jax.experiment import pipeline as pipeline_module
 from glober_jax.experiment.config import parse
 from glober_jax.experiment.pipeline import Pipeline
-from glober_jax.experiment.stage_data import stage_clip
+from glober_jax.experiment.stages import stage_clip
 from glober_jax.models.latents import Gaussian
 from glober_jax.models.networks import NETWORKS, Networks, Params
 from glober_jax.sampling.decode import FrameModel

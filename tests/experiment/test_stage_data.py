@@ -13,7 +13,7 @@ from glober_jax.data.latent_videos import make_latents, open_latents
 from glober_jax.data.loader import training_batches
 from glober_jax.data.source import open_videos
 from glober_jax.experiment.config import parse
-from glober_jax.experiment.stage_data import batch_shapes, reads_text, stage_clip
+from glober_jax.experiment.stages import batch_shapes, reads_text, stage_clip
 from glober_jax.parallel.mesh import MeshShape, batch_sharding, make_mesh
 from glober_jax.training.device_batch import device_batch
 from tests.texts import CLIP_LENGTH, CLIP_WIDTH, write_captioned

@@ -24,8 +24,7 @@ from glober_jax.training.packaged_model import (
     when_saved,
     write_packaged,
 )
-from glober_jax.training.pretrained_codec import load_pretrained_codec
-from glober_jax.training.restore import load_network
+from glober_jax.training.restore import load_network, load_pretrained_codec
 from tests.tiny import drawn_params, single_level_config
 
 NAME = "builtin:tiny"
