@@ -1,9 +1,8 @@
 """Ctrl-C ends a command within seconds, even during a compilation.
 
-Python handles signals between instructions of the main thread, but XLA compiles for minutes within
-one, and an interpreter that exits while XLA works crashes. So another thread listens too: it gives
-the main thread two seconds to handle `KeyboardInterrupt`, and then kills the process. That is safe
-because files are written atomically.
+The main thread handles no signal while XLA compiles, and exiting the interpreter then crashes. So
+another thread gives it two seconds to handle `KeyboardInterrupt`, and then ends the process, which
+is safe because files are written atomically.
 """
 
 import contextlib

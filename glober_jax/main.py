@@ -2,8 +2,8 @@
 
     python -m glober_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
 
-Each stage goes on from its newest checkpoint in the workdir; finished stages are skipped. SIGTERM
-saves and exits with status 0; the same command goes on.
+Each stage resumes from its newest checkpoint in the workdir; finished stages are skipped. SIGTERM
+saves and exits with status 0; the same command resumes.
 
 On several hosts run it on every one, with the same flags; all must see --workdir and the data.
 TPU slices and SLURM steps are recognised. Elsewhere say how the processes find each other:
@@ -36,7 +36,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 def main(argv: Sequence[str]) -> None:
     cli.no_arguments(argv)
     profiled = _steps(_PROFILE.value)
-    # Worker processes of the data loader import this file too, and have no use for all of that.
+    # Worker processes of the data loader import this file too, and need none of these.
     from glober_jax import run
     from glober_jax.experiment import config
     from glober_jax.parallel.multihost import end_together, start_processes

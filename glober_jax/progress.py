@@ -19,10 +19,7 @@ def warn(sentence: str) -> None:
 
 
 class Progress:
-    """A progress bar on a terminal; elsewhere at most one line every 15 seconds.
-
-    The first and the last update always print a line. A context manager.
-    """
+    """A context manager: a progress bar on a terminal, elsewhere a line at most every 15 s."""
 
     def __init__(
         self,
@@ -33,17 +30,14 @@ class Progress:
         unit: str = "step",
         enabled: bool = True,
     ) -> None:
-        """`unit` is the singular of what is counted; nothing is shown where not `enabled`."""
-        self._enabled = enabled
-        self._stage = stage
-        self._total = total_steps
-        self._unit = unit
-        self._done = start_step
-        self._text = ""
+        """`unit` is the singular of what is counted; unless `enabled`, nothing is shown."""
+        self._stage, self._total, self._unit = stage, total_steps, unit
+        self._enabled, self._done, self._text = enabled, start_step, ""
         self._bar: tqdm[NoReturn] | None = None
         self._line_step: int | None = None
         self._line_time = 0.0
-        if enabled and _on_a_terminal():
+        # Terminals of CI systems may have no width, and show no bar.
+        if enabled and sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns:
             self._bar = tqdm(
                 total=total_steps,
                 initial=start_step,
@@ -57,17 +51,18 @@ class Progress:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
+        if self._bar is not None:
+            self._bar.close()
 
     def update(self, step: int, values: Mapping[str, float] | None = None) -> None:
-        """Shows `step` as done, and at most four metrics, losses and PSNR first.
-
-        Without `values` the previous ones stay.
-        """
+        """Shows `step` as done with up to four metrics, losses and PSNR first; None: as before."""
         if not self._enabled:
             return
         if values is not None:
-            self._text = _headline(values)
+            # Metrics from jit are sorted by name, not by importance.
+            first = sorted(values, key=lambda name: not ("loss" in name or "psnr" in name))
+            shown = (f"{name} {float(values[name]):.4g}" for name in first[:_HEADLINES])
+            self._text = ", ".join(shown)
         if self._bar is None:
             self._print_when_due(step)
         else:
@@ -83,11 +78,6 @@ class Progress:
         """Prints a line of its own, above any bar."""
         if self._enabled:
             _say(f"{self._stage} {text}")
-
-    def close(self) -> None:
-        """Leaves the bar and moves to the next line."""
-        if self._bar is not None:
-            self._bar.close()
 
     def _print_when_due(self, step: int) -> None:
         now = time.monotonic()
@@ -113,14 +103,3 @@ def _say(line: str) -> None:
     with contextlib.suppress(OSError):
         tqdm.write(line, file=sys.stderr)
         sys.stderr.flush()
-
-
-def _on_a_terminal() -> bool:
-    # Terminals of CI systems may have no width, and show no bar.
-    return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
-
-
-def _headline(values: Mapping[str, float]) -> str:
-    # Metrics from jit are sorted by name, not by importance.
-    telling = sorted(values, key=lambda name: not ("loss" in name or "psnr" in name))
-    return ", ".join(f"{name} {float(values[name]):.4g}" for name in telling[:_HEADLINES])

@@ -17,6 +17,7 @@ from glober_jax.experiment.options import Experiment
 from glober_jax.experiment.pipeline import Pipeline
 from glober_jax.experiment.stages import STAGES
 from glober_jax.parallel.mesh import make_mesh
+from glober_jax.parallel.multihost import Preemption
 from glober_jax.progress import warn
 from glober_jax.reporting import summary
 from glober_jax.training import autoencoder, codec, generator
@@ -25,16 +26,15 @@ from glober_jax.training.init_from_pretrained import check_pretrained
 from glober_jax.training.loop import run_stage
 from glober_jax.training.metric_writer import MetricsWriter
 from glober_jax.training.packaged_model import refuse_packaged
-from glober_jax.training.preemption import Preemption
 from glober_jax.training.restore import CLASSES_FILE, write_config, write_texts
 
 
 def run(
     experiment: Experiment, workdir: epath.Path, only: str | None, profiled: range = range(0)
 ) -> None:
-    """Trains the stages (or `only` one) and, when all are trained, writes the summary.
+    """Trains all stages and writes the summary, or trains `only` one stage.
 
-    Of every stage the steps in `profiled` are traced.
+    The steps in `profiled` of every stage are traced.
 
     Raises:
       UserError: nothing was touched, or the last checkpoint is intact.
@@ -61,18 +61,15 @@ def run(
             for name in STAGES if only is None else (only,):
                 with clock.phase(name):
                     stage = pipeline.stage(name)
-                    config, options = experiment.source, experiment.loop
-                    state = run_stage(
-                        stage, workdir, config, options, mesh, writer, preemption, profiled
-                    )
+                    settings = (workdir, experiment.source, experiment.loop, mesh)
+                    state = run_stage(stage, *settings, writer, preemption, profiled)
                 if first:
-                    table = parameter_overview.get_parameter_overview(
-                        state.params, include_stats=False
-                    )
+                    describe = parameter_overview.get_parameter_overview
+                    table = describe(state.params, include_stats=False)
                     media.write_file(workdir / "logs" / f"parameters_{name}.txt", table.encode())
         if only is None:
             if jax.process_count() > 1:
-                # JAX's handler, see `Preemption`, would wait for a step of training.
+                # JAX's handler (`Preemption`) would wait for a step of training.
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
             with clock.phase("summary"):
                 found = summary.measure(pipeline, mesh)
@@ -81,7 +78,7 @@ def run(
 
 
 class Clock:
-    """Wall-clock seconds by phase, added up over interruptions in a small JSON file."""
+    """Wall-clock seconds by phase, added up over interruptions in a JSON file."""
 
     def __init__(self, path: epath.Path) -> None:
         self._path = path
@@ -100,5 +97,5 @@ class Clock:
                 try:
                     media.write_file(self._path, json.dumps(self.seconds).encode())
                 except UserError as error:
-                    # Not worth a run, and it would hide why the phase ended.
+                    # It would hide why the phase ended.
                     warn(f"the time spent is not stored: {error}")

@@ -23,7 +23,7 @@ from glober_jax.diffusion.guidance import guided_predictor
 from glober_jax.diffusion.process import DiffusionProcess
 from glober_jax.diffusion.samplers import sample
 from glober_jax.experiment.options import Experiment
-from glober_jax.experiment.pipeline import Pipeline
+from glober_jax.experiment.pipeline import Pipeline, measured_scale
 from glober_jax.experiment.stages import AbstractStage, batch_shapes
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.mesh import batch_share, replicated
@@ -36,7 +36,6 @@ from glober_jax.training import autoencoder, codec
 from glober_jax.training.autoencoder import codec_posterior
 from glober_jax.training.generator import GeneratorTraining
 from glober_jax.training.gradient_accumulation import accumulate_gradients
-from glober_jax.training.latent_stats import measured_scale
 from glober_jax.training.loop import Preview, Stage
 from glober_jax.training.restore import constant_shapes
 from glober_jax.training.state import Batch, TrainState, new_state

@@ -27,11 +27,11 @@ from glober_jax.experiment import config
 from glober_jax.experiment.options import Experiment
 from glober_jax.experiment.pipeline import Pipeline
 from glober_jax.parallel.mesh import make_mesh
+from glober_jax.parallel.multihost import Preemption
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training import codec
 from glober_jax.training.loop import run_stage
 from glober_jax.training.metric_writer import MetricsWriter
-from glober_jax.training.preemption import Preemption
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of checkpoints, logs and clips")

@@ -1,9 +1,7 @@
 """From an ml_collections config to a checked `Experiment`, before anything is compiled.
 
-Every section of a config maps onto the fields of one dataclass or network. Unknown keys are
-refused with the nearest match, impossible sizes with one sentence; what follows from other values
-(widths of the frame features, key-frame count of the encoder) is derived here and not repeated
-in configs.
+Every section is one dataclass or network. Unknown keys are refused with the nearest match,
+impossible sizes with one sentence. What follows from other options is derived here.
 """
 
 import dataclasses
@@ -65,8 +63,7 @@ _NETWORKS = {
     "condition": ConditionTokens,
     "generator": GlobalGenerator,
 }
-# Fields of sections and networks that follow from others and are therefore no config keys; nor
-# are those that Flax adds to a network, and its dtype.
+# Fields that are no config keys: those of every network, and those that follow from others.
 _ADDED = {"parent", "name", "dtype"}
 _DERIVED = {
     "clip": {"published_keys"},
@@ -84,7 +81,7 @@ _DERIVED = {
     "generator": {"global_channels"},
 }
 
-# The least values of options.
+# Least values of options.
 _LEAST = {
     "clip.num_key_frames": 1,
     # The discriminator judges pairs.
@@ -107,12 +104,19 @@ _LEAST = {
 def defaults() -> ml_collections.ConfigDict:
     """A config of all defaults, for config files to override.
 
-    Without default, and left out, are `frame_size` and what every experiment has to say: the data
-    set's folder, the kind of condition, steps and batch size of each stage.
+    Options without default are left out: `frame_size`, the data set's folder, the kind of
+    condition, steps and batch size of each stage.
     """
 
     def tree(kinds: Mapping[str, type]) -> dict[str, Any]:
-        return {name: _defaults(kind, _DERIVED.get(name, ())) for name, kind in kinds.items()}
+        return {
+            name: {
+                option: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+                for option, value in _fields(kind, _DERIVED.get(name, ())).items()
+                if value is not dataclasses.MISSING
+            }
+            for name, kind in kinds.items()
+        }
 
     model = {"compat": "none", **tree(_NETWORKS)}
     return ml_collections.ConfigDict(
@@ -121,7 +125,7 @@ def defaults() -> ml_collections.ConfigDict:
 
 
 def parse(config: Mapping[str, Any] | ml_collections.ConfigDict) -> Experiment:
-    """Checks a whole config, given as plain values (`to_dict()`, or read back from JSON).
+    """Checks a whole config, also one of plain values (`to_dict()`, or read from JSON).
 
     Raises:
       UserError: an unknown or missing key, a value of another type, or sizes that cannot work
@@ -154,15 +158,16 @@ def sampling_options(experiment: Experiment, changes: Mapping[str, Any]) -> Samp
 
 
 def branch_shares(experiment: Experiment) -> dict[str, float]:
-    """The part of training clips that each branch of guidance was seen on."""
+    """The fraction of training clips of each branch of guidance."""
     networks, training = experiment.networks, experiment.autoencoder
     # As published, key frames are dropped independently, and this branch is without both.
     published = networks.compat == "reference"
-    without_both = training.domain_dropout * (training.key_dropout if published else 1)
     conditional = networks.condition.kind != "unconditional"
-    without_condition = experiment.generator.condition_dropout if conditional else 0.0
-    shares = (training.key_dropout, without_both, without_condition)
-    return dict(zip(("video", "domain", "without"), shares, strict=True))
+    return {
+        "video": training.key_dropout,
+        "domain": training.domain_dropout * (training.key_dropout if published else 1),
+        "without": experiment.generator.condition_dropout if conditional else 0.0,
+    }
 
 
 def _networks(plain: Mapping[str, Any], clip: ClipSpec) -> Networks:
@@ -208,25 +213,13 @@ def _networks(plain: Mapping[str, Any], clip: ClipSpec) -> Networks:
 
 
 def _fields(kind: type, hidden: Collection[str] = ()) -> dict[str, Any]:
-    """The options of a section or network by name: their defaults, `MISSING` without one."""
-
-    def default(field: dataclasses.Field) -> Any:
-        made = field.default_factory
-        return field.default if made is dataclasses.MISSING else made()
-
-    return {
-        field.name: default(field)
-        for field in dataclasses.fields(kind)
-        if field.init and field.name not in {*_ADDED, *hidden}
-    }
-
-
-def _defaults(kind: type, hidden: Collection[str] = ()) -> dict[str, Any]:
-    return {
-        name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
-        for name, value in _fields(kind, hidden).items()
-        if value is not dataclasses.MISSING
-    }
+    """The defaults of a section's or network's options by name, `MISSING` without one."""
+    fields = {}
+    for field in dataclasses.fields(kind):
+        if field.init and field.name not in {*_ADDED, *hidden}:
+            made = field.default_factory
+            fields[field.name] = field.default if made is dataclasses.MISSING else made()
+    return fields
 
 
 def _build(kind: type, values: Any, path: str, hidden: Collection[str] = ()) -> Any:
@@ -241,7 +234,7 @@ def _build(kind: type, values: Any, path: str, hidden: Collection[str] = ()) -> 
         hint = hints[name]
         if dataclasses.is_dataclass(hint):
             check_value(value, Mapping, f"{path}.{name}")
-            # What it does not name is as in this section, and not as wherever the options serve.
+            # Options that it does not name have the defaults of this section.
             value = {**dataclasses.asdict(fields[name]), **value}
             arguments[name] = _build(hint, value, f"{path}.{name}")
             continue
@@ -298,20 +291,15 @@ def _check_experiment(experiment: Experiment) -> None:
             f"config.{name}.batch_size={options.batch_size}",
         )
     sampling_options(experiment, {})
-    _check_evaluation(experiment)
-
-
-def _check_evaluation(experiment: Experiment) -> None:
-    evaluation, every = experiment.evaluation, experiment.evaluation.grade_every
-    if evaluation.protocol:
-        get_protocol(evaluation.protocol)
-    saved = experiment.loop.checkpoint_every
+    if experiment.evaluation.protocol:
+        get_protocol(experiment.evaluation.protocol)
+    every, saved = experiment.evaluation.grade_every, experiment.loop.checkpoint_every
     checks.require(
         every == 0 or (saved > 0 and every % saved == 0),
         f"config.evaluation.grade_every is {every}, but must be a multiple of "
         f"config.loop.checkpoint_every={saved}, or 0",
     )
     checks.require(
-        every == 0 or experiment.clip.num_frames >= i3d.MIN_FRAMES,
+        every == 0 or clip.num_frames >= i3d.MIN_FRAMES,
         f"config.evaluation.grade_every needs clips of {i3d.MIN_FRAMES} frames: set it to 0",
     )

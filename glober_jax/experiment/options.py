@@ -19,12 +19,10 @@ class DataOptions:
     """Where the clips come from.
 
     `dir` is the --output of `glober_jax.prepare`, or its copy at a gs:// path. `cache_latents`
-    trains on latents that were encoded once, instead of encoding the frames of every step: those in
-    `latents_dir`, the --output of `prepare latents`, or if that is empty those in WORKDIR/latents,
-    which are made when the codec is done. `max_damaged`, a fraction of a split's videos, may be
-    damaged: others take their places, and each is named on stderr. `workers` processes read and
-    decode (0: this one does), each with `threads` threads and `prefetch` batches waiting or in the
-    making; none of the three changes what is trained on.
+    trains on latents that are encoded once: those in `latents_dir`, the --output of `prepare
+    latents`, or if that is empty those in WORKDIR/latents, made when the codec is trained. A
+    fraction `max_damaged` of a split's videos may be damaged, and is replaced by others. `workers`
+    processes (0: this one) read and decode with `threads` threads and `prefetch` batches each.
     """
 
     dir: str
@@ -41,9 +39,9 @@ class DataOptions:
 class EvaluationOptions:
     """How training is judged; needs the packages of requirements-eval.txt.
 
-    `protocol` scores the finished run and makes its report; "" leaves that out. While the generator
-    is trained, every `grade_every` steps (0: never), `grade_clips` new clips are compared with as
-    many test clips, by FVD, and the best checkpoint is kept beside the newest.
+    `protocol` scores the finished run and makes its report; "": none. Every `grade_every` steps
+    (0: never) of the generator, the FVD of `grade_clips` new clips to as many test clips is
+    measured, and the best checkpoint is kept beside the newest.
     """
 
     protocol: str = "small"

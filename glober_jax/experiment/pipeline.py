@@ -1,6 +1,6 @@
 """The stages of one experiment, wired to its data and to each other.
 
-Dimension key: N clips, T frames, K key frames, H, W frame size.
+Dimension key: N clips, F frames, H, W, C of frames or latents.
 """
 
 import dataclasses
@@ -26,7 +26,6 @@ from glober_jax.experiment.prepare_latents import codec_id, encode_dataset
 from glober_jax.experiment.previews import CLIPS, Previews
 from glober_jax.experiment.stages import (
     STAGES,
-    AnyStage,
     StageData,
     build_stage,
     check_stage_batch,
@@ -36,7 +35,7 @@ from glober_jax.experiment.stages import (
 )
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import Params
-from glober_jax.parallel.mesh import batch_share, replicated
+from glober_jax.parallel.mesh import batch_share, device_batch, replicated
 from glober_jax.randomness import named_key
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.sampling.generate import FeatureModel
@@ -44,7 +43,6 @@ from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.best_checkpoint import Grade
 from glober_jax.training.checkpoint import newest_step
 from glober_jax.training.feature_cache import FEATURE_CLIP, FeatureVideos, fits
-from glober_jax.training.latent_stats import measured_scale
 from glober_jax.training.loop import Grading, Preview, Stage
 from glober_jax.training.restore import (
     constant_shapes,
@@ -52,7 +50,7 @@ from glober_jax.training.restore import (
     load_frame_model,
     load_pretrained_codec,
 )
-from glober_jax.training.state import TrainState
+from glober_jax.training.state import StageFunctions, TrainState
 
 
 class Pipeline:
@@ -100,8 +98,7 @@ class Pipeline:
 
     def _stage(
         self,
-        name: str,
-        built: AnyStage,
+        built: StageFunctions,
         open_source: Callable[[], tuple[VideoSource, ClipSpec]],
         frozen: Any,
         preview: Callable[[TrainState], Preview],
@@ -109,7 +106,7 @@ class Pipeline:
         **others: Any,
     ) -> Stage:
         """A stage on clips of a source, which is opened when first read; `measure` gets batches."""
-        experiment, source = self.experiment, functools.cache(open_source)
+        experiment, name, source = self.experiment, built.name, functools.cache(open_source)
         size = getattr(experiment, name).batch_size
         # Every stage draws its own sequence of clips.
         seed = len(STAGES) * experiment.seed + STAGES.index(name)
@@ -143,13 +140,11 @@ class Pipeline:
             frozen = None
 
         def preview(state: TrainState) -> Preview:
-            frames = self.previews.held_out["frames"]
-            return self.previews.compare(self.previews.codec_reconstruct(state.ema, frames))
+            return self.previews.codec_reconstruct(state.ema)
 
         source = self.data.train, stage_clip(self.experiment, codec.NAME)
-        return self._stage(
-            codec.NAME, stage, lambda: source, frozen, preview, given=lambda: self._pretrained_codec
-        )
+        given = {"given": lambda: self._pretrained_codec}
+        return self._stage(stage, lambda: source, frozen, preview, **given)
 
     @functools.cached_property
     def _pretrained_codec(self) -> Params:
@@ -178,13 +173,10 @@ class Pipeline:
 
         def preview(state: TrainState) -> Preview:
             model = FrameModel(codec_params | state.ema, state.constants["latent_scale"])
-            clips = self.previews.held_out
-            return self.previews.compare(self.previews.reconstruct(model, clips))
+            return self.previews.reconstruct(model)
 
         stage = build_stage(experiment, autoencoder.NAME, self.mesh)
-        return self._stage(
-            autoencoder.NAME, stage, lambda: (source, clip), codec_params, preview, measure
-        )
+        return self._stage(stage, lambda: (source, clip), codec_params, preview, measure)
 
     def _generator_stage(self) -> Stage:
         experiment = self.experiment
@@ -216,9 +208,7 @@ class Pipeline:
             return Preview({}, {"generated": media.contact_sheet(videos)})
 
         grading = self._grading(frame_model)
-        return self._stage(
-            generator.NAME, stage, open_source, frame_model, preview, measure, grading=grading
-        )
+        return self._stage(stage, open_source, frame_model, preview, measure, grading=grading)
 
     def _features_fit(self, source: VideoSource) -> bool:
         """Whether features are computed once (`feature_cache`)."""
@@ -271,3 +261,28 @@ class Pipeline:
             self.experiment, source, params, self.mesh, self.workdir, folder, damage, overwrite=True
         )
         return reopen()
+
+
+def measured_scale(
+    compute: Callable[[Params, jax.Array, jax.Array], jax.Array],
+    model: Any,
+    batches: Iterator[dict[str, np.ndarray]],
+    field: str,
+    mesh: Mesh,
+) -> ChannelScale:
+    """Mean and deviation of each channel over the first 256 clips of `batches`.
+
+    `compute` is a pure (model, rows [N, F, H, W, C], batch number) -> values, channels last; the
+    rows are those of `field`, of all processes. `model` is an argument because shards on other
+    processes cannot be closed over.
+    """
+    compute = jax.jit(compute, out_shardings=replicated(mesh))
+    values, clips = [], 0
+    for number, batch in enumerate(batches):
+        needed = {name: batch[name] for name in (field, "mirrored") if name in batch}
+        rows_NFHWC = device_batch(needed, mesh)[field]
+        values.append(jax.device_get(compute(model, rows_NFHWC, number)))
+        clips += len(rows_NFHWC)
+        if clips >= 256:
+            break
+    return ChannelScale.measure(np.concatenate(values))

@@ -37,41 +37,31 @@ class Previews:
     """
 
     def __init__(self, experiment: Experiment, data: StageData, mesh: Mesh) -> None:
-        """Reads the clips.
-
-        Raises:
-          UserError: a frame has another size than the config's, or a video is damaged.
-        """
-        self.experiment, self.networks, self.mesh = experiment, experiment.networks, mesh
+        """Reads the clips; `UserError` if a frame has a wrong size, or a video is damaged."""
+        self.networks, self._seed = experiment.networks, experiment.seed
         self.held_out = data.clips("test", CLIPS)
         self._class_names, self._text_info = data.train.class_names, data.train.text_info
-
-    @functools.cached_property
-    def video_sampler(self) -> VideoSampler:
-        experiment = self.experiment
-        return VideoSampler(self.networks, experiment.diffusion, experiment.sampling, self.mesh)
-
-    @functools.cached_property
-    def feature_sampler(self) -> FeatureSampler:
-        options, process = self.experiment.sampling, self.experiment.generator_diffusion
-        return FeatureSampler(self.networks, process, options, self.mesh)
+        options = (experiment.sampling, mesh)
+        self.video_sampler = VideoSampler(self.networks, experiment.diffusion, *options)
+        process = experiment.generator_diffusion
+        self.feature_sampler = FeatureSampler(self.networks, process, *options)
 
     @functools.cached_property
     def _scores(self) -> FrameScores:
-        """(made, real) -> PSNR and, if installed, LPIPS."""
         return FrameScores(self.networks.frame_size)
 
-    def reconstruct(self, model: FrameModel, clips: dict[str, Any]) -> np.ndarray:
-        """Clips encoded from their key frames and decoded in full: uint8 [N, T, H, W, 3]."""
-        features = self.video_sampler.encode(model, clips["key_frames"])
-        return self.video_sampler.decode(model, features, clips["index"], self.experiment.seed)
+    def reconstruct(self, model: FrameModel) -> Preview:
+        """Held-out clips encoded from their key frames and decoded in full."""
+        features = self.video_sampler.encode(model, self.held_out["key_frames"])
+        index = self.held_out["index"]
+        return self._compare(self.video_sampler.decode(model, features, index, self._seed))
 
-    def codec_reconstruct(self, params: Params, frames_NTHWC: np.ndarray) -> np.ndarray:
-        """The codec's round trip of whole clips, clip by clip, without noise: uint8."""
+    def codec_reconstruct(self, params: Params) -> Preview:
+        """The codec's round trip of held-out clips, clip by clip, without noise."""
         model = FrameModel(params, ChannelScale.constant(1.0, self.networks.latent_shape[-1]))
-        sampler, clips = self.video_sampler, (clip_THWC[None] for clip_THWC in frames_NTHWC)
+        sampler, clips = self.video_sampler, (clip[None] for clip in self.held_out["frames"])
         latents = (sampler.encode_frames(model, clip_1THWC) for clip_1THWC in clips)
-        return np.concatenate([sampler.decode_latents(model, clip) for clip in latents])
+        return self._compare(np.concatenate([sampler.decode_latents(model, z) for z in latents]))
 
     def generate(
         self,
@@ -101,8 +91,8 @@ class Previews:
         captions, texts = self.held_out["caption"], self.held_out["text"]
         return ExampleTexts(tuple(captions), texts, self._text_info.encoder)
 
-    def compare(self, made_NTHWC: np.ndarray) -> Preview:
-        """Scores of reconstructions of the held-out clips, and a sheet beside them."""
+    def _compare(self, made_NTHWC: np.ndarray) -> Preview:
+        """Scores of reconstructions, PSNR and, if installed, LPIPS, and a sheet of both."""
         real_NTHWC = self.held_out["frames"]
         scores = self._scores(made_NTHWC, real_NTHWC)
         sheet = media.comparison_sheet({"real": real_NTHWC, "reconstructed": made_NTHWC})

@@ -21,22 +21,19 @@ from glober_jax.parallel.mesh import check_batch
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training import autoencoder, codec, generator
 from glober_jax.training.restore import constant_shapes
-from glober_jax.training.state import StepFunction, TrainState
+from glober_jax.training.state import StageFunctions, StepFunction, TrainState
 
 STAGES = (codec.NAME, autoencoder.NAME, generator.NAME)
 
-AnyStage = codec.CodecStage | autoencoder.AutoencoderStage | generator.GeneratorStage
 
-
-def build_stage(experiment: Experiment, name: str, mesh: Mesh | AbstractMesh) -> AnyStage:
+def build_stage(experiment: Experiment, name: str, mesh: Mesh | AbstractMesh) -> StageFunctions:
     """The pure functions of a stage: `create`, `programs`, `step` and `gradients`."""
-    networks, options, seed = experiment.networks, getattr(experiment, name), experiment.seed
+    shared = (experiment.networks, getattr(experiment, name), experiment.seed, mesh)
     if name == codec.NAME:
-        return codec.CodecStage(networks, options, seed, mesh)
+        return codec.CodecStage(*shared)
     if name == autoencoder.NAME:
-        return autoencoder.AutoencoderStage(networks, experiment.diffusion, options, seed, mesh)
-    process = experiment.generator_diffusion
-    return generator.GeneratorStage(networks, process, options, seed, mesh)
+        return autoencoder.AutoencoderStage(*shared, experiment.diffusion)
+    return generator.GeneratorStage(*shared, experiment.generator_diffusion)
 
 
 def total_steps(experiment: Experiment, name: str) -> int:

@@ -1,15 +1,17 @@
-"""The device mesh, and the sharding of batches over it.
+"""The device mesh, and batches on it.
 
-Axes: `data` (batch only), `fsdp` (batch, and parameters cut into shards), `tensor` (channels of
-wide layers). Of several slices, which the data-center network connects, `data` alone goes from one
-to another: it moves one sum of gradients per step, the others parameters and maps in every layer.
+Axes: `data` (batch), `fsdp` (batch, and shards of parameters), `tensor` (channels of wide layers).
+Only `data` spans slices, which a slower network connects: it moves one sum of gradients per step,
+the others parameters and maps in every layer. Dimension key: B clips, F frames, H, W, C of frames.
 """
 
 import dataclasses
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -24,8 +26,8 @@ BATCH_AXES = ("data", "fsdp")
 class MeshShape:
     """Devices along each axis; -1 (for one axis at most) takes all that remain.
 
-    `slices` is how many slices `data` spans; -1 takes what the devices say, 1 makes one slice of
-    GPU hosts that JAX tells apart, so that `fsdp` and `tensor` may span them.
+    `data` spans `slices` slices: -1 for those of the devices; 1 joins GPU hosts, which are slices
+    to JAX, so that `fsdp` and `tensor` may span them.
     """
 
     data: int = -1
@@ -35,10 +37,10 @@ class MeshShape:
 
 
 def make_mesh(shape: MeshShape, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The mesh over all of `devices`: those that are present, if none are given.
+    """The mesh over all of `devices`, by default those present.
 
-    Within a slice neighbours in the mesh are neighbours in the network, along `tensor` above all.
-    Raises `UserError` where the sizes cannot cover the devices.
+    Neighbours within a slice are neighbours in its network. Raises `UserError` if the sizes do not
+    cover the devices.
     """
     devices = jax.devices() if devices is None else devices
     sizes = mesh_sizes(shape, len(devices))
@@ -64,7 +66,7 @@ def make_mesh(shape: MeshShape, devices: Sequence[jax.Device] | None = None) -> 
 
 
 def mesh_sizes(shape: MeshShape, count: int) -> tuple[int, int, int]:
-    """Sizes of the axes over `count` devices; raises `UserError` where they do not match."""
+    """Sizes of the axes over `count` devices; raises `UserError` if they do not match."""
     sizes = [shape.data, shape.fsdp, shape.tensor]
     given = ", ".join(f"{axis}={size}" for axis, size in zip(AXES, sizes, strict=True))
     if sizes.count(-1) > 1 or any(size == 0 or size < -1 for size in sizes):
@@ -104,7 +106,7 @@ def check_batch(
 ) -> None:
     """Raises `UserError` unless the batch of stage `name` divides over the mesh and into parts.
 
-    Every device's part of a micro-batch has to be a multiple of `clip_stride`.
+    A device's part of a micro-batch must be a multiple of `clip_stride`.
     """
     factors = {"data x fsdp": batch_ways(mesh)}
     if micro_batches > 1:
@@ -127,9 +129,9 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def batch_share(mesh: Mesh) -> tuple[int, int]:
-    """(index, count): this process reads part `index` of the `count` equal parts of a batch.
+    """(index, count): this process reads part `index` of `count` equal parts of a batch.
 
-    Processes whose devices hold the same rows, because `tensor` spans them, read the same part.
+    Processes that `tensor` spans hold the same rows, and read the same part.
     """
     parts: dict[int, set[int]] = {}
     ways = mesh.devices.reshape(batch_ways(mesh), -1)
@@ -141,11 +143,30 @@ def batch_share(mesh: Mesh) -> tuple[int, int]:
 
 
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """This process's rows of a batch (see `batch_share`) become global arrays on the mesh."""
+    """Makes global arrays on the mesh of this process's rows of a batch (`batch_share`)."""
     sharding = batch_sharding(mesh)
     return {
         name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()
     }
+
+
+def device_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """`put_batch`, with the clips mirrored that `mirrored` bool [B] marks; drops that field."""
+    arrays = put_batch(batch, mesh)
+    return _mirror(mesh)(arrays) if "mirrored" in arrays else arrays
+
+
+@functools.cache
+def _mirror(mesh: Mesh) -> Callable[[dict[str, jax.Array]], dict[str, jax.Array]]:
+    @functools.partial(jax.jit, out_shardings=batch_sharding(mesh))
+    def mirror(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        chosen_B1111 = batch.pop("mirrored")[:, None, None, None, None]
+        for name in batch.keys() & {"key_frames", "target_frames"}:
+            frames_BFHWC = batch[name]
+            batch[name] = jnp.where(chosen_B1111, frames_BFHWC[:, :, :, ::-1], frames_BFHWC)
+        return batch
+
+    return mirror
 
 
 def batch_ways(mesh: Mesh) -> int:
@@ -154,7 +175,7 @@ def batch_ways(mesh: Mesh) -> int:
 
 
 def constrain_batch(rows: jax.Array, mesh: Mesh) -> jax.Array:
-    """Inside jit: spreads the leading axis over the mesh where it divides, else leaves it."""
+    """Inside jit: shards the leading axis over the mesh if it divides."""
     if rows.shape[0] % batch_ways(mesh):
         return rows
     return jax.lax.with_sharding_constraint(rows, batch_sharding(mesh))

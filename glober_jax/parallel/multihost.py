@@ -1,14 +1,17 @@
-"""Several processes as one JAX program: how they start, agree and end."""
+"""The processes of a run: how they start, agree and end."""
 
 import atexit
 import contextlib
 import importlib.util
 import os
+import signal
 import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from types import FrameType
+from typing import NoReturn, Self
 
 import jax
 import numpy as np
@@ -19,7 +22,7 @@ from glober_jax.errors import UserError
 # Addresses of a TPU slice's hosts, on the metadata server of Compute Engine.
 _HOSTS_URL = "http://{server}/computeMetadata/v1/instance/attributes/worker-network-endpoints"
 _METADATA_SECONDS = 5
-# JAX ends all processes when it has not heard of one for so long.
+# Without a heartbeat of one process for this long JAX ends all.
 _HEARTBEAT_SECONDS = 60
 _MESSAGE_BYTES = 512
 
@@ -30,10 +33,10 @@ def start_processes(
     process_id: int | None = None,
     timeout_seconds: float = 300,
 ) -> None:
-    """Joins the other processes of this run, if there are any; before JAX is used otherwise.
+    """Connects to the other processes of this run, if any; to be called before JAX is used.
 
-    `coordinator` is the HOST:PORT where process 0 listens. Without it and the next two arguments
-    there are as many processes as the SLURM step has tasks, or the TPU slice hosts; elsewhere one.
+    `coordinator` is HOST:PORT of process 0. Without the first three arguments there are as many
+    processes as tasks of the SLURM step, or hosts of the TPU slice; elsewhere one.
 
     Raises:
       UserError: the arguments are incomplete or contradict each other, SLURM has several tasks but
@@ -56,10 +59,10 @@ def start_processes(
 
 @contextlib.contextmanager
 def end_together() -> Iterator[None]:
-    """Ends this process at once on an error inside, and thereby all processes.
+    """On an error inside, ends this process at once, and thereby all.
 
-    The others may be in a collective that never ends; JAX ends them when it misses this one's
-    heartbeats. A collective's error gets a note, for it may be due to another process.
+    JAX ends the others when heartbeats of this one are missing. Errors other than `UserError` get a
+    note, because a collective fails where another process is gone.
     """
     try:
         yield
@@ -76,9 +79,9 @@ def end_together() -> Iterator[None]:
 
 
 def first_message(mine: str | None) -> str | None:
-    """The message of the first process that has one, on all of them; None where none has.
+    """The message of the first process that has one, cut to 512 bytes; None if none has.
 
-    A collective: all processes have to call this. A long message is cut.
+    A collective: all processes must call it.
     """
     if jax.process_count() == 1:
         return mine
@@ -90,12 +93,49 @@ def first_message(mine: str | None) -> str | None:
     return next((message for message in messages if message), None)
 
 
-def slurm_tasks(environment: Mapping[str, str]) -> int:
-    """Tasks of the SLURM step that this process belongs to; 1 outside of SLURM.
+class Preemption:
+    """Turns SIGTERM (preemption, a scheduler) into an exit with status 0.
 
-    Raises:
-      UserError: SLURM has several tasks, but `srun` did not start this process.
+    A context manager for the loop, which saves first; outside of it a single process exits at once.
+    One SIGTERM to any of several processes makes all save the same step.
     """
+
+    def __init__(self) -> None:
+        self.requested = self._can_save = False
+        self._steps = 0
+        # For several processes JAX has a handler.
+        if jax.process_count() == 1:
+            signal.signal(signal.SIGTERM, self._handle)
+
+    def __enter__(self) -> Self:
+        self._can_save = True
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._can_save = False
+        if self.requested and exception[0] is None:
+            # It came during the last step, and the state has been saved.
+            self.exit("SIGTERM: the stage is finished and saved")
+
+    def reached(self) -> bool:
+        """Whether to save and exit now, alike on all processes; to be called before each step."""
+        self._steps += 1
+        return self.requested or multihost_utils.reached_preemption_sync_point(self._steps)
+
+    def exit(self, reason: str) -> NoReturn:
+        """Ends this process with status 0."""
+        print(f"{reason}; run the same command again to go on", file=sys.stderr, flush=True)
+        sys.exit(0)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        del signum, frame
+        self.requested = True
+        if not self._can_save:
+            self.exit("SIGTERM: nothing to save")
+
+
+def slurm_tasks(environment: Mapping[str, str]) -> int:
+    """Tasks of this process's SLURM step, or 1; `UserError` if it is in a job but in no step."""
     tasks = int(environment.get("SLURM_NTASKS", "1"))
     if tasks > 1 and "SLURM_STEP_NODELIST" not in environment:
         raise UserError(
@@ -106,9 +146,8 @@ def slurm_tasks(environment: Mapping[str, str]) -> int:
 
 
 def tpu_hosts(environment: Mapping[str, str]) -> int:
-    """Hosts of the TPU slice (or slices) that this machine belongs to; 1 where it has no TPU.
-
-    Kubernetes has them in the environment, Compute Engine on its metadata server.
+    """Hosts of the TPU slices of this machine, by Kubernetes' environment or Compute Engine's
+    metadata server; 1 without TPUs.
     """
     if environment.get("JAX_PLATFORMS") == "cpu":
         return 1
@@ -128,7 +167,7 @@ def tpu_hosts(environment: Mapping[str, str]) -> int:
         with direct.open(request, timeout=_METADATA_SECONDS) as response:
             return len(response.read().decode().split(","))
     except (urllib.error.URLError, TimeoutError):
-        # TPU chips of a machine that is no TPU VM, such as a notebook's: it has no other hosts.
+        # Not a TPU VM, but a notebook's machine, for example: there are no other hosts.
         return 1
 
 
@@ -154,9 +193,9 @@ def _check(coordinator: str | None, num_processes: int | None, process_id: int |
 
 
 def _connect(who: str, timeout_seconds: float, *arguments: object) -> None:
-    """`jax.distributed.initialize(*arguments)`, with an error where it takes too long.
+    """`jax.distributed.initialize(*arguments)`; raises `UserError` if it takes too long.
 
-    When JAX's own timeout passes it ends the process from C++, with a stack of addresses.
+    After its own timeout JAX aborts the process.
     """
     failures: list[Exception] = []
 

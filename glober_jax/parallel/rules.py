@@ -16,10 +16,9 @@ from jax.typing import DTypeLike
 # Below this many elements a parameter is cheaper to replicate than to gather.
 MIN_SHARDED_SIZE = 2**16
 
-# Path -> the axis that goes over `tensor`. A layer's output channels are cut (-1), and then the
-# input channels of the layer that reads them (-2), so that one sum over `tensor` follows the pair.
-# Parameters that no rule names are replicated over `tensor`; so are kernels of several projections
-# side by side, such as GEGLU's, because a cut through them would follow other borders.
+# Path -> the axis to shard over `tensor`: output channels of a layer (-1), then input channels of
+# the next (-2), so that one sum over `tensor` follows the pair. Other parameters are replicated
+# over `tensor`, also kernels of several projections, such as GEGLU's, whose borders differ.
 TENSOR_RULES: tuple[tuple[str, int], ...] = (
     # Attention: the heads.
     (r"(q|k|v)/dense/kernel", -1),
@@ -37,26 +36,20 @@ TENSOR_RULES: tuple[tuple[str, int], ...] = (
 )
 
 
-def tensor_axis(path: str, shape: tuple[int, ...], ways: int) -> int | None:
-    """The axis to shard over `ways` devices; None where no rule names one that divides."""
-    if ways > 1:
-        for pattern, axis in TENSOR_RULES:
-            if re.search(rf"(^|[/_]){pattern}$", path) and shape[axis] % ways == 0:
-                return len(shape) + axis
-    return None
-
-
 def parameter_spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
     """The PartitionSpec of the parameter at a path ("unet/conv_in/conv/kernel").
 
-    Arrays under `MIN_SHARDED_SIZE` elements are replicated. Of larger ones the axis that a rule
-    names goes over `tensor`, and the largest other axis that divides goes over `fsdp`.
+    Arrays under `MIN_SHARDED_SIZE` elements are replicated. Of others the axis of a rule is sharded
+    over `tensor`, and the largest other axis that divides over `fsdp`.
     """
     if math.prod(shape) < MIN_SHARDED_SIZE:
         return PartitionSpec()
     axes: list[str | None] = [None] * len(shape)
-    if (cut := tensor_axis(path, shape, mesh.shape["tensor"])) is not None:
-        axes[cut] = "tensor"
+    if (ways := mesh.shape["tensor"]) > 1:
+        for pattern, axis in TENSOR_RULES:
+            if re.search(rf"(^|[/_]){pattern}$", path) and shape[axis] % ways == 0:
+                axes[axis] = "tensor"
+                break
     if mesh.shape["fsdp"] > 1:
         free = [axis for axis in range(len(shape)) if axes[axis] is None]
         for axis in sorted(free, key=lambda axis: -shape[axis]):
@@ -79,7 +72,7 @@ def tree_shardings(abstract: Any, mesh: Mesh) -> Any:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _gather(value: jax.Array, sharding: NamedSharding, dtype: DTypeLike) -> jax.Array:
     whole = PartitionSpec(*(axis if axis == "tensor" else None for axis in sharding.spec))
-    # Kept in shards until it is cast, or the partitioner gathers first.
+    # Otherwise the partitioner gathers before the cast.
     cast = jax.lax.with_sharding_constraint(value.astype(dtype), sharding)
     return jax.lax.with_sharding_constraint(cast, NamedSharding(sharding.mesh, whole))
 
@@ -101,11 +94,10 @@ _gather.defvjp(_gather_forward, _gather_backward)
 
 
 def gather_parameters(params: Any, mesh: Mesh, dtype: DTypeLike) -> Any:
-    """float32 parameters made whole along `fsdp` for a forward pass that computes in `dtype`.
+    """All-gathers float32 parameters along `fsdp`, for a forward pass that computes in `dtype`.
 
-    Forward: what is in shards is cast, then gathered; backward: the gradient is reduce-scattered,
-    in float32, into the parameter's own shards. Without this the partitioner may reshard
-    activations instead of parameters.
+    Shards are cast first; backward, gradients are reduce-scattered in float32. Without this the
+    partitioner may reshard activations instead.
     """
     if mesh.shape["fsdp"] == 1:
         return params

@@ -43,8 +43,8 @@ class AdversarialStage(StageFunctions):
     def programs(self) -> tuple[tuple[int, StepFunction], ...]:
         """The step without the adversary, and from its start on with it.
 
-        Two programs and not one with a conditional, which would hold the memory of both branches
-        (and whose convolutions XLA's CPU backend runs ten times slower).
+        Two programs, because one with a conditional needs the memory of both branches (and XLA's
+        CPU backend runs convolutions in conditionals ten times slower).
         """
         adversary = self.options.adversarial
         alone = (0, functools.partial(self.step, adversarial=False))

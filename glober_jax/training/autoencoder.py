@@ -21,7 +21,6 @@ import einops
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from glober_jax import losses
 from glober_jax.diffusion.process import DiffusionProcess
@@ -77,18 +76,14 @@ class AutoencoderTraining:
 
 @dataclasses.dataclass(frozen=True)
 class AutoencoderStage(AdversarialStage):
-    """The stage as pure functions of state, frozen codec and batch; constants {"latent_scale"}."""
+    """The stage as pure functions; the codec is frozen, constants are {"latent_scale"}."""
 
     name = NAME
     trained = NETWORKS
     averaged = AUTOENCODER
     discriminator = DISCRIMINATOR
 
-    networks: Networks
     process: DiffusionProcess
-    options: AutoencoderTraining
-    seed: int
-    mesh: Mesh
 
     def gradients(
         self, state: TrainState, frozen: Params, batch: Batch, *, adversarial: bool

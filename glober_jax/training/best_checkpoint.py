@@ -16,8 +16,6 @@ from glober_jax import media
 from glober_jax.errors import UserError
 from glober_jax.progress import warn
 
-GRADES_FILE = "grades.json"
-
 
 class Grade(NamedTuple):
     """How good a checkpoint is; lower is better."""
@@ -30,7 +28,7 @@ class Grades:
     """The grades of one stage; a step that is trained again replaces its grade."""
 
     def __init__(self, workdir: epath.PathLike, stage: str) -> None:
-        self._file, self._stage = epath.Path(workdir) / GRADES_FILE, stage
+        self._file, self._stage = epath.Path(workdir) / "grades.json", stage
         stored = self._read().get(stage, {})
         self._by_step = {int(step): Grade(g["name"], g["value"]) for step, g in stored.items()}
 

@@ -62,8 +62,7 @@ class StageCheckpoints:
     def __init__(self, workdir: epath.PathLike, stage: str, config: dict[str, Any], keep: int = 2):
         """Opens `workdir/stage`; keeps the newest `keep` checkpoints, and the best graded.
 
-        Raises:
-          UserError: the folder cannot be written, or holds a checkpoint of another architecture.
+        Raises `UserError` if it cannot be written, or holds a checkpoint of another architecture.
         """
         self._workdir, self._stage = epath.Path(workdir).resolve(), stage
         self._folder, self._config = self._workdir / stage, config

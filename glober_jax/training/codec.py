@@ -17,7 +17,6 @@ import dataclasses
 import einops
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 
 from glober_jax.errors import UserError
 from glober_jax.losses import hinge
@@ -66,24 +65,15 @@ class CodecTraining:
 
 @dataclasses.dataclass(frozen=True)
 class CodecStage(AdversarialStage):
-    """The stage as pure functions of state, frozen LPIPS weights and batch."""
+    """The stage as pure functions; LPIPS weights are frozen, there are no constants."""
 
     name = NAME
     trained = NETWORKS
     averaged = AVERAGED
     discriminator = DISCRIMINATOR
 
-    networks: Networks
-    options: CodecTraining
-    seed: int
-    mesh: Mesh
-
     def frozen(self) -> lpips.Params | None:
-        """The frozen LPIPS weights; None where the loss has no LPIPS.
-
-        Raises:
-          UserError: LPIPS has a weight, but its own weights are not installed.
-        """
+        """LPIPS weights, None if the loss has no LPIPS; `UserError` if they are not installed."""
         if self.options.perceptual_weight == 0 or self.options.total_steps == 0:
             return None
         try:

@@ -18,8 +18,7 @@ from glober_jax.data.source import Video, VideoSource
 from glober_jax.models.networks import Networks
 from glober_jax.parallel.mesh import put_batch, replicated
 from glober_jax.progress import Progress
-from glober_jax.sampling.decode import FrameModel
-from glober_jax.training.generator import clip_features
+from glober_jax.sampling.decode import FrameModel, encode_clip
 
 # What the generator reads of a `FeatureVideo`.
 FEATURE_CLIP = ClipSpec(num_frames=1, num_key_frames=1, num_target_frames=0)
@@ -80,7 +79,7 @@ class FeatureVideos:
         self._damage: dict[int, DamagedVideo] = {}
         self._labels_N = [0] * len(source)
         self._features_NHWG = np.zeros((len(source), *networks.global_shape), np.float32)
-        encode = jax.jit(functools.partial(clip_features, networks), out_shardings=replicated(mesh))
+        encode = jax.jit(functools.partial(encode_clip, networks), out_shardings=replicated(mesh))
         key_ids = centre_clip(clip.span, clip).key_ids_K.tolist()
         with Progress("global features", len(source), unit="video") as progress:
             for first in range(0, len(source), batch_size):

@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 
 import jax
 import optax
-from jax.sharding import Mesh
 
 from glober_jax.diffusion.process import DiffusionProcess
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.rules import gather_parameters
 from glober_jax.randomness import named_key
-from glober_jax.sampling.decode import FrameModel, codec_posterior
+from glober_jax.sampling.decode import FrameModel, encode_clip
 from glober_jax.training.gradient_accumulation import accumulate_gradients
 from glober_jax.training.state import (
     Batch,
@@ -48,7 +47,7 @@ class GeneratorTraining:
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorStage(StageFunctions):
-    """The stage as pure functions of state, frozen encoder and batch; constants {"feature_scale"}.
+    """The stage as pure functions; the encoder is frozen, constants are {"feature_scale"}.
 
     A batch has `key_frames` and `label` or `text`. If `encoded`, its `key_frames` [B, 1, H, W, G]
     are global features already.
@@ -57,11 +56,7 @@ class GeneratorStage(StageFunctions):
     name = NAME
     trained = averaged = NETWORKS
 
-    networks: Networks
     process: DiffusionProcess
-    options: GeneratorTraining
-    seed: int
-    mesh: Mesh
     encoded: bool = False
 
     @property
@@ -99,14 +94,7 @@ class GeneratorStage(StageFunctions):
         """Global features [B, H, W, G] of a batch's key frames, see `encoded`."""
         if self.encoded:
             return key_frames[:, 0]
-        return clip_features(self.networks, model, key_frames)
-
-
-def clip_features(networks: Networks, model: FrameModel, key_frames: jax.Array) -> jax.Array:
-    """Mean global features [B, H, W, G] of key frames or of their cached moments."""
-    posterior = codec_posterior(networks, model.params, key_frames)
-    latents = model.latent_scale.normalise(posterior.mean)
-    return networks.apply(model.params, "video_encoder", latents).mean
+        return encode_clip(self.networks, model, key_frames)
 
 
 class GeneratorNoise(NamedTuple):

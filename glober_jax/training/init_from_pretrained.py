@@ -33,11 +33,7 @@ def pretrained_file(workdir: epath.PathLike, network: str) -> epath.Path:
 def write_pretrained(
     workdir: epath.PathLike, network: str, arrays: Mapping[str, np.typing.ArrayLike]
 ) -> epath.Path:
-    """Writes a network's parameters, by path, whole or not at all; returns the file.
-
-    Raises:
-      UserError: the file cannot be written.
-    """
+    """Writes a network's parameters by path, atomically, and returns the file."""
     file = pretrained_file(workdir, network)
     float32 = {path: np.ascontiguousarray(array, np.float32) for path, array in arrays.items()}
     media.write_file(file, save(float32))

@@ -6,7 +6,7 @@ position are saved together, so a resumed run repeats an uninterrupted one bit f
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -16,21 +16,21 @@ from jax.sharding import Mesh
 
 from glober_jax.models.networks import Params
 from glober_jax.parallel.compiler_options import compiler_options
-from glober_jax.parallel.mesh import batch_sharding, replicated
+from glober_jax.parallel.mesh import batch_sharding, device_batch, replicated
+from glober_jax.parallel.multihost import Preemption
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.progress import Progress
 from glober_jax.training.best_checkpoint import Grade
 from glober_jax.training.checkpoint import StageCheckpoints
-from glober_jax.training.device_batch import device_batch
 from glober_jax.training.init_from_pretrained import init_from_pretrained
 from glober_jax.training.metric_writer import MetricsWriter
 from glober_jax.training.nonfinite_guard import NonfiniteGuard
-from glober_jax.training.preemption import Preemption
 from glober_jax.training.state import SKIPPED, StepFunction, TrainState
 from glober_jax.training.watchdog import Watchdog
 
-# Steps between dispatching an update and reading its metrics.
+# Steps between dispatching an update and reading its metrics, so that logging never blocks.
 _LAG = 2
+Metrics = dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Preview(NamedTuple):
 
 
 class Grading(NamedTuple):
-    """Every how many steps a checkpoint is graded, where one is saved, and by what."""
+    """How a saved state is graded, at steps that are multiples of `every`."""
 
     every: int
     grade: Callable[[TrainState], Grade]
@@ -127,9 +127,9 @@ def run_stage(
       SystemExit: with status 0, after saving, when SIGTERM arrived.
     """
     with StageCheckpoints(workdir, stage.name, config, options.keep_checkpoints) as checkpoints:
-        state, start = _restore_or_create(stage, workdir, checkpoints, mesh)
+        loop = _Loop(stage, workdir, checkpoints, options, mesh, writer)
+        state, start = loop.restore_or_create()
         if start < stage.total_steps:
-            loop = _Loop(stage, workdir, checkpoints, options, mesh, writer)
             return loop.run(state, start, preemption, profiled)
         if checkpoints.latest_step is None:
             checkpoints.save(start, state)
@@ -147,6 +147,19 @@ class _Loop:
     mesh: Mesh
     writer: MetricsWriter
 
+    def restore_or_create(self) -> tuple[TrainState, int]:
+        """(state, step) of the newest checkpoint, or at step 0."""
+        stage, mesh, checkpoints = self.stage, self.mesh, self.checkpoints
+        abstract = jax.eval_shape(stage.create, stage.constant_shapes)
+        if checkpoints.latest_step is not None:
+            return checkpoints.restore(abstract, mesh), checkpoints.latest_step
+        # Runs once: optimising hundreds of small initialisers takes longer than training on a CPU.
+        quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
+        shardings = tree_shardings(abstract, mesh)
+        create = jax.jit(stage.create, out_shardings=shardings, compiler_options=quick)
+        state = create(stage.measure(), stage.given())
+        return init_from_pretrained(state, stage.name, self.workdir, mesh), 0
+
     def run(
         self, state: TrainState, start: int, preemption: Preemption, profiled: range
     ) -> TrainState:
@@ -157,7 +170,8 @@ class _Loop:
         self._guard = guard = NonfiniteGuard(
             stage.name, options.max_skipped, stage.videos, self.workdir, self._progress
         )
-        self._log = StepLog(stage.name, options.log_every, self.writer, self._progress, guard)
+        # (step, metrics) of updates that may still be computed.
+        self._pending: collections.deque[tuple[int, Metrics]] = collections.deque()
         self._watchdog = watchdog = Watchdog(stage.name, options.slow_step)
         profiler = Profiler(epath.Path(self.workdir) / "logs", profiled)
         abstract = jax.eval_shape(stage.create, stage.constant_shapes)
@@ -178,7 +192,7 @@ class _Loop:
                 watchdog.doing("waiting for the device")
                 stopping = preemption.reached()
                 if stopping or (step > start and due(step, options.checkpoint_every)):
-                    self._log.flush()
+                    self._log_metrics(0)
                     if stopping:
                         self._save(step, state)
                         self.checkpoints.wait()
@@ -195,14 +209,14 @@ class _Loop:
                     state, metrics = program(state, frozen, batch)
                 step += 1
                 watchdog.doing("waiting for the device")
-                self._log.step(step, metrics)
-                if step == stage.total_steps:
-                    self._log.flush()
+                metrics[SKIPPED].copy_to_host_async()
+                self._pending.append((step, metrics))
+                self._log_metrics(_LAG if step < stage.total_steps else 0)
                 if guard.too_many:
                     watchdog.doing("restoring")
                     # There is no room for two states.
                     del state, batches
-                    state, start = _restore_or_create(stage, self.workdir, self.checkpoints, mesh)
+                    state, start = self.restore_or_create()
                     guard.go_back(start)
                     step, batches = start, self._batches(start)
             watchdog.step(step)
@@ -210,6 +224,23 @@ class _Loop:
             self._save(step, state, stage.grading, last=True)
             self.checkpoints.wait()
         return state
+
+    def _log_metrics(self, lag: int) -> None:
+        """Checks metrics of all but the last `lag` steps; logs them where due.
+
+        With lag 0 those of the newest step are always logged.
+        """
+        while len(self._pending) > lag:
+            step, metrics = self._pending.popleft()
+            self._guard.check(step, metrics)
+            newest = lag == 0 and not self._pending
+            if newest or due(step, self.options.log_every):
+                values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+                del values[SKIPPED]
+                if self._guard.total:
+                    values["skipped_steps"] = self._guard.total
+                self.writer.write_scalars(self.stage.name, step, values)
+                self._progress.update(step, values)
 
     def _preview(self, step: int, state: TrainState) -> None:
         self._watchdog.doing("previewing")
@@ -235,59 +266,15 @@ class _Loop:
         self.checkpoints.save(step, state, grade, self._guard.record())
 
     def _batches(self, step: int) -> Iterator[dict[str, np.ndarray]]:
-        """Batches from `step` on; drops what was logged after it."""
-        self._log.forget(step)
+        """Batches from `step` on; drops metrics of later steps."""
+        self._pending.clear()
+        self.writer.discard_after(self.stage.name, step if step > 0 else -1)
         return self.stage.batches(self._guard.batch_at(step))
 
 
 def due(step: int, every: int) -> bool:
     """Whether `step` is a multiple of `every`; never for 0."""
     return every > 0 and step % every == 0
-
-
-class StepLog:
-    """Buffers metrics for two steps, so that logging never blocks on the device."""
-
-    def __init__(
-        self,
-        stage: str,
-        every: int,
-        writer: MetricsWriter,
-        progress: Progress,
-        guard: NonfiniteGuard,
-    ) -> None:
-        """`writer` gets the metrics of every `every`-th step, `guard` those of all."""
-        self._stage, self._every = stage, every
-        self._writer, self._progress, self._guard = writer, progress, guard
-        self._pending: collections.deque[tuple[int, Mapping[str, jax.Array]]] = collections.deque()
-
-    def step(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
-        """Takes the metrics of the update to `step`, which may still be computed."""
-        metrics[SKIPPED].copy_to_host_async()
-        self._pending.append((step, metrics))
-        while len(self._pending) > _LAG:
-            self._handle(*self._pending.popleft())
-
-    def flush(self) -> None:
-        """Waits for all steps, and writes the newest."""
-        while self._pending:
-            self._handle(*self._pending.popleft(), newest=not self._pending)
-
-    def forget(self, step: int) -> None:
-        """Drops the steps after `step`, which are trained anew."""
-        self._pending.clear()
-        self._writer.discard_after(self._stage, step if step > 0 else -1)
-
-    def _handle(self, step: int, metrics: Mapping[str, jax.Array], newest: bool = False) -> None:
-        self._guard.check(step, metrics)
-        if not (newest or due(step, self._every)):
-            return
-        values = {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
-        del values[SKIPPED]
-        if self._guard.total:
-            values["skipped_steps"] = self._guard.total
-        self._writer.write_scalars(self._stage, step, values)
-        self._progress.update(step, values)
 
 
 class Profiler:
@@ -316,17 +303,3 @@ class Profiler:
         else:
             jax.profiler.start_trace(self._logs)
         self._running = not self._running
-
-
-def _restore_or_create(
-    stage: Stage, workdir: epath.PathLike, checkpoints: StageCheckpoints, mesh: Mesh
-) -> tuple[TrainState, int]:
-    abstract = jax.eval_shape(stage.create, stage.constant_shapes)
-    if checkpoints.latest_step is not None:
-        return checkpoints.restore(abstract, mesh), checkpoints.latest_step
-    # Runs once: on a CPU optimising hundreds of small initialisers takes longer than training.
-    quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
-    shardings = tree_shardings(abstract, mesh)
-    create = jax.jit(stage.create, out_shardings=shardings, compiler_options=quick)
-    state = create(stage.measure(), stage.given())
-    return init_from_pretrained(state, stage.name, workdir, mesh), 0

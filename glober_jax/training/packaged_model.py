@@ -40,11 +40,7 @@ def results_folder(workdir: epath.PathLike) -> epath.Path:
 
 
 def read_metadata(workdir: epath.PathLike) -> dict[str, Any]:
-    """ "config", "classes" and "steps" of a packaged model.
-
-    Raises:
-      UserError: there is none of that name.
-    """
+    """{"config", "classes", "steps"} of a packaged model; `UserError` if there is none."""
     with safe_open(_file(workdir), framework="np") as stored:
         return {key: json.loads(value) for key, value in stored.metadata().items()}
 
@@ -65,11 +61,7 @@ def refuse_packaged(workdir: epath.PathLike) -> None:
 def read_packaged(
     workdir: epath.PathLike, stage: str, abstract: dict[str, Any], mesh: Mesh
 ) -> tuple[int, dict[str, Any]]:
-    """(step, values) of a stage, as `checkpoint.load_averaged` reads them of a workdir.
-
-    Raises:
-      UserError: there is no such model, or it does not hold what is asked for.
-    """
+    """(step, values) as `checkpoint.load_averaged` returns them; `UserError` if there are none."""
     metadata = read_metadata(workdir)
     step, file = metadata["steps"].get(stage, 0), _file(workdir)
     if stage == "codec":

@@ -43,11 +43,7 @@ def write_config(workdir: epath.Path, config: dict[str, Any]) -> None:
 
 
 def load_config(workdir: epath.PathLike) -> dict[str, Any]:
-    """The config that a workdir was trained with, as plain values for `config.parse`.
-
-    Raises:
-      UserError: nothing was trained there.
-    """
+    """The config of a workdir, for `config.parse`; `UserError` if nothing was trained there."""
     if is_packaged(workdir):
         return read_metadata(workdir)["config"]
     file = epath.Path(workdir) / CONFIG_FILE
@@ -103,12 +99,10 @@ def load_codec(networks: Networks, workdir: epath.PathLike, mesh: Mesh) -> tuple
 
 
 def load_pretrained_codec(networks: Networks, name: str, mesh: Mesh) -> Params:
-    """{"frame_codec": parameters}, float32: `config.codec.pretrained`, for frames of any size.
+    """{"frame_codec": float32 parameters} of `config.codec.pretrained`, for frames of any size.
 
-    `name` is "builtin:f4", packaged, or a workdir in which `main` trained a codec.
-
-    Raises:
-      UserError: no such codec, or one of other sizes.
+    `name` is "builtin:f4", packaged, or a workdir with a trained codec. Raises `UserError` if there
+    is none, or if its architecture is not that of `networks`.
     """
     if not name.startswith(PREFIX):
         if not epath.Path(name).exists():

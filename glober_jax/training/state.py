@@ -11,8 +11,9 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
-from glober_jax.models.networks import Params
+from glober_jax.models.networks import Networks, Params
 from glober_jax.randomness import named_key
 
 # Metric: 1 where a step's update was skipped.
@@ -97,7 +98,7 @@ class TrainState(flax.struct.PyTreeNode):
         optimizer: optax.GradientTransformation,
         ema_decay: float,
     ) -> tuple["TrainState", dict[str, jax.Array]]:
-        """One update; none where a loss or a gradient is not finite (`is_guarded`).
+        """One update; none if a loss or a gradient is not finite (`is_guarded`).
 
         `step` counts skipped updates too. The decay of the average warms up as
         min(ema_decay, (1 + step) / (10 + step)). The metrics returned have each network's gradient
@@ -145,16 +146,22 @@ def new_state(
     )
 
 
+@dataclasses.dataclass(frozen=True)
 class StageFunctions:
-    """What all stages do alike, as pure functions.
+    """A stage as pure functions of its state, frozen parameters and a batch.
 
-    Subclasses have `networks`, `options`, `seed`, an `optimizer`, and `gradients(state, frozen,
-    batch)` that returns gradients and metrics.
+    Subclasses have `options` of their own, an `optimizer`, and `gradients(state, frozen, batch)`
+    that returns gradients and metrics.
     """
 
     name: ClassVar[str]
     trained: ClassVar[tuple[str, ...]]
     averaged: ClassVar[tuple[str, ...]]
+
+    networks: Networks
+    options: Any
+    seed: int
+    mesh: Mesh
 
     def create(self, constants: dict[str, Any], given: Params | None = None) -> TrainState:
         """The state at step 0: `given` networks, fresh others, and measured `constants`."""

@@ -22,10 +22,10 @@ _STACK_LINES = 5
 
 
 class Watchdog:
-    """Watches the steps of a stage; used as a context manager, by the thread that trains."""
+    """Watches the steps of a stage; a context manager of the thread that trains."""
 
     def __init__(self, stage: str, slow_step: float) -> None:
-        """A step is slow that takes `slow_step` times the running median; 0: none is."""
+        """A slow step takes `slow_step` times the running median; 0: none is reported."""
         self._stage, self._slow_step = stage, slow_step
         self._number: int | None = None
         # Finished phases of this step, the one under way, and when the next report is due.
@@ -49,7 +49,7 @@ class Watchdog:
             self._thread.join()
 
     def step(self, number: int) -> None:
-        """Step `number` begins; the one before is complete, and reported where it was slow."""
+        """Step `number` begins; the previous one is complete, and reported if it was slow."""
         self.doing("")
         if self._number is not None:
             seconds = self._counted(self._seconds)

@@ -18,10 +18,9 @@ from glober_jax.experiment.pipeline import Pipeline
 from glober_jax.experiment.stages import stage_clip
 from glober_jax.models.latents import Gaussian
 from glober_jax.models.networks import NETWORKS, Networks, Params
-from glober_jax.sampling.decode import FrameModel
+from glober_jax.sampling.decode import FrameModel, encode_clip
 from glober_jax.training import autoencoder
 from glober_jax.training.feature_cache import FeatureVideos
-from glober_jax.training.generator import clip_features
 from tests.texts import CLIP_LENGTH, CLIP_WIDTH, write_captioned
 from tests.tiny import drawn_params, mesh_of, tiny_config, tiny_latent_scale
 
@@ -115,7 +114,7 @@ def test_features_computed_once_are_those_of_each_step(
     scales = [jax.device_get(stage.measure()["feature_scale"]) for stage in (once, each)]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *scales)
     for number, (encoded, frames) in enumerate(zip(once.batches(3), each.batches(3), strict=True)):
-        features = clip_features(made.networks, model, frames["key_frames"])
+        features = encode_clip(made.networks, model, frames["key_frames"])
         np.testing.assert_allclose(encoded["key_frames"][:, 0], features, rtol=1e-4, atol=1e-5)
         assert (encoded["label"] == frames["label"]).all()
         assert once.videos(3 + number) == each.videos(3 + number)

@@ -29,9 +29,8 @@ from glober_jax import cli
 from glober_jax.errors import UserError
 from glober_jax.parallel import multihost, rules
 from glober_jax.parallel.mesh import BATCH_AXES, MeshShape, make_mesh, put_batch
-from glober_jax.parallel.multihost import slurm_tasks, start_processes, tpu_hosts
+from glober_jax.parallel.multihost import Preemption, slurm_tasks, start_processes, tpu_hosts
 from glober_jax.training.checkpoint import StageCheckpoints
-from glober_jax.training.preemption import Preemption
 
 
 @pytest.mark.parametrize("how", ["flags", "slurm"])
@@ -119,17 +118,14 @@ def test_flags_that_contradict_are_refused(arguments: tuple[Any, ...], message: 
         start_processes(*arguments)
 
 
-def test_one_process_needs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when a laptop, or one task of a large allocation, waits for others."""
+def test_one_process_is_alone_only_where_that_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a laptop, or one task of an allocation, waits for others, or one process trains
+    alone where eight were asked for.
+    """
     start_processes()
-    monkeypatch.setenv("SLURM_NTASKS", "4")
+    monkeypatch.setenv("SLURM_NTASKS", "8")
     start_processes(num_processes=1, process_id=0)
     assert jax.process_count() == 1
-
-
-def test_slurm_without_srun_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when one process trains alone where eight were asked for."""
-    monkeypatch.setenv("SLURM_NTASKS", "8")
     with pytest.raises(UserError, match=r"8 tasks, .* start it with srun"):
         start_processes()
     monkeypatch.setenv("SLURM_STEP_NODELIST", "node[1-2]")
@@ -215,14 +211,8 @@ def see() -> dict[str, Any]:
         if steps == 3 and index == 1:
             os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.05)
-    return {
-        "processes": jax.process_count(),
-        "index": index,
-        "devices": jax.device_count(),
-        "sum": int(total),
-        "heard": heard,
-        "stopped_at": steps,
-    }
+    counts = {"processes": jax.process_count(), "index": index, "devices": jax.device_count()}
+    return counts | {"sum": int(total), "heard": heard, "stopped_at": steps}
 
 
 def restore_damaged(folder: Path) -> int:

@@ -16,10 +16,10 @@ import optax
 import pytest
 
 from glober_jax.errors import UserError
+from glober_jax.parallel.multihost import Preemption
 from glober_jax.training.loop import LoopOptions, Preview, Stage, run_stage
 from glober_jax.training.metric_writer import METRICS_FILE, MetricsWriter, read_metrics
 from glober_jax.training.nonfinite_guard import SKIPPED_FILE
-from glober_jax.training.preemption import Preemption
 from glober_jax.training.state import TrainState, new_state
 from tests.tiny import mesh_of
 
@@ -108,10 +108,8 @@ def expected(batches: list[int | None]) -> TrainState:
     return state
 
 
-def assert_same_bits(here: Any, there: Any) -> None:
-    assert jax.tree.structure(here) == jax.tree.structure(there)
-    for a, b in zip(jax.tree.leaves(here), jax.tree.leaves(there), strict=True):
-        np.testing.assert_array_equal(a, b)
+def assert_same(here: TrainState, there: TrainState) -> None:
+    jax.tree.map(np.testing.assert_array_equal, here, there)
 
 
 def logged(workdir: Path) -> dict[int, dict[str, Any]]:
@@ -123,8 +121,7 @@ def logged(workdir: Path) -> dict[int, dict[str, Any]]:
 
 
 def reported(workdir: Path) -> list[dict[str, Any]]:
-    lines = (workdir / "logs" / SKIPPED_FILE).read_text().splitlines()
-    return [json.loads(line) for line in lines]
+    return [*map(json.loads, (workdir / "logs" / SKIPPED_FILE).read_text().splitlines())]
 
 
 def test_a_poisoned_step_is_as_if_absent(
@@ -132,7 +129,7 @@ def test_a_poisoned_step_is_as_if_absent(
 ) -> None:
     """Fails when a skipped update moves anything, is not told, or is told with other videos."""
     absent = [None if number in (3, 5, 6) else number for number in range(STEPS)]
-    assert_same_bits(train(poisoned={3, 5, 6}), expected(absent))
+    assert_same(train(poisoned={3, 5, 6}), expected(absent))
     by_step = logged(tmp_path)
     assert "skipped_steps" not in by_step[3] and by_step[4]["loss"] is None
     assert [by_step[step]["skipped_steps"] for step in (4, 5, 6, 7, STEPS)] == [1, 1, 2, 3, 3]
@@ -165,14 +162,14 @@ def test_too_many_in_a_row_and_the_data_are_left_out(
         with pytest.raises(Killed):
             train(range(5, 9), kill_once)
     final = train(range(5, 9))
-    assert_same_bits(final, expected([*range(4), *range(9, 9 + STEPS - 4)]))
+    assert_same(final, expected([*range(4), *range(9, 9 + STEPS - 4)]))
     assert logged(tmp_path)[STEPS]["skipped_steps"] == 4
     assert [record["batch"] for record in reported(tmp_path)] == [5, 6, 7, 8]
 
 
 def test_without_any_checkpoint_it_begins_again(train: Callable[..., TrainState]) -> None:
     """Fails when a run that had no time to save is lost, or steps not logged are not seen."""
-    assert_same_bits(train(range(1, 5), log_every=50), expected(list(range(5, 5 + STEPS))))
+    assert_same(train(range(1, 5), log_every=50), expected(list(range(5, 5 + STEPS))))
 
 
 def test_stopped_while_steps_are_skipped(train: Callable[..., TrainState], tmp_path: Path) -> None:
@@ -186,7 +183,7 @@ def test_stopped_while_steps_are_skipped(train: Callable[..., TrainState], tmp_p
     assert max(int(path.name) for path in (tmp_path / "autoencoder").iterdir()) == 8
     # Eight steps are done, three of which were skipped; the fourth is one too many.
     absent = [*range(5), None, None, None, *range(9, 9 + STEPS - 8)]
-    assert_same_bits(train(range(5, 9)), expected(absent))
+    assert_same(train(range(5, 9)), expected(absent))
 
 
 def test_the_second_time_it_stops(train: Callable[..., TrainState], tmp_path: Path) -> None:
@@ -202,7 +199,7 @@ def test_the_second_time_it_stops(train: Callable[..., TrainState], tmp_path: Pa
         )
         assert [record["batch"] for record in reported(tmp_path)] == [*range(5, 13)]
     # What it says is so: with better data it goes on.
-    assert_same_bits(train(), expected(list(range(STEPS))))
+    assert_same(train(), expected(list(range(STEPS))))
 
 
 def test_a_step_that_hangs_is_told(
@@ -232,7 +229,7 @@ def test_steps_are_traced(
     """Fails when no trace is where TensorBoard looks for it, it has other steps, it changes what is
     trained, or one that the end of the stage cuts short is lost."""
     trained = train(profiled=profiled)
-    assert_same_bits(trained, expected(list(range(STEPS))))
+    assert_same(trained, expected(list(range(STEPS))))
     (trace,) = (tmp_path / "logs").glob("plugins/profile/*/*.trace.json.gz")
     assert list(trace.parent.glob("*.xplane.pb"))
     events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]

@@ -18,10 +18,10 @@ from glober_jax.experiment.config import parse
 from glober_jax.experiment.pipeline import Pipeline
 from glober_jax.models.frame_codec import normalise_frames, to_pixels
 from glober_jax.models.latents import Gaussian
+from glober_jax.parallel.multihost import Preemption
 from glober_jax.training.loop import run_stage
 from glober_jax.training.metric_writer import MetricsWriter
 from glober_jax.training.packaged_model import write_builtin
-from glober_jax.training.preemption import Preemption
 from glober_jax.training.restore import load_codec, load_pretrained_codec
 from tests.tiny import drawn_params, mesh_of, tiny_config
 
