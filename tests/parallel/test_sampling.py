@@ -13,16 +13,14 @@ import numpy as np
 import pytest
 
 from glober_jax.experiment.config import parse
-from glober_jax.models.latents import ChannelScale
-from glober_jax.models.networks import NETWORKS
 from glober_jax.parallel import rules
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.planning.collectives import find_collectives
-from glober_jax.sampling.decode import FrameModel, VideoSampler
+from glober_jax.sampling.decode import VideoSampler
 from glober_jax.sampling.devices import piece
-from glober_jax.sampling.generate import FeatureModel, FeatureSampler
+from glober_jax.sampling.generate import FeatureSampler
 from tests.eight_devices import on_eight_devices
-from tests.tiny import drawn_params, mesh_of, single_level_config, tiny_latent_scale
+from tests.tiny import drawn_glober, mesh_of, single_level_config
 
 # Parameters lie in shards over four of the eight devices.
 MESHES = {"1": (1, 1, 1), "8": (2, 4, 1)}
@@ -97,12 +95,8 @@ def sample(devices: str) -> dict[str, Any]:
     options = dataclasses.replace(experiment.sampling, steps=2, chunk_frames=16)
     features = FeatureSampler(networks, experiment.generator_diffusion, options, mesh)
     sampler = VideoSampler(networks, experiment.diffusion, options, mesh)
-    channels = networks.global_shape[-1]
-    params = drawn_params(networks, NETWORKS)
-    models = (
-        FrameModel(params, tiny_latent_scale(experiment)),
-        FeatureModel(params, ChannelScale(np.zeros(channels), np.ones(channels))),
-    )
+    glober = drawn_glober(experiment)
+    models = (glober.frame_model, glober.feature_model)
     frame_model, feature_model = jax.device_put(models, tree_shardings(models, mesh))
     rng = np.random.default_rng(0)
     globals_BHWG = rng.standard_normal((8, *networks.global_shape), np.float32)

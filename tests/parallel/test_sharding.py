@@ -1,10 +1,9 @@
-"""Eight devices train as one does.
+"""Eight devices train as one does, and restore what was saved on other meshes.
 
-Run as a program, this file trains two steps on eight CPU devices in several meshes and prints what
-it saw; the tests read that.
+Run as a program, this file trains two steps on eight CPU devices in several meshes, restores a
+checkpoint and prints what it saw; the tests read that.
 """
 
-import functools
 import json
 import re
 import tempfile
@@ -20,9 +19,11 @@ from glober_jax.experiment.config import parse
 from glober_jax.experiment.stages import abstract_stage
 from glober_jax.models.latents import ChannelScale
 from glober_jax.parallel import rules
-from glober_jax.parallel.mesh import put_batch
+from glober_jax.parallel.mesh import batch_sharding, put_batch, replicated
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.sampling.decode import FrameModel
+from glober_jax.training.checkpoint import StageCheckpoints
+from glober_jax.training.gradient_accumulation import accumulate_gradients
 from glober_jax.training.init_from_pretrained import init_from_pretrained, write_pretrained
 from glober_jax.training.loop import jit_program
 from tests.eight_devices import on_eight_devices
@@ -38,36 +39,25 @@ from tests.tiny import (
 MESHES = {"one": (1, 1, 1), "fsdp": (2, 4, 1), "tensor": (2, 2, 2)}
 # (stage, mesh): what is trained.
 RUNS = [("autoencoder", name) for name in MESHES] + [("generator", n) for n in ("one", "tensor")]
-# The tiny parameters count as large in the program.
-SMALL_THRESHOLD = 512
+SAVED_ON = (1, 8, 1)
+RESTORED_ON = {"mixed": (2, 2, 2), "data": (8, 1, 1), "one": (1, 1, 1)}
 
 
 @pytest.fixture(scope="module")
-def runs() -> dict[str, Any]:
-    """What the program below saw, by stage and mesh."""
-    return _seen()["runs"]
-
-
-@pytest.fixture(scope="module")
-def gathered_types() -> list[str]:
-    """What it saw of the joint step in bfloat16."""
-    return _seen()["gathered_types"]
-
-
-@functools.cache
-def _seen() -> dict[str, Any]:
+def seen() -> dict[str, Any]:
+    """What the program below saw."""
     return on_eight_devices(__file__)
 
 
 @pytest.mark.parametrize(("stage", "name"), [run for run in RUNS if run[1] != "one"])
-def test_eight_devices_give_the_numbers_of_one(runs: dict[str, Any], stage: str, name: str) -> None:
+def test_eight_devices_give_the_numbers_of_one(seen: dict[str, Any], stage: str, name: str) -> None:
     """Fails when a loss is summed and not averaged over shards, or random numbers go by device.
 
     Both autoencoder steps run the adversary; the second step sees parameters that the first has
     updated. The UNet of the eight is read from the file that a conversion leaves.
     """
-    of_one = runs[f"{stage} one"]
-    for one, eight in zip(of_one["metrics"], runs[f"{stage} {name}"]["metrics"], strict=True):
+    of_one, of_eight = seen["runs"][f"{stage} one"], seen["runs"][f"{stage} {name}"]
+    for one, eight in zip(of_one["metrics"], of_eight["metrics"], strict=True):
         assert one.keys() == eight.keys()
         np.testing.assert_allclose(
             [eight[key] for key in one], list(one.values()), rtol=1e-4, err_msg=str(list(one))
@@ -79,11 +69,11 @@ def test_eight_devices_give_the_numbers_of_one(runs: dict[str, Any], stage: str,
     assert stage == "generator" or "discriminator_loss" in first
 
 
-def test_a_step_holds_and_moves_no_more_than_it_has_to(runs: dict[str, Any]) -> None:
+def test_a_step_holds_and_moves_no_more_than_it_has_to(seen: dict[str, Any]) -> None:
     """Fails when state lies whole on every device, two states at once are held, frozen parameters
     are given away, or maps go from device to device where parameters should.
     """
-    for (name, mesh), run in zip(RUNS, runs.values(), strict=True):
+    for (name, mesh), run in zip(RUNS, seen["runs"].values(), strict=True):
         assert run["donated"] and run["frozen_kept"] and run["all_to_alls"] == 0
         if mesh == "one":
             assert run["device_fraction"] == 1.0
@@ -94,13 +84,32 @@ def test_a_step_holds_and_moves_no_more_than_it_has_to(runs: dict[str, Any]) -> 
         assert run["device_fraction"] < {"autoencoder": 0.4, "generator": 0.45}[name]
 
 
-def test_parameters_travel_in_the_type_that_is_computed_in(gathered_types: list[str]) -> None:
+def test_parameters_travel_in_the_type_that_is_computed_in(seen: dict[str, Any]) -> None:
     """Fails when float32 parameters are gathered and cast after, twice the bytes.
 
     Read from the joint step before XLA partitions it: on CPUs XLA has no collectives in bfloat16.
     """
-    assert len(gathered_types) > 50
-    assert set(gathered_types) == {"bf16"}
+    assert len(seen["gathered_types"]) > 50
+    assert set(seen["gathered_types"]) == {"bf16"}
+
+
+def test_restored_on_other_devices(seen: dict[str, Any]) -> None:
+    """Fails when an array's bits, or its place on the new mesh, are not kept.
+
+    Parameters, averages, moments, counters and constants are random bits, NaN among them.
+    """
+    assert seen["restored"].keys() == RESTORED_ON.keys()
+    for name, run in seen["restored"].items():
+        assert run["wrong"] == []
+        assert run["cut"] >= 4 * (name == "mixed")
+
+
+def test_micro_batches_move_no_row_between_devices(seen: dict[str, Any]) -> None:
+    """Fails when rows are sent around, or every second row of a part is not one of the whole."""
+    run = seen["micro_batches"]
+    whole = np.asarray(run["rows"])[::2].mean(axis=0)
+    np.testing.assert_allclose(run["mean_of_every_second"], whole, rtol=1e-5, atol=1e-6)
+    assert run["moved_by"] == [] and run["summed"]
 
 
 def train(name: str, sizes: tuple[int, int, int]) -> dict[str, Any]:
@@ -115,12 +124,11 @@ def train(name: str, sizes: tuple[int, int, int]) -> dict[str, Any]:
     experiment = parse(config)
     mesh = mesh_of(*sizes)
     stage = abstract_stage(experiment, name, mesh)
-    scale = tiny_latent_scale(experiment)
     (constant,) = stage.state.constants
     frozen_names = stage.frozen if name == "autoencoder" else stage.frozen.params
     drawn = jax.device_get(drawn_params(experiment.networks, (*stage.state.params, *frozen_names)))
     frozen = {network: drawn.pop(network) for network in frozen_names}
-    frozen = frozen if name == "autoencoder" else FrameModel(frozen, scale)
+    frozen = frozen if name == "autoencoder" else FrameModel(frozen, tiny_latent_scale(experiment))
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), stage.state)
     averaged = {network: jax.tree.map(np.copy, drawn[network]) for network in zeros.ema}
     from_files = {"unet"} & drawn.keys() if mesh.size > 1 else set()
@@ -155,11 +163,8 @@ def train(name: str, sizes: tuple[int, int, int]) -> dict[str, Any]:
     on_device = [int(np.prod(leaf.sharding.shard_shape(leaf.shape))) for leaf in leaves]
     largest = int(np.argmax([leaf.size for leaf in leaves]))
     kept = jax.tree.map(np.array_equal, jax.device_get(placed), jax.device_get(frozen))
-    moves = [
-        max(np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, trees), strict=True))
-        for network in drawn
-        for trees in [(jax.device_get(state.params[network]), drawn[network])]
-    ]
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), jax.device_get(state.params), drawn)
+    moves = [max(jax.tree.leaves(moved[network])) for network in drawn]
     return {
         "metrics": seen,
         "smallest_move": float(min(moves)),
@@ -193,8 +198,67 @@ def types_of_gathered() -> list[str]:
     return [dtype for shape, dtype in re.findall(whole, lowered) if shape in in_shards]
 
 
+def save_and_restore() -> dict[str, Any]:
+    """A state of random bits, saved on one mesh: what is wrong with it on others."""
+    experiment, stage, rng = parse(single_level_config()), "generator", np.random.default_rng(0)
+    abstract = abstract_stage(experiment, stage, mesh_of()).state
+
+    def random_bits(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        data = rng.bytes(leaf.size * leaf.dtype.itemsize)
+        return np.frombuffer(data, leaf.dtype).reshape(leaf.shape)
+
+    saved = jax.tree.map(random_bits, abstract)
+    found = {}
+    with tempfile.TemporaryDirectory() as workdir:
+        with StageCheckpoints(workdir, stage, experiment.source) as checkpoints:
+            shardings = tree_shardings(abstract, mesh_of(*SAVED_ON))
+            checkpoints.save(7, jax.device_put(saved, shardings))
+        for name, sizes in RESTORED_ON.items():
+            with StageCheckpoints(workdir, stage, experiment.source) as checkpoints:
+                restored = checkpoints.restore(abstract, mesh_of(*sizes))
+            leaves = jax.tree_util.tree_leaves_with_path(restored)
+            shardings = jax.tree.leaves(tree_shardings(abstract, mesh_of(*sizes)))
+            wrong = [
+                jax.tree_util.keystr(path)
+                for (path, leaf), there, sharding in zip(
+                    leaves, jax.tree.leaves(saved), shardings, strict=True
+                )
+                if np.asarray(leaf).tobytes() != there.tobytes()
+                or not leaf.sharding.is_equivalent_to(sharding, leaf.ndim)
+            ]
+            cut = sum(not leaf.is_fully_replicated for _, leaf in leaves)
+            found[name] = {"wrong": wrong, "cut": cut}
+    return found
+
+
+def accumulate() -> dict[str, Any]:
+    """The mean of every second row, in two micro-batches."""
+    mesh = mesh_of(4, 2, 1)
+    rows = np.random.default_rng(0).standard_normal((32, 3)).astype(np.float32)
+
+    def every_second(rows: jax.Array) -> jax.Array:
+        return accumulate_gradients(lambda part: part[::2].mean(axis=0), rows, 2, mesh)
+
+    spread = batch_sharding(mesh)
+    jitted = jax.jit(every_second, in_shardings=spread, out_shardings=replicated(mesh))
+    compiled = jitted.lower(rows).compile()
+    movers = ("all-to-all", "collective-permute", "all-gather")
+    return {
+        "rows": rows.tolist(),
+        "mean_of_every_second": compiled(jax.device_put(rows, spread)).tolist(),
+        "moved_by": [name for name in movers if name in compiled.as_text()],
+        "summed": "all-reduce" in compiled.as_text(),
+    }
+
+
 if __name__ == "__main__":
-    rules.MIN_SHARDED_SIZE = SMALL_THRESHOLD
+    # The tiny parameters count as large.
+    rules.MIN_SHARDED_SIZE = 512
     assert jax.device_count() == 8
-    seen = {f"{name} {mesh}": train(name, MESHES[mesh]) for name, mesh in RUNS}
-    print(json.dumps({"runs": seen, "gathered_types": types_of_gathered()}))
+    result = {
+        "runs": {f"{name} {mesh}": train(name, MESHES[mesh]) for name, mesh in RUNS},
+        "gathered_types": types_of_gathered(),
+        "restored": save_and_restore(),
+        "micro_batches": accumulate(),
+    }
+    print(json.dumps(result))

@@ -12,7 +12,7 @@ import pytest
 from glober_jax.diffusion.process import DiffusionProcess
 from glober_jax.experiment.options import Experiment
 from glober_jax.models.compat import Compat
-from glober_jax.models.networks import AUTOENCODER, Params
+from glober_jax.models.networks import AUTOENCODER, Networks, Params
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.training import autoencoder
 from glober_jax.training.adversarial import AdversarialOptions, joint_gradients
@@ -27,18 +27,16 @@ from tests.tiny import assert_same_tree, norm, tiny_batch, with_moments
 
 Batch = dict[str, Any]
 Gradients = Callable[..., Params]
-LossFunction = Callable[..., tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]]
-
-
-def split_codec(params: Params) -> tuple[Params, Params]:
-    """What the stage trains, and the frozen codec."""
-    trained = {name: params[name] for name in NETWORKS}
-    return trained, {"frame_codec": params["frame_codec"]}
 
 
 @pytest.fixture(scope="module")
 def experiment(small_experiment: Experiment) -> Experiment:
     return small_experiment
+
+
+def with_compat(networks: Networks, compat: Compat) -> Networks:
+    features = networks.frame_features.clone(compat=compat)
+    return dataclasses.replace(networks, frame_features=features)
 
 
 def losses_of_batch(
@@ -49,71 +47,61 @@ def losses_of_batch(
     key: jax.Array,
     weight: jax.Array | float | None,
 ) -> Any:
-    """Draws the inputs and computes the losses, as the step does."""
+    """((d_loss, g_loss), metrics) of a batch, whose inputs are drawn as in the step."""
     settings = (experiment.networks, experiment.diffusion, options, model)
     return autoencoder_losses(*settings, draw_inputs(*settings, batch, key), weight)
 
 
 @pytest.fixture(scope="module")
-def losses_of(experiment: Experiment, small_model: FrameModel) -> LossFunction:
-    """The step's two losses as a function of parameters, batch, adversarial weight and factors."""
+def gradients(experiment: Experiment, small_model: FrameModel) -> tuple[Gradients, Gradients]:
+    """(weight) -> what the step gives the optimizer, and (weight, d_factor, g_factor) -> the
+    gradient of the weighted sum of both losses by all parameters, those of the codec too.
+    """
 
-    def compute(
-        params: Params, batch: Batch, weight: float, d_factor: float = 1.0, g_factor: float = 1.0
-    ) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
-        (d_loss, g_loss), metrics = losses_of_batch(
-            experiment,
-            experiment.autoencoder,
-            small_model._replace(params=params),
-            batch,
-            jax.random.key(1),
-            weight,
-        )
-        return (d_factor * d_loss, g_factor * g_loss), metrics
-
-    return compute
-
-
-@pytest.fixture(scope="module")
-def joint(experiment: Experiment, losses_of: LossFunction, small_model: FrameModel) -> Gradients:
-    """(weight, d_factor, g_factor) -> what the step would give the optimizer."""
+    def losses_of(params: Params, batch: Batch, weight: jax.Array) -> Any:
+        model, key = small_model._replace(params=params), jax.random.key(1)
+        return losses_of_batch(experiment, experiment.autoencoder, model, batch, key, weight)
 
     @jax.jit
-    def compute(trained: Params, codec: Params, batch: Batch, *factors: jax.Array) -> Params:
-        def loss_fn(p: Params) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
-            return losses_of(codec | p, batch, *factors)
+    def joint(trained: Params, codec: Params, batch: Batch, weight: jax.Array) -> Params:
+        def loss_fn(trained: Params) -> Any:
+            return losses_of(codec | trained, batch, weight)
 
         return joint_gradients(loss_fn, trained, DISCRIMINATOR)[0]
 
-    # Parameters and data are arguments: XLA would evaluate constants while it compiles.
-    inputs = (*split_codec(small_model.params), with_moments(tiny_batch(experiment), experiment))
-    return lambda *factors: jax.device_get(compute(*inputs, *map(np.float32, factors)))
-
-
-@pytest.fixture(scope="module")
-def separate(experiment: Experiment, losses_of: LossFunction, small_model: FrameModel) -> Gradients:
-    """(weight, d_factor, g_factor) -> gradient of the weighted sum by all parameters, codec too."""
-
     @jax.jit
-    def compute(p: Params, batch: Batch, *factors: jax.Array) -> Params:
-        return jax.grad(lambda q: sum(losses_of(q, batch, *factors)[0]))(p)
+    def separate(params: Params, batch: Batch, weight: jax.Array, *factors: jax.Array) -> Params:
+        def weighted(params: Params) -> jax.Array:
+            return jnp.dot(jnp.stack(factors), jnp.stack(losses_of(params, batch, weight)[0]))
 
-    trained, codec = split_codec(small_model.params)
-    inputs = (trained | codec, with_moments(tiny_batch(experiment), experiment))
-    return lambda *factors: jax.device_get(compute(*inputs, *map(np.float32, factors)))
+        return jax.grad(weighted)(params)
+
+    # Parameters and data are arguments: XLA would evaluate constants while it compiles.
+    trained = {name: small_model.params[name] for name in NETWORKS}
+    codec = {"frame_codec": small_model.params["frame_codec"]}
+    batch = with_moments(tiny_batch(experiment), experiment)
+
+    def on(compute: Any, *inputs: Any) -> Gradients:
+        return lambda *factors: jax.device_get(compute(*inputs, *map(np.float32, factors)))
+
+    return on(joint, trained, codec, batch), on(separate, trained | codec, batch)
 
 
-def test_adversarial_gradient_reaches_every_network_of_the_decoder(joint: Gradients) -> None:
+def test_adversarial_gradient_reaches_every_network_of_the_decoder(
+    gradients: tuple[Gradients, Gradients],
+) -> None:
     """Fails when decoded frames are detached, the published flaw."""
-    without, with_adversary = joint(0.0, 1.0, 1.0), joint(1.0, 1.0, 1.0)
+    joint, _ = gradients
+    without, with_adversary = joint(0.0), joint(1.0)
     for name in AUTOENCODER:
         adversarial = jax.tree.map(np.subtract, with_adversary[name], without[name])
         assert norm(adversarial) > 1e-3 * norm(without[name]), name
 
 
-def test_one_forward_pass_equals_two(joint: Gradients, separate: Gradients) -> None:
+def test_one_forward_pass_equals_two(gradients: tuple[Gradients, Gradients]) -> None:
     """Fails when a loss reaches the other player's parameters, or the codec."""
-    together, of_d, of_g = joint(0.5, 1, 1), separate(0.5, 1, 0), separate(0.5, 0, 1)
+    joint, separate = gradients
+    together, of_d, of_g = joint(0.5), separate(0.5, 1, 0), separate(0.5, 0, 1)
     assert_same_tree(together["discriminator"], of_d["discriminator"])
     for name in AUTOENCODER:
         assert_same_tree(together[name], of_g[name])
@@ -138,23 +126,13 @@ def test_dropout_trains_the_branches_of_guidance(
     options = dataclasses.replace(experiment.autoencoder, key_dropout=0.2, domain_dropout=0.1)
     shape = (clips, 1, *networks.latent_shape[:2], 2 * networks.latent_shape[-1])
     moments = np.random.default_rng(0).standard_normal(shape, np.float32)
-    batch = {
-        "key_frames": moments,
-        "target_frames": moments,
-        "target_index": np.zeros((clips, 1), np.float32),
-    }
+    batch = {"key_frames": moments, "target_frames": moments, "target_index": np.zeros((clips, 1))}
     key = jax.random.key(3)
 
     def drawn(compat: Compat) -> tuple[np.ndarray, np.ndarray]:
         """Of each clip, whether it has its key frames and its domain tokens."""
-        features = networks.frame_features.clone(compat=compat)
-        settings = (
-            dataclasses.replace(networks, frame_features=features),
-            experiment.diffusion,
-            options,
-            small_model,
-        )
-        inputs = draw_inputs(*settings, batch, key)
+        changed = with_compat(networks, compat)
+        inputs = draw_inputs(changed, experiment.diffusion, options, small_model, batch, key)
         with_keys = np.abs(inputs.key_latents_BKhwZ).max(axis=(1, 2, 3, 4)) > 0
         return with_keys, np.asarray(inputs.with_domain_B)
 
@@ -181,9 +159,8 @@ def test_adversarial_gradient_is_bounded_at_every_noise_level(
     """Fails when the adversary's gradient at ε grows as √(1-ᾱ) / √ᾱ (14.6 at the last step) but
     where it is as published; or where its loss is another for it.
     """
-    features = experiment.networks.frame_features.clone(compat=compat)
-    networks = dataclasses.replace(experiment.networks, frame_features=features)
     process = DiffusionProcess()
+    networks = with_compat(experiment.networks, compat)
     settings = (networks, process, experiment.autoencoder, small_model)
     batch = with_moments(tiny_batch(experiment), experiment)
     inputs = draw_inputs(*settings, batch, jax.random.key(0))
@@ -216,9 +193,8 @@ def test_dropped_key_frames_leave_no_trace(experiment: Experiment, small_model: 
 
     Without an adversarial weight the discriminator has no loss and is not even asked for.
     """
-    model = small_model._replace(
-        params={name: small_model.params[name] for name in (*AUTOENCODER, "frame_codec")}
-    )
+    asked_for = (*AUTOENCODER, "frame_codec")
+    model = small_model._replace(params={name: small_model.params[name] for name in asked_for})
     batch = tiny_batch(experiment)
     inverted = batch | {"key_frames": 255 - batch["key_frames"]}
 

@@ -1,4 +1,4 @@
-"""What happens to a checkpoint that was damaged, cut short or not written, and to the run."""
+"""Checkpoints that are damaged, cut short or not written; and which of them are kept."""
 
 import json
 import os
@@ -17,7 +17,8 @@ import orbax.checkpoint as ocp
 import pytest
 
 from glober_jax.errors import UserError
-from glober_jax.training.checkpoint import StageCheckpoints, load_averaged, newest_step
+from glober_jax.training.best_checkpoint import Grade
+from glober_jax.training.checkpoint import StageCheckpoints, Which, load_averaged, newest_step
 from tests.full_disk import full_disk
 from tests.tiny import mesh_of
 
@@ -70,10 +71,6 @@ def flip_array_data(checkpoint: Path) -> None:
     file.write_bytes(data)
 
 
-def truncate(checkpoint: Path) -> None:
-    os.truncate(largest_file(checkpoint), 100)
-
-
 def change_meta(checkpoint: Path) -> None:
     file = checkpoint / "meta" / "metadata"
     file.write_text(file.read_text().replace('"step": 4', '"step": 5'))
@@ -81,8 +78,7 @@ def change_meta(checkpoint: Path) -> None:
 
 DAMAGES: dict[str, Callable[[Path], None]] = {
     "array data flipped": flip_array_data,
-    "truncated": truncate,
-    "file emptied": lambda checkpoint: os.truncate(largest_file(checkpoint), 0),
+    "truncated": lambda checkpoint: os.truncate(largest_file(checkpoint), 100),
     "file missing": lambda checkpoint: largest_file(checkpoint).unlink(),
     "meta unreadable": lambda checkpoint: os.truncate(checkpoint / "meta" / "metadata", 30),
     "meta changed": change_meta,
@@ -265,3 +261,43 @@ def test_a_last_save_that_fails_is_an_error(tmp_path: Path) -> None:
         StageCheckpoints(tmp_path, "codec", CONFIG) as checkpoints,
     ):
         checkpoints.save(1, state)
+
+
+def save_graded(workdir: Path, values: dict[int, float | None]) -> None:
+    """Checkpoints at these steps that hold their own step, graded by these values."""
+    with StageCheckpoints(workdir, "generator", CONFIG, keep=2) as checkpoints:
+        for step, value in values.items():
+            grade = None if value is None else Grade("score", value)
+            checkpoints.save(step, {"ema": {"step": jnp.float32(step)}}, grade)
+
+
+def loaded_step(workdir: Path, which: Which) -> int:
+    abstract = {"ema": {"step": jax.ShapeDtypeStruct((), jnp.float32)}}
+    step, values = load_averaged(workdir, "generator", abstract, mesh_of(), which)
+    assert values["ema"]["step"] == step
+    return step
+
+
+def test_best_and_newest_are_kept(tmp_path: Path) -> None:
+    """Fails when the best is deleted, too many are kept, or the wrong one is taken.
+
+    A run that goes on must know earlier grades.
+    """
+    save_graded(tmp_path, {1: 9.0, 2: None, 3: 1.0, 4: None})
+    save_graded(tmp_path, {5: 5.0, 6: None, 7: None})
+    kept = sorted(int(path.name) for path in (tmp_path / "generator").iterdir())
+    assert kept == [3, 6, 7]
+    assert (loaded_step(tmp_path, "best"), loaded_step(tmp_path, "newest")) == (3, 7)
+
+
+def test_a_step_trained_anew_is_graded_anew(tmp_path: Path) -> None:
+    save_graded(tmp_path, {1: 1.0, 2: 2.0})
+    (tmp_path / "generator" / "1").rename(tmp_path / "lost")
+    save_graded(tmp_path, {3: 0.5})
+    assert loaded_step(tmp_path, "best") == 3
+
+
+def test_without_grades_there_is_no_best(tmp_path: Path) -> None:
+    save_graded(tmp_path, {1: None})
+    with pytest.raises(UserError, match=r"no generator checkpoint that was graded: .*grade_every"):
+        loaded_step(tmp_path, "best")

@@ -20,10 +20,6 @@ from tests.tiny import assert_same_tree, mesh_of, narrow_lpips_params, norm
 Gradients = Callable[..., Params]
 
 
-def minus(a: Any, b: Any) -> Any:
-    return jax.tree.map(np.subtract, a, b)
-
-
 @pytest.fixture(scope="module")
 def joint(experiment: Experiment, params: Params) -> Gradients:
     """(perceptual weight, adversarial weight, d_factor, g_factor) -> gradients of one step."""
@@ -56,7 +52,8 @@ def test_both_halves_of_the_codec_learn_from_every_loss(joint: Gradients, part: 
     without, of_part = joint(0, 0, 1, 1), joint(part == "perceptual", part == "adversarial", 1, 1)
     for half in ("encoder", "decoder"):
         plain = without["frame_codec"][half]
-        assert norm(minus(of_part["frame_codec"][half], plain)) > 1e-2 * norm(plain), half
+        moved = jax.tree.map(np.subtract, of_part["frame_codec"][half], plain)
+        assert norm(moved) > 1e-2 * norm(plain), half
 
 
 def test_each_player_has_its_own_loss(joint: Gradients) -> None:

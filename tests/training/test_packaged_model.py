@@ -25,7 +25,7 @@ from glober_jax.training.packaged_model import (
     write_packaged,
 )
 from glober_jax.training.restore import load_network, load_pretrained_codec
-from tests.tiny import drawn_params, single_level_config
+from tests.tiny import drawn_glober, single_level_config
 
 NAME = "builtin:tiny"
 
@@ -61,40 +61,33 @@ def test_it_is_a_workdir_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     stored.codec.pretrained = "builtin:f4"
     experiment = config.parse(stored)
     networks, mesh = experiment.networks, make_mesh(experiment.mesh)
-    params = jax.tree.map(
+    glober = drawn_glober(experiment)
+    models = jax.tree.map(  # As stored.
         lambda leaf: leaf.astype(jnp.float16).astype(jnp.float32),
-        drawn_params(networks, (*AUTOENCODER, *generator.NETWORKS)),
+        (glober.frame_model, glober.feature_model),
     )
-
-    def scale(channels: int) -> ChannelScale:
-        return ChannelScale(jnp.arange(channels) / 7.0, jnp.arange(1.0, channels + 1) / 9)
-
-    latent_scale, feature_scale = scale(8), scale(networks.global_shape[-1])
-    drawn = {name: params[name] for name in generator.NETWORKS}
+    frame_model, feature_model = models
+    drawn = {name: feature_model.params[name] for name in generator.NETWORKS}
+    ema = {name: frame_model.params[name] for name in AUTOENCODER}
+    latent_scale = {"latent_scale": ChannelScale(jnp.arange(8) / 7.0, jnp.arange(1.0, 9) / 9)}
+    feature_scale = {"feature_scale": feature_model.feature_scale}
+    classes = ("clear", "broken", "overcast", "sunset")
     stages = {
-        autoencoder.NAME: (3, {name: params[name] for name in AUTOENCODER}, latent_scale),
-        generator.NAME: (5, drawn, feature_scale),
+        autoencoder.NAME: (3, {"ema": ema, "constants": latent_scale}),
+        generator.NAME: (5, {"ema": drawn, "constants": feature_scale}),
     }
-    constants = {autoencoder.NAME: "latent_scale", generator.NAME: "feature_scale"}
-    write_packaged(
-        tmp_path / "tiny.safetensors",
-        experiment.source,
-        ("clear", "broken", "overcast", "sunset"),
-        {
-            name: (step, {"ema": ema, "constants": {constants[name]: scale}})
-            for name, (step, ema, scale) in stages.items()
-        },
-    )
+    write_packaged(tmp_path / "tiny.safetensors", experiment.source, classes, stages)
     model = pretrained.load(NAME)
     assert model.trained_steps == {autoencoder.NAME: 3, generator.NAME: 5}
     assert model.condition("sunset") is not None
-    whole = params | load_pretrained_codec(networks, "builtin:f4", mesh)
-    loaded = model.feature_model
-    jax.tree.map(np.testing.assert_array_equal, loaded.params, drawn)
-    np.testing.assert_array_equal(loaded.feature_scale.deviation, feature_scale.deviation)
+    whole = ema | load_pretrained_codec(networks, "builtin:f4", mesh)
+    jax.tree.map(np.testing.assert_array_equal, model.feature_model.params, drawn)
+    scales = (model.feature_model.feature_scale, feature_model.feature_scale)
+    jax.tree.map(np.testing.assert_array_equal, *scales)
     features = np.ones((1, *networks.global_shape), np.float32)
     sampler = VideoSampler(networks, experiment.diffusion, experiment.sampling, mesh)
-    expected = sampler.decode(FrameModel(whole, latent_scale), features, np.zeros(1), 0)
+    expected_model = FrameModel(whole, latent_scale["latent_scale"])
+    expected = sampler.decode(expected_model, features, np.zeros(1), 0)
     np.testing.assert_array_equal(model.decode(features, [0.0]), expected)
 
     assert results_folder(NAME).as_posix() == "runs/tiny"
