@@ -51,11 +51,17 @@ def test_groups_are_clipped_by_their_own_norm() -> None:
 @pytest.mark.parametrize(
     ("options", "rates"),
     [
-        (OptimizerOptions(1.0), {0: 1.0, 5: 1.0, 100: 1.0}),
-        (OptimizerOptions(1.0, warmup_steps=10), {0: 0.1, 4: 0.5, 9: 1.0, 10: 1.0, 100: 1.0}),
-        (OptimizerOptions(1.0, 10, "cosine"), {0: 0.1, 4: 0.5, 9: 1.0, 10: 1.0, 55: 0.5, 100: 0.0}),
-        (OptimizerOptions(1.0, 200, "cosine"), {0: 0.005, 99: 0.5}),
-        (OptimizerOptions(1.0, 0, "cosine"), {0: 1.0, 50: 0.5, 100: 0.0}),
+        (OptimizerOptions(learning_rate=1.0), {0: 1.0, 5: 1.0, 100: 1.0}),
+        (
+            OptimizerOptions(learning_rate=1.0, warmup_steps=10),
+            {0: 0.1, 4: 0.5, 9: 1.0, 10: 1.0, 100: 1.0},
+        ),
+        (
+            OptimizerOptions("adamw", 1.0, 10, "cosine"),
+            {0: 0.1, 4: 0.5, 9: 1.0, 10: 1.0, 55: 0.5, 100: 0.0},
+        ),
+        (OptimizerOptions("adamw", 1.0, 200, "cosine"), {0: 0.005, 99: 0.5}),
+        (OptimizerOptions("adamw", 1.0, 0, "cosine"), {0: 1.0, 50: 0.5, 100: 0.0}),
     ],
 )
 def test_learning_rate_warms_up_and_decays(
@@ -79,7 +85,7 @@ def test_only_kernels_decay() -> None:
         "tokens": jnp.ones((4, 5)),
     }
     params = {"unet": net, "discriminator": net}
-    adamw = OptimizerOptions(0.1, weight_decay=0.5).build(10)
+    adamw = OptimizerOptions(learning_rate=0.1, weight_decay=0.5).build(10)
     optimizer = by_network({"a": adamw, "b": adamw}, {"unet": "a", "discriminator": "b"})
     gradients = jax.tree.map(jnp.zeros_like, params)
     updates, _ = jax.jit(optimizer.update)(gradients, optimizer.init(params), params)
@@ -88,10 +94,28 @@ def test_only_kernels_decay() -> None:
         assert not any(leaf.any() for leaf in jax.tree.leaves(update))
 
 
+def test_muon_orthogonalises_the_kernels_of_blocks_alone() -> None:
+    """Fails when a convolution is not read as one matrix, or layers outside of blocks are taken."""
+    block = {"conv": {"kernel": jnp.zeros((3, 3, 8, 16)), "bias": jnp.zeros(16)}}
+    params = {"net": {"block0": block, "out": {"kernel": jnp.zeros((8, 4))}}}
+    optimizer = OptimizerOptions("muon", 0.1, weight_decay=0.0).build(10)
+    gradients = jax.tree.map(
+        lambda leaf: jax.random.normal(jax.random.key(leaf.size), leaf.shape), params
+    )
+    updates, _ = jax.jit(optimizer.update)(gradients, optimizer.init(params), params)
+    conv = np.asarray(updates["net"]["block0"]["conv"]["kernel"])
+    singular = np.linalg.svd(conv.reshape(72, 16), compute_uv=False)
+    assert singular.max() < 1.8 * singular.min()
+    np.testing.assert_allclose(np.sqrt((conv**2).mean()), 0.1 * 0.2, rtol=0.2)
+    # Adam's first step has one size for all, with Nesterov's momentum half as much again.
+    for other in (updates["net"]["block0"]["conv"]["bias"], updates["net"]["out"]["kernel"]):
+        np.testing.assert_allclose(np.abs(other), 0.147, rtol=0.01)
+
+
 @pytest.mark.parametrize("clip_norm", [0.0, 1.0])
 def test_clip_norm_zero_does_not_clip(clip_norm: float) -> None:
     """Fails when switching clipping off makes every gradient zero instead."""
     params = {"w": jnp.zeros(2)}
-    optimizer = OptimizerOptions(0.1, weight_decay=0.0, clip_norm=clip_norm).build(10)
+    optimizer = OptimizerOptions(learning_rate=0.1, weight_decay=0.0, clip_norm=clip_norm).build(10)
     updates, _ = optimizer.update({"w": jnp.full(2, 50.0)}, optimizer.init(params), params)
     np.testing.assert_allclose(updates["w"], -0.1, rtol=1e-4)
