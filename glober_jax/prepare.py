@@ -22,9 +22,9 @@ import os
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import flags
 from etils import epath
@@ -32,7 +32,7 @@ from etils import epath
 from glober_jax import cli
 from glober_jax.data.building.output_folder import CARD, REPORT
 from glober_jax.data.datasets.make import DATASETS, Options, make_dataset
-from glober_jax.data.doctor import DAMAGE, HEADINGS, Diagnosis, DoctorOptions, examine
+from glober_jax.data.doctor import DAMAGE, HEADINGS, examine
 from glober_jax.data.files import bucket_errors, data_path
 from glober_jax.errors import UserError
 from glober_jax.interop.clip_text import ClipTextEncoder
@@ -69,6 +69,18 @@ _HELP = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class DoctorOptions:
+    """The dataset, an earlier --output, and the shortest video that is no finding."""
+
+    input: str
+    min_frames: int = 16
+
+    def __post_init__(self) -> None:
+        if self.min_frames < 1:
+            raise UserError(f"--min_frames must be at least 1, not {self.min_frames}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class LatentsOptions:
     """What to encode, the workdir whose codec does it, and the share of this machine."""
 
@@ -100,8 +112,19 @@ def prepare(options: Options) -> None:
     )
     if card is None:
         print(f"already prepared: {output} (to make it again, pass --overwrite)")
-    else:
-        _report(output, card)
+        return
+    for label, entries, detail in (
+        ("damaged, used as far as they go", card["warnings"], "warning"),
+        ("rejected", card["rejected"], "reason"),
+    ):
+        lines = [f"{entry['video']}: {entry[detail]}" for entry in entries]
+        _print_list(label, lines, output / CARD)
+    for notice in card["notices"]:
+        print(f"note: {notice}")
+    print(f"accepted: {card['accepted']} videos; {card['split']}")
+    for name, facts in card["splits"].items():
+        print(f"{name}: {facts['videos']} videos, {facts['frames']} frames")
+    print(f"dataset written to {output} (fingerprint {card['fingerprint']})")
 
 
 def doctor(options: DoctorOptions) -> None:
@@ -109,22 +132,32 @@ def doctor(options: DoctorOptions) -> None:
     folder = data_path(options.input)
     with bucket_errors(folder):
         diagnosis = examine(folder, min_frames=options.min_frames, workers=_workers())
-    report = json.dumps(diagnosis.to_dict(), indent=2, ensure_ascii=False) + "\n"
+    findings = diagnosis.findings
+    report = {"healthy": not findings, **dataclasses.asdict(diagnosis)}
+    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     try:
-        (folder / REPORT).write_bytes(report.encode())
+        (folder / REPORT).write_bytes(text.encode())
     except OSError as error:
         print(f"the full report cannot be written to {folder / REPORT}: {error.strerror}")
     for kind, heading in HEADINGS.items():
-        found = [str(finding) for finding in diagnosis.findings if finding.kind == kind]
+        found = [str(finding) for finding in findings if finding.kind == kind]
         _print_list(heading, found, folder / REPORT)
     facts = f"{diagnosis.videos} videos, {diagnosis.frames} frames read"
-    if not diagnosis.findings:
-        print(f"healthy: {facts}")
+    print(facts if findings else f"healthy: {facts}")
+    if not findings:
         return
-    print(facts)
-    count = len(diagnosis.findings)
-    found = f"{count} finding{'s' if count > 1 else ''} in {folder}"
-    raise UserError(f"{found}: {_advice(diagnosis)}")
+    kinds = {finding.kind for finding in findings}
+    command = diagnosis.command or "the prepare command that made it,"
+    if kinds & set(DAMAGE):
+        advice = f"copy it again, or run {command} --overwrite"
+        if kinds & {"shard", "record", "frames"}:
+            advice += " (or train without those videos: --config.data.max_damaged=FRACTION)"
+    else:
+        advice = (
+            f"nothing is damaged; to leave those clips out, change the videos or flags of {command}"
+        )
+    count = f"{len(findings)} finding{'s' if len(findings) > 1 else ''}"
+    raise UserError(f"{count} in {folder}: {advice}")
 
 
 def latents(options: LatentsOptions) -> None:
@@ -147,15 +180,8 @@ def latents(options: LatentsOptions) -> None:
         print(f"already prepared: {output} (to make it again, pass --overwrite)")
 
 
-@dataclass(frozen=True)
-class Command:
-    """A sub-command.
-
-    Attributes:
-      run: does it.
-      options: the class of its argument; each field is a flag.
-      shared: flags it takes besides, that mean the same everywhere.
-    """
+class Command(NamedTuple):
+    """A sub-command: what it runs, with options whose fields are flags, and which flags besides."""
 
     run: Callable[[Any], None]
     options: type
@@ -175,33 +201,6 @@ def _workers() -> int:
     return flags.FLAGS.workers or cores or 1
 
 
-def _report(output: epath.Path, card: Mapping[str, Any]) -> None:
-    for label, entries, detail in (
-        ("damaged, used as far as they go", card["warnings"], "warning"),
-        ("rejected", card["rejected"], "reason"),
-    ):
-        lines = [f"{entry['video']}: {entry[detail]}" for entry in entries]
-        _print_list(label, lines, output / CARD)
-    for notice in card["notices"]:
-        print(f"note: {notice}")
-    print(f"accepted: {card['accepted']} videos; {card['split']}")
-    for name, facts in card["splits"].items():
-        print(f"{name}: {facts['videos']} videos, {facts['frames']} frames")
-    print(f"dataset written to {output} (fingerprint {card['fingerprint']})")
-
-
-def _advice(diagnosis: Diagnosis) -> str:
-    kinds = {finding.kind for finding in diagnosis.findings}
-    command = diagnosis.command or "the prepare command that made it,"
-    if not kinds & set(DAMAGE):
-        return (
-            f"nothing is damaged; to leave those clips out, change the videos or flags of {command}"
-        )
-    skip = " (or train without those videos: --config.data.max_damaged=FRACTION)"
-    skippable = kinds & {"shard", "record", "frames"}
-    return f"copy it again, or run {command} --overwrite" + (skip if skippable else "")
-
-
 def _print_list(label: str, lines: Sequence[str], whole: epath.Path) -> None:
     """The first lines; `whole` is where all of them are."""
     if lines:
@@ -215,15 +214,14 @@ def _print_list(label: str, lines: Sequence[str], whole: epath.Path) -> None:
 def _options_of(command: str) -> dict[str, type]:
     """The flags of a sub-command, but the shared ones, with their types."""
     kind = COMMANDS[command].options
-    hints = typing.get_type_hints(kind)
-    return {field.name: _plain_type(hints[field.name]) for field in dataclasses.fields(kind)}
-
-
-def _plain_type(hint: object) -> type:
-    """The type of a flag's value: of `int | None` it is int, of a choice of words str."""
-    if isinstance(hint, types.UnionType):
-        (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
-    return str if typing.get_origin(hint) is typing.Literal else hint
+    hints, found = typing.get_type_hints(kind), {}
+    for field in dataclasses.fields(kind):
+        hint = hints[field.name]
+        if isinstance(hint, types.UnionType):
+            # int | None
+            (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
+        found[field.name] = str if typing.get_origin(hint) is typing.Literal else hint
+    return found
 
 
 def _given(command: str) -> dict[str, object]:
@@ -243,11 +241,7 @@ def _given(command: str) -> dict[str, object]:
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string(
-        "output",
-        None,
-        "Folder to write to, or an address: gs://BUCKET/DIR.",
-    )
+    flags.DEFINE_string("output", None, "Folder to write to, or an address: gs://BUCKET/DIR.")
     flags.DEFINE_integer("workers", 0, "Processes to work with; default: one per core.", 0)
     flags.DEFINE_bool("overwrite", False, "Replace a different dataset in --output.")
     flags.DEFINE_enum("runner", "local", ["local", "beam"], "Where the work is done.")

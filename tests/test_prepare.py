@@ -12,8 +12,8 @@ import pytest
 from glober_jax import prepare
 from glober_jax.data.datasets import synthetic_sky
 from glober_jax.data.datasets.make import make_dataset
+from glober_jax.data.datasets.media_folders import VideoFolderOptions
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
-from glober_jax.data.datasets.video_folder import VideoFolderOptions
 from glober_jax.data.source import open_videos
 from glober_jax.errors import UserError
 

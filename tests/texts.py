@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from glober_jax.data.datasets.make import make_dataset
-from glober_jax.data.datasets.video_folder import VideoFolderOptions
+from glober_jax.data.datasets.media_folders import VideoFolderOptions
 
 CLIP_LENGTH, CLIP_WIDTH = 7, 8
 CAPTIONS = {"calm": "a calm, blue sea", "rain": "rain on a roof", "snow": "snow, slowly"}

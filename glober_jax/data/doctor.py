@@ -11,31 +11,28 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from etils import epath
 
 from glober_jax.data.building.output_folder import CARD
-from glober_jax.data.building.pool import run_tasks
 from glober_jax.data.building.shard_file import file_checksum
 from glober_jax.data.damage import DamagedVideo
 from glober_jax.data.frames import decode_jpeg
 from glober_jax.data.schema import CHECKSUMS, records_of
 from glober_jax.data.source import StoredVideos, open_videos
 from glober_jax.data.stored_records import UnreadableDescription
-from glober_jax.errors import UserError
+from glober_jax.data.workers import run_tasks
 from glober_jax.progress import Progress
 
 SPLITS = ("train", "test")
 # A frame that more videos have counts for no duplicate.
 _MOST_VIDEOS = 16
 
-Kind = Literal[
-    "description", "shard", "record", "frames", "content", "frame_size", "short_clip", "duplicate"
-]
-HEADINGS: dict[Kind, str] = {
+# By the kind of a finding.
+HEADINGS = {
     "description": "damaged descriptions of the data set",
     "shard": "damaged shards",
     "record": "damaged records",
@@ -46,19 +43,7 @@ HEADINGS: dict[Kind, str] = {
     "duplicate": "duplicate clips across splits",
 }
 # Of these training would notice; the others are about which videos the data set was made of.
-DAMAGE: tuple[Kind, ...] = ("description", "shard", "record", "frames", "content", "frame_size")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DoctorOptions:
-    """Flags: `input`, an earlier --output, and `min_frames`; shorter videos are findings."""
-
-    input: str
-    min_frames: int = 16
-
-    def __post_init__(self) -> None:
-        if self.min_frames < 1:
-            raise UserError(f"--min_frames must be at least 1, not {self.min_frames}")
+DAMAGE = ("description", "shard", "record", "frames", "content", "frame_size")
 
 
 @dataclass(frozen=True)
@@ -66,14 +51,14 @@ class Finding:
     """One thing that is wrong.
 
     Attributes:
-      kind: its class, see `HEADINGS`.
+      kind: a key of `HEADINGS`.
       what: what is wrong, to stand after the place.
-      split, shard: where; "" where it concerns more than one. A shard goes by its file's name.
+      split, shard: where, a shard by its file's name; "" where it concerns more than one.
       record: its number in the shard, from 0; of a video its first.
       video_id: of that record, "" where it cannot be read.
     """
 
-    kind: Kind
+    kind: str
     what: str
     split: str = ""
     shard: str = ""
@@ -97,18 +82,16 @@ class Diagnosis:
     command: str
     findings: Sequence[Finding]
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"healthy": not self.findings, **asdict(self)}
-
 
 class _Video(NamedTuple):
-    """A video of which something could be read: its place, frame sizes (H, W) and digests."""
+    """A video with readable frames: its place and length, and their sizes (H, W) and digests."""
 
     place: tuple[str, str, int, str]
+    num_frames: int
     sizes: frozenset[tuple[int, int]]
     digests_F: np.ndarray
 
-    def finding(self, kind: Kind, what: str) -> Finding:
+    def finding(self, kind: str, what: str) -> Finding:
         return Finding(kind, what, *self.place)
 
 
@@ -117,19 +100,15 @@ class _Shard(NamedTuple):
     split: str
     number: int
     name: str
-
-    def open(self) -> StoredVideos:
-        return _open(self.directory, self.split)
-
-    def videos(self) -> range:
-        return self.open().records.videos_of(self.number)
+    videos: range
 
 
 def examine(directory: epath.PathLike, *, min_frames: int, workers: int = 1) -> Diagnosis:
     """Reads all of the dataset in `directory` and says what is wrong with it.
 
     Args:
-      directory, min_frames: see `DoctorOptions`.
+      directory: an earlier --output.
+      min_frames: shorter videos are findings.
       workers: processes to read with.
 
     Raises:
@@ -140,26 +119,30 @@ def examine(directory: epath.PathLike, *, min_frames: int, workers: int = 1) -> 
         command = json.loads((epath.Path(directory) / CARD).read_text())["command"]
     except (OSError, ValueError, KeyError, TypeError):
         command = ""
+    shards = []
     try:
-        shards = [
-            _Shard(directory, split, number, path.name)
-            for split in SPLITS
-            for number, path in enumerate(_open(directory, split).records.shards)
-        ]
+        for split in SPLITS:
+            records = _open(directory, split).records
+            for number, path in enumerate(records.shards):
+                videos = records.videos_of(number)
+                shards.append(_Shard(directory, split, number, path.name, videos))
     except UnreadableDescription as error:
         return Diagnosis(0, 0, command, [Finding("description", f"unreadable: {error.reason}")])
     findings: list[Finding] = []
-    videos: dict[str, list[_Video]] = {split: [] for split in SPLITS}
-    check = functools.partial(_check_shard, min_frames)
-    total = sum(len(shard.videos()) for shard in shards)
+    readable: dict[str, list[_Video]] = {split: [] for split in SPLITS}
+    total = sum(len(shard.videos) for shard in shards)
     with Progress("checking", total, unit="video") as progress:
-        for shard, (found, read) in run_tasks(check, shards, workers=workers):
-            progress.advance(len(shard.videos()))
+        for shard, (found, videos) in run_tasks(_check_shard, shards, workers=workers):
+            progress.advance(len(shard.videos))
             findings += found
-            videos[shard.split] += read
-    every = [video for split in SPLITS for video in videos[split]]
+            readable[shard.split] += videos
+    every = [video for split in SPLITS for video in readable[split]]
+    for video in every:
+        if video.num_frames < min_frames:
+            what = f"has {video.num_frames} frames, fewer than {min_frames}"
+            findings.append(video.finding("short_clip", what))
     findings += _frame_sizes(every)
-    findings += _duplicates(videos["train"], videos["test"])
+    findings += _duplicates(readable["train"], readable["test"])
     kinds = list(HEADINGS)
     findings.sort(key=lambda f: (kinds.index(f.kind), f.split, f.shard, f.record or 0, f.what))
     frames = sum(len(video.digests_F) for video in every)
@@ -171,35 +154,26 @@ def _open(directory: epath.PathLike, split: str) -> StoredVideos:
     return open_videos(directory, split, max_damaged=1.0)
 
 
-def _check_shard(min_frames: int, shard: _Shard) -> tuple[list[Finding], list[_Video]]:
+def _check_shard(shard: _Shard) -> tuple[list[Finding], list[_Video]]:
     """The task of a worker: what is wrong with a shard, and the videos that can be read."""
-    source, indices, place = shard.open(), shard.videos(), (shard.split, shard.name)
-    records = source.records
+    source, place = _open(shard.directory, shard.split), (shard.split, shard.name)
+    records, held = source.records, f"it held {len(shard.videos)} videos"
     if shard.number in records.missing:
-        what = f"is missing; it held {len(indices)} videos"
-        return [Finding("shard", what, *place)], []
+        return [Finding("shard", f"is missing; {held}", *place)], []
     findings: list[Finding] = []
     videos: list[_Video] = []
     first = 0
-    for index in indices:
+    for index in shard.videos:
         found, video = _check_video(source, index, place, first)
         findings += found
-        length = source[index].num_frames
-        if video is not None:
-            videos.append(video)
-            if length < min_frames:
-                what = f"has {length} frames, fewer than {min_frames}"
-                findings.append(video.finding("short_clip", what))
-        first += len(list(records_of(length)))
+        videos += [] if video is None else [video]
+        first += len(list(records_of(source[index].num_frames)))
     if findings and not videos:
         # One finding for what is cut short or overwritten as a whole.
-        what = f"cannot be read: {findings[0].what}; it held {len(indices)} videos"
-        return [Finding("shard", what, *place)], []
+        return [Finding("shard", f"cannot be read: {findings[0].what}; {held}", *place)], []
     checksums = records.metadata.get(CHECKSUMS, {}).get(shard.split)
-    damaged = any(finding.kind in DAMAGE for finding in findings)
-    if damaged or not checksums:
-        return findings, videos
-    if file_checksum(records.shards[shard.number]) != checksums[shard.number]:
+    wanted = checksums[shard.number] if checksums and not findings else None
+    if wanted and file_checksum(records.shards[shard.number]) != wanted:
         what = "is not the file that prepare wrote, though every record can be read"
         findings.append(Finding("content", what, *place))
     return findings, videos
@@ -210,7 +184,8 @@ def _check_video(
 ) -> tuple[list[Finding], _Video | None]:
     """What is wrong with a video, whose first record has the number `first` in its shard."""
     findings, sizes, digests, video_id = [], set(), [], ""
-    for number, (start, stop) in enumerate(records_of(source[index].num_frames), first):
+    num_frames = source[index].num_frames
+    for number, (start, stop) in enumerate(records_of(num_frames), first):
         # Anew, so that no more than one record is in memory.
         video = source[index]
         try:
@@ -229,7 +204,7 @@ def _check_video(
     if not digests:
         return findings, None
     digests_F = np.frombuffer(b"".join(digests), np.uint64)
-    return findings, _Video((*place, first, video_id), frozenset(sizes), digests_F)
+    return findings, _Video((*place, first, video_id), num_frames, frozenset(sizes), digests_F)
 
 
 def _frame_sizes(videos: Sequence[_Video]) -> Iterator[Finding]:
@@ -243,11 +218,12 @@ def _frame_sizes(videos: Sequence[_Video]) -> Iterator[Finding]:
 
 
 def _duplicates(train: Sequence[_Video], test: Sequence[_Video]) -> Iterator[Finding]:
+    """Findings of test videos that share frames with training videos."""
     different = [np.unique(video.digests_F) for video in test]
     digests = np.concatenate([np.empty(0, np.uint64), *different])
     order = np.argsort(digests)
-    digests, owners = digests[order], np.repeat(np.arange(len(test)), list(map(len, different)))
-    owners = owners[order]
+    owners = np.repeat(np.arange(len(test)), list(map(len, different)))[order]
+    digests = digests[order]
     for video in train:
         frames = np.unique(video.digests_F)
         begins, ends = (np.searchsorted(digests, frames, side) for side in ("left", "right"))

@@ -1,9 +1,8 @@
 """A dataset as its frames' latents: the videos of a source, encoded once by a given frame codec.
 
 A record holds the codec's moments of a few frames, mean and log-variance, and where wanted those of
-the mirrored frames; records and shards are those of the dataset it was made from, one for one. It
-is a `VideoSource` like any other, so the loader draws the same clips from it. The metadata say
-which codec and which videos it was made from.
+the mirrored frames; records and shards are those of the dataset it was made from, one for one. The
+loader draws the same clips from it. The metadata say which codec and which videos it was made from.
 
 Dimension key: F frames, H, W frame size, C colours, h, w latent size, M = 2 Z moments of Z latent
 channels, V = 1, or 2 with the mirrored frames.
@@ -14,7 +13,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Self
+from typing import Self
 
 import grain
 import numpy as np
@@ -40,7 +39,7 @@ from glober_jax.data.schema import (
     serialize_example,
     video_features,
 )
-from glober_jax.data.source import RecordedVideo, StoredVideo, StoredVideos, VideoSource
+from glober_jax.data.source import StoredVideo, StoredVideos, VideoSource
 from glober_jax.data.stored_records import StoredRecords, open_records
 from glober_jax.errors import Unfinished, UserError
 from glober_jax.progress import Progress
@@ -58,7 +57,7 @@ _THREADS = 4
 Encode = Callable[[np.ndarray], np.ndarray]
 
 
-class LatentVideo(RecordedVideo):
+class LatentVideo(StoredVideo):
     """A video whose frames are moments: `read` gives float16 [F, h, w, M]."""
 
     def mirrored(self) -> Self:
@@ -188,40 +187,34 @@ def make_latents(
         for shard, facts in zip(mine, found, strict=True):
             videos = records.videos_of(shard)
             if facts is None:
-                with files[shard].writing("") as writer:
+                with files[shard].writing("") as add_video:
                     for video, moments in _encoded(source, videos, encode, flip, damage):
-                        writer.add(video.num_frames, _serialized(video, moments, features))
+                        add_video(video.num_frames, _serialized(video, moments, features))
             progress.advance(len(videos))
         if count > 1:
             return True
         shards = read_shards((file, "") for file in files)
-        _check_lost(len(source) - sum(len(shard.lengths) for shard in shards), source, damage)
+        encoded = sum(len(shard.lengths) for shard in shards)
+        # Of each share alone the damage may have been within bounds.
+        if (lost := len(source) - encoded) > damage.allowed:
+            raise Unfinished(
+                f"{lost} of {len(source)} videos are damaged, config.data.max_damaged lets "
+                f"{damage.allowed} go: {remedy('DIR')}"
+            )
         write_metadata(staging, DATASET, features, {SPLIT: shards}, metadata)
         facts = {
-            "videos": sum(len(shard.lengths) for shard in shards),
+            "videos": encoded,
             "moments": list(shape_hwM),
             "bytes": sum(shard.num_bytes for shard in shards),
             "fingerprint": fingerprint(shards),
         }
-        folder.publish(staging, facts, _card(command, facts))
-    return True
-
-
-def _check_lost(lost: int, source: StoredVideos, damage: DamageLog) -> None:
-    """Refuses too many damaged videos of all shares; each alone may have been within bounds."""
-    if lost > damage.allowed:
-        raise Unfinished(
-            f"{lost} of {len(source)} videos are damaged, config.data.max_damaged lets "
-            f"{damage.allowed} go: {remedy('DIR')}"
+        card = (
+            f"# Data card: latents\n\nMade by\n\n    {command}\n\n"
+            f"{encoded} videos of {'x'.join(map(str, shape_hwM))} moments per frame, "
+            f"{facts['bytes'] / 1e6:.1f} MB, fingerprint `{facts['fingerprint']}`.\n"
         )
-
-
-def _card(command: str, facts: dict[str, Any]) -> str:
-    return (
-        f"# Data card: latents\n\nMade by\n\n    {command}\n\n"
-        f"{facts['videos']} videos of {'x'.join(map(str, facts['moments']))} moments per frame, "
-        f"{facts['bytes'] / 1e6:.1f} MB, fingerprint `{facts['fingerprint']}`.\n"
-    )
+        folder.publish(staging, facts, card)
+    return True
 
 
 def _encoded(
@@ -231,8 +224,7 @@ def _encoded(
     encoded = _encoded_records(source, videos, encode, flip)
     for index, group in itertools.groupby(encoded, key=lambda found: found[0]):
         parts = [part for _, part in group]
-        damaged = [part for part in parts if isinstance(part, DamagedVideo)]
-        if damaged:
+        if damaged := [part for part in parts if isinstance(part, DamagedVideo)]:
             damage.add(index, damaged[0])
         else:
             yield source[index], parts
@@ -260,13 +252,12 @@ def _encoded_records(
     read_ahead = grain.MapDataset.source(parts).map(read).to_iter_dataset(options)
     for group in read_ahead.batch(_RECORDS_PER_CALL, drop_remainder=False, batch_fn=list):
         frames = [found for _, found in group if not isinstance(found, DamagedVideo)]
-        moments: Iterator[np.ndarray] = iter(())
+        moments = iter(())
         if frames:
-            frames_FHWC = np.concatenate(frames)
-            views = [frames_FHWC]
+            views = [np.concatenate(frames)]
             if flip:
-                views.append(np.ascontiguousarray(frames_FHWC[:, :, ::-1]))
-            moments_VFhwM = np.stack([encode(view) for view in views])
+                views.append(np.ascontiguousarray(views[0][:, :, ::-1]))
+            moments_VFhwM = np.stack([encode(frames_FHWC) for frames_FHWC in views])
             ends = list(itertools.accumulate(map(len, frames)))
             moments = iter(np.split(moments_VFhwM, ends[:-1], axis=1))
         for index, found in group:

@@ -1,10 +1,9 @@
 """Batches of clips for training.
 
-The global batch is a pure function of (seed, step): examples are numbered, every epoch has an order
-of its own, and Grain gives every example random numbers of its own; only then does each process
-take its rows. So the position to save is the step, and any number of processes continues the same
-sequence. In the place of a damaged video the example is of another one, drawn with the same random
-numbers.
+The global batch is a pure function of (seed, step): every epoch is a permutation of its own, Grain
+seeds every example by its number, and each process takes its rows of the global batch. So the step
+is all the position there is, and any number of processes resumes the same sequence. Another video,
+drawn from the same random numbers, replaces a damaged one.
 
 Dimensions: B global batch, b = B / processes local batch, T clip frames, K key frames, n target
 frames, H rows, W columns, C channels, L tokens of a text, E their width.
@@ -26,12 +25,12 @@ from absl import flags
 from glober_jax.data.clips import ClipSpec, sample_clip
 from glober_jax.data.damage import DamagedVideo, DamageLog
 from glober_jax.data.source import Video, VideoSource, check_length, read_frames
-from glober_jax.data.workers import start_worker, without_interrupts
+from glober_jax.data.workers import start_loader_worker, without_interrupts
 from glober_jax.errors import UserError
 
-# Where that many videos, drawn one after the other, cannot be used, none can: no disk, no network.
+# If so many videos in a row cannot be used, the disk or the network is gone.
 _MOST_ATTEMPTS = 64
-# Examples, more than any run reads.
+# More examples than any run reads.
 _ENDLESS = 2**62
 
 Batch = dict[str, np.ndarray]
@@ -58,9 +57,8 @@ def training_batches(
 ) -> Iterator[Batch]:
     """Endless training batches, this process's rows of them.
 
-    Memory, in local batches: at most 2 + `prefetch` are whole or in the making, the one that the
-    caller holds included, or 2 + `workers` * (5 + `prefetch`). Batches of workers pass through
-    shared memory (/dev/shm), at most 1 + 4 * `workers` at a time.
+    Memory: at most 2 + `prefetch` local batches with the caller's, or with workers 2 + `workers` *
+    (5 + `prefetch`), of which at most 1 + 4 * `workers` in shared memory (/dev/shm).
 
     Args:
       source: the videos; every epoch visits each once.
@@ -74,17 +72,16 @@ def training_batches(
       process_index, process_count: this process gets rows [index * b, (index + 1) * b).
       damage: counts the damaged videos met, and stops at too many; by default at the first.
       workers: number of processes that read and decode, 0 for this one. Each gets a pickled copy
-        of `source`, so they are of no use where that is in memory, and they start in seconds.
-      threads: batches put together at a time, in every worker; 0 for none in the background.
-      prefetch: batches that wait or are in the making, in every worker.
+        of `source` and takes seconds to start.
+      threads: batches assembled at a time, in every worker; 0 for none in the background.
+      prefetch: batches assembled ahead, in every worker.
 
     Yields:
       `label` int32 [b]; with `flip`, unless the source gives mirrored videos itself, `mirrored`
-      bool [b]: the clips to mirror, which costs a device next to nothing; with `text`, `text`
-      float16 [b, L, E]; unless K is 0, `key_frames` [b, K, H, W, C]; unless n is 0,
-      `target_frames` [b, n, H, W, C] and `target_index` float32 [b, n] in [0, 1). Frames have the
-      source's dtype, uint8 for pixels. The sequence is the same whatever `workers`, `threads` and
-      `prefetch` are.
+      bool [b], the clips that the device has to mirror; with `text`, `text` float16 [b, L, E];
+      unless K is 0, `key_frames` [b, K, H, W, C]; unless n is 0, `target_frames` [b, n, H, W, C]
+      and `target_index` float32 [b, n] in [0, 1). Frames have the source's dtype, uint8 for pixels.
+      The sequence does not depend on `workers`, `threads` and `prefetch`.
 
     Raises:
       UserError: from this call if the source is empty or the batch not to be divided; from the
@@ -109,9 +106,9 @@ def training_batches(
     )
     if workers:
         processes = grain.MultiprocessingOptions(num_workers=workers)
-        batches = batches.mp_prefetch(processes, worker_init_fn=start_worker)
+        batches = batches.mp_prefetch(processes, worker_init_fn=start_loader_worker)
     undamaged = _undamaged(iter(batches), damage, workers)
-    # A traceback or a notebook may refer to it until the program ends, and then it is too late.
+    # A traceback or a notebook may hold it until the interpreter is torn down.
     atexit.register(_close, weakref.ref(undamaged))
     return undamaged
 
@@ -127,9 +124,8 @@ def batch_videos(
 ) -> list[str]:
     """IDs of the videos of the global batch at `step`, in its order, all processes' rows.
 
-    The arguments are those of `training_batches`. The videos are read again, for where one is
-    damaged another has its place; `damage` says how many may be, and counts none. "" stands for a
-    video that cannot be had.
+    The arguments are those of `training_batches`. The videos are read again to find the damaged
+    ones, which `damage` allows but does not count. "" stands for a video that cannot be read.
     """
     allowed = 0 if damage is None else damage.allowed
     examples = _examples(_DrawExample(source, seed, spec, False, False, None, allowed))
@@ -138,7 +134,7 @@ def batch_videos(
 
 
 class _Example(NamedTuple):
-    """A row of a batch, the video it is of, None where it cannot be had, and the damage met.
+    """A row of a batch, its video (None if none could be read), and the damage met on the way.
 
     Frames are lists of views, so that they are copied once, into the batch.
     """
@@ -150,7 +146,7 @@ class _Example(NamedTuple):
 
 @dataclass(frozen=True)
 class _DrawExample:
-    """Makes the example of a number. Pickled, it travels to worker processes."""
+    """Makes the example of a number; picklable."""
 
     source: VideoSource
     seed: int
@@ -202,7 +198,7 @@ class _DrawExample:
 
 @functools.lru_cache(maxsize=2)
 def _order(seed: int, epoch: int, videos: int) -> np.ndarray:
-    """The order of an epoch. Grain's own shuffle takes 3 ms an example where videos are few."""
+    """The order of an epoch. Grain's own shuffle takes 3 ms an example if videos are few."""
     return np.random.default_rng((seed, epoch)).permutation(videos)
 
 
@@ -214,7 +210,7 @@ def _examples(draw: _DrawExample) -> grain.MapDataset[_Example]:
 
 
 def _stack(examples: Sequence[_Example]) -> tuple[Batch, Damage]:
-    """The batch, an empty one where a row of it cannot be had, and the damage met."""
+    """The batch, empty if a row of it could not be read, and the damage met."""
     damage = [met for example in examples for met in example.damage]
     if any(example.video is None for example in examples):
         return {}, damage
@@ -225,15 +221,14 @@ def _stack(examples: Sequence[_Example]) -> tuple[Batch, Damage]:
 def _undamaged(
     batches: grain.DatasetIterator[tuple[Batch, Damage]], damage: DamageLog, workers: int
 ) -> Generator[Batch, None, None]:
-    """The batches alone, their damage counted; ends the workers when it is closed or fails."""
+    """Counts the damage and yields the batches; ends the workers when it is closed or fails."""
     try:
         # The first batch starts the workers.
         with without_interrupts() if workers else contextlib.nullcontext():
             first = next(batches)
         for batch, met in itertools.chain([first], batches):
             if workers:
-                # Out of the shared memory, which Grain frees with its arrays: a batch that is kept
-                # to the end of the program would be reported as a leak.
+                # A batch still in shared memory at exit would be reported as a leak.
                 batch = {name: np.array(rows) for name, rows in batch.items()}
             for index, error in met if batch else met[:_MOST_ATTEMPTS]:
                 damage.add(index, error)

@@ -7,8 +7,8 @@ import pytest
 
 from glober_jax.data.building import splits
 from glober_jax.data.datasets.make import Options, make_dataset
+from glober_jax.data.datasets.media_folders import VideoFolderOptions
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
-from glober_jax.data.datasets.video_folder import VideoFolderOptions
 from glober_jax.data.schema import record_digest
 from glober_jax.errors import Unfinished, UserError
 from tests.data.videos import write_ruins, write_video
@@ -56,7 +56,7 @@ def test_what_beam_has_finished_is_kept(
     """Fails when a pipeline that breaks down is a stack trace, or costs more than its shards."""
     pytest.importorskip("apache_beam")
     with monkeypatch.context() as patch:
-        patch.setattr("glober_jax.data.building.make_shard.record_digest", _break_down)
+        patch.setattr("glober_jax.data.building.make_shards.record_digest", _break_down)
         with pytest.raises(Unfinished, match=r"Beam pipeline failed \(.*broken.*\): run the same"):
             flags = "--direct_running_mode=in_memory"
             make_dataset(SKIES, tmp_path / "out", beam_options=flags)

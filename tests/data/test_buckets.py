@@ -9,13 +9,12 @@ import pytest
 from etils import epath
 from fsspec.implementations.memory import MemoryFileSystem
 
-from glober_jax.data.building import make_shard, splits
+from glober_jax.data.building import make_shards, splits
 from glober_jax.data.damage import DamageLog
 from glober_jax.data.datasets.make import Options, make_dataset
+from glober_jax.data.datasets.media_folders import VideoFolderOptions, WebvidOptions
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.data.datasets.ucf101 import Ucf101Options
-from glober_jax.data.datasets.video_folder import VideoFolderOptions
-from glober_jax.data.datasets.webvid import WebvidOptions
 from glober_jax.data.latent_videos import make_latents
 from glober_jax.data.source import open_videos
 from glober_jax.errors import UserError
@@ -122,9 +121,9 @@ def test_an_interrupted_run_goes_on_in_a_bucket(
 ) -> None:
     """Fails when finished shards are made again, or an old data set is kept beside the new one."""
     monkeypatch.setattr(splits, "LEAST_BYTES", 8_000)
-    made, make = [], make_shard.MakeShard.__call__
+    made, make = [], make_shards.MakeShard.__call__
 
-    def note(task: make_shard.MakeShard, part: make_shard.Part) -> None:
+    def note(task: make_shards.MakeShard, part: make_shards.Part) -> None:
         if len(made) == 3:
             raise KeyboardInterrupt
         make(task, part)
@@ -132,11 +131,11 @@ def test_an_interrupted_run_goes_on_in_a_bucket(
 
     make_dataset(SyntheticSkyOptions(num_videos=2, num_test_videos=1, size=8), bucket / "out")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(make_shard.MakeShard, "__call__", note)
+        patch.setattr(make_shards.MakeShard, "__call__", note)
         make_dataset(SKIES, bucket / "out", overwrite=True)
     again: list[str] = []
     monkeypatch.setattr(
-        make_shard.MakeShard, "__call__",
+        make_shards.MakeShard, "__call__",
         lambda task, part: (again.append(part.name), make(task, part)),
     )  # fmt: skip
     card = make_dataset(SKIES, bucket / "out", overwrite=True)

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glober_jax.data.building import make_shard, splits
+from glober_jax.data.building import make_shards, splits
 from glober_jax.data.datasets.make import make_dataset
-from glober_jax.data.datasets.video_folder import VideoFolderOptions
+from glober_jax.data.datasets.media_folders import VideoFolderOptions
 from glober_jax.data.source import open_videos
 
 NUM_VIDEOS = 24
@@ -96,7 +96,7 @@ def test_processes_and_memory_change_nothing(
 ) -> None:
     """Fails when records depend on who made them or was first, or on waiting on disk."""
     make_dataset(_options(videos), tmp_path / "parallel", workers=2)
-    monkeypatch.setattr(make_shard, "_MOST_IN_MEMORY", 100)
+    monkeypatch.setattr(make_shards, "_MOST_IN_MEMORY", 100)
     make_dataset(_options(videos), tmp_path / "spooled")
     assert _content(tmp_path / "parallel") == _content(tmp_path / "spooled") == _content(whole)
     assert len(_written(whole)) > 8

@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from glober_jax.data.datasets import video_folder, webvid
+from glober_jax.data.datasets.media_folders import (
+    VideoFolderOptions,
+    WebvidOptions,
+    list_video_folder,
+    list_webvid,
+)
 from glober_jax.data.media.tree import Listing
 from glober_jax.errors import UserError
 
@@ -25,7 +30,7 @@ def _list(root: Path, table: str | None = None, name: str = "c.csv") -> Listing:
     if table is not None:
         (root.parent / name).write_text(table, encoding="utf-8-sig", newline="")
     captions = None if table is None else str(root.parent / name)
-    return webvid.list_inputs(webvid.WebvidOptions(input=str(root), captions=captions))
+    return list_webvid(WebvidOptions(input=str(root), captions=captions))
 
 
 def _captions(listing: Listing) -> dict[str, str]:
@@ -89,13 +94,13 @@ def test_text_beside_each_video(root: Path) -> None:
     (root.parent / "train" / "1" / "0.png").touch()
     (root.parent / "train" / "1.txt").write_text("train")
     wanted = {"train/1": "train", "val/p1/12.mp4": "text beside"}
-    folder = video_folder.VideoFolderOptions(input=str(root.parent), clip="any")
-    for listing in (_list(root.parent), video_folder.list_inputs(folder)):
+    folder = VideoFolderOptions(input=str(root.parent), clip="any")
+    for listing in (_list(root.parent), list_video_folder(folder)):
         assert _captions(listing) == wanted
         assert {item.split for item in listing.items} == {"train", "test"}
         assert {reason[:14] for _, reason in listing.rejections} == {"has no caption"}
-    folder = video_folder.VideoFolderOptions(input=str(root.parent))
-    assert set(_captions(video_folder.list_inputs(folder)).values()) == {""}
+    folder = VideoFolderOptions(input=str(root.parent))
+    assert set(_captions(list_video_folder(folder)).values()) == {""}
 
 
 @pytest.mark.parametrize(
@@ -122,6 +127,6 @@ def test_mistakes_in_tables_are_named(
     table = root.parent / name
     if content is not None:
         table.write_text(content, encoding="latin-1")
-    options = webvid.WebvidOptions(input=str(root), captions=str(table))
+    options = WebvidOptions(input=str(root), captions=str(table))
     with pytest.raises(UserError, match=message):
-        webvid.list_inputs(options)
+        list_webvid(options)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from glober_jax.data.building import splits
 from glober_jax.data.datasets.make import make_dataset
-from glober_jax.data.datasets.video_folder import VideoFolderOptions
+from glober_jax.data.datasets.media_folders import VideoFolderOptions
 from glober_jax.data.doctor import Diagnosis, examine
 from glober_jax.data.frames import encode_jpeg
 from glober_jax.data.schema import deserialize, serialize

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -79,18 +80,20 @@ def test_interrupted_cache_goes_on(
     """Fails when finished shards are encoded again, or the result differs from an uninterrupted
     one's."""
     _make(tmp_path / "whole", sky)
-    describe, finished = shard_file.ShardFile.describe, []
+    described: list[shard_file.ShardFacts] = []
 
-    def interrupt(file: shard_file.ShardFile, facts: shard_file.ShardFacts) -> None:
-        if len(finished) == 2:
+    def interrupt(facts: shard_file.ShardFacts) -> dict:
+        if len(described) == 2:
             raise KeyboardInterrupt
-        describe(file, facts)
-        finished.append(Path(file.path))
+        described.append(facts)
+        return asdict(facts)
 
-    monkeypatch.setattr(shard_file.ShardFile, "describe", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shard_file, "asdict", interrupt)
         _make(tmp_path / "parts", sky)
-    monkeypatch.setattr(shard_file.ShardFile, "describe", describe)
+    names = {path.stem for path in tmp_path.glob("parts/.prepare-*/shards/*.json")}
+    finished = [path for name in names for path in tmp_path.glob(f"parts/.prepare-*/*/*/{name}")]
+    assert len(finished) == 2
     times = {path.name: path.stat().st_mtime_ns for path in finished}
     assert _make(tmp_path / "parts", sky)
     assert not _make(tmp_path / "parts", sky)

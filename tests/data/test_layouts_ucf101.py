@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from glober_jax.data.datasets.ucf101 import Ucf101Options, list_inputs
+from glober_jax.data.datasets.ucf101 import Ucf101Options, list_ucf101
 from glober_jax.data.media.tree import Listing
 from glober_jax.errors import UserError
 
@@ -42,7 +42,7 @@ def _splits(listing: Listing) -> dict[str, str | None]:
 
 
 def _list(root: Path, **flags: object) -> Listing:
-    return list_inputs(Ucf101Options(input=str(root), **flags))
+    return list_ucf101(Ucf101Options(input=str(root), **flags))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from glober_jax.data.datasets.make import make_dataset
-from glober_jax.data.datasets.video_folder import VideoFolderOptions, list_inputs
+from glober_jax.data.datasets.media_folders import VideoFolderOptions, list_video_folder
 from glober_jax.data.media.tree import find_media
 from glober_jax.data.source import StoredVideo, open_videos
 from glober_jax.errors import UserError
@@ -163,7 +163,7 @@ def test_media_that_is_not_used_is_listed(tmp_path: Path) -> None:
     unread = ("IMG_1.HEIC", "anim.svg", "clip.swf", "icon.ico", "raw.braw", "shot.dng")
     touch(tmp_path, *(f"a/{name}" for name in (*unread, "notes.txt", ".hidden.heic")))
     with pytest.raises(UserError, match=r"holds no videos.*; a/IMG_1.HEIC is of a format"):
-        list_inputs(VideoFolderOptions(input=str(tmp_path)))
+        list_video_folder(VideoFolderOptions(input=str(tmp_path)))
     touch(tmp_path, "b/v2.mp4", "b/v10.jpg", "b/v2.jpg", "frames/0.png")
     listing = find_media(tmp_path)
     assert [item.video_id for item in listing.items] == ["b/v2.mp4", "frames"]
@@ -174,7 +174,7 @@ def test_media_that_is_not_used_is_listed(tmp_path: Path) -> None:
 
 
 def _splits(folder: Path, *, class_folders: bool = False) -> tuple[dict, dict]:
-    listing = list_inputs(VideoFolderOptions(input=str(folder), class_folders=class_folders))
+    listing = list_video_folder(VideoFolderOptions(input=str(folder), class_folders=class_folders))
     found = {item.video_id: (item.split, item.class_name) for item in listing.items}
     return found, dict(listing.rejections)
 

@@ -5,8 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from glober_jax.data.building.build import rejected
-from glober_jax.data.building.make_shard import InputFacts
+from glober_jax.data.building.make_shards import InputFacts, rejected
 from glober_jax.data.building.shard_file import ShardFacts, fingerprint, join_digests
 from glober_jax.data.media.tree import Listing
 

@@ -1,8 +1,7 @@
 """The folder a dataset is prepared into: finished or absent, never half written.
 
-Everything is written to a hidden folder beside the result, named after the arguments so that the
-same command finds it again, and moved when complete. `data_card.json` holds the arguments and the
-result, `data_card.md` the same for people.
+Everything is written to a hidden folder, named after the arguments so that the same command finds
+it again, and moved when complete. `data_card.json` and `data_card.md` hold arguments and result.
 """
 
 import errno
@@ -35,7 +34,7 @@ def dataset_folders(output: epath.Path) -> list[epath.Path]:
 
 @dataclass(frozen=True)
 class OutputFolder:
-    """Where a dataset of that name goes, by every argument that shapes it and the command line."""
+    """Where a dataset goes; `arguments` are all that shape it, `command` makes it."""
 
     path: epath.Path
     dataset: str
@@ -62,7 +61,7 @@ class OutputFolder:
                 f"{self.path} already holds another dataset ({differences}): choose another "
                 "--output, or pass --overwrite to replace it"
             )
-        if not self._version.exists():
+        if not (self.path / self.dataset / VERSION).exists():
             raise UserError(
                 f"{self.path} was prepared by an earlier version of this command, whose files are "
                 "not read any more: pass --overwrite to prepare it again"
@@ -73,9 +72,8 @@ class OutputFolder:
     def staging(self, *, shared: bool = False) -> Iterator[epath.Path]:
         """A hidden folder to write into, with what an interrupted run of the same has left there.
 
-        It goes on the way out, unless the same command could continue from it, or it is `shared`
-        with processes that make the same. UserError: it cannot be written, or another command
-        writes to it.
+        Deleted at the end, unless the same command could continue from it, or it is `shared` with
+        processes that make the same. UserError: not writable, or another command writes to it.
         """
         key = json.dumps([VERSION, self.dataset, dict(self.arguments)])
         name = _STAGING_PREFIX + hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -116,9 +114,9 @@ class OutputFolder:
             folder.rmtree(missing_ok=True)
 
     def publish(self, staging: epath.Path, facts: Mapping[str, object], for_people: str) -> None:
-        """Moves the finished dataset from `staging` here, in place of an earlier one.
+        """Moves the finished dataset and its card here, in place of an earlier one.
 
-        Its card holds the arguments and these `facts`; `for_people` is the card in Markdown.
+        The card holds the arguments and these `facts`; `for_people` is the same in Markdown.
         """
         replaceable = {self._made().get("dataset"), self.dataset}
         for outdated in (CARD, _CARD_FOR_PEOPLE, REPORT):
@@ -126,13 +124,8 @@ class OutputFolder:
         # Only what is a dataset is ever deleted, whatever else goes by the same name.
         for old in self._stored() & replaceable:
             (self.path / old).rmtree()
-        card = {
-            "dataset": self.dataset,
-            "command": self.command,
-            "arguments": dict(self.arguments),
-            **facts,
-        }
-        text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+        made = {"dataset": self.dataset, "command": self.command, "arguments": dict(self.arguments)}
+        text = json.dumps(made | dict(facts), indent=2, ensure_ascii=False) + "\n"
         for name, content in ((_CARD_FOR_PEOPLE, for_people), (CARD, text)):
             (staging / name).write_bytes(content.encode())
         # The dataset last: without its card it would be taken for somebody else's.
@@ -148,10 +141,6 @@ class OutputFolder:
                 f"cannot write to --output={self.path}: {error.strerror or error}; choose a folder "
                 "you may write to"
             ) from error
-
-    @property
-    def _version(self) -> epath.Path:
-        return self.path / self.dataset / VERSION
 
     def _stored(self) -> set[str]:
         """Names of the datasets that are here."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -21,12 +21,17 @@ _WRITER_OPTIONS = "group_size:1,uncompressed"
 _READERS = 32
 
 
+# Appends a video to a shard: its number of frames and its serialized records, each with a digest of
+# its content.
+AddVideo = Callable[[int, Iterable[tuple[bytes, str]]], None]
+
+
 @dataclass
 class ShardFacts:
-    """The description of a shard: its inputs' facts and its videos' numbers of frames, bytes of its
-    serialized records and a digest of each one's content, and the file's checksum.
+    """The description of a shard, as it is stored beside it.
 
-    `stamp` changes with anything that it was made of.
+    `stamp` changes with anything that it was made of; `inputs` has facts on each input, `lengths`
+    the frames of each video, `num_bytes` and `digests` are of the serialized records.
     """
 
     stamp: str
@@ -35,22 +40,6 @@ class ShardFacts:
     num_bytes: int = 0
     digests: list[str] = field(default_factory=list)
     checksum: str = ""
-
-
-@dataclass(frozen=True)
-class ShardWriter:
-    """Appends videos to a shard, and counts them in `facts`."""
-
-    writer: ArrayRecordWriter
-    facts: ShardFacts
-
-    def add(self, num_frames: int, records: Iterable[tuple[bytes, str]]) -> None:
-        """Adds a video: its serialized records, each with a digest of its content."""
-        self.facts.lengths.append(num_frames)
-        for data, digest in records:
-            self.writer.write(data)
-            self.facts.num_bytes += len(data)
-            self.facts.digests.append(digest)
 
 
 @dataclass(frozen=True)
@@ -69,19 +58,23 @@ class ShardFile:
         return facts if facts.stamp == stamp else None
 
     @contextmanager
-    def writing(self, stamp: str, inputs: Sequence[Any] = ()) -> Iterator[ShardWriter]:
-        """Takes videos until the way out, where the shard is moved to its place and described."""
+    def writing(self, stamp: str, inputs: Sequence[Any] = ()) -> Iterator[AddVideo]:
+        """Yields what appends a video; then moves the shard to its place and describes it."""
         facts = ShardFacts(stamp, inputs)
         with whole_file(self.path) as draft:
             writer = ArrayRecordWriter(str(draft), _WRITER_OPTIONS)
-            yield ShardWriter(writer, facts)
+
+            def add(num_frames: int, records: Iterable[tuple[bytes, str]]) -> None:
+                facts.lengths.append(num_frames)
+                for data, digest in records:
+                    writer.write(data)
+                    facts.num_bytes += len(data)
+                    facts.digests.append(digest)
+
+            yield add
             writer.close()
             facts.checksum = file_checksum(epath.Path(draft))
             self.description.unlink(missing_ok=True)
-        self.describe(facts)
-
-    def describe(self, facts: ShardFacts) -> None:
-        """Declares the shard, which is in place, complete."""
         with whole_file(self.description) as draft:
             draft.write_text(json.dumps(asdict(facts)), "utf-8")
 
@@ -126,14 +119,11 @@ def write_metadata(
     for path in data.iterdir():
         if path.name not in wanted:
             path.unlink()
-    every = {
-        FINGERPRINT: {split: fingerprint(some) for split, some in shards.items()},
-        CHECKSUMS: {split: [facts.checksum for facts in some] for split, some in shards.items()},
-        VIDEO_LENGTHS: {
-            split: [length for facts in some for length in facts.lengths]
-            for split, some in shards.items()
-        },
-    }
+    every: dict[str, dict] = {FINGERPRINT: {}, CHECKSUMS: {}, VIDEO_LENGTHS: {}}
+    for split, some in shards.items():
+        every[FINGERPRINT][split] = fingerprint(some)
+        every[CHECKSUMS][split] = [facts.checksum for facts in some]
+        every[VIDEO_LENGTHS][split] = [length for facts in some for length in facts.lengths]
     tfds.folder_dataset.write_metadata(
         data_dir=data,
         features=features,

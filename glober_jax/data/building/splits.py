@@ -39,10 +39,9 @@ def hold_out(
 ) -> tuple[HeldOut, str]:
     """Assigns every input to its splits; raises UserError where one split would be empty.
 
-    Where inputs say their split, from folders or a list, that decides. Otherwise whole groups are
-    held out where there are at least `1 / test_fraction`: those whose names have the smallest
-    hashes, so that more videos hardly change which. With fewer, the last part of each video, or
-    where `divide` is False, because none is long enough, one group.
+    Folders or a list decide where there are any. Otherwise whole groups are held out if there are
+    at least `1 / test_fraction`: those whose names have the smallest hashes, so that more videos
+    hardly change which. With fewer, the last part of each video or, without `divide`, one group.
 
     Returns:
       The inputs, and a sentence with room for the numbers of held-out and of usable ones.

@@ -1,41 +1,27 @@
-"""From a dataset's options to its finished folder: what `glober_jax.prepare` runs.
-
-Every dataset is a module here with a class of options and a function that lists inputs; all else
-is shared.
-"""
+"""From a dataset's options to its finished folder: what `glober_jax.prepare` runs."""
 
 import dataclasses
 import functools
 import shlex
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from etils import epath
 
-from glober_jax.data.building.beam import run_on_beam
-from glober_jax.data.building.build import make_shards
 from glober_jax.data.building.card import make_card, markdown
-from glober_jax.data.building.make_shard import Decode, InputFacts, MakeShard, load_once
+from glober_jax.data.building.make_shards import Decode, MakeShard, make_shards
 from glober_jax.data.building.output_folder import OutputFolder
-from glober_jax.data.building.pool import run_tasks
 from glober_jax.data.building.shard_file import write_metadata
-from glober_jax.data.datasets import (
-    sky_timelapse,
-    synthetic_sky,
-    taichi_hd,
-    ucf101,
-    video_folder,
-    webvid,
-)
+from glober_jax.data.datasets import media_folders, synthetic_sky, ucf101
+from glober_jax.data.datasets.media_folders import MediaOptions
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.data.files import bucket_errors, data_path
 from glober_jax.data.media.captions import TextEncoder, captions_digest
 from glober_jax.data.media.decode import DecodedVideo, decode_media
-from glober_jax.data.media.media_options import MediaOptions
 from glober_jax.data.media.tree import Listing, MediaItem
 from glober_jax.data.schema import CLASS_NAMES, TEXT, TextInfo, record_features
+from glober_jax.data.workers import run_on_beam, run_tasks
 
 Options = MediaOptions | SyntheticSkyOptions
 
@@ -46,15 +32,8 @@ def _decode(item: MediaItem, options: MediaOptions) -> DecodedVideo:
     return decode_media(item, options.fps)
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """The class of a dataset's options, and functions of them.
-
-    Attributes:
-      options: the class.
-      list_inputs: lists the inputs.
-      decode: turns an input into frames; picklable.
-    """
+class Dataset(NamedTuple):
+    """A class of options, and functions of them: one lists inputs, a picklable one decodes one."""
 
     options: type
     list_inputs: Callable[[Any], Listing]
@@ -62,12 +41,14 @@ class Dataset:
 
 
 DATASETS = {
-    "video_folder": Dataset(video_folder.VideoFolderOptions, video_folder.list_inputs),
-    "sky_timelapse": Dataset(sky_timelapse.SkyTimelapseOptions, sky_timelapse.list_inputs),
-    "ucf101": Dataset(ucf101.Ucf101Options, ucf101.list_inputs),
-    "taichi_hd": Dataset(taichi_hd.TaichiHdOptions, taichi_hd.list_inputs),
-    "webvid": Dataset(webvid.WebvidOptions, webvid.list_inputs),
-    "synthetic_sky": Dataset(SyntheticSkyOptions, synthetic_sky.list_inputs, synthetic_sky.draw),
+    "video_folder": Dataset(media_folders.VideoFolderOptions, media_folders.list_video_folder),
+    "sky_timelapse": Dataset(media_folders.SkyTimelapseOptions, media_folders.list_sky_timelapse),
+    "ucf101": Dataset(ucf101.Ucf101Options, ucf101.list_ucf101),
+    "taichi_hd": Dataset(media_folders.TaichiHdOptions, media_folders.list_taichi_hd),
+    "webvid": Dataset(media_folders.WebvidOptions, media_folders.list_webvid),
+    "synthetic_sky": Dataset(
+        SyntheticSkyOptions, synthetic_sky.list_synthetic_sky, synthetic_sky.draw
+    ),
 }
 
 
@@ -109,7 +90,7 @@ def make_dataset(
         listing = kind.list_inputs(options)
         encoder = None
         if "clip" in paths:
-            encoder = functools.partial(load_once, load_encoder, Path(paths["clip"]))
+            encoder = functools.partial(_load_once, load_encoder, Path(paths["clip"]))
             # Fails before anything else is done.
             encoder()
         labels = {class_name: label for label, class_name in enumerate(listing.class_names)}
@@ -120,19 +101,23 @@ def make_dataset(
             else:
                 run = functools.partial(run_on_beam, folder=staging, options=beam_options)
             shards, how, facts = make_shards(listing, make, name, staging, run)
-            text = _text_info(encoder(), listing, facts) if encoder else None
-            features = record_features(text.width if text else None)
-            metadata = {CLASS_NAMES: list(listing.class_names)}
-            metadata |= {TEXT: vars(text)} if text else {}
+            metadata: dict[str, Any] = {CLASS_NAMES: list(listing.class_names)}
+            features = record_features(None)
+            if encoder:
+                text, usable = encoder(), (i for i in listing.items if not facts[i.video_id].reason)
+                digest = captions_digest({item.video_id: item.caption for item in usable})
+                metadata[TEXT] = vars(TextInfo(text.length, text.width, text.digest, digest))
+                features = record_features(text.width)
             write_metadata(staging, name, features, shards, metadata)
             card = make_card(listing, how, facts, shards)
             folder.publish(staging, card, markdown(card, name, command))
     return card
 
 
-def _text_info(encoder: TextEncoder, listing: Listing, facts: Mapping[str, InputFacts]) -> TextInfo:
-    captions = {i.video_id: i.caption for i in listing.items if not facts[i.video_id].reason}
-    return TextInfo(encoder.length, encoder.width, encoder.digest, captions_digest(captions))
+@functools.lru_cache(maxsize=1)
+def _load_once(load: Callable[[Path], TextEncoder], folder: Path) -> TextEncoder:
+    """The text encoder in a folder, loaded once in every process."""
+    return load(folder)
 
 
 def _command(name: str, options: Options, output: epath.Path) -> str:

@@ -5,14 +5,14 @@ cloud plane at distance z = 1 / (elevation + 0.16), which gives the decks their 
 are lit by the difference between their density here and a little nearer the sun. Nothing depends
 on the frame size but the sampling grid. Colours come first in the shapes, which broadcasts fast.
 
-Dimensions: T frames, H rows, W columns, C colours (float32 linear light, until the film curve).
+Dimensions: T frames, N side of a field's tile, H rows, W columns, C colours (float32 linear light,
+until the film curve).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from glober_jax.data.datasets.sky_field import sample_field
 from glober_jax.data.datasets.sky_scene import CloudDeck, SkyScene, draw_scene
 
 # The scene parameters describe this frame, so that a short clip stays near what its class promises.
@@ -121,11 +121,34 @@ def _deck_coordinates(deck: CloudDeck, view: _View) -> tuple[np.ndarray, np.ndar
     return u_HW, v_HW
 
 
+def _sample_field(field_TNN: np.ndarray, u_HW: np.ndarray, v_HW: np.ndarray) -> np.ndarray:
+    """Looks a field up bilinearly: float32 [T, H, W]; u across, v down, 1.0 is one tile."""
+    tile = field_TNN.shape[-1]
+    column, column_part = _cell(u_HW, tile)
+    row, row_part = _cell(v_HW, tile)
+    flat = field_TNN.reshape(len(field_TNN), -1)
+
+    def along_row(row_HW: np.ndarray) -> np.ndarray:
+        left = flat[:, row_HW * tile + column]
+        right = flat[:, row_HW * tile + (column + 1) % tile]
+        return left + (right - left) * column_part
+
+    upper = along_row(row)
+    return upper + (along_row((row + 1) % tile) - upper) * row_part
+
+
+def _cell(coordinate_HW: np.ndarray, tile: int) -> tuple[np.ndarray, np.ndarray]:
+    """Splits periodic coordinates into the cell number and the float32 position inside the cell."""
+    position = (coordinate_HW % 1.0) * tile
+    cell = position.astype(np.int32)
+    return cell % tile, (position - cell).astype(np.float32)
+
+
 def _add_high_clouds(
     light_CTHW: np.ndarray, deck: CloudDeck, view: _View, frames_T: np.ndarray
 ) -> np.ndarray:
     """Thin cirrus: half transparent, coloured between sunlight and horizon, unshaded."""
-    density_THW = sample_field(deck.field.at(frames_T), *_deck_coordinates(deck, view))
+    density_THW = _sample_field(deck.field.at(frames_T), *_deck_coordinates(deck, view))
     opacity_THW = _smooth((density_THW - np.float32(deck.threshold)) / 2.2)
     opacity_THW *= 0.5 * view.cloud_fade_HW
     colour = 0.75 * view.sunlight + 0.25 * view.horizon
@@ -139,9 +162,9 @@ def _add_low_clouds(
     deck = scene.low_clouds
     field_TNN = deck.field.at(frames_T)
     u_HW, v_HW = _deck_coordinates(deck, view)
-    density_THW = sample_field(field_TNN, u_HW, v_HW)
+    density_THW = _sample_field(field_TNN, u_HW, v_HW)
     across = _SUNWARD_STEP[0] if scene.sun_x > 0.5 else -_SUNWARD_STEP[0]
-    sunward_THW = sample_field(field_TNN, u_HW + across, v_HW - _SUNWARD_STEP[1])
+    sunward_THW = _sample_field(field_TNN, u_HW + across, v_HW - _SUNWARD_STEP[1])
     excess_THW = density_THW - np.float32(deck.threshold)
     thickness_THW = _smooth(excess_THW / 2.2)
     lit_THW = 0.60 + 0.60 * (density_THW - sunward_THW) - 0.45 * thickness_THW
@@ -162,7 +185,7 @@ def _add_ground(light_CTHW: np.ndarray, scene: SkyScene, view: _View) -> np.ndar
     daylight = np.clip(view.sun_height_T * 1.5 + 0.25, 0.10, 1)[:, None, None]
     for ridge in scene.ridges:
         below_HW = view.y_HW - np.float32(scene.horizon) + ridge.profile(view.x_HW[0])
-        texture_1HW = sample_field(
+        texture_1HW = _sample_field(
             soil_1NN, view.x_HW * ridge.texture_scale[0], below_HW * ridge.texture_scale[1]
         )
         brightness_THW = (1 - ridge.haze) * ridge.brightness * daylight * (1 + 0.16 * texture_1HW)

@@ -36,7 +36,7 @@ class SyntheticSkyOptions:
     frame_step: int = 1
 
     # Of `MediaOptions`, but no flags. At quality 95, JPEG's noise is a quarter of what changes from
-    # one drawn frame to the next.
+    # one frame to the next.
     fit: ClassVar = "crop"
     quality: ClassVar = 100
     min_frames: ClassVar = 1
@@ -69,34 +69,23 @@ class SkyItem:
         return 4 * self.num_pixels, 0
 
 
-def list_inputs(options: SyntheticSkyOptions) -> Listing:
+def list_synthetic_sky(options: SyntheticSkyOptions) -> Listing:
     """The scenes of both splits."""
     scenes = {
         "train": range(options.num_videos),
         "test": range(_FIRST_TEST_SCENE, _FIRST_TEST_SCENE + options.num_test_videos),
     }
     num_pixels = options.num_frames * options.size**2
-    items = [
-        SkyItem(
-            scene,
-            num_pixels,
-            f"sky_{options.seed}_{scene:07d}",
-            split,
-            CLASS_NAMES[scene % len(CLASS_NAMES)],
-        )
-        for split, numbers in scenes.items()
-        for scene in numbers
-    ]
+    items = []
+    for split, numbers in scenes.items():
+        for scene in numbers:
+            video_id, class_name = f"sky_{options.seed}_{scene:07d}", CLASS_NAMES[scene % 4]
+            items.append(SkyItem(scene, num_pixels, video_id, split, class_name))
     return Listing(items, class_names=CLASS_NAMES)
 
 
 def draw(item: SkyItem, options: SyntheticSkyOptions) -> DecodedVideo:
     """The frames of a scene."""
-    frames_THWC, _ = render_video(
-        options.seed,
-        item.scene,
-        size=options.size,
-        num_frames=options.num_frames,
-        step=options.frame_step,
-    )
+    sizes = {"size": options.size, "num_frames": options.num_frames, "step": options.frame_step}
+    frames_THWC, _ = render_video(options.seed, item.scene, **sizes)
     return DecodedVideo(_FPS, map(Image.fromarray, frames_THWC))

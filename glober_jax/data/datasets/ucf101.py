@@ -16,8 +16,8 @@ from pathlib import PurePosixPath
 
 from etils import epath
 
+from glober_jax.data.datasets.media_folders import MediaOptions
 from glober_jax.data.files import data_path
-from glober_jax.data.media.media_options import MediaOptions
 from glober_jax.data.media.tree import Listing, MediaItem, Rejection, find_videos, inside_splits
 from glober_jax.errors import UserError
 
@@ -29,7 +29,7 @@ _CLASSES = "classInd.txt"
 
 @dataclass(frozen=True, kw_only=True)
 class Ucf101Options(MediaOptions):
-    """Each field is the flag of the same name.
+    """See `MediaOptions`.
 
     Attributes:
       lists: folder of the official lists; None looks in the input and beside it.
@@ -51,7 +51,7 @@ class Ucf101Options(MediaOptions):
         return f"trainlist{self.split:02d}.txt", f"testlist{self.split:02d}.txt"
 
 
-def list_inputs(options: Ucf101Options) -> Listing:
+def list_ucf101(options: Ucf101Options) -> Listing:
     """The videos with class, split and group.
 
     Raises:
@@ -116,8 +116,8 @@ def _by_folders(items: Sequence[MediaItem], options: Ucf101Options) -> Listing:
         f"no {options.list_files[0]} in --input or beside it, and no --lists=DIR: train and test "
         f"are not the official split, but by {how}"
     )
-    class_names = sorted({item.class_name for item in inside.items})
-    return replace(inside, class_names=tuple(class_names), notices=(notice,))
+    class_names = tuple(sorted({item.class_name for item in inside.items}))
+    return replace(inside, class_names=class_names, notices=(notice,))
 
 
 def _by_lists(items: Sequence[MediaItem], folder: epath.Path, options: Ucf101Options) -> Listing:

@@ -51,26 +51,20 @@ def add_captions(listing: Listing, file: epath.PathLike | None) -> Listing:
     if file is None:
         # A bucket answers slowly.
         with ThreadPoolExecutor(64) as readers:
-            found = readers.map(_caption_beside, listing.items)
-            captions = {
-                item.video_id: text for item, text in zip(listing.items, found, strict=True)
-            }
+            names = [item.video_id for item in listing.items]
+            captions = dict(zip(names, readers.map(_caption_beside, listing.items), strict=True))
         missing, twins, notices = "has no caption: no text file of that name beside it", {}, []
     else:
         captions, twins, notices = _match_rows(listing.items, file)
         missing = "has no caption in --captions"
-    every = [replace(item, caption=captions.get(item.video_id, "")) for item in listing.items]
-    rejections = (
-        Rejection(item.video_id, twins.get(item.video_id, missing))
-        for item in every
-        if not item.caption
-    )
-    return replace(
-        listing,
-        items=[item for item in every if item.caption],
-        rejections=(*listing.rejections, *rejections),
-        notices=(*listing.notices, *notices),
-    )
+    items, rejections = [], [*listing.rejections]
+    for item in listing.items:
+        if caption := captions.get(item.video_id):
+            items.append(replace(item, caption=caption))
+        else:
+            rejections.append(Rejection(item.video_id, twins.get(item.video_id, missing)))
+    notices = (*listing.notices, *notices)
+    return replace(listing, items=items, rejections=tuple(rejections), notices=notices)
 
 
 def captions_digest(captions: Mapping[str, str]) -> str:
@@ -85,7 +79,7 @@ def _caption_beside(item: MediaItem) -> str:
     place = file.parent if item.is_images else file.with_suffix("")
     try:
         with local_file(place.with_name(f"{place.name}.txt")) as text:
-            return _one_line(text.read_text("utf-8-sig"))
+            return " ".join(text.read_text("utf-8-sig").split())
     except (OSError, UnicodeError):
         return ""
 
@@ -105,7 +99,7 @@ def _match_rows(
         if video_id is None:
             unused += 1
         elif video_id not in captions:
-            captions[video_id] = _one_line(caption)
+            captions[video_id] = " ".join(caption.split())
         elif column == "path":
             raise UserError(f"--captions={file}, line {line}, names {video} a second time")
         else:
@@ -149,46 +143,36 @@ def _read_rows(file: epath.PathLike) -> Iterator[tuple[int, str, str, str]]:
         raise UserError(f"--captions={file} cannot be read: {error.strerror}") from error
 
 
-def _bad_row(line: int, reason: str) -> ValueError:
-    return ValueError(f"line {line}, holds no path and caption: {reason}")
-
-
 def _video_and_caption(line: int, row: Any) -> tuple[str, str, str]:
     fields = {str(key).strip().lower(): row[key] for key in row} if isinstance(row, dict) else {}
     column = next((name for name in _VIDEO_COLUMNS if name in fields), "")
     text = next((name for name in _CAPTION_COLUMNS if name in fields), "")
     video, caption = fields.get(column), fields.get(text)
     if not isinstance(video, str | int) or not isinstance(caption, str):
-        raise _bad_row(
-            line,
-            "expected the columns path,caption or videoid,caption or videoid,name (or JSON with "
-            "these keys)",
-        )
+        wanted = "path,caption or videoid,caption or videoid,name (or JSON with these keys)"
+        raise _bad_row(line, f"expected the columns {wanted}")
     video = str(video).strip()
     return column, posixpath.normpath(video) if column == "path" else video, caption
 
 
 def _separated(text: TextIO) -> Iterator[tuple[int, dict[str, str]]]:
-    reader = csv.DictReader(
-        text, delimiter="\t" if text.name.lower().endswith(".tsv") else ",", strict=True
-    )
+    delimiter = "\t" if text.name.lower().endswith(".tsv") else ","
+    reader = csv.DictReader(text, delimiter=delimiter, strict=True)
     line = 1
-    while True:
-        try:
-            header, line = reader.fieldnames, reader.line_num + 1
-            row = next(reader, None)
-        except csv.Error as error:
-            reason = f"a quote is not closed, or not doubled within quotes ({error})"
-            raise _bad_row(line, reason) from error
-        if row is None:
-            return
-        if None in row or None in row.values():
-            raise _bad_row(
-                reader.line_num,
-                f"it has not the {len(header)} fields of the header; a text that holds commas or "
-                "line breaks must stand in double quotes",
-            )
-        yield reader.line_num, row
+    try:
+        header, line = reader.fieldnames, reader.line_num + 1
+        for row in reader:
+            if None in row or None in row.values():
+                raise _bad_row(
+                    reader.line_num,
+                    f"it has not the {len(header)} fields of the header; a text that holds commas "
+                    "or line breaks must stand in double quotes",
+                )
+            yield reader.line_num, row
+            line = reader.line_num + 1
+    except csv.Error as error:
+        reason = f"a quote is not closed, or not doubled within quotes ({error})"
+        raise _bad_row(line, reason) from error
 
 
 def _json_lines(text: TextIO) -> Iterator[tuple[int, Any]]:
@@ -209,5 +193,5 @@ def _json_list(text: TextIO) -> Iterator[tuple[int, Any]]:
     yield from ((1, row) for row in rows)
 
 
-def _one_line(caption: str) -> str:
-    return " ".join(caption.split())
+def _bad_row(line: int, reason: str) -> ValueError:
+    return ValueError(f"line {line}, holds no path and caption: {reason}")

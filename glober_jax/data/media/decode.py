@@ -1,5 +1,7 @@
 """Decodes video files and image folders as streams: one frame in memory at a time.
 
+Pictures come as a viewer shows them: 8 bits a colour, upright, with square pixels.
+
 Dimension key: T frames, H = W frame size, C = 3 colours (RGB).
 """
 
@@ -10,17 +12,18 @@ from dataclasses import dataclass, field
 import av
 import numpy as np
 from etils import epath
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from glober_jax.data.files import data_path, local_file
 from glober_jax.data.frames import Fit, fit_square
-from glober_jax.data.media import picture
 from glober_jax.data.media.tree import VIDEO_SUFFIXES, MediaItem, find_media, kind_of
 from glober_jax.errors import UserError
 
 # A longer pause between two frames counts as this many seconds, so that one broken timestamp
 # cannot fill a disk with copies of a still.
 _LONGEST_PAUSE = 1.0
+# The tag of a TIFF file for the number of bits of a value.
+_BITS_PER_SAMPLE = 258
 
 TimedFrame = tuple[float, Image.Image]
 
@@ -110,7 +113,7 @@ def _image_frames(files: Sequence[epath.PathLike], warnings: list[str]) -> Itera
     for path in files:
         try:
             with local_file(path) as local, Image.open(local) as image:
-                frame = picture.of_image(image)
+                frame = _picture_of_image(image)
         # Pillow's format readers raise all of these on damaged files.
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
             warnings.append(f"frame {path.name} left out: {_reason(error)}")
@@ -158,13 +161,54 @@ def _timed_frames(
         try:
             for frame in container.decode(stream):
                 seconds = frame.time if frame.time is not None else decoded / (fps or 1.0)
-                yield seconds, picture.of_video(frame, stream)
+                yield seconds, _picture_of_video(frame, stream)
                 decoded += 1
         except av.FFmpegError as error:
             warnings.append(f"decoding stopped after {decoded} frames ({_reason(error)})")
             return
     if decoded < expected:
         warnings.append(f"only {decoded} of {expected} frames could be decoded")
+
+
+def _picture_of_image(image: Image.Image) -> Image.Image:
+    """The RGB picture of an image file; 16-bit grey values are divided by 257, alpha is dropped.
+
+    Raises ValueError where the range of its values is unknown, or it holds several pictures.
+    """
+    # Phones put a second, smaller picture into a JPEG file.
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        raise ValueError(
+            f"it holds {image.n_frames} pictures, not one: make it a video file, or a file of each"
+        )
+    # A copy would not say of which format it was.
+    ImageOps.exif_transpose(image, in_place=True)
+    return _eight_bit(image).convert("RGB")
+
+
+def _picture_of_video(frame: av.VideoFrame, stream: av.VideoStream) -> Image.Image:
+    """The RGB picture of a decoded frame, its pixels made square by enlarging, then turned."""
+    image = frame.to_image()
+    if (aspect := stream.sample_aspect_ratio or 1) != 1:
+        width, height = image.size
+        size = (width * aspect, height) if aspect > 1 else (width, height / aspect)
+        image = image.resize([round(side) for side in size], Image.Resampling.BICUBIC)
+    return image.rotate(frame.rotation, expand=True) if frame.rotation else image
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """The image with 8 bits a value; Pillow alone cuts off what is above 255."""
+    # Pillow stretches the values of PGM files to 16 bits.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
+        scaled = np.asarray(image, np.float32) * (255 / (2**bits - 1))
+        return Image.fromarray(scaled.round().astype(np.uint8))
+    if image.mode in ("I", "F"):
+        kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
+        raise ValueError(f"its values are {kind}, whose range is unknown: store 8 or 16 bits")
+    if image.mode == "P":
+        # Says nothing of transparent entries, which Pillow warns about.
+        return image.convert("RGBA")
+    return image
 
 
 def _reason(error: Exception) -> str:

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 from etils import epath
 
@@ -116,6 +116,12 @@ class Listing:
     class_names: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
 
+    def keep(self, wanted: Callable[[MediaItem], bool], reason: str) -> Self:
+        """The listing with the items that are not `wanted` rejected."""
+        items = [item for item in self.items if wanted(item)]
+        left_out = [Rejection(i.video_id, reason) for i in self.items if not wanted(i)]
+        return replace(self, items=items, rejections=(*self.rejections, *left_out))
+
 
 def kind_of(name: str) -> Literal["video", "image", "unread", "other"]:
     """The kind of a file by its name; "unread" is a picture or video in an unread format."""
@@ -165,28 +171,26 @@ def find_media(
             files[kind_of(name)].append(folder / name)
         if not has_folders and not names and folder != root:
             reject("is empty: holds no frames, no video", folder)
-        reject(
-            "is of a format that is not read: convert it to MP4, or PNG for frames",
-            *files["unread"],
-        )
+        unread = "is of a format that is not read: convert it to MP4, or PNG for frames"
+        reject(unread, *files["unread"])
         items += [_item(id_of(path), (path,), False) for path in files["video"]]
         if files["video"]:
             beside = "is an image beside a video: frames need a folder of their own"
             reject(beside, *files["image"])
             continue
-        for prefix, frames in _frame_sets(files["image"], split_at_prefixes).items():
-            ordered, doubt = order_frames(path.name for path in frames)
+        images = [path.name for path in files["image"]]
+        for prefix, frames in _frame_sets(images, split_at_prefixes).items():
+            ordered, doubt = order_frames(frames)
             paths = tuple(folder / name for name in ordered)
             items.append(_item(id_of(folder / prefix), paths, True))
             doubts += [f"as in {items[-1].video_id}, where {doubt}"] if doubt else []
-    notices = ()
-    if doubts:
-        notices = (
-            f"names of frames allow two orders (videos: {len(doubts):,}), {doubts[0]}; all numbers "
-            "of a name count, from left to right: rename the files where that is wrong",
-        )
+    notices = [
+        f"names of frames allow two orders (videos: {len(doubts):,}), {doubt}; all numbers of a "
+        "name count, from left to right: rename the files where that is wrong"
+        for doubt in doubts[:1]
+    ]
     items.sort(key=lambda item: natural_key(item.place))
-    return Listing(items, tuple(rejections), notices=notices)
+    return Listing(items, tuple(rejections), notices=tuple(notices))
 
 
 def find_videos(
@@ -203,32 +207,29 @@ def find_videos(
     found = find_media(root, skip=skip, split_at_prefixes=split_at_prefixes)
     if not found.items:
         raise UserError(f"--input={root} holds no videos: expected {expected}")
-    items = [replace(item, split=_split(item), class_name=None) for item in found.items]
+    items = []
+    for item in found.items:
+        # The outermost split folder decides.
+        splits = (SPLIT_FOLDERS.get(folder.lower()) for folder in item.folders)
+        split = next(filter(None, splits), item.split)
+        items.append(replace(item, split=split, class_name=None))
     return replace(found, items=items)
 
 
 def inside_splits(listing: Listing) -> Listing:
     """The listing where there is no test split, else with what lies in no split rejected."""
     test = next((item for item in listing.items if item.split == "test"), None)
-    inside = [item for item in listing.items if item.split is not None]
-    if test is None or len(inside) == len(listing.items):
+    if test is None:
         return listing
     reason = "lies outside the train and test folders"
-    if all(item.split == "test" for item in inside):
+    if all(item.split != "train" for item in listing.items):
         folders = PurePosixPath(test.video_id).parts
         held_out = next(name for name in folders if SPLIT_FOLDERS.get(name.lower()) == "test")
         reason += (
             f", as {held_out} is taken for the test split: put what is to be trained on into a "
             f"folder train beside it, or rename {held_out}"
         )
-    outside = tuple(Rejection(i.video_id, reason) for i in listing.items if i.split is None)
-    return replace(listing, items=inside, rejections=listing.rejections + outside)
-
-
-def _split(item: MediaItem) -> str | None:
-    """The outermost split folder at any depth; None without one."""
-    names = (folder.lower() for folder in item.folders)
-    return next((SPLIT_FOLDERS[name] for name in names if name in SPLIT_FOLDERS), item.split)
+    return listing.keep(lambda item: item.split is not None, reason)
 
 
 def _folders(
@@ -254,14 +255,12 @@ def _folders(
         yield folder, bool(subfolders), kept(names)
 
 
-def _frame_sets(
-    images: Sequence[epath.Path], split_at_prefixes: bool
-) -> dict[str, list[epath.Path]]:
+def _frame_sets(images: Sequence[str], split_at_prefixes: bool) -> dict[str, list[str]]:
     """The images of each video in a folder, by what precedes the frame's number in their names."""
-    prefixes = video_prefixes(path.name for path in images) if split_at_prefixes else {}
-    frames: dict[str, list[epath.Path]] = defaultdict(list)
-    for path in images:
-        frames[prefixes.get(path.name, "")].append(path)
+    prefixes = video_prefixes(images) if split_at_prefixes else {}
+    frames: dict[str, list[str]] = defaultdict(list)
+    for name in images:
+        frames[prefixes.get(name, "")].append(name)
     return frames if len(frames) != 1 else {"": list(images)}
 
 
