@@ -10,13 +10,7 @@ import numpy as np
 
 from glober_jax.data.clips import ClipSpec, centre_clip
 from glober_jax.data.damage import DamagedVideo, DamageLog
-from glober_jax.data.source import (
-    Video,
-    VideoSource,
-    check_length,
-    check_some_length,
-    read_frames,
-)
+from glober_jax.data.source import Video, VideoSource, check_length, check_some_length, read_frames
 from glober_jax.errors import UserError
 
 _GOLDEN_RATIO = (1 + 5**0.5) / 2
@@ -32,9 +26,9 @@ def eval_clips(
 ) -> dict[str, np.ndarray | list[str]]:
     """The centre clips of N = min(num_clips, videos) videos spread over the source.
 
-    One of each of N equal parts, always the same, but not at even distances: of videos whose
-    classes take turns, these might all be of one class. A damaged video gives way to the next one
-    that is not taken; at the end of the source there may be none, and fewer clips.
+    One of each of N equal parts, always the same, but not at even distances, at which videos whose
+    classes take turns might all be of one class. The next free video replaces a damaged one; at the
+    end of the source there may be none, and fewer clips.
 
     Returns:
       `frames` [N, T, H, W, C], all frames of each clip; `index` float32 [T]; unless K is 0,

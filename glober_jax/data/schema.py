@@ -1,11 +1,8 @@
-"""The one record format every dataset is stored in.
+"""The one record format every dataset is stored in: a TFDS dataset, used without TensorFlow.
 
-A video is a few records in a row, each of `FRAMES_PER_RECORD` consecutive frames, the last one of
-the rest, so that a clip of a long video costs no more than of a short one. JPEG frames are kept
-apart, and decoded one by one. Records lie in ArrayRecord shards under
-`<output>/<dataset>/<version>/`, all of a video in one shard: a dataset of TFDS, written and read
-without TensorFlow, whose metadata have every video's length. The caption and its embeddings are in
-a video's first record alone.
+A video is several records in a row in one ArrayRecord shard, each of `FRAMES_PER_RECORD` JPEG
+frames, the last one of the rest, so that a clip of a long video costs no more than of a short one.
+Every video's length is in the metadata, its caption and embeddings in its first record alone.
 
 Dimension key: L tokens of a caption, E width of a token's embedding.
 """
@@ -109,7 +106,7 @@ def video_features(text_width: int | None) -> dict[str, Any]:
 def serialize(record: VideoRecord) -> bytes:
     """The record as a reader of `record_features` finds it."""
     example: dict[str, object] = {
-        # TFDS stores file objects as they are; arrays it would encode, by TensorFlow.
+        # TFDS stores file objects as they are, but encodes arrays with TensorFlow.
         "frames": [io.BytesIO(frame) for frame in record.frames],
         "start": record.start,
         "num_frames": record.num_frames,
@@ -125,12 +122,9 @@ def serialize(record: VideoRecord) -> bytes:
 
 
 def deserialize(data: bytes, text_width: int | None) -> VideoRecord:
-    """The record that `serialize` made `data` of, with embeddings of that width E or without.
+    """Reverses `serialize`, with embeddings of that width E or without; raises DecodeError.
 
     A frame is copied out of the record when it is asked for: a clip needs few of them.
-
-    Raises:
-      DecodeError: the bytes are no record, as those from a shard cut short, or not such a one.
     """
     features = tf_example_pb2.Example.FromString(data).features.feature
     frames = features["frames"].bytes_list.value
@@ -157,10 +151,8 @@ def deserialize(data: bytes, text_width: int | None) -> VideoRecord:
 
 
 def serialize_example(features: tfds.features.FeaturesDict, example: Mapping[str, Any]) -> bytes:
-    """A tf.train.Example of these features: the same bytes in every process.
-
-    TFDS alone leaves their order to the hash of their names.
-    """
+    """A tf.train.Example of these features: the same bytes in every process."""
+    # TFDS alone leaves their order to the hash of their names.
     data = features.serialize_example(example)
     return tf_example_pb2.Example.FromString(data).SerializeToString(deterministic=True)
 

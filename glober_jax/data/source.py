@@ -1,7 +1,7 @@
 """Random access to the videos of a prepared dataset, decoding only the frames asked for.
 
-`VideoSource` and `Video` are what the loader needs; `open_videos` gives them for a folder written
-by `glober_jax.prepare`, `latent_videos.open_latents` for a cache of latents.
+The loader takes any `VideoSource`: `open_videos` opens a dataset of `glober_jax.prepare`,
+`latent_videos.open_latents` a cache of latents.
 
 Dimensions: F requested frames, H rows, W columns, C channels, L tokens of a caption, E width of
 a token's embedding.
@@ -75,8 +75,8 @@ class VideoSource(Protocol):
 
 
 @dataclass(frozen=True)
-class RecordedVideo:
-    """A video as the records it is stored in, each read when a frame of it is asked for, and kept.
+class StoredVideo:
+    """A video of JPEG frames, whose records are read when a frame is asked for, and kept.
 
     Every property but `num_frames` may raise DamagedVideo.
 
@@ -115,6 +115,22 @@ class RecordedVideo:
     def text_LE(self) -> np.ndarray | None:
         return self._read([0])[0].text_LE
 
+    def read(self, frame_ids: Sequence[int]) -> np.ndarray:
+        """Decodes the frames asked for, and no others: uint8 [F, H, W, 3].
+
+        Raises DamagedVideo, also where a frame is not a readable JPEG, or the frames differ in
+        size; and IndexError as `stored_frames`.
+        """
+        jpegs, place = self.stored_frames(frame_ids), 0
+        try:
+            frames_FHWC = np.empty((len(jpegs), *jpeg_shape(jpegs[0])), np.uint8)
+            for place, jpeg in enumerate(jpegs):
+                decode_jpeg(jpeg, out=frames_FHWC[place])
+        except ValueError as error:
+            what = f"its frame {frame_ids[place]} is damaged ({error})"
+            raise DamagedVideo(f"video {self.video_id}", what) from error
+        return frames_FHWC
+
     def stored_frames(self, frame_ids: Sequence[int]) -> list[Any]:
         """The frames asked for, as they are stored.
 
@@ -135,53 +151,28 @@ class RecordedVideo:
 
     def _read(self, numbers: Sequence[int]) -> list[VideoRecord]:
         missing = [number for number in dict.fromkeys(numbers) if number not in self._records]
-        if missing:
-            for number, data in zip(missing, self.stored.read(self.index, missing), strict=True):
-                self._records[number] = self._parsed(number, data)
+        found = self.stored.read(self.index, missing) if missing else ()
+        for number, data in zip(missing, found, strict=True):
+            place = (number * FRAMES_PER_RECORD, self.num_frames)
+            try:
+                record = self.parse(data)
+                if (record.start, record.num_frames) != place:
+                    raise DecodeError("a record of another video is in its place")
+            except (DecodeError, ValueError, TypeError) as error:
+                raise self.stored.unreadable(self.index, error) from error
+            self._records[number] = record
         return [self._records[number] for number in numbers]
-
-    def _parsed(self, number: int, data: bytes) -> VideoRecord:
-        try:
-            record = self.parse(data)
-            if (record.start, record.num_frames) != (number * FRAMES_PER_RECORD, self.num_frames):
-                raise DecodeError("a record of another video is in its place")
-            return record
-        except (DecodeError, ValueError, TypeError) as error:
-            raise self.stored.unreadable(self.index, error) from error
-
-
-class StoredVideo(RecordedVideo):
-    """A video whose frames are stored as JPEG."""
-
-    def read(self, frame_ids: Sequence[int]) -> np.ndarray:
-        """Decodes the frames asked for, and no others: uint8 [F, H, W, 3].
-
-        Raises:
-          IndexError: there is no such frame.
-          DamagedVideo: a record, or its shard, is damaged or gone, a frame is not a readable JPEG,
-            or the frames differ in size.
-        """
-        jpegs, place = self.stored_frames(frame_ids), 0
-        try:
-            frames_FHWC = np.empty((len(jpegs), *jpeg_shape(jpegs[0])), np.uint8)
-            for place, jpeg in enumerate(jpegs):
-                decode_jpeg(jpeg, out=frames_FHWC[place])
-        except ValueError as error:
-            what = f"its frame {frame_ids[place]} is damaged ({error})"
-            raise DamagedVideo(f"video {self.video_id}", what) from error
-        return frames_FHWC
 
 
 class StoredVideos:
     """One split of a prepared dataset. Opens its files on first use, so it pickles small."""
 
     has_mirrored = False
-    _video: type[RecordedVideo] = StoredVideo
+    _video = StoredVideo
 
     def __init__(self, records: StoredRecords):
         """Gives `records` of the schema as videos."""
-        self.records = records
-        metadata = records.metadata
+        self.records, metadata = records, records.metadata
         self.class_names: tuple[str, ...] = tuple(metadata.get(CLASS_NAMES, ()))
         self.text_info = TextInfo(**metadata[TEXT]) if TEXT in metadata else None
         self.fingerprint = records.fingerprint
@@ -196,23 +187,19 @@ class StoredVideos:
         return self._video(self.records, index, self._parse)
 
     def _parse(self, data: bytes) -> VideoRecord:
-        if self.text_info is None:
-            return deserialize(data, None)
-        record = deserialize(data, self.text_info.width)
-        if record.start == 0 and len(record.text_LE) != self.text_info.length:
+        record = deserialize(data, self.text_info.width if self.text_info else None)
+        if self.text_info and not record.start and len(record.text_LE) != self.text_info.length:
             raise DecodeError(f"its caption has {len(record.text_LE)} embeddings")
         return record
 
 
 def open_videos(directory: epath.PathLike, split: str, max_damaged: float = 0.0) -> StoredVideos:
-    """Opens the split "train" or "test" of the dataset that `glober_jax.prepare` wrote to
-    `directory`, a folder or a gs:// path. Raises UserError as `open_records`, see there.
-    """
+    """Opens a split, "train" or "test"; for the arguments and errors see `open_records`."""
     return StoredVideos(open_records(directory, split, FEATURES, _HOW_TO_MAKE, max_damaged))
 
 
 def read_frames(video: Video, frame_ids: Sequence[int], frame_size: int | None) -> np.ndarray:
-    """`video.read`, which raises UserError where the frames are not of the config's size."""
+    """`video.read` that raises UserError where the frames are not of the config's size."""
     frames_FHWC = video.read(frame_ids)
     height, width = frames_FHWC.shape[1:3]
     if frame_size is not None and (height, width) != (frame_size, frame_size):

@@ -62,7 +62,16 @@ class StoredRecords:
         # One listing: a data set may have thousands of shards, and a bucket answers slowly.
         there = {path.name for path in folder.iterdir()}
         self.missing = {i for i, shard in enumerate(self.shards) if shard.name not in there}
-        self._check_missing(max_damaged)
+        lost = sum(self.shard_lengths[shard] for shard in self.missing)
+        allowed = allowed_damage(len(self.lengths), max_damaged)
+        if lost > allowed:
+            raise UserError(
+                f"{len(self.missing)} of {len(self.shards)} shards are missing, the first is "
+                f"{self.shards[min(self.missing)]}, and with them {lost} of {len(self.lengths)} "
+                f"videos, of which config.data.max_damaged={max_damaged} lets {allowed} go: copy "
+                f"the dataset again, or run the python -m glober_jax.prepare command that made "
+                f"{folder.parent.parent} once more with --overwrite"
+            )
 
     def read(self, video: int, numbers: Sequence[int]) -> Sequence[bytes]:
         """Serialized records of a video, which it has from number 0 on.
@@ -105,18 +114,6 @@ class StoredRecords:
     def _damaged(self, video: int, reason: str) -> DamagedVideo:
         return DamagedVideo(f"video {video} of the {self._split} split", reason)
 
-    def _check_missing(self, max_damaged: float) -> None:
-        lost = sum(self.shard_lengths[shard] for shard in self.missing)
-        allowed = allowed_damage(len(self.lengths), max_damaged)
-        if lost > allowed:
-            raise UserError(
-                f"{len(self.missing)} of {len(self.shards)} shards are missing, the first is "
-                f"{self.shards[min(self.missing)]}, and with them {lost} of {len(self.lengths)} "
-                f"videos, of which config.data.max_damaged={max_damaged} lets {allowed} go: copy "
-                f"the dataset again, or run the python -m glober_jax.prepare command that made "
-                f"{self._folder.parent.parent} once more with --overwrite"
-            )
-
 
 def open_records(
     directory: epath.PathLike,
@@ -132,8 +129,7 @@ def open_records(
       split: the split's name.
       required: features the dataset must have.
       how_to_make: what to run where there is none, with {directory} for the folder.
-      max_damaged: the fraction of the videos that missing shards may hold; reading those raises
-        DamagedVideo.
+      max_damaged: fraction of the videos that missing shards may hold; these raise DamagedVideo.
 
     Raises:
       UserError: there is no dataset or more than one, no such split, too many shards are missing,
