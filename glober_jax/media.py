@@ -1,8 +1,7 @@
 """Writes frames as MP4, GIF and PNG, and draws grids and contact sheets.
 
-Pixels are uint8 RGB; functions raise ValueError for other arrays, and `UserError` for paths that
-cannot be written. Files are encoded in memory and written atomically; paths may be local or
-`gs://`. Dimension key: N videos, T frames, H height, W width, C = 3 colours.
+Functions raise ValueError for pixels that are not uint8 RGB, and `UserError` for paths, local or
+`gs://`, that cannot be written. Dimensions: N videos, T frames, H height, W width, C = 3 colours.
 """
 
 import base64
@@ -127,12 +126,16 @@ def write_gif(path: epath.PathLike, frames_THWC: np.ndarray, fps: float) -> None
     `fps` is at most 50, and a frame's time is rounded to 1/100 s.
     """
     _check_pixels(frames_THWC, ndim=4)
-    first, *others = [_with_palette(Image.fromarray(frame_HWC)) for frame_HWC in frames_THWC]
+    images = []
+    for image in map(Image.fromarray, frames_THWC):
+        # Dithering hides the banding of 256 colours.
+        palette, dither = image.quantize(256), Image.Dither.FLOYDSTEINBERG
+        images.append(image.quantize(palette=palette, dither=dither))
     # Browsers show anything shorter than 20 ms for 100 ms.
     duration = max(20, 10 * round(100 / fps))
-    options = {"save_all": True, "append_images": others, "loop": 0, "optimize": False}
+    options = {"save_all": True, "append_images": images[1:], "loop": 0, "optimize": False}
     buffer = io.BytesIO()
-    first.save(buffer, format="GIF", duration=duration, **options)
+    images[0].save(buffer, format="GIF", duration=duration, **options)
     write_file(path, buffer.getvalue())
 
 
@@ -150,15 +153,10 @@ def encode_png(image_HWC: np.ndarray) -> bytes:
 
 
 def tile_videos(videos_NTHWC: np.ndarray, columns: int | None = None, gap: int = 2) -> np.ndarray:
-    """A grid of videos uint8 [N, T, H, W, 3], row by row; empty cells are white.
+    """A grid of videos uint8 [N, T, H, W, 3], row by row, by default as square as possible.
 
-    Args:
-      videos_NTHWC: the cells.
-      columns: videos in a row; by default the grid is as square as possible.
-      gap: white pixels between neighbours.
-
-    Returns:
-      uint8 [T, rows * (H + gap) - gap, columns * (W + gap) - gap, 3].
+    Empty cells and the `gap` pixels between neighbours are white. Returns uint8 [T, rows *
+    (H + gap) - gap, columns * (W + gap) - gap, 3].
     """
     _check_pixels(videos_NTHWC, ndim=5)
     count, length, height, width, channels = videos_NTHWC.shape
@@ -179,18 +177,13 @@ def contact_sheet(
     row_labels: Sequence[str] | None = None,
     scale: int = 1,
 ) -> np.ndarray:
-    """A row of frames, evenly spread from first to last, for each video uint8 [N, T, H, W, 3].
+    """A row of at most `columns` frames, from first to last, for each video uint8 [N, T, H, W, 3].
 
-    Args:
-      videos_NTHWC: the videos.
-      columns: frames per row, at most T.
-      gap: white pixels between neighbours.
-      row_labels: N texts for a column at the left, or None.
-      scale: factor by which frames are enlarged (bicubic).
+    Frames are enlarged by `scale` (bicubic), `gap` white pixels apart; the N `row_labels` stand at
+    the left, L pixels wide.
 
     Returns:
-      uint8 [N * (scale * H + gap) - gap, L + columns * (scale * W + gap) - gap, 3], where L is
-      the width of the labels.
+      uint8 [N * (scale * H + gap) - gap, L + columns * (scale * W + gap) - gap, 3].
     """
     _check_pixels(videos_NTHWC, ndim=5)
     length = videos_NTHWC.shape[1]
@@ -222,12 +215,6 @@ def _check_pixels(pixels: np.ndarray, ndim: int) -> None:
             f"expected non-empty uint8 RGB with {ndim} dimensions, got {pixels.dtype} "
             f"{list(pixels.shape)}"
         )
-
-
-def _with_palette(image: Image.Image) -> Image.Image:
-    # Dithering hides the banding of 256 colours.
-    palette = image.quantize(256)
-    return image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
 
 
 def enlarge(frames: np.ndarray, scale: int) -> np.ndarray:

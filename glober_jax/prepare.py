@@ -30,7 +30,7 @@ from absl import flags
 from etils import epath
 
 from glober_jax import cli
-from glober_jax.data.building.output_folder import CARD, REPORT
+from glober_jax.data.building.output import CARD, REPORT
 from glober_jax.data.datasets.make import DATASETS, Options, make_dataset
 from glober_jax.data.doctor import DAMAGE, HEADINGS, examine
 from glober_jax.data.files import bucket_errors, data_path

@@ -18,7 +18,7 @@ import numpy as np
 from pictures import PHOTOGRAPHS, cut_piece, open_photograph
 
 from glober_jax.data.clips import ClipSpec
-from glober_jax.data.held_out import eval_clips
+from glober_jax.data.loader import eval_clips
 from glober_jax.data.source import open_videos
 from glober_jax.evaluation.metrics.frame_quality import frame_measures, metrics_of
 from glober_jax.experiment import config

@@ -1,14 +1,15 @@
 """Which frames of a video make an example. Pure: no files, no pixels.
 
-A clip is T frames of one video, `stride` apart. K of them, evenly spaced from the first to the
-last, are the key frames the encoder sees; n frames, in ascending order, are the targets a loss is
-taken on. A frame's index is its place in the clip, counted in strides, divided by T, in [0, 1).
+A clip is T frames of one video, `stride` apart. K of them, evenly spaced, are the key frames that
+the encoder sees; n frames are the targets of the loss. A frame's index is its place in the clip,
+counted in strides, divided by T, in [0, 1).
 
 Dimensions: T clip frames, K key frames, n target frames.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,10 +20,9 @@ from glober_jax.errors import UserError
 class ClipSpec:
     """The shape of a clip; zero key or target frames means that none are wanted.
 
-    With a `max_stride` above 0 the stride of a training clip is uniform over stride..max_stride,
-    as far as its video is long enough, and every frame of the video that the clip reaches over may
-    be a target, so that times between the clip's frames are trained on. `published_keys` spaces key
-    frames as the authors' release does, which leaves the clip's last frames outside of them.
+    With a `max_stride` above 0 the stride of a training clip is uniform over stride..max_stride, as
+    far as the video is long enough, and targets may lie between the clip's frames.
+    `published_keys` spaces key frames as in the authors' release, short of the last frames.
     """
 
     num_frames: int = 16
@@ -34,9 +34,9 @@ class ClipSpec:
 
     def __post_init__(self) -> None:
         if self.num_frames < 1 or self.stride < 1:
+            given = f"num_frames={self.num_frames}, stride={self.stride}"
             raise UserError(
-                f"a clip needs at least one frame and a stride of at least 1, not num_frames="
-                f"{self.num_frames}, stride={self.stride}"
+                f"a clip needs at least one frame and a stride of at least 1, not {given}"
             )
         if self.max_stride != 0 and self.max_stride < self.stride:
             raise UserError(
@@ -44,10 +44,9 @@ class ClipSpec:
                 "at least stride"
             )
         for name in ("num_key_frames", "num_target_frames"):
-            if not 0 <= getattr(self, name) <= self.num_frames:
+            if not 0 <= (value := getattr(self, name)) <= self.num_frames:
                 raise UserError(
-                    f"{name}={getattr(self, name)} must lie between 0 and "
-                    f"num_frames={self.num_frames}"
+                    f"{name}={value} must lie between 0 and num_frames={self.num_frames}"
                 )
 
     @property
@@ -73,15 +72,8 @@ class ClipSpec:
         return (2 * np.arange(keys) * (frames - 1) + gaps) // (2 * gaps)
 
 
-@dataclass(frozen=True)
-class ClipFrames:
-    """The frames of one clip.
-
-    Attributes:
-      key_ids_K: int64 [K], frame numbers in the video.
-      target_ids_n: int64 [n], ascending.
-      target_index_n: float32 [n], positions of the targets in the clip divided by T.
-    """
+class ClipFrames(NamedTuple):
+    """The frames of one clip, ascending: int64 numbers in the video, float32 indices of targets."""
 
     key_ids_K: np.ndarray
     target_ids_n: np.ndarray
@@ -91,8 +83,7 @@ class ClipFrames:
 def sample_clip(rng: np.random.Generator, video_length: int, spec: ClipSpec) -> ClipFrames:
     """Draws a clip: uniform stride and start, and distinct targets uniform over its frames.
 
-    Raises:
-      ValueError: the video is shorter than `spec.span`.
+    Raises ValueError where the video is shorter than `spec.span`.
     """
     stride = spec.stride + int(rng.integers(_num_strides(video_length, spec)))
     span = spec.span_at(stride)
@@ -103,10 +94,9 @@ def sample_clip(rng: np.random.Generator, video_length: int, spec: ClipSpec) -> 
 
 
 def centre_clip(video_length: int, spec: ClipSpec) -> ClipFrames:
-    """The clip in the middle of the video, with every one of its frames as a target: n = T.
+    """The clip in the middle of the video, with all of its frames as targets: n = T.
 
-    Raises:
-      ValueError: the video is shorter than `spec.span`.
+    Raises ValueError where the video is shorter than `spec.span`.
     """
     _num_strides(video_length, spec)
     start = (video_length - spec.span) // 2

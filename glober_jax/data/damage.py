@@ -1,8 +1,7 @@
 """Videos that cannot be used: named, counted, and refused when they are too many.
 
-A video is damaged where a record or a frame that is asked for cannot be read, or where its frames
-differ in size. The reader takes another video in its place and adds the damaged one to a
-`DamageLog`, which lets a fraction of them go and then stops.
+A video is damaged if a record or a frame cannot be read, or its frames differ in size. The reader
+replaces it by another one, and a `DamageLog` raises an error when too many are damaged.
 """
 
 import math
@@ -16,12 +15,7 @@ _MOST_LISTED = 5
 
 
 class DamagedVideo(UserError):
-    """One video that cannot be used.
-
-    Attributes:
-      video: its name in messages, "video ID", or its number where the ID cannot be read.
-      reason: what is wrong with it.
-    """
+    """One video that cannot be used; `video` is its name in messages, by its ID or its number."""
 
     def __init__(self, video: str, reason: str):
         # Both are `args`, from which a pickled exception is made again.
@@ -37,18 +31,12 @@ class ShortVideo(DamagedVideo):
 
 
 class DamageLog:
-    """The damaged videos of one split that this process has met: each counts, and is said, once.
-
-    `allowed` = floor(max_fraction * num_videos) of them are let go.
-    """
+    """The damaged videos of one split that this process has met: each counts, and is said, once."""
 
     def __init__(self, num_videos: int, max_fraction: float = 0.0, directory: str = "DIR"):
-        """Starts with none.
+        """Allows floor(max_fraction * num_videos) damaged videos of the split in `directory`.
 
-        Args:
-          num_videos: length of the split.
-          max_fraction: `config.data.max_damaged`, in [0, 1).
-          directory: the data set's folder, for the message.
+        `max_fraction` is `config.data.max_damaged`, in [0, 1).
         """
         self.allowed = allowed_damage(num_videos, max_fraction)
         self._num_videos, self._max_fraction = num_videos, max_fraction
@@ -59,11 +47,7 @@ class DamageLog:
         return len(self._met)
 
     def add(self, index: int, error: DamagedVideo) -> None:
-        """Writes a line on stderr if the video at `index` is new.
-
-        Raises:
-          UserError: it is one more than `allowed`.
-        """
+        """Prints a line if the video at `index` is new; raises UserError if it is one too many."""
         if index in self._met:
             return
         self._met[index] = error
@@ -86,9 +70,8 @@ class DamageLog:
             "set a smaller config.clip.num_frames or config.clip.stride, let short videos go with "
             "config.data.max_damaged, or prepare the data set without them"
         )
-        return UserError(
-            "\n".join([f"{what}:", *listed, advice if self._all_short else remedy(self._directory)])
-        )
+        last = advice if self._all_short else remedy(self._directory)
+        return UserError("\n".join([f"{what}:", *listed, last]))
 
     @property
     def _all_short(self) -> bool:

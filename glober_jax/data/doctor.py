@@ -17,8 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from etils import epath
 
-from glober_jax.data.building.output_folder import CARD
-from glober_jax.data.building.shard_file import file_checksum
+from glober_jax.data.building.output import CARD, file_checksum
 from glober_jax.data.damage import DamagedVideo
 from glober_jax.data.frames import decode_jpeg
 from glober_jax.data.schema import CHECKSUMS, records_of
@@ -104,15 +103,10 @@ class _Shard(NamedTuple):
 
 
 def examine(directory: epath.PathLike, *, min_frames: int, workers: int = 1) -> Diagnosis:
-    """Reads all of the dataset in `directory` and says what is wrong with it.
+    """Reads all of the dataset in `directory`, with that many processes, and says what is wrong.
 
-    Args:
-      directory: an earlier --output.
-      min_frames: shorter videos are findings.
-      workers: processes to read with.
-
-    Raises:
-      UserError: there is no dataset of videos there, or a worker died.
+    Videos of fewer than `min_frames` are findings. Raises UserError where there is no dataset of
+    videos, or a worker died.
     """
     _open.cache_clear()
     try:

@@ -61,7 +61,6 @@ def walk(
     """`os.walk` that follows links, for buckets too; folders taken from the list are left out."""
     if not is_remote(root):
         for folder, folders, names in os.walk(root, onerror=on_error, followlinks=True):
-            # Half the time of epath's.
             yield Path(folder), folders, names
         return
     # epath's own walk loses the scheme.
@@ -89,10 +88,7 @@ def forget_listings(folder: epath.Path) -> None:
 
 @contextlib.contextmanager
 def local_file(path: epath.PathLike) -> Iterator[Path]:
-    """The file itself, or a local copy of one in a bucket; an open copy outlives the context.
-
-    Raises Unfinished where the network is at fault, and not the file.
-    """
+    """The file itself, or a local copy of one in a bucket; Unfinished if the network fails."""
     if not is_remote(path):
         yield Path(path)
         return
@@ -110,7 +106,7 @@ def local_file(path: epath.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def whole_file(path: epath.Path) -> Iterator[Path]:
-    """A local file to write, which on the way out appears at `path` whole; not after an error."""
+    """A local file to write, which is moved to `path` at the end, unless there was an error."""
     with contextlib.ExitStack() as stack:
         remote = is_remote(path)
         folder = stack.enter_context(tempfile.TemporaryDirectory()) if remote else path.parent

@@ -20,8 +20,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from glober_jax.data.building.output_folder import OutputFolder
-from glober_jax.data.building.shard_file import (
+from glober_jax.data.building.output import (
+    OutputFolder,
     fingerprint,
     read_shards,
     shard_files,
@@ -62,15 +62,14 @@ class LatentVideo(StoredVideo):
 
     def mirrored(self) -> Self:
         """The moments of the mirrored frames, which must have been encoded too."""
-        parse = functools.partial(self.parse, moments="mirrored")
-        return replace(self, parse=parse, _records={})
+        return replace(self, parse=functools.partial(self.parse, moments="mirrored"), _records={})
 
     def read(self, frame_ids: Sequence[int]) -> np.ndarray:
         return np.stack(self.stored_frames(frame_ids))
 
 
 class LatentVideos(StoredVideos):
-    """A cache as a `VideoSource`. Opens its files on first use, so it pickles small."""
+    """A cache of latents as a `VideoSource`."""
 
     has_mirrored = True
     _video = LatentVideo
@@ -106,21 +105,15 @@ def open_latents(
 ) -> LatentVideos:
     """Opens the cache of `source` by the codec of that id, the --output of `prepare latents`.
 
-    `flip` asks for mirrored frames; missing shards may hold a fraction `max_damaged` of the videos.
-
-    Raises:
-      UserError: there is no cache, it is of another codec or of other videos, lacks mirrored
-        frames, or too many shards are missing.
+    `flip` asks for mirrored frames; for the rest see `open_records`. Raises UserError also where
+    the cache is of another codec or of other videos, or lacks mirrored frames.
     """
     make = "python -m glober_jax.prepare latents"
     how_to_make = f"  {make} --input=DIR --workdir=DIR --output={{directory}}"
     records = open_records(directory, SPLIT, ("moments", "start"), how_to_make, max_damaged)
-    found = records.metadata
-    again = f"make it again with {make}"
-    for key, wanted, what in (
-        (CODEC, codec_id, "frame codec"),
-        (DATA, source.fingerprint, "data set"),
-    ):
+    found, again = records.metadata, f"make it again with {make}"
+    wanted_by_key = {CODEC: (codec_id, "frame codec"), DATA: (source.fingerprint, "data set")}
+    for key, (wanted, what) in wanted_by_key.items():
         if found[key] != wanted:
             raise UserError(
                 f"the latents in {directory} were made from another {what} ({found[key]}) than "
@@ -157,11 +150,11 @@ def make_latents(
       damage: counts the videos that are damaged and left out, and stops at too many.
       command: the command line that makes it, for its card.
       overwrite: whether to replace what is there.
-      share: (i, n) encodes the i-th of n shares of the shards, and leaves the rest to others that
-        do the same; a call for all, (0, 1), then completes the cache.
+      share: (i, n) encodes the i-th of n shares of the shards; when all are encoded, a call with
+        (0, 1) completes the cache.
 
     Returns:
-      Whether anything was done: False if it is there already.
+      False if the cache is there already.
 
     Raises:
       UserError: `output` is not writable or holds something else, or too many videos are damaged.
@@ -220,7 +213,7 @@ def make_latents(
 def _encoded(
     source: StoredVideos, videos: range, encode: Encode, flip: bool, damage: DamageLog
 ) -> Iterator[tuple[StoredVideo, list[np.ndarray]]]:
-    """The undamaged ones of the videos, each with the moments [V, F, h, w, M] of its records."""
+    """The undamaged videos, each with the moments [V, F, h, w, M] of its records."""
     encoded = _encoded_records(source, videos, encode, flip)
     for index, group in itertools.groupby(encoded, key=lambda found: found[0]):
         parts = [part for _, part in group]

@@ -1,12 +1,12 @@
-"""Batches of clips for training.
+"""Batches of clips for training, and the fixed clips of an evaluation.
 
 The global batch is a pure function of (seed, step): every epoch is a permutation of its own, Grain
 seeds every example by its number, and each process takes its rows of the global batch. So the step
 is all the position there is, and any number of processes resumes the same sequence. Another video,
 drawn from the same random numbers, replaces a damaged one.
 
-Dimensions: B global batch, b = B / processes local batch, T clip frames, K key frames, n target
-frames, H rows, W columns, C channels, L tokens of a text, E their width.
+Dimensions: N evaluation clips, B global batch, b = B / processes local batch, T clip frames, K key
+frames, n target frames, H rows, W columns, C channels, L tokens of a text, E their width.
 """
 
 import atexit
@@ -22,9 +22,9 @@ import grain
 import numpy as np
 from absl import flags
 
-from glober_jax.data.clips import ClipSpec, sample_clip
+from glober_jax.data.clips import ClipSpec, centre_clip, sample_clip
 from glober_jax.data.damage import DamagedVideo, DamageLog
-from glober_jax.data.source import Video, VideoSource, check_length, read_frames
+from glober_jax.data.source import Video, VideoSource, check_length, check_some_length, read_frames
 from glober_jax.data.workers import start_loader_worker, without_interrupts
 from glober_jax.errors import UserError
 
@@ -32,6 +32,7 @@ from glober_jax.errors import UserError
 _MOST_ATTEMPTS = 64
 # More examples than any run reads.
 _ENDLESS = 2**62
+_GOLDEN_RATIO = (1 + 5**0.5) / 2
 
 Batch = dict[str, np.ndarray]
 # Damaged videos, each with its place in the split.
@@ -84,9 +85,8 @@ def training_batches(
       The sequence does not depend on `workers`, `threads` and `prefetch`.
 
     Raises:
-      UserError: from this call if the source is empty or the batch not to be divided; from the
-        iterator if too many videos are damaged or too short, one is of another size, or a worker
-        process was killed.
+      UserError: at once if the source is empty or the batch cannot be divided; on iteration if too
+        many videos are damaged or short, one has another size, or a worker process was killed.
     """
     if batch_size < 1 or batch_size % process_count:
         raise UserError(
@@ -256,3 +256,82 @@ def allow_unparsed_flags() -> None:
     """Lets Grain read its absl flags, which are not parsed in a notebook or a test."""
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
+
+
+def eval_clips(
+    source: VideoSource,
+    spec: ClipSpec,
+    num_clips: int,
+    *,
+    frame_size: int | None = None,
+    damage: DamageLog | None = None,
+) -> dict[str, np.ndarray | list[str]]:
+    """The centre clips of N = min(num_clips, videos) videos spread over the source.
+
+    One of each of N equal parts, always the same, but not at even distances: if classes take turns,
+    these might all be of one class. The next free video, if any, replaces a damaged one.
+
+    Returns:
+      `frames` [N, T, H, W, C], all frames of each clip; `index` float32 [T]; unless K is 0,
+      `key_frames` [N, K, H, W, C]; `label` int32 [N]; `video_id`, a list of N names; where the
+      source has texts, `text` float16 [N, L, E] and `caption`, a list of N.
+
+    Raises:
+      UserError: no video is as long as a clip, too many for `damage` (by default, one) are damaged
+        or short, or one has another size.
+    """
+    count = min(num_clips, len(source))
+    if count < 1:
+        raise UserError(f"no clips to evaluate on: {num_clips} asked for, {len(source)} videos")
+    check_some_length(source, spec, "videos")
+    damage = DamageLog(len(source)) if damage is None else damage
+    found = list(_centre_clips(source, spec, _spread(len(source), count), frame_size, damage))
+    videos = [video for video, _ in found]
+    frames_NTHWC = np.stack([frames_THWC for _, frames_THWC in found])
+    clips: dict[str, np.ndarray | list[str]] = {
+        "frames": frames_NTHWC,
+        "index": centre_clip(spec.span, spec).target_index_n,
+        "label": np.array([video.label for video in videos], np.int32),
+        "video_id": [video.video_id for video in videos],
+    }
+    if spec.num_key_frames:
+        clips["key_frames"] = frames_NTHWC[:, spec.key_positions]
+    if source.text_info is not None:
+        clips["text"] = np.stack([video.text_LE for video in videos])
+        clips["caption"] = [video.caption for video in videos]
+    return clips
+
+
+def _spread(total: int, count: int) -> list[int]:
+    """`count` of `total` places, ascending, one of each of `count` parts."""
+    bounds = np.arange(count + 1) * total // count
+    # Multiples of the golden ratio leave no pattern that a period in the videos could meet.
+    offsets = np.arange(count) * _GOLDEN_RATIO % 1 * np.diff(bounds)
+    return (bounds[:-1] + offsets.astype(int)).tolist()
+
+
+def _centre_clips(
+    source: VideoSource,
+    spec: ClipSpec,
+    wanted: list[int],
+    frame_size: int | None,
+    damage: DamageLog,
+) -> Iterator[tuple[Video, np.ndarray]]:
+    """For each of the ascending `wanted` the next usable video, and its centre clip."""
+    free = 0
+    for first in wanted:
+        for index in range(max(free, first), len(source)):
+            free = index + 1
+            video = source[index]
+            try:
+                check_length(video, spec)
+                clip = centre_clip(video.num_frames, spec)
+                frames_THWC = read_frames(video, clip.target_ids_n.tolist(), frame_size)
+                if source.text_info is not None:
+                    # From a record of which perhaps no frame was needed; it stays with the video.
+                    _ = video.text_LE
+            except DamagedVideo as error:
+                damage.add(index, error)
+            else:
+                yield video, frames_THWC
+                break

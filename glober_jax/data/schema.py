@@ -38,12 +38,12 @@ class VideoRecord:
       video_id: unique within its split.
       label: position in the dataset's class names; 0 where there are none.
       fps: frames per second, 0.0 where unknown.
-      num_frames: how many the whole video has.
-      start: which of these the first one here is.
+      num_frames: length of the whole video.
+      start: number of the first frame here.
       frames: JPEG bytes of each frame, all frames of one size.
-      caption: what the video shows; "" in a dataset without captions, and where `start` is not 0.
-      text_LE: the caption's token embeddings, float16; L is 0 where `start` is not 0. None in a
-        dataset without.
+      caption: "" in a dataset without captions, and where `start` is not 0.
+      text_LE: the caption's token embeddings, float16; None in a dataset without, L = 0 where
+        `start` is not 0.
     """
 
     video_id: str
@@ -58,12 +58,7 @@ class VideoRecord:
 
 @dataclass(frozen=True)
 class TextInfo:
-    """What a dataset's captions became.
-
-    Attributes:
-      length, width: L and E of every caption's embeddings.
-      encoder, captions: digests of the text encoder and of all captions.
-    """
+    """Shape (L, E) of a dataset's embedded captions; digests of the text encoder and captions."""
 
     length: int
     width: int
@@ -105,20 +100,12 @@ def video_features(text_width: int | None) -> dict[str, Any]:
 
 def serialize(record: VideoRecord) -> bytes:
     """The record as a reader of `record_features` finds it."""
-    example: dict[str, object] = {
-        # TFDS stores file objects as they are, but encodes arrays with TensorFlow.
-        "frames": [io.BytesIO(frame) for frame in record.frames],
-        "start": record.start,
-        "num_frames": record.num_frames,
-        "video_id": record.video_id,
-        "label": record.label,
-        "fps": record.fps,
-        "caption": record.caption,
-    }
-    if record.text_LE is not None:
-        example[TEXT] = record.text_LE
-    text_width = None if record.text_LE is None else record.text_LE.shape[1]
-    return serialize_example(record_features(text_width), example)
+    # TFDS stores file objects as they are, but encodes arrays with TensorFlow.
+    example = vars(record) | {"frames": [io.BytesIO(frame) for frame in record.frames]}
+    text_LE = example.pop("text_LE")
+    if text_LE is None:
+        return serialize_example(record_features(None), example)
+    return serialize_example(record_features(text_LE.shape[1]), example | {TEXT: text_LE})
 
 
 def deserialize(data: bytes, text_width: int | None) -> VideoRecord:
@@ -164,7 +151,4 @@ def record_digest(record: VideoRecord) -> str:
     parts = [repr(facts).encode(), *record.frames]
     if record.text_LE is not None:
         parts.append(record.text_LE.tobytes())
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(hashlib.sha256(part).digest())
-    return digest.hexdigest()
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()

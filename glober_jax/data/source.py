@@ -37,10 +37,9 @@ _HOW_TO_MAKE = (
 
 
 class Video(Protocol):
-    """One video of a source; for one thread. Whatever is read of it may raise DamagedVideo.
+    """One video of a source, for one thread; reading any attribute may raise DamagedVideo.
 
-    Attributes:
-      text_LE: token embeddings of the caption, float16; None where the source has no texts.
+    `text_LE` are float16 embeddings of the caption; None where the source has no texts.
     """
 
     video_id: str
@@ -60,8 +59,7 @@ class Video(Protocol):
 class VideoSource(Protocol):
     """A list of videos with random access, safe to read from several threads.
 
-    Attributes:
-      has_mirrored: whether videos come mirrored too; pixels do not, for any device can mirror them.
+    `has_mirrored` says whether its videos can be had mirrored; devices mirror pixels.
     """
 
     class_names: tuple[str, ...]
@@ -76,14 +74,9 @@ class VideoSource(Protocol):
 
 @dataclass(frozen=True)
 class StoredVideo:
-    """A video of JPEG frames, whose records are read when a frame is asked for, and kept.
+    """A video of JPEG frames; records are read when first needed, and kept.
 
-    Every property but `num_frames` may raise DamagedVideo.
-
-    Attributes:
-      stored: the records of its split.
-      index: its place in the split.
-      parse: makes a record of its bytes; raises DecodeError, ValueError or TypeError.
+    Of place `index` in its split; `parse` raises DecodeError, ValueError or TypeError.
     """
 
     stored: StoredRecords
@@ -118,8 +111,7 @@ class StoredVideo:
     def read(self, frame_ids: Sequence[int]) -> np.ndarray:
         """Decodes the frames asked for, and no others: uint8 [F, H, W, 3].
 
-        Raises DamagedVideo, also where a frame is not a readable JPEG, or the frames differ in
-        size; and IndexError as `stored_frames`.
+        Raises as `stored_frames`, and DamagedVideo for unreadable frames or frames of two sizes.
         """
         jpegs, place = self.stored_frames(frame_ids), 0
         try:
@@ -132,12 +124,7 @@ class StoredVideo:
         return frames_FHWC
 
     def stored_frames(self, frame_ids: Sequence[int]) -> list[Any]:
-        """The frames asked for, as they are stored.
-
-        Raises:
-          IndexError: there is no such frame.
-          DamagedVideo: a record, or its shard, is damaged or gone.
-        """
+        """The frames as they are stored; raises IndexError, or DamagedVideo for a lost record."""
         if min(frame_ids) < 0 or max(frame_ids) >= self.num_frames:
             raise IndexError(f"frames {min(frame_ids)} to {max(frame_ids)} of {self.num_frames}")
         numbers, places = zip(*(divmod(id, FRAMES_PER_RECORD) for id in frame_ids), strict=True)

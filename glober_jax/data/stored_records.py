@@ -1,7 +1,4 @@
-"""Random access to the serialized records of the videos in one split, here or in a bucket.
-
-epath reads the description, ArrayRecord's reader the shards, of which gs:// alone may be remote.
-"""
+"""Random access to the serialized records of one split, in a local folder or at gs://."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -11,7 +8,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 from google.protobuf.json_format import ParseError
 
-from glober_jax.data.building.output_folder import dataset_folders
+from glober_jax.data.building.output import dataset_folders
 from glober_jax.data.damage import DamagedVideo, allowed_damage, remedy
 from glober_jax.data.files import bucket_errors, data_path, is_remote
 from glober_jax.data.schema import FINGERPRINT, FRAMES_PER_RECORD, VIDEO_LENGTHS
@@ -24,10 +21,8 @@ class UnreadableDescription(UserError):
     def __init__(self, folder: epath.Path, reason: object):
         """`reason` says what is wrong with them."""
         self.reason = " ".join(str(reason).split())[:80]
-        super().__init__(
-            f"the description of the dataset in {folder} cannot be read ({self.reason}): "
-            f"{remedy('DIR')}"
-        )
+        what = f"the description of the dataset in {folder} cannot be read ({self.reason})"
+        super().__init__(f"{what}: {remedy('DIR')}")
 
 
 class StoredRecords:
@@ -36,9 +31,8 @@ class StoredRecords:
     Attributes:
       metadata: the dataset's.
       fingerprint: 16 hex digits of the split's content, "" without one.
-      lengths: int32, how many frames each video has.
-      shards: their files.
-      shard_lengths: videos of each shard.
+      lengths: int32, frames of each video.
+      shards, shard_lengths: file and number of videos of each shard.
       missing: numbers of the shards that are not there.
     """
 
@@ -74,11 +68,7 @@ class StoredRecords:
             )
 
     def read(self, video: int, numbers: Sequence[int]) -> Sequence[bytes]:
-        """Serialized records of a video, which it has from number 0 on.
-
-        Raises:
-          DamagedVideo: their shard is damaged or gone.
-        """
+        """Serialized records of a video; raises DamagedVideo if their shard is damaged or gone."""
         if (shard := self._shard_of(video)) in self.missing:
             raise self._damaged(video, f"its shard {self.shards[shard]} is missing")
         if self._records is None:
@@ -126,14 +116,14 @@ def open_records(
 
     Args:
       directory: where `glober_jax.prepare` wrote it, or a copy: a folder or a gs:// path.
-      split: the split's name.
+      split: "train" or "test".
       required: features the dataset must have.
       how_to_make: what to run where there is none, with {directory} for the folder.
       max_damaged: fraction of the videos that missing shards may hold; these raise DamagedVideo.
 
     Raises:
-      UserError: there is no dataset or more than one, no such split, too many shards are missing,
-        it is another kind of dataset, its description is damaged, or the bucket cannot be read.
+      UserError: there is no dataset of that kind or more than one, no such split, too many shards
+        are missing, the description is damaged, or the bucket cannot be read.
     """
     if is_remote(directory) and not os.fspath(directory).startswith("gs://"):
         raise UserError(f"cannot read a dataset from {directory}: use a local folder, or gs://")

@@ -1,7 +1,6 @@
-"""Other processes that read or prepare data: a pool on this machine, or Apache Beam.
+"""Worker processes that read or prepare data: a pool on this machine, or Apache Beam.
 
-New processes import the main file of the program anew (spawn), so what a script does belongs under
-`if __name__ == "__main__":`.
+Workers are spawned and import the main file, so scripts need `if __name__ == "__main__":`.
 """
 
 import contextlib
@@ -33,13 +32,9 @@ def run_tasks(
 ) -> Iterator[tuple[Task, Result]]:
     """Calls `function(task)` for every task in a pool, and yields tasks and results as they finish.
 
-    Args:
-      function: picklable.
-      tasks: picklable, each with a `name` for messages; started in this order.
-      workers: number of processes; with 1, or a single task, all runs in this one.
-
-    Raises:
-      Unfinished: a worker process died. Errors of `function` arrive as they are.
+    Both are picklable; tasks have a `name` for messages, and start in this order. One worker, or a
+    single task, means this process. Raises Unfinished where a worker process died; errors of
+    `function` arrive as they are.
     """
     workers = min(workers, len(tasks))
     if workers <= 1:
@@ -73,15 +68,10 @@ def run_tasks(
 def run_on_beam(
     function: Callable[[Any], Any], tasks: Sequence[Any], *, folder: epath.Path, options: str
 ) -> tuple[()]:
-    """Calls the picklable `function(task)` for every task on Apache Beam, in any order.
+    """Calls `function(task)` for every task on Apache Beam, in any order.
 
-    Args:
-      function, tasks: see `run_tasks`.
-      folder: can be written to, and read by Beam's workers.
-      options: Beam's flags, as on a command line: "--runner=FlinkRunner ...".
-
-    Raises:
-      Unfinished: Beam is not installed, or the pipeline failed.
+    Beam's workers read `folder`; `options` are Beam's flags, "--runner=FlinkRunner ...". Raises
+    Unfinished where Beam is not installed, or the pipeline failed.
     """
     try:
         import apache_beam as beam
@@ -126,10 +116,7 @@ def start_loader_worker(index: int, count: int) -> None:
 
 
 def start_worker() -> None:
-    """Leaves Ctrl-C, which reaches the whole process group, to the parent, and ends with it.
-
-    The worker process also ends when its parent was killed.
-    """
+    """Ignores Ctrl-C, which the parent handles, and ends this process when its parent ends."""
 
     def wait_and_exit() -> None:
         multiprocessing.parent_process().join()
@@ -142,8 +129,7 @@ def start_worker() -> None:
 @contextlib.contextmanager
 def without_interrupts() -> Iterator[None]:
     """Blocks Ctrl-C in processes that are started inside, which would be interrupted in imports."""
-    # The process that frees forgotten shared memory, with none of its warnings: the first process
-    # would start it, and undo this.
+    # The first worker would start the resource tracker, and unblock Ctrl-C. Its warnings are off.
     sys.warnoptions.append(_NO_WARNING)
     resource_tracker.ensure_running()
     sys.warnoptions.remove(_NO_WARNING)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from etils import epath
 
-from glober_jax.data.building.output_folder import dataset_folders
+from glober_jax.data.building.output import dataset_folders
 from glober_jax.data.damage import DamagedVideo
 from glober_jax.data.source import open_videos
 from glober_jax.errors import UserError

@@ -10,8 +10,7 @@ from jax.sharding import AbstractMesh, Mesh
 
 from glober_jax.data.clips import ClipSpec
 from glober_jax.data.damage import DamageLog
-from glober_jax.data.held_out import eval_clips
-from glober_jax.data.loader import batch_videos, training_batches
+from glober_jax.data.loader import batch_videos, eval_clips, training_batches
 from glober_jax.data.source import VideoSource, check_some_length, open_videos
 from glober_jax.errors import UserError
 from glober_jax.experiment.options import Experiment

@@ -1,9 +1,10 @@
-"""One small synthetic-sky dataset on disk, shared by the tests that read."""
+"""A small synthetic-sky dataset on disk, and small shards."""
 
 from pathlib import Path
 
 import pytest
 
+from glober_jax.data.building import splits
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 
@@ -16,3 +17,9 @@ def sky_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sky")
     make_dataset(SKY_OPTIONS, folder)
     return folder
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards of one or two videos."""
+    monkeypatch.setattr(splits, "LEAST_BYTES", 8_000)

@@ -9,18 +9,15 @@ import pytest
 from etils import epath
 from fsspec.implementations.memory import MemoryFileSystem
 
-from glober_jax.data.building import make_shards, splits
+from glober_jax.data.building import make_shards
 from glober_jax.data.damage import DamageLog
 from glober_jax.data.datasets.make import Options, make_dataset
 from glober_jax.data.datasets.media_folders import VideoFolderOptions, WebvidOptions
-from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
 from glober_jax.data.datasets.ucf101 import Ucf101Options
 from glober_jax.data.latent_videos import make_latents
 from glober_jax.data.source import open_videos
 from glober_jax.errors import UserError
-from tests.data.videos import write_frames, write_ruins, write_video
-
-SKIES = SyntheticSkyOptions(num_videos=6, num_test_videos=2, num_frames=9, size=16)
+from tests.data.videos import write_frames, write_ruins, write_video, written
 
 
 class _Refused(Exception):
@@ -92,10 +89,9 @@ def _ucf101(folder: Path) -> type[Options]:
 
 @pytest.mark.parametrize("videos", [_videos, _captioned, _ucf101])
 def test_from_bucket_to_bucket(
-    videos, bucket: epath.Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    videos, bucket: epath.Path, tmp_path: Path, small_shards: None
 ) -> None:
     """Fails when a record, a reject or a byte depends on where inputs or outputs are."""
-    monkeypatch.setattr(splits, "LEAST_BYTES", 8_000)
     options = videos(tmp_path / "in")
     (tmp_path / "in" / "gone.mp4").unlink(missing_ok=True)  # A link to nowhere.
     _upload(tmp_path / "in", bucket / "in")
@@ -106,55 +102,23 @@ def test_from_bucket_to_bucket(
     assert here | {"notices": notices} == there
     assert make_dataset(options(input=str(bucket / "in"), size=16), bucket / "out") is None
     _download(bucket / "out", tmp_path / "there")
-    made = [
-        {path.name: path.read_bytes() for path in (tmp_path / name).glob("*/*/*")}
-        for name in ("here", "there")
-    ]
-    assert made[0] == made[1]
+    assert written(tmp_path / "here") == written(tmp_path / "there")
     assert {path.name for path in (bucket / "out").iterdir()} == {
         path.name for path in (tmp_path / "here").iterdir()
     }
 
 
 def test_an_interrupted_run_goes_on_in_a_bucket(
-    bucket: epath.Path, monkeypatch: pytest.MonkeyPatch
+    bucket: epath.Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_shards: None
 ) -> None:
-    """Fails when finished shards are made again, or an old data set is kept beside the new one."""
-    monkeypatch.setattr(splits, "LEAST_BYTES", 8_000)
-    made, make = [], make_shards.MakeShard.__call__
-
-    def note(task: make_shards.MakeShard, part: make_shards.Part) -> None:
-        if len(made) == 3:
-            raise KeyboardInterrupt
-        make(task, part)
-        made.append(part.name)
-
-    make_dataset(SyntheticSkyOptions(num_videos=2, num_test_videos=1, size=8), bucket / "out")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(make_shards.MakeShard, "__call__", note)
-        make_dataset(SKIES, bucket / "out", overwrite=True)
-    again: list[str] = []
-    monkeypatch.setattr(
-        make_shards.MakeShard, "__call__",
-        lambda task, part: (again.append(part.name), make(task, part)),
-    )  # fmt: skip
-    card = make_dataset(SKIES, bucket / "out", overwrite=True)
-    assert card["splits"]["train"]["videos"] == 6
-    assert again and not set(again) & set(made)
-    (info,) = (bucket / "out").glob("*/*/dataset_info.json")
-    found = sum(shard["shards"] for shard in card["splits"].values())
-    assert len(list(info.parent.glob("*array_record*"))) == found
-
-
-def test_a_broken_network_damages_nothing(
-    bucket: epath.Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Fails when videos that could not be fetched count as damaged, or finished shards are lost."""
-    monkeypatch.setattr(splits, "LEAST_BYTES", 8_000)
+    """Fails when videos that could not be fetched count as damaged, finished shards are made again,
+    or an old data set is kept beside the new one."""
     for number in range(4):
         write_video(tmp_path / "in" / f"{number}.mp4", 40)
     _upload(tmp_path / "in", bucket / "in")
     options = VideoFolderOptions(input=str(bucket / "in"), size=16)
+    arguments = {"output": bucket / "out", "overwrite": True}
+    make_dataset(VideoFolderOptions(input=str(bucket / "in"), size=8), **arguments)
     with monkeypatch.context() as patch:
         opened: list[str] = []
 
@@ -166,10 +130,19 @@ def test_a_broken_network_damages_nothing(
 
         patch.setattr(_Buckets, "open", break_down)
         with pytest.raises(UserError, match=r"cannot read az://.*gone.*same command again"):
-            make_dataset(options, bucket / "out")
-    assert list((bucket / "out").glob(".prepare-*/shards/*.json"))
-    card = make_dataset(options, bucket / "out")
+            make_dataset(options, **arguments)
+    finished = {path.stem for path in (bucket / "out").glob(".prepare-*/shards/*.json")}
+    again, make = [], make_shards.MakeShard.__call__
+    monkeypatch.setattr(
+        make_shards.MakeShard, "__call__",
+        lambda task, part: (again.append(part.name), make(task, part)),
+    )  # fmt: skip
+    card = make_dataset(options, **arguments)
     assert (card["accepted"], card["rejected"]) == (4, [])
+    assert again and finished and not set(again) & finished
+    (info,) = (bucket / "out").glob("*/*/dataset_info.json")
+    found = sum(shard["shards"] for shard in card["splits"].values())
+    assert len(list(info.parent.glob("*array_record*"))) == found
 
 
 def test_captions_and_latents_in_a_bucket(bucket: epath.Path, tmp_path: Path) -> None:
@@ -190,11 +163,7 @@ def test_captions_and_latents_in_a_bucket(bucket: epath.Path, tmp_path: Path) ->
             (4, 4, 2), "codec", flip=True, damage=DamageLog(4), command="",
         )  # fmt: skip
     _download(bucket / "latents", tmp_path / "there")
-    one, other = (
-        [path.read_bytes() for path in sorted((tmp_path / name).glob("*/*/*"))]
-        for name in ("latents", "there")
-    )
-    assert one == other
+    assert written(tmp_path / "latents") == written(tmp_path / "there")
 
 
 def test_unreachable_buckets_are_one_sentence(bucket: epath.Path, tmp_path: Path) -> None:

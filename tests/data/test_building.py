@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glober_jax.data.building import make_shards, splits
+from glober_jax.data.building import make_shards
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.media_folders import VideoFolderOptions
 from glober_jax.data.source import open_videos
+from tests.data.videos import stored_videos, write_pictures
 
 NUM_VIDEOS = 24
 FRAMES = 4
@@ -29,18 +30,9 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("videos")
     rng = np.random.default_rng(0)
     for number in range(NUM_VIDEOS):
-        folder = root / "kind" / f"{number:03d}"
-        folder.mkdir(parents=True)
-        for frame in range(1 if number == 8 else FRAMES):
-            pixels = rng.integers(0, 256, (24, 40, 3), np.uint8)
-            Image.fromarray(pixels).save(folder / f"{frame}.png")
+        frames = rng.integers(0, 256, (1 if number == 8 else FRAMES, 24, 40, 3), np.uint8)
+        write_pictures(root / "kind" / f"{number:03d}", frames)
     return root
-
-
-@pytest.fixture
-def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shards of two videos."""
-    monkeypatch.setattr(splits, "LEAST_BYTES", 25_000)
 
 
 def _options(videos: Path) -> VideoFolderOptions:
@@ -105,9 +97,7 @@ def test_processes_and_memory_change_nothing(
 def test_only_what_changed_is_made_again(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_shards: None
 ) -> None:
-    """Fails when an interrupted run keeps a shard of which a video was replaced, or makes others
-    again.
-    """
+    """Fails when a shard of which a video was replaced is kept, or another is made again."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -123,23 +113,17 @@ def test_only_what_changed_is_made_again(
     after = _written(output)
     assert before.keys() == after.keys()
     assert len(before.items() - after.items()) == 1
-    sources = [open_videos(output, split) for split in ("train", "test")]
-    every = {v.video_id: v for s in sources for v in map(s.__getitem__, range(len(s)))}
-    red, _, blue = every["kind/003"].read([0])[0, 8, 8]
+    red, _, blue = stored_videos(output)["kind/003"].read([0])[0, 8, 8]
     assert red > 200 and blue < 50
 
 
 @pytest.mark.parametrize("victim", ["parent", "worker"])
 def test_kill_dash_nine_leaves_no_process_and_loses_nothing(victim: str, tmp_path: Path) -> None:
-    """Fails when workers outlive their parent, a dead worker is waited for or not named, or what
-    they left spoils the next run.
-    """
+    """Fails when workers outlive their parent, or a dead one is not named or harms the next run."""
     rng = np.random.default_rng(0)
     for number in range(24):
-        (tmp_path / "in" / f"{number:03d}").mkdir(parents=True)
         pixels = rng.integers(0, 256, (8, 300, 400, 3), np.uint8)
-        for frame, image in enumerate(map(Image.fromarray, pixels)):
-            image.save(tmp_path / "in" / f"{number:03d}" / f"{frame}.png", compress_level=1)
+        write_pictures(tmp_path / "in" / f"{number:03d}", pixels)
     command = [sys.executable, "-m", "glober_jax.prepare", "video_folder", "--workers=2"]
     command += ["--min_frames=4", f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]
     run = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
@@ -186,10 +170,8 @@ def _group_lives(group: int) -> bool:
 def test_damaged_videos_that_should_be_held_out(tmp_path: Path) -> None:
     """Fails when a split is empty because what was chosen for it is damaged."""
     for number in range(12):
-        folder = tmp_path / "in" / f"{number:02d}"
-        folder.mkdir(parents=True)
-        for frame in range(4):
-            Image.new("RGB", (8, 8), (20 * number, 0, 60 * frame)).save(folder / f"{frame}.png")
+        pixels = np.full((4, 8, 8, 3), 20 * number, np.uint8)
+        write_pictures(tmp_path / "in" / f"{number:02d}", pixels)
     options = VideoFolderOptions(input=str(tmp_path / "in"), size=8, min_frames=4)
     make_dataset(options, tmp_path / "first")
     chosen = open_videos(tmp_path / "first", "test")[0].video_id

@@ -7,24 +7,8 @@ from glober_jax.data.clips import ClipSpec, centre_clip, sample_clip
 from glober_jax.errors import UserError
 
 
-def test_key_frames_are_evenly_spaced_and_inside() -> None:
-    spec = ClipSpec(num_frames=16, num_key_frames=8, num_target_frames=2, stride=3)
-    rng = np.random.default_rng(0)
-    starts = set()
-    for _ in range(200):
-        clip = sample_clip(rng, 50, spec)
-        key_positions = (clip.key_ids_K - clip.key_ids_K[0]) / 3
-        np.testing.assert_array_equal(key_positions, [0, 2, 4, 6, 9, 11, 13, 15])
-        assert clip.key_ids_K[0] + 45 <= 49
-        starts.add(int(clip.key_ids_K[0]))
-    # Every start must be possible, the last one too: off-by-one errors show here.
-    assert starts == set(range(50 - 45))
-
-
 def test_key_frames_reach_from_the_first_frame_to_the_last() -> None:
-    """Fails when the last frames of a clip are beyond its last key frame (as before: 14 of 15), or
-    halves are rounded to even (broken: np.round, which makes 4.5 a 4).
-    """
+    """Fails when frames lie beyond the last key frame, or halves are rounded to even."""
     for frames in range(1, 40):
         for keys in range(frames + 1):
             positions = ClipSpec(frames, keys, num_target_frames=0).key_positions
@@ -44,29 +28,34 @@ def test_published_key_frames_round_down() -> None:
 
 
 def test_targets_are_distinct_ascending_and_uniform() -> None:
-    spec = ClipSpec(num_frames=8, num_key_frames=0, num_target_frames=2)
+    spec = ClipSpec(num_frames=8, num_key_frames=2, num_target_frames=2, stride=3)
     rng = np.random.default_rng(0)
-    counts = np.zeros(8)
+    counts, starts = np.zeros(8), set()
     for _ in range(2000):
-        clip = sample_clip(rng, 8, spec)
-        assert clip.target_ids_n[0] < clip.target_ids_n[1]
-        np.testing.assert_array_equal(clip.target_index_n, clip.target_ids_n / np.float32(8))
-        counts[clip.target_ids_n] += 1
+        clip = sample_clip(rng, 24, spec)
+        first, last = clip.key_ids_K
+        positions = (clip.target_ids_n - first) // 3
+        assert last - first == 21 and positions[0] < positions[1]
+        np.testing.assert_array_equal(clip.target_index_n, positions / np.float32(8))
+        counts[positions] += 1
+        starts.add(int(first))
+    # Every start is possible, the last one too.
+    assert starts == {0, 1, 2}
     assert clip.target_index_n.dtype == np.float32
     # Each position is drawn with probability 1/4; five standard deviations are about 100.
     assert np.abs(counts - 500).max() < 100
 
 
 def test_centre_clip_is_in_the_middle_and_complete() -> None:
-    clip = centre_clip(20, ClipSpec(num_frames=4, num_key_frames=2, stride=2))
+    """Fails when clips that are judged have the strides of training clips."""
+    clip = centre_clip(20, ClipSpec(num_frames=4, num_key_frames=2, stride=2, max_stride=4))
     np.testing.assert_array_equal(clip.target_ids_n, [6, 8, 10, 12])
     np.testing.assert_array_equal(clip.key_ids_K, [6, 12])
     np.testing.assert_allclose(clip.target_index_n, [0, 0.25, 0.5, 0.75])
 
 
 def test_targets_lie_between_the_frames_of_slower_clips() -> None:
-    """Fails when no time between a clip's frames is ever a target (as before), or its index is not
-    where it lies among the key frames."""
+    """Fails when times between a clip's frames are no targets, or have another index."""
     spec = ClipSpec(num_frames=8, num_key_frames=4, num_target_frames=3, stride=2, max_stride=4)
     rng = np.random.default_rng(0)
     seen: dict[int, set[float]] = {2: set(), 3: set(), 4: set()}
@@ -100,15 +89,6 @@ def test_clips_of_short_videos_have_the_strides_that_fit() -> None:
         assert max(max(clip.target_ids_n) for clip in clips) < length
     with pytest.raises(ValueError, match="span 8"):
         sample_clip(rng, 7, spec)
-
-
-def test_centre_clips_have_one_stride() -> None:
-    """Fails when clips that are judged have times or strides of training clips."""
-    plain = ClipSpec(num_frames=8, num_key_frames=4, stride=2)
-    jittered = ClipSpec(num_frames=8, num_key_frames=4, stride=2, max_stride=4)
-    one, other = centre_clip(40, plain), centre_clip(40, jittered)
-    for name in ("key_ids_K", "target_ids_n", "target_index_n"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
 def test_impossible_specs_are_refused() -> None:

@@ -17,11 +17,17 @@ from glober_jax.data.clips import ClipSpec
 from glober_jax.data.damage import DamageLog
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
-from glober_jax.data.held_out import eval_clips
-from glober_jax.data.loader import Batch, batch_videos, training_batches
-from glober_jax.data.source import StoredVideo, open_videos
+from glober_jax.data.loader import Batch, batch_videos, eval_clips, training_batches
+from glober_jax.data.source import open_videos
 from glober_jax.errors import UserError
 from tests.data.shards import reshard, without_jpeg_start
+from tests.data.watched_sources import (
+    CountingSource,
+    CountingVideo,
+    LoggedSource,
+    assert_same,
+    joined,
+)
 
 SPEC = ClipSpec(num_frames=12, num_key_frames=12, num_target_frames=2)
 BAD = {3, *range(6, 12), 20}
@@ -65,13 +71,6 @@ def _take(count: int, *arguments, **options) -> list[Batch]:
     return list(itertools.islice(_batches(*arguments, **options), count))
 
 
-def _assert_same(first: list[Batch], second: list[Batch]) -> None:
-    for a, b in zip(first, second, strict=True):
-        assert a.keys() == b.keys()
-        for name in a:
-            np.testing.assert_array_equal(a[name], b[name])
-
-
 def _said(capsys: pytest.CaptureFixture) -> list[str]:
     return [line for line in capsys.readouterr().err.splitlines() if "cannot be used" in line]
 
@@ -99,11 +98,7 @@ def test_only_damaged_videos_lose_their_places(whole: Path, damaged: Path) -> No
     for wanted, found in zip(intact, patched, strict=True):
         assert found not in BAD if wanted in BAD else found == wanted
     parts = [_take(4, damaged, process_index=index, process_count=2) for index in range(2)]
-    joined = [
-        {name: np.concatenate([part[name] for part in step]) for name in step[0]}
-        for step in zip(*parts, strict=True)
-    ]
-    _assert_same(_take(4, damaged), joined)
+    assert_same(_take(4, damaged), joined(parts))
 
 
 def test_workers_change_nothing(damaged: Path, capsys: pytest.CaptureFixture) -> None:
@@ -112,36 +107,20 @@ def test_workers_change_nothing(damaged: Path, capsys: pytest.CaptureFixture) ->
     here = _take(5, damaged, threads=0, **options)
     said_here = _said(capsys)
     there = _take(5, damaged, workers=2, threads=2, prefetch=3, **options)
-    _assert_same(here, there)
+    assert_same(here, there)
     assert all(type(rows) is np.ndarray for batch in there for rows in batch.values())
     assert _said(capsys) == said_here
 
 
-def test_videos_of_a_batch_are_those_that_were_read(damaged: Path) -> None:
+def test_videos_of_a_batch_are_those_that_were_read(whole: Path, damaged: Path) -> None:
     """Fails when a batch is said to hold others: a damaged one, or those of another step."""
 
-    class Numbered:
-        """The same videos; their labels say which."""
-
-        has_mirrored = False
-
-        def __init__(self) -> None:
-            self._videos = open_videos(damaged, "train", 0.4)
-
-        def __len__(self) -> int:
-            return len(self._videos)
-
-        def __getitem__(self, index: int) -> StoredVideo:
-            video = self._videos[index]
-            return StoredVideo(
-                video.stored, index, lambda data: replace(video.parse(data), label=index)
-            )
-
-    videos = Numbered()
+    intact, videos = open_videos(whole, "train"), open_videos(damaged, "train", 0.4)
+    names = {v.read(range(12)).tobytes(): v.video_id for v in map(intact.__getitem__, range(24))}
     options = {"batch_size": 12, "seed": 5, "damage": _log(damaged, 0.4)}
     batches = training_batches(videos, SPEC, flip=True, start_step=2, **options)
     for step, batch in zip((2, 3), batches, strict=False):
-        read = [videos[index].video_id for index in batch["label"]]
+        read = [names[clip.tobytes()] for clip in batch["key_frames"]]
         assert batch_videos(videos, SPEC, step=step, **options) == read
 
 
@@ -161,15 +140,7 @@ def test_too_much_damage_is_one_message(
     assert all("damaged or gone" in line or "frame 10" in line for line in listed[:5])
 
 
-def _delete(shard: Path) -> None:
-    shard.unlink()
-
-
-def _overwrite(shard: Path) -> None:
-    shard.write_bytes(bytes(shard.stat().st_size))
-
-
-@pytest.mark.parametrize("harm", [_delete, _overwrite])
+@pytest.mark.parametrize("harm", [Path.unlink, lambda shard: shard.write_bytes(bytes(9000))])
 def test_a_lost_shard_is_survived_or_refused(
     whole: Path, tmp_path: Path, harm: Callable[[Path], None]
 ) -> None:
@@ -206,24 +177,13 @@ def test_held_out_clips_survive(whole: Path, tmp_path: Path, capsys: pytest.Capt
         eval_clips(videos, SPEC, 4)
 
 
-def test_a_data_set_that_is_gone_is_noticed_soon(whole: Path) -> None:
+def test_a_data_set_that_is_gone_is_noticed_soon(tmp_path: Path) -> None:
     """Fails when thousands of videos are tried for one row."""
-    videos = open_videos(whole, "train")
-    tried = []
-
-    class Many:
-        def __len__(self) -> int:
-            return 10_000
-
-        def __getitem__(self, index: int) -> StoredVideo:
-            tried.append(index)
-            return videos[index % 24]
-
-    too_long = replace(SPEC, num_frames=13)
+    videos = LoggedSource(CountingSource(10_000, num_frames=11), tmp_path / "tried")
     log = DamageLog(10_000, 0.9)
-    with pytest.raises(UserError, match=r"64 videos in a row .*\n  video .* has 12 frames, a clip"):
-        next(training_batches(Many(), too_long, batch_size=4, seed=0, threads=0, damage=log))
-    assert len(tried) == 4 * 64
+    with pytest.raises(UserError, match=r"64 videos in a row .*\n  video .* has 11 frames, a clip"):
+        next(training_batches(videos, SPEC, batch_size=4, seed=0, threads=0, damage=log))
+    assert (tmp_path / "tried").stat().st_size == 4 * 64
 
 
 def test_a_wrong_frame_size_is_no_damage(whole: Path) -> None:
@@ -232,35 +192,24 @@ def test_a_wrong_frame_size_is_no_damage(whole: Path) -> None:
         _take(1, whole, 0.9, frame_size=32)
 
 
-def test_short_videos_are_not_called_damaged(
-    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_short_videos_are_not_called_damaged(capsys: pytest.CaptureFixture) -> None:
     """Fails when whole videos are said to be damaged, or the clip that would fit is not named."""
-    videos = open_videos(whole, "test")
+    videos = CountingSource(4, num_frames=12)
     for spec, fits in ((replace(SPEC, num_frames=13), 12), (replace(SPEC, stride=2), 6)):
         with pytest.raises(
             UserError, match=rf"longest of 4 has 12 .*num_frames={fits}\b"
         ) as caught:
             eval_clips(videos, spec, 4)
         assert "damage" not in str(caught.value)
-    # Of one longer and one shorter video only the longer one fits.
-    options = SyntheticSkyOptions(num_videos=1, num_test_videos=1, num_frames=12, size=16)
-    for name, frames in (("long", 12), ("short", 9)):
-        make_dataset(replace(options, num_frames=frames), tmp_path / name)
 
-    class Mixed:
-        text_info = None
-
-        def __len__(self) -> int:
-            return 2
-
-        def __getitem__(self, index: int) -> StoredVideo:
-            return open_videos(tmp_path / ("long", "short")[index], "test")[0]
+    class Mixed(CountingSource):
+        def __getitem__(self, index: int) -> CountingVideo:
+            return CountingVideo(index, (12, 9)[index], self.reads)
 
     with pytest.raises(UserError, match="1 of 2 videos in DIR are too short") as caught:
-        eval_clips(Mixed(), SPEC, 2)
+        eval_clips(Mixed(2), SPEC, 2)
     message = str(caught.value)
     assert "it has 9 frames" in message and "config.clip.num_frames" in message
     assert "doctor" not in message
-    assert len(eval_clips(Mixed(), SPEC, 2, damage=DamageLog(2, 0.5))["frames"]) == 1
+    assert len(eval_clips(Mixed(2), SPEC, 2, damage=DamageLog(2, 0.5))["frames"]) == 1
     assert "short video 1, of at most 1: " in capsys.readouterr().err

@@ -16,11 +16,12 @@ from PIL import Image
 from glober_jax.data.building import splits
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.media_folders import VideoFolderOptions
-from glober_jax.data.doctor import Diagnosis, examine
+from glober_jax.data.doctor import examine
 from glober_jax.data.frames import encode_jpeg
 from glober_jax.data.schema import deserialize, serialize
 from glober_jax.errors import UserError
 from tests.data.shards import rewrite
+from tests.data.videos import write_pictures
 
 VIDEOS = {"train": 10, "test": 4}
 FRAMES = 12
@@ -29,9 +30,7 @@ LARGE = encode_jpeg(Image.new("RGB", (24, 24)))
 
 def _make(videos: dict[str, np.ndarray], folder: Path) -> Path:
     for place, frames in videos.items():
-        (folder / "videos" / place).mkdir(parents=True)
-        for number, frame in enumerate(frames):
-            Image.fromarray(frame).save(folder / "videos" / place / f"{number:02d}.png")
+        write_pictures(folder / "videos" / place, frames)
     options = VideoFolderOptions(input=str(folder / "videos"), size=16, min_frames=1)
     make_dataset(options, folder / "data")
     return folder / "data"
@@ -60,10 +59,6 @@ def copy(whole: Path, tmp_path: Path) -> Path:
 
 def _shards(folder: Path) -> list[Path]:
     return sorted(folder.glob("video_folder/*/*-train.array_record*"))
-
-
-def _examined(folder: Path) -> Diagnosis:
-    return examine(folder, min_frames=2)
 
 
 def _with_frames(path: Path, change: Callable[[Sequence[bytes]], Sequence[bytes]]) -> None:
@@ -127,7 +122,7 @@ def test_damage_is_found_and_named(
     """Fails when damage goes unseen, is not said where it is, or hides the other shards."""
     shard = _shards(copy)[1]
     damage(shard)
-    diagnosis = _examined(copy)
+    diagnosis = examine(copy, min_frames=2)
     found = diagnosis.findings[-1]
     assert (found.kind, found.split, found.shard, found.record) == (
         kind, "train", shard.name, record,
@@ -148,7 +143,7 @@ def test_broken_description_is_found(copy: Path, name: str, content: bytes | Non
     if content is not None:
         path.write_bytes(content)
     try:
-        assert [found.kind for found in _examined(copy).findings] == ["description"]
+        assert [found.kind for found in examine(copy, min_frames=2).findings] == ["description"]
     except UserError as error:
         # By that file a dataset is known.
         assert (name, content) == ("dataset_info.json", None) or "has no" in str(error)

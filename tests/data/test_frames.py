@@ -57,13 +57,6 @@ def test_incomplete_frames_raise_wherever_they_end() -> None:
             decode_jpeg(garbage)
 
 
-@pytest.mark.parametrize("shape", [(16, 24, 3), (64, 48, 3)])
-def test_frame_of_another_size_is_refused(shape: tuple[int, int, int]) -> None:
-    """Fails when a smaller frame fills part of `out`."""
-    with pytest.raises(ValueError):
-        decode_jpeg(encode_jpeg(_picture()), out=np.zeros(shape, np.uint8))
-
-
 def test_quality_is_used() -> None:
     """Fails when every frame is stored alike."""
     assert len(encode_jpeg(_picture(), quality=50)) < len(encode_jpeg(_picture()))

@@ -14,10 +14,10 @@ import pytest
 from glober_jax.data.clips import ClipSpec
 from glober_jax.data.datasets.make import make_dataset
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
-from glober_jax.data.loader import Batch, training_batches
+from glober_jax.data.loader import Batch, eval_clips, training_batches
 from glober_jax.data.source import VideoSource, open_videos
 from glober_jax.errors import UserError
-from tests.data.watched_sources import CountingSource, LoggedSource
+from tests.data.watched_sources import CountingSource, LoggedSource, assert_same, joined
 
 SPEC = ClipSpec(num_frames=8, num_key_frames=4, num_target_frames=2)
 # Of videos of eight frames there is one clip, and its key frames tell the video.
@@ -56,14 +56,6 @@ def _parts(source: VideoSource, process_count: int, start: int, count: int) -> l
     ]  # fmt: skip
 
 
-def _joined(parts: list[list[Batch]]) -> list[Batch]:
-    """The global batches, of every process's rows in turn."""
-    return [
-        {name: np.concatenate([part[name] for part in step]) for name in step[0]}
-        for step in zip(*parts, strict=True)
-    ]
-
-
 def _settled(log: Path) -> int:
     """The length of the file when it has not grown for a second."""
     size, since = -1, time.monotonic()
@@ -72,14 +64,6 @@ def _settled(log: Path) -> int:
             size, since = now, time.monotonic()
         time.sleep(0.05)
     return size
-
-
-def _assert_same(first: list[Batch], second: list[Batch]) -> None:
-    assert len(first) == len(second)
-    for a, b in zip(first, second, strict=True):
-        assert a.keys() == b.keys()
-        for name in a:
-            np.testing.assert_array_equal(a[name], b[name])
 
 
 def test_batch_holds_what_it_says() -> None:
@@ -112,12 +96,9 @@ def test_batches_hold_frames_between_those_of_the_clip() -> None:
 
 
 def test_seek_equals_running_through() -> None:
-    """Fails if the position is kept in state, or threads change the sequence.
-
-    Ten videos in batches of four: steps straddle epochs.
-    """
+    """Fails if the position is kept in state, or threads change the sequence, over epochs too."""
     straight = _take(9, flip=True, threads=0)
-    _assert_same(straight[4:], _take(5, flip=True, start_step=4, threads=3, prefetch=4))
+    assert_same(straight[4:], _take(5, flip=True, start_step=4, threads=3, prefetch=4))
 
 
 def test_far_seek_is_immediate() -> None:
@@ -158,7 +139,7 @@ def test_pixels_are_marked_to_be_mirrored(stored: VideoSource) -> None:
     """Fails when other clips are drawn, or flipped twice, or not those that latents flip."""
     for plain, marked in zip(_take(6, stored), _take(6, stored, flip=True), strict=True):
         assert marked.pop("mirrored").dtype == bool
-        _assert_same([plain], [marked])
+        assert_same([plain], [marked])
     latents = np.concatenate([b["key_frames"][:, 0, 0, 0, 0] % 1 == 0 for b in _take(9, flip=True)])
     source = replace(CountingSource(10), has_mirrored=False)
     marks = np.concatenate([batch["mirrored"] for batch in _take(9, source, flip=True)])
@@ -187,20 +168,10 @@ def test_mistakes_are_named() -> None:
         _take(1, frame_size=64)
 
 
-def test_an_epoch_over_processes(stored: VideoSource) -> None:
-    """Fails when a clip of the epoch is missing, comes twice or out of order."""
-    place = {stored[index].read(range(8)).tobytes(): index for index in range(24)}
-    epoch = _joined(_parts(stored, 3, 0, 4))
-    order = [place[clip.tobytes()] for batch in epoch for clip in batch["key_frames"]]
-    assert sorted(order[:24]) == sorted(order[24:]) == list(range(24))
-    assert order[:24] != order[24:]
-    _assert_same(epoch, _take(4, stored, WHOLE, batch_size=12))
-
-
 def test_going_on_with_other_processes(stored: VideoSource) -> None:
     """Fails when a clip is lost or repeated where 2 processes become 3, and then 4."""
-    stretches = [_joined(_parts(stored, *stretch)) for stretch in ((2, 0, 3), (3, 3, 4), (4, 7, 2))]
-    _assert_same(list(itertools.chain(*stretches)), _take(9, stored, WHOLE, batch_size=12))
+    stretches = [joined(_parts(stored, *stretch)) for stretch in ((2, 0, 3), (3, 3, 4), (4, 7, 2))]
+    assert_same(list(itertools.chain(*stretches)), _take(9, stored, WHOLE, batch_size=12))
 
 
 @pytest.mark.parametrize(("workers", "prefetch"), [(0, 3), (2, 2)])
@@ -253,3 +224,31 @@ def test_a_killed_worker_is_an_error(sky_folder: Path) -> None:
     with pytest.raises(UserError, match=r"worker process .* exit code -9.*config\.data\.workers"):
         for _ in batches:
             pass
+
+
+def _places(num_videos: int, num_clips: int) -> np.ndarray:
+    return eval_clips(CountingSource(num_videos), SPEC, num_clips)["label"]
+
+
+def test_clips_are_whole_and_in_the_middle() -> None:
+    """Fails when frames, key frames or indices are not those of the centre clip."""
+    clips = eval_clips(CountingSource(10), SPEC, 4)
+    assert clips["frames"].shape == (4, 8, 2, 3, 2)
+    assert clips["video_id"] == [f"video_{place}" for place in clips["label"]]
+    np.testing.assert_array_equal(clips["frames"][0, :, 0, 1, 1], np.arange(2, 10))
+    np.testing.assert_array_equal(clips["key_frames"], clips["frames"][:, [0, 2, 5, 7]])
+    np.testing.assert_array_equal(clips["index"], np.arange(8) / 8)
+    np.testing.assert_array_equal(_places(3, 100), [0, 1, 2])
+
+
+def test_they_are_the_same_every_time_one_of_each_part() -> None:
+    """Fails when clips change from run to run, or a part of the split is left out."""
+    places = _places(40, 8)
+    np.testing.assert_array_equal(places, _places(40, 8))
+    np.testing.assert_array_equal(places // 5, np.arange(8))
+
+
+def test_classes_that_take_turns_are_all_seen() -> None:
+    """Fails when videos are taken at even distances, which finds one or two classes only."""
+    for num_videos, num_clips in ((64, 32), (64, 8), (768, 128)):
+        assert set(_places(num_videos, num_clips) % 4) == {0, 1, 2, 3}

@@ -12,7 +12,15 @@ from glober_jax.data.datasets.media_folders import VideoFolderOptions, list_vide
 from glober_jax.data.media.tree import find_media
 from glober_jax.data.source import StoredVideo, open_videos
 from glober_jax.errors import UserError
-from tests.data.videos import STEP, grey, touch, write_frames, write_ruins, write_video
+from tests.data.videos import (
+    STEP,
+    grey,
+    stored_videos,
+    touch,
+    write_frames,
+    write_ruins,
+    write_video,
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,16 +52,6 @@ def zoo(ruins: tuple[Path, dict[str, str]], tmp_path_factory: pytest.TempPathFac
     return output
 
 
-def _videos(folder: Path) -> dict[str, StoredVideo]:
-    """All videos of both splits by name."""
-    splits = [open_videos(folder, split) for split in ("train", "test")]
-    return {
-        video.video_id: video
-        for videos in splits
-        for video in map(videos.__getitem__, range(len(videos)))
-    }
-
-
 def _frame_numbers(video: StoredVideo) -> np.ndarray:
     frames = video.read(range(video.num_frames)).astype(float)
     return np.rint((frames.mean(axis=(1, 2, 3)) - 20) / STEP).astype(int)
@@ -72,9 +70,8 @@ def test_rejects_are_exactly_the_useless_ones(
 
 
 def test_frames_arrive_in_order_cropped_and_complete(zoo: Path) -> None:
-    """Fails if images sort as text, colours swap, black bars survive the crop, pieces of a long
-    video overlap, or a damaged one loses the frames before the damage."""
-    videos = _videos(zoo)
+    """Fails if frames are out of order, not cropped, missing, or lost before damage."""
+    videos = stored_videos(zoo)
     for name in ("deep/er/LOUD.AVI", "nächte/雲.mkv", "moving.gif", "shots/one"):
         np.testing.assert_array_equal(_frame_numbers(videos[name]), np.arange(20))
         pixels = videos[name].read([3])
@@ -96,7 +93,7 @@ def test_frame_rate_comes_down_but_never_up(tmp_path: Path) -> None:
     write_video(source / "b.mp4", 40, fps=5)
     options = VideoFolderOptions(input=str(source), size=32, fps=10.0, min_frames=4)
     make_dataset(options, tmp_path / "out")
-    videos = _videos(tmp_path / "out")
+    videos = stored_videos(tmp_path / "out")
     np.testing.assert_array_equal(_frame_numbers(videos["a.mp4[0:16]"]), np.arange(0, 32, 2))
     assert videos["a.mp4[0:16]"].fps == 10
     assert videos["b.mp4[0:36]"].fps == 5
@@ -123,12 +120,6 @@ def test_split_and_class_folders(tmp_path: Path) -> None:
         "outside.mp4": "lies outside the train and test folders",
         "sky_train/homeless.mp4": "lies in no class folder",
     }
-
-
-def test_natural_order_of_videos(tmp_path: Path) -> None:
-    touch(tmp_path, "clip10.mp4", "clip2.mp4", "a/1.mov")
-    items = find_media(tmp_path).items
-    assert [item.video_id for item in items] == ["a/1.mov", "clip2.mp4", "clip10.mp4"]
 
 
 def test_nothing_usable_or_too_little_lists_every_reason(tmp_path: Path) -> None:
@@ -158,8 +149,7 @@ def test_impossible_options_are_refused(options: dict, message: str) -> None:
 
 
 def test_media_that_is_not_used_is_listed(tmp_path: Path) -> None:
-    """Fails when thumbnails become a video, or a file that looks like a picture or a video is left
-    out without a word."""
+    """Fails when thumbnails become a video, or a picture or video is left out without a word."""
     unread = ("IMG_1.HEIC", "anim.svg", "clip.swf", "icon.ico", "raw.braw", "shot.dng")
     touch(tmp_path, *(f"a/{name}" for name in (*unread, "notes.txt", ".hidden.heic")))
     with pytest.raises(UserError, match=r"holds no videos.*; a/IMG_1.HEIC is of a format"):
@@ -181,9 +171,7 @@ def _splits(folder: Path, *, class_folders: bool = False) -> tuple[dict, dict]:
 
 @pytest.mark.parametrize("name", ["val", "valid", "Validation", "test"])
 def test_folders_of_held_out_videos(tmp_path: Path, name: str) -> None:
-    """Fails when a usual name of the test split is not known, or loose folders beside it are
-    rejected without the way out.
-    """
+    """Fails when a usual name of the test split is unknown, or rejects are not told the way out."""
     touch(tmp_path, f"{name}/a.mp4", "loose/b.mp4")
     found, reasons = _splits(tmp_path)
     assert found == {f"{name}/a.mp4": ("test", None)}
@@ -192,9 +180,7 @@ def test_folders_of_held_out_videos(tmp_path: Path, name: str) -> None:
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
-    """Fails when trains among other classes are taken for the training split, or with a test
-    split, when they are not.
-    """
+    """Fails when a class train is taken for the training split, or, with a test split, is not."""
     touch(tmp_path, "train/a.mp4", "train/deep/b.mp4", "bus/c.mp4")
     found, _ = _splits(tmp_path, class_folders=True)
     assert found == {

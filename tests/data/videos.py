@@ -1,11 +1,13 @@
-"""Real, tiny videos whose frames say their number."""
+"""Real, tiny videos whose frames say their number, and what datasets make of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import av
 import numpy as np
 from PIL import Image
+
+from glober_jax.data.source import StoredVideo, open_videos
 
 STEP = 5  # grey levels from one frame to the next
 
@@ -33,6 +35,24 @@ def write_frames(folder: Path, count: int, name: Callable[[int], str] = "{}.png"
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(count):
         Image.fromarray(grey(i)).save(folder / name(i))
+
+
+def write_pictures(folder: Path, frames: Sequence[np.ndarray]) -> None:
+    """A folder of frames 00.png, 01.png, ..."""
+    folder.mkdir(parents=True)
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / f"{number:02d}.png", compress_level=1)
+
+
+def stored_videos(folder: Path) -> dict[str, StoredVideo]:
+    """All videos of both splits of a dataset by their ids."""
+    splits = [open_videos(folder, split) for split in ("train", "test")]
+    return {video.video_id: video for s in splits for video in map(s.__getitem__, range(len(s)))}
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    """The shards and the metadata of a dataset."""
+    return {path.name: path.read_bytes() for path in folder.glob("*/*/*")}
 
 
 def write_ruins(folder: Path) -> dict[str, str]:

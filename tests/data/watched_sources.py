@@ -1,4 +1,4 @@
-"""Sources for tests of the loader, which tell what was read of them."""
+"""Sources that record what was read of them, and comparisons of batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from glober_jax.data.loader import Batch
 from glober_jax.data.source import Video, VideoSource
 
 
@@ -72,3 +73,18 @@ class LoggedSource:
         with self.log.open("ab") as file:
             file.write(b".")
         return self.source[index]
+
+
+def joined(parts: list[list[Batch]]) -> list[Batch]:
+    """The global batches, of every process's rows in turn."""
+    return [
+        {name: np.concatenate([part[name] for part in step]) for name in step[0]}
+        for step in zip(*parts, strict=True)
+    ]
+
+
+def assert_same(first: list[Batch], second: list[Batch]) -> None:
+    for a, b in zip(first, second, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name])

@@ -1,7 +1,4 @@
-"""From inputs to finished shards in one pass: decide on splits and shards, then make each.
-
-A shard is made by itself, and the same wherever that runs.
-"""
+"""From inputs to finished shards: decide on splits and shards, then make each by itself."""
 
 import contextlib
 import hashlib
@@ -14,13 +11,13 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from glober_jax.data.building.shard_file import ShardFacts, ShardFile, read_shards, shard_files
-from glober_jax.data.building.splits import SPLITS, HeldOut, Item, cut_shards, hold_out, pieces_of
+from glober_jax.data.building.output import ShardFacts, ShardFile, read_shards, shard_files
+from glober_jax.data.building.splits import SPLITS, HeldOut, cut_shards, hold_out, pieces_of
 from glober_jax.data.files import forget_listings, is_remote
 from glober_jax.data.frames import encode_jpeg, fit_square
 from glober_jax.data.media.captions import TextEncoder
 from glober_jax.data.media.decode import DecodedVideo, UndecodableError
-from glober_jax.data.media.tree import Listing
+from glober_jax.data.media.tree import Listing, MediaItem
 from glober_jax.data.schema import VideoRecord, record_digest, records_of, serialize
 from glober_jax.errors import UserError
 from glober_jax.progress import Progress
@@ -35,10 +32,10 @@ Decode = Callable[[Any, Any], DecodedVideo]
 
 @dataclass(frozen=True)
 class InputFacts:
-    """What came of one input: why it cannot be used, or "", and damage that it is used with.
+    """One input: why it cannot be used, or "", and the damage that it is used with.
 
-    Rate (0.0 where unknown) and size are those of the input, `num_frames` could be used, and
-    `pieces` has the split of each video that it became.
+    Rate (0.0 where unknown) and size are the input's, `num_frames` counts usable frames, `pieces`
+    has the split of each video that it became.
     """
 
     reason: str
@@ -58,7 +55,7 @@ class Part:
     """
 
     files: Mapping[str, ShardFile]
-    items: Sequence[Item]
+    items: Sequence[MediaItem]
     stamp: str
 
     @property
@@ -70,9 +67,8 @@ class Part:
 class MakeShard:
     """The task of a worker; picklable.
 
-    Of `options` it needs `size`, `fit`, `quality`, `min_frames`, `max_frames` and `test_fraction`,
-    see `MediaOptions`. `labels` are by class name, 0 for none. `encoder` loads what embeds
-    captions; without it, captions are stored alone.
+    `options` are `MediaOptions` or the like; `labels` are by class name, 0 for none; `encoder`
+    loads what embeds captions, which without it are stored alone.
     """
 
     decode: Decode
@@ -101,13 +97,13 @@ class MakeShard:
                     add_video[split](stop - start, stored)
                 inputs.append(replace(facts, pieces=[split for split, _, _ in pieces]))
 
-    def _texts(self, items: Sequence[Item]) -> Iterator[np.ndarray | None]:
+    def _texts(self, items: Sequence[MediaItem]) -> Iterator[np.ndarray | None]:
         """Embeddings of each item's caption, float16 [L, E]."""
         for start in range(0, len(items), _CAPTIONS_AT_ONCE):
             captions = [item.caption for item in items[start : start + _CAPTIONS_AT_ONCE]]
             yield from self.encoder()(captions) if self.encoder else [None] * len(captions)
 
-    def _encode(self, item: Item, frames: "_JpegFrames") -> InputFacts:
+    def _encode(self, item: MediaItem, frames: "_JpegFrames") -> InputFacts:
         """Decodes an input and appends its frames; one that cannot be used has a `reason`."""
         options, size = self.options, (0, 0)
         try:
@@ -128,7 +124,7 @@ class MakeShard:
 
     def _records(
         self,
-        item: Item,
+        item: MediaItem,
         fps: float,
         frames: "_JpegFrames",
         begin: int,
@@ -183,13 +179,10 @@ def make_shards(
     """Makes the shards of a dataset in `folder`, but those that an earlier run has left there.
 
     `run(function, tasks)` calls the function for every task; it may yield those that are done.
+    Raises UserError where no input is usable, nothing can be held out, or a worker died.
 
     Returns:
-      The shards by split, how the splits came about (see `hold_out`), and facts on each input by
-      its id.
-
-    Raises:
-      UserError: no input is usable, nothing could be held out for testing, or a worker died.
+      The shards by split, how the splits came about (see `hold_out`), and each input's facts by id.
     """
     items, divide = list(listing.items), True
     facts: dict[str, InputFacts] = {}
@@ -225,7 +218,7 @@ def make_shards(
 
 
 def rejected(listing: Listing, facts: Mapping[str, InputFacts]) -> dict[str, str]:
-    """Why inputs cannot be used, by id, as far as they have been looked at."""
+    """Why inputs cannot be used, by id, as far as they have been decoded."""
     return dict(listing.rejections) | {name: f.reason for name, f in facts.items() if f.reason}
 
 

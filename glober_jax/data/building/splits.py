@@ -1,13 +1,14 @@
-"""Decides, before anything is decoded, what is held out for testing and which videos share a shard.
+"""Which inputs are held out for testing, and which share a shard, by the list of inputs alone.
 
-Pure: depends on the list of inputs alone, so that every process and every rerun decides the same.
+Nothing is decoded, so every process and every rerun decides the same.
 """
 
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
+from glober_jax.data.media.tree import MediaItem
 from glober_jax.errors import UserError
 
 SPLITS = ("train", "test")
@@ -15,27 +16,12 @@ LEAST_BYTES = 8 * 2**20
 _SHARDS = 256
 _MOST = 128
 
-
-class Item(Protocol):
-    """One input: a video file, a folder of frames, a scene to draw."""
-
-    video_id: str
-    split: str | None
-    group: str
-    class_name: str | None
-    caption: str
-
-    def stat(self) -> tuple[int, object]:
-        """Size in bytes, or an equal decoding cost; and a version of the content."""
-
-
-# The inputs by the splits they are for, in the order of the list. Those for both splits give their
-# first part to "train" and their last one to "test".
-HeldOut = dict[tuple[str, ...], Sequence[Item]]
+# The inputs by the splits they are for, in order. Those for both give "test" their last part.
+HeldOut = dict[tuple[str, ...], list[MediaItem]]
 
 
 def hold_out(
-    items: Sequence[Item], test_fraction: float, *, divide: bool = True
+    items: list[MediaItem], test_fraction: float, *, divide: bool = True
 ) -> tuple[HeldOut, str]:
     """Assigns every input to its splits; raises UserError where one split would be empty.
 
@@ -62,21 +48,20 @@ def hold_out(
             "of fewer than twice --min_frames; add videos, or lower --min_frames"
         )
     held_out = set(by_hash[: max(count, 1)])
-    train, test = (
-        [item for item, group in zip(items, groups, strict=True) if (group in held_out) == wanted]
-        for wanted in (False, True)
-    )
+    found: HeldOut = {("train",): [], ("test",): []}
+    for item, group in zip(items, groups, strict=True):
+        found["test" if group in held_out else "train",].append(item)
     together = f", those of {len(held_out)} groups" if len(by_hash) < len(items) else ""
     how = f"held out {{}} of {{}} videos for testing, whole{together}"
-    return {("train",): train, ("test",): test}, how
+    return found, how
 
 
 def pieces_of(length: int, splits: Sequence[str], options: Any) -> list[tuple[str, int, int]]:
     """Split, first frame, and the one after the last, of each video that an input becomes.
 
-    An input for both splits gives `max(min_frames, test_fraction * length)` frames to the last,
+    An input for both splits gives `max(min_frames, test_fraction * length)` frames to "test", or
     none if fewer than `min_frames` were left. What is longer than `max_frames` is cut into the
-    fewest that are not, even in length, so none is a stub. `options` has these, see `MediaOptions`.
+    fewest pieces that are not, even in length. For the `options` see `MediaOptions`.
     """
     cut = length - max(options.min_frames, round(length * options.test_fraction))
     if len(splits) == 1 or cut < options.min_frames:
@@ -92,8 +77,7 @@ def pieces_of(length: int, splits: Sequence[str], options: Any) -> list[tuple[st
 def cut_shards(sizes: Sequence[int]) -> list[slice]:
     """Which consecutive inputs share a shard, by their sizes in bytes.
 
-    About `_SHARDS` shards, so that there is work for many processes, but of at least `LEAST_BYTES`
-    and at most `_MOST` times that, unless one input alone is larger.
+    Makes about `_SHARDS` shards, of `LEAST_BYTES` to `_MOST` times that, or of one larger input.
     """
     room = min(max(sum(sizes) // _SHARDS, LEAST_BYTES), _MOST * LEAST_BYTES)
     starts, filled = [0], 0

@@ -3,16 +3,28 @@
 import dataclasses
 import functools
 import shlex
-from collections.abc import Callable
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from etils import epath
 
-from glober_jax.data.building.card import make_card, markdown
-from glober_jax.data.building.make_shards import Decode, MakeShard, make_shards
-from glober_jax.data.building.output_folder import OutputFolder
-from glober_jax.data.building.shard_file import write_metadata
+from glober_jax.data.building.make_shards import (
+    Decode,
+    InputFacts,
+    MakeShard,
+    make_shards,
+    rejected,
+)
+from glober_jax.data.building.output import (
+    OutputFolder,
+    ShardFacts,
+    fingerprint,
+    join_digests,
+    write_metadata,
+)
 from glober_jax.data.datasets import media_folders, synthetic_sky, ucf101
 from glober_jax.data.datasets.media_folders import MediaOptions
 from glober_jax.data.datasets.synthetic_sky import SyntheticSkyOptions
@@ -26,6 +38,8 @@ from glober_jax.data.workers import run_on_beam, run_tasks
 Options = MediaOptions | SyntheticSkyOptions
 
 _PATHS = ("input", "captions", "clip", "lists")
+# Rows of a table in the Markdown card.
+_MOST_ROWS = 40
 
 
 def _decode(item: MediaItem, options: MediaOptions) -> DecodedVideo:
@@ -61,18 +75,18 @@ def make_dataset(
     beam_options: str | None = None,
     load_encoder: Callable[[Path], TextEncoder] | None = None,
 ) -> dict[str, Any] | None:
-    """Makes the dataset that `options`, by their class, describe.
+    """Makes the dataset that `options`, by their class, describe, or continues to.
 
-    An interrupted run is continued. Inputs and `output`, which holds nothing else, may be local or
-    in buckets; `overwrite` replaces a different dataset that was made there.
+    Inputs and `output`, a folder for nothing else, may be in buckets.
 
     Args:
+      overwrite: whether to replace a different dataset that was made there.
       workers: processes of this machine to work with.
       beam_options: Apache Beam's flags, to work with it instead; the result is the same.
       load_encoder: loads the text encoder in the folder `options.clip`; picklable.
 
     Returns:
-      The data card (see `make_card`), or None if the same dataset is already there.
+      The data card (see `_make_card`), or None if the same dataset is already there.
 
     Raises:
       UserError: the input is missing or unusable, `output` is not writable or holds something
@@ -109,8 +123,8 @@ def make_dataset(
                 metadata[TEXT] = vars(TextInfo(text.length, text.width, text.digest, digest))
                 features = record_features(text.width)
             write_metadata(staging, name, features, shards, metadata)
-            card = make_card(listing, how, facts, shards)
-            folder.publish(staging, card, markdown(card, name, command))
+            card = _make_card(listing, how, facts, shards)
+            folder.publish(staging, card, _markdown(card, name, command))
     return card
 
 
@@ -130,3 +144,103 @@ def _command(name: str, options: Options, output: epath.Path) -> str:
     flags = [f"--{key}" if value is True else f"--{key}={value}" for key, value in given]
     command = ["python", "-m", "glober_jax.prepare", name, *flags, f"--output={output}"]
     return shlex.join(command)
+
+
+def _make_card(
+    listing: Listing,
+    how: str,
+    facts: Mapping[str, InputFacts],
+    shards: Mapping[str, Sequence[ShardFacts]],
+) -> dict[str, Any]:
+    """The card of a dataset, as it is stored as JSON; for the arguments see `make_shards`.
+
+    "accepted", "lengths", "fps", "sizes" and "warnings" are about usable inputs.
+    """
+    usable = {name: fact for name, fact in facts.items() if not fact.reason}
+    classes = {item.video_id: item.class_name for item in listing.items}
+    splits = {}
+    for split, some in shards.items():
+        pieces = (classes[name] for name, fact in usable.items() for p in fact.pieces if p == split)
+        splits[split] = {
+            "videos": sum(len(shard.lengths) for shard in some),
+            "frames": sum(sum(shard.lengths) for shard in some),
+            "shards": len(some),
+            "bytes": sum(shard.num_bytes for shard in some),
+            "fingerprint": fingerprint(some),
+            "classes": _counts(pieces) if listing.class_names else {},
+        }
+    held_out = sum("test" in fact.pieces for fact in usable.values())
+    lengths = [fact.num_frames for fact in usable.values()]
+    bins = sorted(Counter(length.bit_length() - 1 for length in lengths).items())
+    return {
+        "accepted": len(usable),
+        "split": how.format(held_out, len(usable)),
+        "splits": splits,
+        "notices": list(listing.notices),
+        "class_names": list(listing.class_names),
+        "lengths": {
+            "least": min(lengths),
+            "median": statistics.median_low(lengths),
+            "most": max(lengths),
+            "histogram": {f"{2**low}-{2 ** (low + 1) - 1}": count for low, count in bins},
+        },
+        "fps": _counts(f"{fact.fps:g}" if fact.fps else "unknown" for fact in usable.values()),
+        "sizes": _counts(f"{fact.width}x{fact.height}" for fact in usable.values()),
+        "warnings": [
+            {"video": name, "warning": w} for name, fact in usable.items() for w in fact.warnings
+        ],
+        "rejected": [
+            {"video": name, "reason": reason} for name, reason in rejected(listing, facts).items()
+        ],
+        "fingerprint": join_digests(split["fingerprint"] for split in splits.values()),
+    }
+
+
+def _markdown(card: Mapping[str, Any], dataset: str, command: str) -> str:
+    """The card for people; long lists are cut short, the JSON beside it has them whole."""
+    splits, lengths = card["splits"], card["lengths"]
+    rows = [
+        (name, s["videos"], s["frames"], s["shards"], f"{s['bytes'] / 1e6:.1f}",
+         f"`{s['fingerprint']}`")
+        for name, s in splits.items()
+    ]  # fmt: skip
+    parts = [
+        f"# Data card: {dataset}",
+        f"Made by\n\n    {command}",
+        f"Content fingerprint `{card['fingerprint']}`. {card['accepted']} usable inputs; "
+        f"{card['split']}.",
+        *(f"Note: {notice}." for notice in card["notices"]),
+        _table(("split", "videos", "frames", "shards", "MB", "fingerprint"), rows),
+        "## Frames per input",
+        f"{lengths['least']} to {lengths['most']}, median {lengths['median']}",
+        _table(("frames", "inputs"), lengths["histogram"].items()),
+        "## Frames per second\n\n" + _table(("fps", "inputs"), card["fps"].items()),
+        "## Size of the inputs\n\n" + _table(("pixels", "inputs"), card["sizes"].items()),
+    ]
+    if class_names := card["class_names"]:
+        rows = [
+            (name, *(split["classes"].get(name, 0) for split in splits.values()))
+            for name in class_names
+        ]
+        parts += ["## Videos per class", _table(("class", *splits), rows, most=len(rows))]
+    for title, entries, what in (
+        ("Rejected", card["rejected"], "reason"),
+        ("Damaged, used as far as they go", card["warnings"], "warning"),
+    ):
+        rows = [(f"`{entry['video']}`", entry[what]) for entry in entries]
+        parts += [f"## {title}: {len(rows)}", _table(("input", what), rows)] if rows else []
+    return "\n\n".join(parts) + "\n"
+
+
+def _counts(values: Iterable[str]) -> dict[str, int]:
+    """How often each value occurs, the most frequent first."""
+    return dict(Counter(values).most_common())
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]], most: int = _MOST_ROWS) -> str:
+    rows = list(rows)
+    shown = [[str(cell).replace("|", "\\|") for cell in row] for row in rows[:most]]
+    if len(rows) > most:
+        shown.append([f"and {len(rows) - most} more", *[""] * (len(head) - 1)])
+    lines = [head, ["---"] * len(head), *shown]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

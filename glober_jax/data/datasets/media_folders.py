@@ -13,7 +13,6 @@ from typing import get_args
 
 from glober_jax.data.frames import Fit
 from glober_jax.data.media.captions import add_captions
-from glober_jax.data.media.order import natural_key
 from glober_jax.data.media.tree import (
     SPLIT_FOLDERS,
     Listing,
@@ -21,6 +20,7 @@ from glober_jax.data.media.tree import (
     find_media,
     find_videos,
     inside_splits,
+    natural_key,
 )
 from glober_jax.errors import UserError
 
@@ -89,12 +89,7 @@ class TaichiHdOptions(MediaOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class WebvidOptions(MediaOptions):
-    """See `MediaOptions`.
-
-    Attributes:
-      captions: the table; None takes the text file beside each video.
-      clip: folder of the CLIP checkpoint that embeds the captions; None stores them as they are.
-    """
+    """See `VideoFolderOptions`; captions are needed, by default a text file beside each video."""
 
     size: int = 256
     captions: str | None = None
@@ -172,9 +167,7 @@ def list_webvid(options: WebvidOptions) -> Listing:
 def list_video_folder(options: VideoFolderOptions) -> Listing:
     """The videos of any tree, with classes by folder or captions where asked for.
 
-    Raises:
-      UserError: the input folder is missing or holds no video; the captions cannot be read, or
-        name none of them.
+    Raises UserError where there are none, or the captions cannot be read or name none of them.
     """
     listing = find_media(options.input)
     if not listing.items:

@@ -12,7 +12,7 @@ from PIL import Image
 from glober_jax.data.datasets.sky_render import render_video
 from glober_jax.data.datasets.sky_scene import CLASS_NAMES
 from glober_jax.data.media.decode import DecodedVideo
-from glober_jax.data.media.tree import Listing
+from glober_jax.data.media.tree import Listing, MediaItem
 from glober_jax.errors import UserError
 from glober_jax.values import check_seed
 
@@ -53,16 +53,11 @@ class SyntheticSkyOptions:
 
 
 @dataclass(frozen=True)
-class SkyItem:
-    """A scene to draw, as an input like any other; `num_pixels` are those of the whole video."""
+class SkyItem(MediaItem):
+    """A scene to draw, which has no files; `num_pixels` are those of the whole video."""
 
-    scene: int
-    num_pixels: int
-    video_id: str
-    split: str
-    class_name: str
-    group: str = ""
-    caption: str = ""
+    scene: int = 0
+    num_pixels: int = 0
 
     def stat(self) -> tuple[int, int]:
         """Drawing a pixel takes as long as decoding four bytes; a scene never changes."""
@@ -79,8 +74,8 @@ def list_synthetic_sky(options: SyntheticSkyOptions) -> Listing:
     items = []
     for split, numbers in scenes.items():
         for scene in numbers:
-            video_id, class_name = f"sky_{options.seed}_{scene:07d}", CLASS_NAMES[scene % 4]
-            items.append(SkyItem(scene, num_pixels, video_id, split, class_name))
+            facts = (f"sky_{options.seed}_{scene:07d}", (), False, split, CLASS_NAMES[scene % 4])
+            items.append(SkyItem(*facts, scene=scene, num_pixels=num_pixels))
     return Listing(items, class_names=CLASS_NAMES)
 
 

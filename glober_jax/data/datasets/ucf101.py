@@ -54,16 +54,14 @@ class Ucf101Options(MediaOptions):
 def list_ucf101(options: Ucf101Options) -> Listing:
     """The videos with class, split and group.
 
-    Raises:
-      UserError: the input is missing or holds no videos of UCF-101; the lists are missing, damaged
-        or name none of them.
+    Raises UserError where there are none, or the lists are missing, damaged or name none of them.
     """
     found = find_videos(options.input, "files or folders like v_Archery_g01_c01.avi")
     items, misnamed = _classified(found.items)
     if not items:
+        wanted = f"v_Archery_g01_c01.avi, unlike {found.items[0].video_id}"
         raise UserError(
-            f"--input={options.input} holds no videos of UCF-101, which are called like "
-            f"v_Archery_g01_c01.avi, unlike {found.items[0].video_id}"
+            f"--input={options.input} holds no videos of UCF-101, which are called like {wanted}"
         )
     folder = _find_lists(options)
     listing = _by_lists(items, folder, options) if folder else _by_folders(items, options)
@@ -98,14 +96,13 @@ def _find_lists(options: Ucf101Options) -> epath.Path | None:
     places = [data_path(options.lists)] if options.lists else [root, root.parent]
     below = (".", "ucfTrainTestlist", "UCF101TrainTestSplits-RecognitionTask/ucfTrainTestlist")
     train, _ = options.list_files
-    folders = [place / name for place in places for name in below]
-    folder = next((folder for folder in folders if (folder / train).is_file()), None)
-    if folder is None and options.lists:
-        raise UserError(
-            f"--lists={options.lists} holds no {train}: give the folder with the official lists, "
-            "ucfTrainTestlist"
-        )
-    return folder
+    for folder in (place / name for place in places for name in below):
+        if (folder / train).is_file():
+            return folder
+    if options.lists:
+        advice = "give the folder with the official lists, ucfTrainTestlist"
+        raise UserError(f"--lists={options.lists} holds no {train}: {advice}")
+    return None
 
 
 def _by_folders(items: Sequence[MediaItem], options: Ucf101Options) -> Listing:
@@ -137,13 +134,14 @@ def _by_lists(items: Sequence[MediaItem], folder: epath.Path, options: Ucf101Opt
     for item in items:
         split = splits.get(item.name.lower())
         class_name = spelling.get(item.class_name.lower())
-        if split and class_name:
-            accepted.append(replace(item, split=split, class_name=class_name))
-            continue
-        reason = f"its class {item.class_name} is not in {_CLASSES}"
         if split is None:
             reason = f"is named neither in {train} nor in {test}"
-        rejections.append(Rejection(item.video_id, reason))
+            rejections.append(Rejection(item.video_id, reason))
+        elif class_name is None:
+            reason = f"its class {item.class_name} is not in {_CLASSES}"
+            rejections.append(Rejection(item.video_id, reason))
+        else:
+            accepted.append(replace(item, split=split, class_name=class_name))
     if not accepted:
         raise UserError(
             f"{train} and {test} in {folder} name none of the videos in --input={options.input}: "
@@ -161,10 +159,8 @@ def _lines(file: epath.Path, form: str) -> Iterator[list[str]]:
         text = file.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
-        raise UserError(
-            f"{file} cannot be read: {reason}; the lists of UCF-101 are {_CLASSES}, trainlist and "
-            "testlist, all in one folder"
-        ) from error
+        lists = f"the lists of UCF-101 are {_CLASSES}, trainlist and testlist, all in one folder"
+        raise UserError(f"{file} cannot be read: {reason}; {lists}") from error
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.split()
         if words and not re.fullmatch(form, " ".join(words)):

@@ -1,6 +1,5 @@
 """Captions of videos: from one table for all, or from a text file beside each.
 
-Any `TextEncoder` embeds them; `interop/clip_text.py` holds the one for CLIP.
 Dimension key: N captions, L tokens, E width of a token's embedding.
 """
 
@@ -38,15 +37,11 @@ class TextEncoder(Protocol):
 def add_captions(listing: Listing, file: epath.PathLike | None) -> Listing:
     """The videos with their captions, those without rejected, and notices of rows not used.
 
-    Args:
-      listing: the videos.
-      file: a table: comma-separated under a header, tab-separated (`.tsv`), JSON lines, or a JSON
-        list. Videos are in `path`, relative to their folder, or `videoid`, a file's name without
-        suffix; captions in `caption`, `text` or `name`. None takes the text file beside each video.
+    `file` is a table: comma-separated under a header, tab-separated (`.tsv`), JSON lines, or a JSON
+    list. Videos are in `path`, relative to their folder, or `videoid`, a file's name without
+    suffix; captions in `caption`, `text` or `name`. None takes the text file beside each video.
 
-    Raises:
-      UserError: the table cannot be read, lacks a column, names a path twice or none of the
-        videos.
+    Raises UserError where it cannot be read, lacks a column, names a path twice, or no video.
     """
     if file is None:
         # A bucket answers slowly.
@@ -115,11 +110,10 @@ def _match_rows(
         for item in items
         if item.video_id not in captions and first[item.name] in captions
     }
-    counts = {
-        "name no video in --input": unused,
-        "name a video again; the first row counts": repeated,
-    }
-    notices = [f"{count:,} rows of --captions {what}" for what, count in counts.items() if count]
+    notices = [f"{unused:,} rows of --captions name no video in --input"] if unused else []
+    if repeated:
+        again = "name a video again; the first row counts"
+        notices.append(f"{repeated:,} rows of --captions {again}")
     return captions, twins, notices
 
 

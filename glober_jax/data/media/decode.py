@@ -19,8 +19,7 @@ from glober_jax.data.frames import Fit, fit_square
 from glober_jax.data.media.tree import VIDEO_SUFFIXES, MediaItem, find_media, kind_of
 from glober_jax.errors import UserError
 
-# A longer pause between two frames counts as this many seconds, so that one broken timestamp
-# cannot fill a disk with copies of a still.
+# Longer pauses count as this many seconds, or a broken timestamp would fill the disk with a still.
 _LONGEST_PAUSE = 1.0
 # The tag of a TIFF file for the number of bits of a value.
 _BITS_PER_SAMPLE = 258
@@ -36,7 +35,7 @@ class UndecodableError(Exception):
 class DecodedVideo:
     """An opened input: frames per second, 0.0 where unknown, and images of the input's own size.
 
-    `frames` can be iterated once; then `warnings` has all damage that it is used with.
+    `frames` can be iterated once; afterwards `warnings` lists the damage.
     """
 
     fps: float
@@ -45,10 +44,9 @@ class DecodedVideo:
 
 
 def read_video(path: epath.PathLike, size: int, fit: Fit = "crop") -> tuple[np.ndarray, float]:
-    """All frames, uint8 [T, H, W, C], of a video file or of a folder that directly holds images.
+    """All frames, uint8 [T, H, W, C], and rate, or 0.0, of a video file or a folder of images.
 
-    Also returns frames per second, or 0.0. For `size` and `fit` see `fit_square`. Raises UserError
-    where there is no such video, or it is damaged.
+    For `size` and `fit` see `fit_square`. Raises UserError for a missing or damaged video.
     """
     try:
         video = decode_media(_one_item(data_path(path)))
@@ -63,9 +61,8 @@ def read_video(path: epath.PathLike, size: int, fit: Fit = "crop") -> tuple[np.n
 
 
 def decode_media(item: MediaItem, fps: float | None = None) -> DecodedVideo:
-    """Opens one input for reading, at a lower rate of `fps` or as it is.
+    """Opens one input, at a lower rate of `fps` or at its own; images are taken to be at `fps`.
 
-    A slower video keeps its own rate; images, which have no clock, are taken to be at this rate.
     Raises UndecodableError where the input holds nothing readable.
     """
     if item.is_images:
@@ -75,10 +72,7 @@ def decode_media(item: MediaItem, fps: float | None = None) -> DecodedVideo:
 
 
 def resample(timed_frames: Iterable[TimedFrame], fps: float) -> Iterator[Image.Image]:
-    """Takes, for each tick of a clock from the first to the last frame, the frame nearest in time.
-
-    `timed_frames` are (seconds, frame) in order of time, starting at any time.
-    """
+    """The frame nearest to each tick of a clock; `timed_frames` are (seconds, frame), ascending."""
     tick, now, previous, held = 0, 0.0, 0.0, None
     for seconds, frame in timed_frames:
         if held is not None:
@@ -95,12 +89,10 @@ def resample(timed_frames: Iterable[TimedFrame], fps: float) -> Iterator[Image.I
 
 def _one_item(path: epath.Path) -> MediaItem:
     if path.is_dir():
-        items = [i for i in find_media(path).items if i.is_images and i.files[0].parent == path]
-        if len(items) != 1:
-            raise UserError(
-                f"{path} directly holds no frames of a video: give a file or such a folder"
-            )
-        return items[0]
+        for item in find_media(path).items:
+            if item.is_images and item.files[0].parent == path:
+                return item
+        raise UserError(f"{path} directly holds no frames of a video: give a file or such a folder")
     if not path.is_file():
         raise UserError(f"there is no video {path}")
     if kind_of(path.name) != "video":

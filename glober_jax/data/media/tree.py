@@ -3,29 +3,33 @@
     <root>/[train | test]/[class]/.../video.mp4
     <root>/[train | test]/[class]/.../frames/0001.jpg, 0002.jpg, ...
 
-Images beside a video are no frames. Left out are files that are neither video nor image, names that
-start with a dot, and those in `_LITTER`.
+Other files, names that start with a dot, and those in `_LITTER` are ignored.
 """
 
 import contextlib
 import mimetypes
 import os
+import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
 from pathlib import PurePosixPath
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from etils import epath
 
 from glober_jax.data.files import size_and_version, walk
-from glober_jax.data.media.order import natural_key, order_frames, video_prefixes
 from glober_jax.errors import UserError
 
 SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "sky_train"), "train"),
     **dict.fromkeys(("test", "sky_test", "val", "valid", "validation"), "test"),
 }
+# "1.2.10" is no decimal number, but three whole ones.
+_DECIMAL = re.compile(r"((?<!\d\.)(?<!\d)\d+\.\d+(?!\.?\d)|\d+)")
+_WHOLE = re.compile(r"(\d+)")
 _LITTER = frozenset(("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"))
 
 
@@ -57,8 +61,7 @@ class MediaItem:
       split: "train" or "test" by its top folder, or None.
       class_name: the first folder below the split's, or None where the video lies in none.
       caption: text that describes the video, "" without.
-      group: videos of one group, such as scenes of one film, are not divided between train and
-        test; "" for a video that stands alone.
+      group: of videos that belong into one split, such as scenes of one film; "" for none.
     """
 
     video_id: str
@@ -81,11 +84,11 @@ class MediaItem:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """The folders between the root and the video, outermost first."""
+        """Names of the folders between the root and the video, outermost first."""
         return PurePosixPath(self.video_id).parts[:-1]
 
-    def stat(self) -> tuple[int, tuple[object, ...]]:
-        """Bytes of the files that are there, and a version of each."""
+    def stat(self) -> tuple[int, object]:
+        """Bytes of the files that are there, or a decoding cost like them, and their versions."""
         found = []
         for path in self.files:
             with contextlib.suppress(OSError):
@@ -104,11 +107,8 @@ class Rejection(NamedTuple):
 class Listing:
     """The inputs of a dataset, before anything is decoded.
 
-    Attributes:
-      items: what to decode, in the order of the records.
-      rejections: what is left out by its place or name.
-      class_names: the classes that labels index.
-      notices: sentences on how the folder was understood.
+    `items` are to be decoded, in the order of the records, `rejections` are left out by their place
+    or name, and `notices` are sentences on how the folder was understood.
     """
 
     items: Sequence[MediaItem]
@@ -140,25 +140,19 @@ def find_media(
     """Lists the media below a folder in natural order; raises UserError where it is none.
 
     Rejected are empty and unreadable folders, images beside a video, and formats that are not read.
-
-    Args:
-      root: the folder.
-      skip: names of folders to leave out.
-      split_at_prefixes: whether frames in one folder whose names differ before the frame's number
-        are different videos.
+    Folders whose names are in `skip` are left out. With `split_at_prefixes`, frames in one folder
+    whose names differ before the frame's number are different videos.
     """
     root = epath.Path(root)
     if not root.is_dir():
-        raise UserError(
-            f"--input={root} is not a folder: give the folder that holds your videos (of an "
-            "archive, unpack it first)"
-        )
+        advice = "give the folder that holds your videos (of an archive, unpack it first)"
+        raise UserError(f"--input={root} is not a folder: {advice}")
     items: list[MediaItem] = []
     rejections: list[Rejection] = []
     doubts: list[str] = []
 
     def id_of(path: epath.Path) -> str:
-        # The name may hold bytes that are not UTF-8, which no dataset could store.
+        # No dataset could store bytes that are not UTF-8.
         name = os.fsencode(path.relative_to(root).as_posix())
         return name.decode("utf-8", errors="backslashreplace")
 
@@ -193,18 +187,12 @@ def find_media(
     return Listing(items, tuple(rejections), notices=tuple(notices))
 
 
-def find_videos(
-    root: epath.PathLike,
-    expected: str,
-    *,
-    skip: Collection[str] = (),
-    split_at_prefixes: bool = False,
-) -> Listing:
-    """`find_media` for videos without classes, whose split folders may lie at any depth.
+def find_videos(root: epath.PathLike, expected: str, **options: Any) -> Listing:
+    """`find_media`, with its options, for videos without classes, with split folders at any depth.
 
     Raises UserError, with the `expected` layout, where there are none.
     """
-    found = find_media(root, skip=skip, split_at_prefixes=split_at_prefixes)
+    found = find_media(root, **options)
     if not found.items:
         raise UserError(f"--input={root} holds no videos: expected {expected}")
     items = []
@@ -245,9 +233,8 @@ def _folders(
 
     visited = set()
     for folder, subfolders, names in walk(root, unreadable):
-        # Links to folders are followed, but a link to a parent must not be followed for ever.
-        real = os.path.realpath(folder)
-        if real in visited:
+        # A link to a parent must not be followed for ever.
+        if (real := os.path.realpath(folder)) in visited:
             subfolders.clear()
             continue
         visited.add(real)
@@ -272,3 +259,74 @@ def _item(video_id: str, files: tuple[epath.Path, ...], is_images: bool) -> Medi
         split = SPLIT_FOLDERS.get(video_id.lower())
     below_split = folders[1:] if split else folders
     return MediaItem(video_id, files, is_images, split, below_split[0] if below_split else None)
+
+
+def natural_key(name: str) -> tuple:
+    """Sort key: texts compare as texts, numbers and decimals by value."""
+    return _parts(name, _DECIMAL), name
+
+
+def order_frames(names: Iterable[str]) -> tuple[list[str], str]:
+    """Sorts the files of one video's frames naturally, by all that their names hold but the suffix.
+
+    A dot between digits is a decimal point unless that makes two names equal, as 0.1 and 0.10.
+    Also returns what another order would change, "" where nothing suggests one.
+    """
+    stems = {name: os.path.splitext(name)[0].casefold() for name in names}
+    decimal, whole = (
+        {name: (_parts(stem, number), name) for name, stem in stems.items()}
+        for number in (_DECIMAL, _WHOLE)
+    )
+    unequal = len({parts for parts, _ in decimal.values()}) == len(stems)
+    chosen = sorted(stems, key=(decimal if unequal else whole).__getitem__)
+    others = {"decimals": decimal, "whole numbers after a dot": whole, **_counters(stems)}
+    if len({len(stem) for stem in stems.values()}) == 1:
+        others["the alphabet"] = stems
+    for reading, keys in others.items():
+        for mine, its in zip(chosen, sorted(stems, key=keys.__getitem__), strict=True):
+            if mine != its:
+                return chosen, f"{reading} would put {its} before {mine}"
+    return chosen, ""
+
+
+def video_prefixes(names: Iterable[str]) -> dict[str, str]:
+    """What each name says before its frame's number: `sky_1` of `sky_1_frames_00000012.jpg`.
+
+    The frame's number is the last one that differs between names of the same texts.
+    """
+    alike: dict[tuple, dict[str, list[str]]] = defaultdict(dict)
+    for name in names:
+        parts = _DECIMAL.split(os.path.splitext(name)[0])
+        alike[tuple(parts[::2])][name] = parts
+    prefixes = {}
+    for group in alike.values():
+        columns = list(zip(*(parts[1::2] for parts in group.values()), strict=True))
+        varying = [place for place, values in enumerate(columns) if len(set(values)) > 1]
+        last = varying[-1] if varying else len(columns) - 1
+        for name, parts in group.items():
+            before = "".join(parts[: 2 * last + 1] if columns else parts)
+            prefixes[name] = re.sub(r"[-_. ]*(frames?)?[-_. ]*$", "", before, flags=re.IGNORECASE)
+    return prefixes
+
+
+def _parts(name: str, number: re.Pattern) -> tuple[tuple[bool, str | int | Fraction], ...]:
+    """Texts and numbers in turn; the first of each pair says which a part is."""
+    # Fractions are exact: a time in nanoseconds has more digits than a float.
+    return tuple(
+        (True, Fraction(part) if "." in part else int(part)) if place % 2 else (False, part)
+        for place, part in enumerate(number.split(name))
+        if part
+    )
+
+
+def _counters(stems: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """The numbers at one place of all names, where they count in equal steps."""
+    rows = [[int(number) for number in _WHOLE.findall(stem)] for stem in stems.values()]
+    if len({len(row) for row in rows}) != 1:
+        return {}
+    counters = {}
+    for place, column in enumerate(zip(*rows, strict=True), start=1):
+        steps = {after - before for before, after in pairwise(sorted(column))}
+        if len(steps) == 1 and 0 not in steps:
+            counters[f"number {place} alone"] = dict(zip(stems, column, strict=True))
+    return counters
