@@ -31,7 +31,7 @@ class ShortVideo(DamagedVideo):
 
 
 class DamageLog:
-    """The damaged videos of one split that this process has met: each counts, and is said, once."""
+    """Counts the damaged videos that this process meets in a split, and prints each once."""
 
     def __init__(self, num_videos: int, max_fraction: float = 0.0, directory: str = "DIR"):
         """Allows floor(max_fraction * num_videos) damaged videos of the split in `directory`.

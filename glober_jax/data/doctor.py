@@ -18,6 +18,7 @@ import numpy as np
 from etils import epath
 
 from glober_jax.data.building.output import CARD, file_checksum
+from glober_jax.data.building.splits import SPLITS
 from glober_jax.data.damage import DamagedVideo
 from glober_jax.data.frames import decode_jpeg
 from glober_jax.data.schema import CHECKSUMS, records_of
@@ -26,7 +27,6 @@ from glober_jax.data.stored_records import UnreadableDescription
 from glober_jax.data.workers import run_tasks
 from glober_jax.progress import Progress
 
-SPLITS = ("train", "test")
 # A frame that more videos have counts for no duplicate.
 _MOST_VIDEOS = 16
 

@@ -261,16 +261,10 @@ def _serialized(
     video: StoredVideo, moments: Sequence[np.ndarray], features: tfds.features.FeaturesDict
 ) -> Iterator[tuple[bytes, str]]:
     """The records of a video, each with a digest."""
+    shared = {name: getattr(video, name) for name in ("num_frames", "video_id", "label", "fps")}
     for (start, _), moments_VFhwM in zip(records_of(video.num_frames), moments, strict=True):
-        example = {
-            "start": start,
-            "num_frames": video.num_frames,
-            "video_id": video.video_id,
-            "label": video.label,
-            "fps": video.fps,
-            "caption": "" if start else video.caption,
-            **dict(zip(("moments", "mirrored"), moments_VFhwM, strict=False)),
-        }
+        example = {"start": start, "caption": "" if start else video.caption, **shared}
+        example |= zip(("moments", "mirrored"), moments_VFhwM, strict=False)
         if video.text_LE is not None:
             example[TEXT] = video.text_LE[:0] if start else video.text_LE
         data = serialize_example(features, example)

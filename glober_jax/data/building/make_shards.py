@@ -49,9 +49,9 @@ class InputFacts:
 
 @dataclass(frozen=True)
 class Part:
-    """The inputs, in order, of one shard of a split, or of one of each split.
+    """The inputs, in order, of one shard of a split, or of one shard of each split.
 
-    `files` are the shards by split; `stamp` changes with anything that they are made of.
+    `files` are the shards by split; `stamp` is a digest of all that they are made of.
     """
 
     files: Mapping[str, ShardFile]
@@ -176,7 +176,7 @@ def make_shards(
     folder: epath.Path,
     run: Callable[[MakeShard, Sequence[Part]], Iterable[tuple[Part, Any]]],
 ) -> tuple[dict[str, list[ShardFacts]], str, dict[str, InputFacts]]:
-    """Makes the shards of a dataset in `folder`, but those that an earlier run has left there.
+    """Makes the shards of a dataset that `folder` does not hold yet.
 
     `run(function, tasks)` calls the function for every task; it may yield those that are done.
     Raises UserError where no input is usable, nothing can be held out, or a worker died.

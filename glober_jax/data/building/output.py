@@ -182,8 +182,8 @@ AddVideo = Callable[[int, Iterable[tuple[bytes, str]]], None]
 class ShardFacts:
     """The description of a shard, as it is stored beside it.
 
-    `stamp` changes with anything that it was made of; `inputs` has facts on each input, `lengths`
-    the frames of each video, `num_bytes` and `digests` are of the serialized records.
+    `stamp` is a digest of all that it was made of; `inputs` has facts on each input, `lengths` the
+    frames of each video, `num_bytes` and `digests` are of the serialized records.
     """
 
     stamp: str
@@ -253,7 +253,7 @@ def write_metadata(
     shards: Mapping[str, Sequence[ShardFacts]],
     metadata: Mapping[str, object],
 ) -> None:
-    """Makes the finished `shards` of each split a TFDS dataset, and deletes what else is there.
+    """Makes the finished `shards` of each split a TFDS dataset, and deletes other files there.
 
     Fingerprints, checksums of shards and lengths of videos are added to the metadata.
     """
