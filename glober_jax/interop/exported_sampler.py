@@ -43,10 +43,6 @@ from glober_jax.versions import versions
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 PROGRAM_FILE, WEIGHTS_FILE, RECORD_FILE = "sampler.stablehlo", "weights.safetensors", "sampler.json"
 
-Weights = dict[str, np.ndarray]
-# (weights, seed uint32, condition, index float32 [B, n]) -> frames uint8 [B, n, X, Y, 3].
-Sampler = Callable[[Any, Any, Any, Any], jax.Array]
-
 
 def export_sampler(
     experiment: Experiment,
@@ -61,7 +57,8 @@ def export_sampler(
 
     Raises `UserError` for an unknown platform, a missing stage or an unwritable `output`.
     """
-    check_platforms(platforms)
+    if not platforms or not set(platforms) <= set(PLATFORMS):
+        raise UserError(f"--platforms={','.join(platforms)}: choose from {', '.join(PLATFORMS)}")
     media.make_folder(output)
     mesh = make_mesh(experiment.mesh)
     frame_step, frame_model = load_frame_model(experiment.networks, workdir, mesh)
@@ -77,12 +74,6 @@ def export_sampler(
     return write_sampler(
         experiment, frame_model, feature_model, output, platforms=platforms, about=about, **shape
     )
-
-
-def check_platforms(platforms: Sequence[str]) -> None:
-    """Raises `UserError` for unknown platforms, or none."""
-    if not platforms or not set(platforms) <= set(PLATFORMS):
-        raise UserError(f"--platforms={','.join(platforms)}: choose from {', '.join(PLATFORMS)}")
 
 
 def write_sampler(
@@ -107,33 +98,37 @@ def write_sampler(
         experiment.networks.condition.input(num_videos),
         jax.ShapeDtypeStruct((num_videos, num_frames), jnp.float32),
     )
-    program = jax.jit(sampler(experiment))
+    program = jax.jit(_sampler(experiment))
+    weights = _flat_weights(frame_model, feature_model)
     _say("tracing the sampler")
-    weights = _read_by(program, flat_weights(frame_model, feature_model), inputs)
+    read = jax.export.export(program)(weights, *inputs).module_kept_var_idx
+    # Not those of the codec's encoder. Arguments are numbered as leaves: a dict's, sorted by name.
+    weights = {name: weights[name] for i, name in enumerate(sorted(weights)) if i in read}
     _say(f"lowering it for {', '.join(platforms)}")
-    exported = jax.export.export(program, platforms=platforms)(_shapes(weights), *inputs)
+    exported = jax.export.export(program, platforms=platforms)(weights, *inputs)
     record = _record(experiment, exported, inputs, about)
-    files = {
-        WEIGHTS_FILE: safetensors.numpy.save(weights),
-        PROGRAM_FILE: bytes(exported.serialize()),
-        RECORD_FILE: json.dumps(record, indent=2).encode(),
-    }
-    for name, content in files.items():
+    parameters = sum(array.size for array in weights.values())
+    lines = []
+    for name, content, note in (
+        (
+            WEIGHTS_FILE,
+            safetensors.numpy.save(weights),
+            f"{len(weights)} arrays, {parameters:,} numbers",
+        ),
+        (PROGRAM_FILE, bytes(exported.serialize()), f"for {', '.join(exported.platforms)}"),
+        (
+            RECORD_FILE,
+            json.dumps(record, indent=2).encode(),
+            "shapes, and how to load it without glober_jax",
+        ),
+    ):
         _say(f"writing {name}")
         media.write_file(output / name, content)
-    parameters = sum(array.size for array in weights.values())
-    notes = {
-        WEIGHTS_FILE: f"{len(weights)} arrays, {parameters:,} numbers",
-        PROGRAM_FILE: f"for {', '.join(exported.platforms)}",
-        RECORD_FILE: "shapes, and how to load it without glober_jax",
-    }
-    return "\n".join(
-        f"{output / name}: {tqdm.format_sizeof(len(content))}B, {notes[name]}"
-        for name, content in files.items()
-    )
+        lines.append(f"{output / name}: {tqdm.format_sizeof(len(content))}B, {note}")
+    return "\n".join(lines)
 
 
-def sampler(experiment: Experiment) -> Sampler:
+def _sampler(experiment: Experiment) -> Callable[..., jax.Array]:
     """`Glober.decode(Glober.generate_globals(...))` of videos 0 to B - 1, by flat weights.
 
     One program may round differently than two: on a CPU one pixel value in 50 000 differed, by one
@@ -153,7 +148,7 @@ def sampler(experiment: Experiment) -> Sampler:
     return sample
 
 
-def flat_weights(frame_model: FrameModel, feature_model: FeatureModel) -> Weights:
+def _flat_weights(frame_model: FrameModel, feature_model: FeatureModel) -> dict[str, np.ndarray]:
     """Parameters and scales on the host by name, such as unet.conv_in.conv.kernel."""
     tree = {
         **frame_model.params,
@@ -165,7 +160,7 @@ def flat_weights(frame_model: FrameModel, feature_model: FeatureModel) -> Weight
 
 
 def _models(weights: dict[str, jax.Array]) -> tuple[FrameModel, FeatureModel]:
-    """The inverse of `flat_weights`."""
+    """The inverse of `_flat_weights`."""
     tree = flax.traverse_util.unflatten_dict(weights, sep=".")
     latent_scale, feature_scale = (
         ChannelScale(**tree.pop(name)) for name in ("latent_scale", "feature_scale")
@@ -173,17 +168,6 @@ def _models(weights: dict[str, jax.Array]) -> tuple[FrameModel, FeatureModel]:
     # A condition without parameters has no names.
     params = {"condition": {}} | tree
     return FrameModel(params, latent_scale), FeatureModel(params, feature_scale)
-
-
-def _read_by(program: Any, weights: Weights, inputs: Sequence[Any]) -> Weights:
-    """The weights that the program reads, so without those of the codec's encoder."""
-    kept = jax.export.export(program)(_shapes(weights), *inputs).module_kept_var_idx
-    # Arguments are numbered as a pytree's leaves, which for a dict are sorted by name.
-    return {name: weights[name] for number, name in enumerate(sorted(weights)) if number in kept}
-
-
-def _shapes(weights: Weights) -> dict[str, jax.ShapeDtypeStruct]:
-    return {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in weights.items()}
 
 
 def _record(
@@ -205,14 +189,12 @@ def _record(
     }
     _, condition, index = inputs
     videos, count = index.shape
+    described = {
+        name: {"shape": given.shape, "dtype": given.dtype.name, "meaning": meaning}
+        for (name, meaning), given in zip(meanings.items(), inputs, strict=True)
+    }
     return {
-        "inputs": {
-            "weights": f"the arrays of {WEIGHTS_FILE} by name",
-            **{
-                name: {"shape": given.shape, "dtype": given.dtype.name, "meaning": meaning}
-                for (name, meaning), given in zip(meanings.items(), inputs, strict=True)
-            },
-        },
+        "inputs": {"weights": f"the arrays of {WEIGHTS_FILE} by name", **described},
         "output": {"shape": frames.shape, "dtype": frames.dtype.name, "meaning": "RGB frames"},
         "tolerance": "one grey level from glober_jax on the same platform",
         "platforms": exported.platforms,

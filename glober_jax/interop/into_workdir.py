@@ -12,7 +12,7 @@ from glober_jax.errors import UserError
 from glober_jax.experiment.options import Experiment
 from glober_jax.experiment.stages import build_stage
 from glober_jax.interop.network import Naming, Part, match_networks
-from glober_jax.interop.stored_tensor import StoredTensor
+from glober_jax.interop.weights_file import StoredTensor
 from glober_jax.models.networks import Networks, Params
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from glober_jax.training.checkpoint import StageCheckpoints, newest_step

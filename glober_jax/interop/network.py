@@ -1,11 +1,16 @@
 """Conversion between published tensors and the parameters of our networks, in both directions.
 
 A table of rewrites (`Naming`) maps our parameter paths to published names. Layouts follow from the
-paths too (`layouts`), so another network needs only its own table.
+paths too, so another network needs only its own table: PyTorch's kernels are [outputs, inputs,
+window], ours [window, inputs, outputs]; other parameters keep their axes, or have their channels
+moved last.
+
+Dimension key: O output and I input channels, T, y, x window, C channels.
 """
 
 import dataclasses
 import functools
+import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -15,11 +20,11 @@ import jax
 import numpy as np
 
 from glober_jax.errors import UserError
-from glober_jax.interop.layouts import our_shape, published_shape, to_ours, to_published
-from glober_jax.interop.stored_tensor import StoredTensor, Tensor
+from glober_jax.interop.weights_file import StoredTensor, Tensor
 from glober_jax.models.networks import Params
 
 Rewrite = tuple[str, str | Callable[[re.Match[str]], str]]
+Windows = tuple[tuple[str, tuple[int, ...]], ...]
 # Removes the modules that our layers wrap; kernels and scales are called weights in PyTorch.
 _LEAVES: tuple[Rewrite, ...] = (
     (r"(^|/)(?:taps/conv|conv|dense)/(kernel|bias)$", r"\1\2"),
@@ -27,6 +32,8 @@ _LEAVES: tuple[Rewrite, ...] = (
 )
 _TYPES = {"float64", "float32", "float16", "bfloat16"}
 _NAMES_SHOWN = 3
+# Learned maps, which are stored channels first.
+_LEARNED_MAPS = ("global_query", "order")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +53,7 @@ class Naming:
     title: str
     rewrites: tuple[Rewrite, ...]
     prefix: str = ""
-    windows: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    windows: Windows = ()
     leftovers: tuple[str, ...] = ()
 
     def published(self, path: str) -> str:
@@ -111,8 +118,10 @@ def match_networks(
     misshapen, untyped = [], []
     for name in sorted(present & targets.keys()):
         (network, path, shape), tensor = targets[name], tensors[name]
-        if our_shape(path, tensor.shape, shape) != shape:
-            wanted = published_shape(path, shape, parts[network].naming.window(path))
+        # Of arrays that take no memory.
+        if to_ours(path, np.broadcast_to(np.int8(0), tensor.shape), shape).shape != shape:
+            window = parts[network].naming.window(path)
+            wanted = to_published(path, np.broadcast_to(np.int8(0), shape), window).shape
             misshapen.append(f"{name} {list(tensor.shape)}, not {list(wanted)}")
         if str(tensor.dtype) not in _TYPES:
             untyped.append(f"{name} {tensor.dtype}")
@@ -126,10 +135,14 @@ def match_networks(
         title = next(iter(parts.values())).naming.title
         listed = "; ".join(_listed(kind, names) for kind, names in problems.items() if names)
         raise UserError(f"tensors named as in {title} do not fit the network: {listed}")
+
+    def read(tensor: Tensor, path: str, shape: tuple[int, ...]) -> np.ndarray:
+        return np.ascontiguousarray(to_ours(path, np.asarray(tensor), shape), np.float32)
+
     matched: dict[str, dict[str, StoredTensor]] = {network: {} for network in parts}
     for name, (network, path, shape) in targets.items():
-        read = functools.partial(_in_our_layout, tensors[name], path, shape)
-        matched[network][path] = StoredTensor(shape, "float32", read)
+        read_this = functools.partial(read, tensors[name], path, shape)
+        matched[network][path] = StoredTensor(shape, "float32", read_this)
     return matched
 
 
@@ -141,8 +154,47 @@ def export_networks(parts: Sequence[Part]) -> Iterator[tuple[str, np.ndarray]]:
             yield naming.published(path), published
 
 
-def _in_our_layout(tensor: Tensor, path: str, shape: tuple[int, ...]) -> np.ndarray:
-    return np.ascontiguousarray(to_ours(path, np.asarray(tensor), shape), np.float32)
+def to_ours(path: str, tensor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A published tensor in the layout of our parameter at `path`.
+
+    Kernels [O, I, ...] become [..., I, O]; where `shape` has fewer dimensions, as for a dense layer
+    stored as a convolution, the window joins the inputs. A tensor of another size comes back in
+    another shape than `shape`.
+    """
+    leaf = path.rsplit("/", 1)[-1]
+    if leaf in _LEARNED_MAPS:
+        squeezed = tensor.reshape(tensor.shape[max(tensor.ndim - len(shape), 0) :])
+        return np.moveaxis(squeezed, 0, -1)
+    if leaf != "kernel" or tensor.ndim < 2:
+        return tensor
+    if _is_temporal(path) and tensor.ndim == 5:
+        kernel = tensor.transpose(3, 4, 2, 1, 0)  # y x T I O: our taps are stacked as inputs.
+    else:
+        kernel = tensor.transpose(*range(2, tensor.ndim), 1, 0)
+    merged = (*kernel.shape[: len(shape) - 2], -1, kernel.shape[-1])
+    return kernel.reshape(merged) if kernel.ndim > len(shape) else kernel
+
+
+def to_published(path: str, array: np.ndarray, window: tuple[int, ...]) -> np.ndarray:
+    """The inverse of `to_ours`; `window` is that of a dense layer stored as a convolution."""
+    leaf = path.rsplit("/", 1)[-1]
+    if leaf in _LEARNED_MAPS:
+        moved = np.moveaxis(array, -1, 0)
+        return moved[None] if leaf == "order" else moved
+    if leaf != "kernel":
+        return array
+    if _is_temporal(path):
+        height, width, inputs, outputs = array.shape
+        taps = array.reshape(height, width, 3, inputs // 3, outputs)
+        return taps.transpose(4, 3, 2, 0, 1)
+    if window:
+        inputs = array.shape[0] // math.prod(window)
+        array = array.reshape(*window, inputs, array.shape[-1])
+    return np.moveaxis(array, (-1, -2), (0, 1))
+
+
+def _is_temporal(path: str) -> bool:
+    return "/taps/" in f"/{path}"
 
 
 def _flatten(params: Params) -> dict[str, jax.ShapeDtypeStruct]:

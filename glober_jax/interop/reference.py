@@ -7,14 +7,8 @@ The release numbers blocks in execution order. Parameters that we add to the pub
 import dataclasses
 
 from glober_jax.interop import sd_codec, sd_unet
-from glober_jax.interop.blocks import (
-    ATTENTION,
-    ATTENTION_WINDOWS,
-    INDEXED_RES_BLOCK,
-    RES_BLOCK,
-    RES_BLOCK_WINDOWS,
-)
 from glober_jax.interop.network import Naming, Rewrite, numbered
+from glober_jax.interop.sd_unet import ATTENTION, INDEXED_RES_BLOCK, RES_BLOCK
 from glober_jax.models.discriminator import PairDiscriminator
 from glober_jax.models.generator import GlobalGenerator
 from glober_jax.models.networks import Networks
@@ -34,7 +28,7 @@ _BESIDES = (
     "model_ema.",
 )
 _BLOCKS = (*RES_BLOCK, *ATTENTION)
-_WINDOWS = (*RES_BLOCK_WINDOWS, *ATTENTION_WINDOWS)
+_WINDOWS = (*sd_unet.RES_BLOCK_WINDOWS, *sd_unet.ATTENTION_WINDOWS)
 
 
 def video_encoder(encoder: VideoEncoder) -> Naming:

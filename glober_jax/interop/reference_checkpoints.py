@@ -26,8 +26,7 @@ from glober_jax.interop.into_workdir import (
     write_finished,
 )
 from glober_jax.interop.network import Naming, Part, export_networks
-from glober_jax.interop.stored_tensor import StoredTensor
-from glober_jax.interop.weights_file import open_tensors
+from glober_jax.interop.weights_file import StoredTensor, open_tensors
 from glober_jax.models.generator import grid_positions
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import AUTOENCODER, Networks, Params

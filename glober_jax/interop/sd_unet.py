@@ -1,20 +1,14 @@
 """Names of our `UNet`'s parameters in Stable Diffusion's files, at any size.
 
 The release numbers blocks in execution order, those on the way down from the first convolution on;
-diffusers numbers levels, and blocks within a level.
+diffusers numbers levels, and blocks within a level. The tables of single blocks serve the authors'
+release too (`reference`); they come after a network's own rewrites.
 """
 
 from collections.abc import Mapping
 
-from glober_jax.interop.blocks import (
-    DIFFUSERS_RES_BLOCK,
-    RES_BLOCK,
-    RES_BLOCK_WINDOWS,
-    TRANSFORMER,
-    TRANSFORMER_WINDOWS,
-)
-from glober_jax.interop.network import Naming, numbered
-from glober_jax.interop.stored_tensor import Tensor
+from glober_jax.interop.network import Naming, Rewrite, Windows, numbered
+from glober_jax.interop.weights_file import Tensor
 from glober_jax.models.video_decoder import UNet
 
 # Of the UNet in whole checkpoints.
@@ -24,6 +18,51 @@ CHANNELS = 320
 GROUPS = 32
 HEADS = 8
 _CONTEXT_WIDTH_OF_2 = 1024
+
+# `ResBlock`, in the published release and in diffusers.
+RES_BLOCK: tuple[Rewrite, ...] = (
+    (r"(^|/)norm_in/", r"\1in_layers/0/"),
+    (r"(^|/)conv_in/", r"\1in_layers/2/"),
+    (r"(^|/)embedding/", r"\1emb_layers/1/"),
+    (r"(^|/)norm_out/", r"\1out_layers/0/"),
+    (r"(^|/)conv_out/", r"\1out_layers/3/"),
+    (r"(^|/)skip/", r"\1skip_connection/"),
+)
+# `FrameBlock` with a map of the level above, in the authors' release.
+INDEXED_RES_BLOCK: tuple[Rewrite, ...] = (
+    (r"(^|/)embedding/", r"\1ind_layers/1/"),
+    (r"(^|/)previous/", r"\1emb_layers/1/"),
+    *RES_BLOCK,
+)
+_DIFFUSERS_RES_BLOCK: tuple[Rewrite, ...] = (
+    (r"/(norm|conv)_in/", r"/\g<1>1/"),
+    (r"/(norm|conv)_out/", r"/\g<1>2/"),
+    (r"/embedding/", "/time_emb_proj/"),
+    (r"/skip/", "/conv_shortcut/"),
+)
+RES_BLOCK_WINDOWS: Windows = ((r"(^|\.)skip_connection\.weight$", (1, 1)),)
+
+# `SelfAttention` and `TemporalAttention` ("norm" and "qkv" are called the same).
+ATTENTION: tuple[Rewrite, ...] = ((r"(^|/)out/(weight|bias)$", r"\1proj_out/\2"),)
+ATTENTION_WINDOWS: Windows = ((r"(^|\.)(qkv|proj_out)\.weight$", (1,)),)
+
+# `CrossAttention`, and the `SpatialTransformer` around it, the same in both.
+CROSS_ATTENTION: tuple[Rewrite, ...] = (
+    (r"(^|/)([qkv])/(weight)$", r"\1to_\2/\3"),
+    (r"(^|/)out/(weight|bias)$", r"\1to_out/0/\2"),
+)
+_LAYER = r"\1transformer_blocks/0"
+TRANSFORMER: tuple[Rewrite, ...] = (
+    (r"(^|/)norm_self/", f"{_LAYER}/norm1/"),
+    (r"(^|/)norm_cross/", f"{_LAYER}/norm2/"),
+    (r"(^|/)norm_ff/", f"{_LAYER}/norm3/"),
+    (r"(^|/)self/", f"{_LAYER}/attn1/"),
+    (r"(^|/)cross/", f"{_LAYER}/attn2/"),
+    (r"(^|/)ff_in/", f"{_LAYER}/ff/net/0/proj/"),
+    (r"(^|/)ff_out/", f"{_LAYER}/ff/net/2/"),
+    *CROSS_ATTENTION,
+)
+_TRANSFORMER_WINDOWS: Windows = ((r"(^|\.)proj_(in|out)\.weight$", (1, 1)),)
 
 
 def unet_namings(unet: UNet) -> tuple[Naming, ...]:
@@ -83,7 +122,7 @@ def _release(unet: UNet) -> Naming:
             *TRANSFORMER,
             *RES_BLOCK,
         ),
-        windows=(*TRANSFORMER_WINDOWS, *RES_BLOCK_WINDOWS),
+        windows=(*_TRANSFORMER_WINDOWS, *RES_BLOCK_WINDOWS),
     )
 
 
@@ -97,7 +136,7 @@ def _diffusers(unet: UNet) -> Naming:
         title="diffusers",
         rewrites=(
             *TRANSFORMER,
-            *DIFFUSERS_RES_BLOCK,
+            *_DIFFUSERS_RES_BLOCK,
             (r"^time_in/", "time_embedding/linear_1/"),
             (r"^time_out/", "time_embedding/linear_2/"),
             (r"^norm_out/", "conv_norm_out/"),

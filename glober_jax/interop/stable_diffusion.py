@@ -78,16 +78,14 @@ def convert_unet(experiment: Experiment, file: Path, workdir: epath.Path) -> str
     fresh = sorted(n for n in autoencoder.NETWORKS if not pretrained_file(workdir, n).exists())
     lines.append(
         f"written to {target}, the initial weights of the autoencoder stage; left at initial "
-        f"values: {', '.join(fresh)}; train with {TRAIN}{_differing_settings(experiment)}"
+        f"values: {', '.join(fresh)}; train with {TRAIN}"
     )
-    return "\n".join(lines)
-
-
-def _differing_settings(experiment: Experiment) -> str:
-    """Flags for the settings that Stable Diffusion's UNet was trained with, if others are set."""
-    flags = []
+    # Settings that this UNet was trained with, where the config has others.
+    settings = []
     if experiment.autoencoder.latent_scale != sd_codec.LATENT_SCALE:
-        flags.append(f"--config.autoencoder.latent_scale={sd_codec.LATENT_SCALE}")
+        settings.append(f"--config.autoencoder.latent_scale={sd_codec.LATENT_SCALE}")
     if experiment.diffusion.prediction != "eps":
-        flags.append("--config.diffusion.prediction=eps")
-    return f"\nthis UNet has learned with {' '.join(flags)}" if flags else ""
+        settings.append("--config.diffusion.prediction=eps")
+    if settings:
+        lines.append(f"this UNet has learned with {' '.join(settings)}")
+    return "\n".join(lines)

@@ -20,7 +20,7 @@ from glober_jax.interop.weights_file import open_tensors
 from glober_jax.models.frame_codec import FrameCodec
 from glober_jax.models.networks import Params
 from glober_jax.models.video_decoder import UNet
-from tests.interop.importing import import_network
+from tests.interop.released import import_network
 from tests.parity.recording import relative_error
 
 _WHERE = "made by diffusers, which launch/test_interop.sh installs"

@@ -13,11 +13,12 @@ import jax.export
 import numpy as np
 import pytest
 import safetensors.numpy
+from etils import epath
 
 from glober_jax.errors import UserError
 from glober_jax.experiment.config import parse
 from glober_jax.experiment.options import Experiment
-from glober_jax.interop.exported_sampler import check_platforms, write_sampler
+from glober_jax.interop.exported_sampler import export_sampler, write_sampler
 from glober_jax.models.latents import ChannelScale
 from glober_jax.sampling.decode import FrameModel
 from glober_jax.sampling.generate import FeatureModel
@@ -147,7 +148,13 @@ def test_other_conditions(kind: str, model: Glober, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("platforms", [["gpu"], ["cpu", ""], []])
-def test_platforms_that_are_none(platforms: list[str]) -> None:
-    """Fails when JAX's own exception is what a person sees."""
+def test_platforms_that_are_none(
+    platforms: list[str], small_experiment: Experiment, tmp_path: Path
+) -> None:
+    """Fails when JAX's own exception is what a person sees, or a folder is left."""
+    place = epath.Path(tmp_path)
     with pytest.raises(UserError, match="choose from cpu, cuda, rocm, tpu"):
-        check_platforms(platforms)
+        export_sampler(
+            small_experiment, place, place / "out", checkpoint="newest", platforms=platforms
+        )
+    assert not (tmp_path / "out").exists()

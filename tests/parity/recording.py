@@ -17,7 +17,7 @@ import numpy as np
 
 from glober_jax.interop.network import Part, export_networks
 from glober_jax.models.networks import Params
-from tests.interop.importing import import_networks
+from tests.interop.released import import_networks
 
 # Relative L2 error of a network in float32, and of plain arithmetic.
 NETWORK = 1e-4

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from glober_jax.interop.blocks import (
+from glober_jax.interop.network import Naming, Rewrite
+from glober_jax.interop.sd_unet import (
     ATTENTION,
     CROSS_ATTENTION,
     INDEXED_RES_BLOCK,
     RES_BLOCK,
     TRANSFORMER,
 )
-from glober_jax.interop.network import Naming, Rewrite
 from glober_jax.models.attention import (
     CrossAttention,
     SelfAttention,
@@ -36,7 +36,7 @@ from glober_jax.models.layers import (
     upsample,
 )
 from glober_jax.models.video_decoder import FrameBlock
-from tests.interop.importing import import_network
+from tests.interop.released import import_network
 from tests.parity.recording import NETWORK, Recording, relative_error, shapes_of
 
 
