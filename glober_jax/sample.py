@@ -37,13 +37,8 @@ from glober_jax.interop.clip_text import ClipTextEncoder
 from glober_jax.models.condition import ConditionTokens
 from glober_jax.parallel.mesh import make_mesh
 from glober_jax.pretrained import load_model
+from glober_jax.sampling import generate
 from glober_jax.sampling.checks import MOST_VIDEOS
-from glober_jax.sampling.conditions import (
-    Conditions,
-    class_conditions,
-    no_conditions,
-    text_conditions,
-)
 from glober_jax.sampling.folder import (
     Videos,
     begin_folder,
@@ -122,7 +117,17 @@ def main(argv: Sequence[str]) -> None:
     # Checks all flags before anything is loaded.
     check_whole(_NUM_VIDEOS.value, "--num_videos", 1, MOST_VIDEOS)
     check_seed(_SEED.value, "--seed")
-    index = _indices(experiment)
+    of_part = _INDICES.value or _NUM_FRAMES.value or (_START.value, _END.value) != (0, 1)
+    if len(_INPUT.value) == 1 and of_part:
+        raise UserError("a single --input is reconstructed as a whole: of these flags only --rate")
+    index = frame_indices(
+        experiment.clip.num_frames,
+        start=_START.value,
+        end=_END.value,
+        num_frames=_NUM_FRAMES.value,
+        rate=_RATE.value,
+        indices=_INDICES.value,
+    )
     choices = list(_choices(experiment))
     inputs = [read_video(Path(path), size) for path in _INPUT.value]
     if len(inputs) > 2:
@@ -140,23 +145,8 @@ def main(argv: Sequence[str]) -> None:
         write_guidance(output, [name for name, _ in choices])
 
 
-def _indices(experiment: Experiment) -> np.ndarray:
-    if len(_INPUT.value) == 1 and (
-        _INDICES.value or _NUM_FRAMES.value or (_START.value, _END.value) != (0, 1)
-    ):
-        raise UserError("a single --input is reconstructed as a whole: of these flags only --rate")
-    return frame_indices(
-        experiment.clip.num_frames,
-        start=_START.value,
-        end=_END.value,
-        num_frames=_NUM_FRAMES.value,
-        rate=_RATE.value,
-        indices=_INDICES.value,
-    )
-
-
 def _choices(experiment: Experiment) -> Iterator[tuple[str, Any]]:
-    """The name and the sampling options of every combination of the guidance flags' values."""
+    """Name and sampling options of every combination of the guidance flags' values."""
     fields = (_SAMPLER, _SPACING, _STEPS, _CHUNK_FRAMES)
     given: dict[str, Any] = {flag.name: flag.value for flag in fields if flag.value is not None}
     scales = {name: cli.list_of(float, flag) for name, flag in _GUIDANCE.items() if flag.value}
@@ -169,19 +159,11 @@ def _choices(experiment: Experiment) -> Iterator[tuple[str, Any]]:
 def _make(model: Glober, videos: Videos, folder: epath.Path) -> None:
     record = _record(model, videos.record) | {"index": videos.index_n.tolist()}
     begin_folder(folder, record, resume=_RESUME.value)
-    fps = model.options.fps
-    write_videos(
-        model,
-        videos,
-        _SEED.value,
-        folder,
-        batch=min(_BATCH.value, videos.count),
-        fps=fps,
-        arrays=_SAVE_ARRAYS.value,
-    )
+    batch = min(_BATCH.value, videos.count)
+    write_videos(model, videos, _SEED.value, folder, batch=batch, arrays=_SAVE_ARRAYS.value)
     if _SAVE_ARRAYS.value:
         join_arrays(folder, videos)
-    show(folder, videos, fps)
+    show(folder, videos, model.options.fps)
     print(f"{videos.count} videos of {len(videos.index_n)} frames are in {folder}", file=sys.stderr)
 
 
@@ -229,7 +211,7 @@ def _videos(
 
 
 def _record(model: Glober, made_of: Mapping[str, Any]) -> dict[str, Any]:
-    """All that is needed to make the same videos again."""
+    """JSON values that make the same videos again."""
     return {
         "workdir": _WORKDIR.value,
         "checkpoint_steps": model.trained_steps,
@@ -241,7 +223,7 @@ def _record(model: Glober, made_of: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _conditions(model: Glober, workdir: epath.Path) -> Conditions:
+def _conditions(model: Glober, workdir: epath.Path) -> generate.Conditions:
     """The condition of each video, by the flags, else all classes or captions in turn."""
     network = model.networks.condition
     if _CLASS.value is not None and network.kind != "class":
@@ -251,11 +233,11 @@ def _conditions(model: Glober, workdir: epath.Path) -> Conditions:
     if network.kind == "class":
         every = range(network.num_classes)
         labels = every if _CLASS.value is None else model.condition(_CLASS.value)
-        return class_conditions(_NUM_VIDEOS.value, labels, model.names)
+        return generate.class_conditions(_NUM_VIDEOS.value, labels, model.names)
     if network.kind == "text":
         captions, texts = _texts(network, load_texts(workdir))
-        return text_conditions(_NUM_VIDEOS.value, captions, texts)
-    return no_conditions(_NUM_VIDEOS.value)
+        return generate.text_conditions(_NUM_VIDEOS.value, captions, texts)
+    return generate.no_conditions(_NUM_VIDEOS.value)
 
 
 def _texts(

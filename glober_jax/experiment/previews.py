@@ -15,14 +15,15 @@ from glober_jax.experiment.options import Experiment
 from glober_jax.experiment.stages import StageData
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import Params
-from glober_jax.sampling.conditions import (
+from glober_jax.sampling.decode import FrameModel, VideoSampler
+from glober_jax.sampling.generate import (
     Conditions,
+    FeatureModel,
+    FeatureSampler,
     class_conditions,
     no_conditions,
     text_conditions,
 )
-from glober_jax.sampling.decode import FrameModel, VideoSampler
-from glober_jax.sampling.generate import FeatureModel, FeatureSampler
 from glober_jax.training.loop import Preview
 from glober_jax.training.restore import ExampleTexts
 

@@ -34,7 +34,7 @@ from glober_jax.reporting.trained_clips import (
     load_trained,
     reconstructed_clips,
 )
-from glober_jax.sampling.write import sheet_scale, write_samples, write_sheet
+from glober_jax.sampling.folder import sheet_scale, write_samples, write_sheet
 from glober_jax.training.metric_writer import METRICS_FILE
 from glober_jax.versions import versions
 

@@ -8,9 +8,9 @@ from etils import epath
 
 from glober_jax.errors import UserError
 from glober_jax.progress import Progress
+from glober_jax.sampling.folder import VideoFile
 from glober_jax.sampling.glober import Glober
 from glober_jax.sampling.indices import frame_indices
-from glober_jax.sampling.video_files import VideoFile
 
 
 def retime(
@@ -25,11 +25,9 @@ def retime(
 ) -> int:
     """Encodes a video clip by clip and writes it decoded at `rate` frames per frame.
 
-    Rate 1 reconstructs it, 2 plays at half the speed. The last clip may be shorter. Returns how
-    many frames were written.
-
-    Raises:
-      UserError: the video has too few frames, or `path`, without suffix, cannot be written.
+    Rate 1 reconstructs it, 2 plays at half the speed. The last clip may be shorter. Returns the
+    number of frames written. Raises `UserError` where the video has too few frames, or `path`,
+    without suffix, cannot be written.
     """
     length = model.clip.num_frames
     clips = [video_THWC[first : first + length] for first in range(0, len(video_THWC), length)]
@@ -55,8 +53,7 @@ def between(
 ) -> np.ndarray:
     """Features from the first clip of one video to that of another: [N, H, W, G].
 
-    Raises:
-      UserError: fewer than two features, or a video of too few frames.
+    Raises `UserError` for fewer than two features, or a video of too few frames.
     """
     if count < 2:
         raise UserError(f"--num_videos={count}: from one video to another there are at least 2")

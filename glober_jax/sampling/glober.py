@@ -7,7 +7,7 @@
 
 The functions behind it, `generate.generate_features`, `decode.encode_clip` and
 `decode.decode_frames`, are pure and may be jitted into other programs. Arguments are checked as
-the commands check them; whatever is wrong is a `UserError`.
+those of the commands; wrong ones raise `UserError`.
 
 Dimension key: B videos, n frames of each, T frames of a given video, K key frames, H, W, G global
 feature, X, Y frame size, C colours, L tokens of a text, E their width, h, w, Z latents of a frame.
@@ -39,8 +39,8 @@ class Glober:
     """A trained model and how to sample from it.
 
     Attributes:
-      networks, clip, options: sizes; the clip it was trained on; how it samples.
-      class_names: () where it knows none.
+      networks, clip, options: sizes; the clip it was trained on; its sampling options.
+      class_names: () without classes, or where the weights came without names.
       frame_model, feature_model: parameters.
       trained_steps: of each stage.
     """
@@ -59,9 +59,9 @@ class Glober:
         mesh: Mesh,
         branch_shares: Mapping[str, float] | None = None,
     ) -> None:
-        """Nothing is compiled before it is called; the devices of `mesh` share all frames.
+        """Compiles on first use; frames are spread over the devices of `mesh`.
 
-        `branch_shares` says which guidance was trained, see `options.changed`.
+        `branch_shares` are the trained branches of guidance, see `options.changed`.
         """
         self.networks, self.clip, self.options = networks, clip, options
         self.frame_model, self.feature_model = frame_model, feature_model
@@ -121,10 +121,9 @@ class Glober:
           seed, first_video: decide a video, with its condition.
         """
         count = check_whole(count, "count", 1, MOST_VIDEOS)
-        seed, first_video = _numbers(seed, first_video)
-        return self._features(
-            self.feature_model, self._conditions(count, condition, first_video), seed, first_video
-        )
+        seed, first_video = _checked(seed, first_video)
+        conditions = self._conditions(count, condition, first_video)
+        return self._features(self.feature_model, conditions, seed, first_video)
 
     def decode(
         self, global_BHWG: np.ndarray, index_n: np.ndarray, *, seed: int = 0, first_video: int = 0
@@ -138,7 +137,7 @@ class Glober:
     def chunks(
         self, global_BHWG: np.ndarray, index_n: np.ndarray, *, seed: int = 0, first_video: int = 0
     ) -> Iterator[Chunk]:
-        """What `decode` returns, piece by piece, for videos that would not fit into memory."""
+        """The frames of `decode`, piece by piece, for videos that do not fit into memory."""
         return self._frames.chunks(*self._decoded(global_BHWG, index_n, seed, first_video))
 
     def encode(self, video_TXYC: np.ndarray) -> np.ndarray:
@@ -185,7 +184,7 @@ class Glober:
         shape = self.networks.global_shape
         global_BHWG = check_features(features, "B", shape, "the global feature")
         index_n = check_indices(indices, "index_n")
-        return self.frame_model, global_BHWG, index_n, *_numbers(seed, first_video)
+        return self.frame_model, global_BHWG, index_n, *_checked(seed, first_video)
 
     def _conditions(self, count: int, given: np.ndarray | None, first_video: int) -> np.ndarray:
         network = self.networks.condition
@@ -210,6 +209,6 @@ class Glober:
         return labels.astype(np.int32)[np.arange(count) % len(labels)]
 
 
-def _numbers(seed: Any, first_video: Any) -> tuple[int, int]:
-    """Both checked: the numbers of all videos are int32."""
+def _checked(seed: Any, first_video: Any) -> tuple[int, int]:
+    # Numbers of videos are int32.
     return check_seed(seed), check_whole(first_video, "first_video", 0, 2**31 - 1 - MOST_VIDEOS)

@@ -31,10 +31,9 @@ def frame_indices(
       num_frames: n, spread evenly over that part: start + (end - start) i / n.
       rate: frames per frame of a training clip, so 1 is the training rate and 2 slow motion at half
         the speed: start + i / (T rate). The default is 1.
-      indices: these and no others.
+      indices: exactly these.
 
-    Raises:
-      UserError: two ways at once, an empty or impossible part, or too many frames.
+    Raises `UserError` for two ways at once, an empty or impossible part, or too many frames.
     """
     if len(indices):
         if num_frames is not None or rate is not None or (start, end) != (0.0, 1.0):

@@ -16,7 +16,7 @@ from glober_jax.diffusion.timesteps import Spacing
 from glober_jax.errors import UserError
 from glober_jax.values import check_keys, check_value
 
-# Branch of guidance -> the scale that uses it, the value at which it does not, and what is dropped.
+# Branch of guidance -> its scale, the scale at which it is unused, and the input it is without.
 _BRANCHES = {
     "video": ("video_scale", 0, "key frames (config.autoencoder.key_dropout)"),
     "domain": ("domain_scale", 1, "domain tokens (config.autoencoder.domain_dropout)"),
@@ -79,16 +79,6 @@ class SamplingOptions:
     def condition_guidance(self) -> ConditionGuidance:
         return ConditionGuidance(self.condition_scale, self.condition_interval)
 
-    def check_branches(self, shares: Mapping[str, float]) -> None:
-        """Raises `UserError` where guidance uses a branch that was trained on no clips."""
-        used = {**self.decoder_guidance.weights, **self.condition_guidance.weights}
-        for branch, (scale, off, dropped) in _BRANCHES.items():
-            if branch in used and shares[branch] == 0:
-                raise UserError(
-                    f"config.sampling.{scale} is {getattr(self, scale)}, but must be {off} for a "
-                    f"model that was not trained on clips without {dropped}"
-                )
-
 
 def changed(
     options: SamplingOptions,
@@ -98,18 +88,15 @@ def changed(
 ) -> SamplingOptions:
     """The options with some fields changed, all of them checked.
 
-    Another sampler brings its usual spacing along where `changes` names none. `processes` are those
+    Another sampler comes with its usual spacing unless `changes` names one. `processes` are those
     of decoder and generator, `shares` the part of training clips that each branch of guidance was
-    seen on (None: unknown).
-
-    Raises:
-      UserError: an unknown field, a value of another type or outside its range, settings that the
-        sampler does not have, more steps than the diffusion has, or guidance by a branch that was
-        never trained.
+    seen on (None: unknown). Raises `UserError` for an unknown field, a value of another type or
+    outside its range, settings that the sampler does not have, more steps than the diffusion has,
+    or guidance by a branch that was never trained.
     """
     hints = typing.get_type_hints(SamplingOptions)
     check_keys(changes, set(hints), set(), "config.sampling")
-    # A number from NumPy is one.
+    # NumPy's numbers become Python's.
     changes = {k: v.item() if isinstance(v, np.generic) else v for k, v in changes.items()}
     for name, value in changes.items():
         check_value(value, hints[name], f"config.sampling.{name}")
@@ -119,8 +106,13 @@ def changed(
     _check_ranges(options)
     for solver, process in zip((options.decoder_solver, options.solver), processes, strict=True):
         solver.check(process)
-    if shares is not None:
-        options.check_branches(shares)
+    used = {**options.decoder_guidance.weights, **options.condition_guidance.weights}
+    for branch, (scale, off, dropped) in _BRANCHES.items():
+        if branch in used and shares is not None and shares[branch] == 0:
+            raise UserError(
+                f"config.sampling.{scale} is {getattr(options, scale)}, but must be {off} for a "
+                f"model that was not trained on clips without {dropped}"
+            )
     return options
 
 

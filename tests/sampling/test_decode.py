@@ -24,26 +24,10 @@ INDEX = np.arange(16, dtype=np.float32) / 16
 
 
 @pytest.fixture(scope="module")
-def experiment(small_experiment: Experiment) -> Experiment:
-    return small_experiment
-
-
-@pytest.fixture(scope="module")
-def params(small_model: FrameModel) -> Params:
-    return small_model.params
-
-
-@pytest.fixture(scope="module")
-def features(experiment: Experiment) -> np.ndarray:
+def features(small_experiment: Experiment) -> np.ndarray:
     """Global features of three videos."""
-    shape = (3, *experiment.networks.global_shape)
+    shape = (3, *small_experiment.networks.global_shape)
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-
-
-def noise_of(experiment: Experiment, videos: list[int], index_n: np.ndarray) -> np.ndarray:
-    index = np.tile(index_n, (len(videos), 1))
-    shape = experiment.networks.latent_shape
-    return jax.device_get(frame_noise(5, np.array(videos), index, shape, shared=0.0))
 
 
 @pytest.mark.parametrize(
@@ -56,15 +40,18 @@ def noise_of(experiment: Experiment, videos: list[int], index_n: np.ndarray) -> 
     ids=["ddim", "dpm++"],
 )
 def test_sub_clip_alone_equals_its_frames_of_the_full_decode(
-    experiment: Experiment, params: Params, features: np.ndarray, changes: dict[str, Any]
+    small_experiment: Experiment,
+    small_model: FrameModel,
+    features: np.ndarray,
+    changes: dict[str, Any],
 ) -> None:
     """Fails when frames exchange information while they are denoised, or noise goes by position.
 
     Noise that is added on the way (eta > 0) is the frame's own, too.
     """
-    networks = experiment.networks
-    options = dataclasses.replace(experiment.sampling, **changes)
-    options.solver.check(experiment.diffusion)
+    networks, process = small_experiment.networks, small_experiment.diffusion
+    options = dataclasses.replace(small_experiment.sampling, **changes)
+    options.solver.check(process)
 
     @jax.jit
     def denoise(
@@ -72,11 +59,12 @@ def test_sub_clip_alone_equals_its_frames_of_the_full_decode(
     ) -> jax.Array:
         noise = drawn_noise(networks, options, 5, video_B, index_Bn)
         given = (params, feature, index_Bn, noise)
-        return denoise_frames(networks, experiment.diffusion, options, *given)
+        return denoise_frames(networks, process, options, *given)
 
     def latents(videos: list[int], index_n: np.ndarray) -> np.ndarray:
         index = np.tile(index_n, (len(videos), 1))
-        return jax.device_get(denoise(params, features[videos], np.array(videos), index))
+        given = (small_model.params, features[videos], np.array(videos), index)
+        return jax.device_get(denoise(*given))
 
     full, alone = latents([0, 1], INDEX), latents([1], INDEX[SUB_CLIP])
     assert np.isfinite(full).all()
@@ -85,13 +73,14 @@ def test_sub_clip_alone_equals_its_frames_of_the_full_decode(
 
 
 def test_chunks_and_neighbouring_videos_change_nothing(
-    experiment: Experiment, small_model: FrameModel, features: np.ndarray
+    small_experiment: Experiment, small_model: FrameModel, features: np.ndarray
 ) -> None:
     """Fails when a block at the end is cut, shifted or given another video's noise or feature.
 
     The full clip is decoded in blocks of one video and five frames, the sub-clip in blocks of two
     videos and two frames; the last block of each axis is filled up.
     """
+    experiment = small_experiment
     options = dataclasses.replace(experiment.sampling, chunk_frames=5)
     sampler = VideoSampler(experiment.networks, experiment.diffusion, options, mesh_of())
     full = sampler.decode(small_model, features, INDEX, 5)
@@ -108,14 +97,15 @@ def test_chunks_and_neighbouring_videos_change_nothing(
 
 
 def test_guidance_combines_the_three_published_branches(
-    experiment: Experiment, params: Params, features: np.ndarray
+    small_experiment: Experiment, small_model: FrameModel, features: np.ndarray
 ) -> None:
     """Fails when a branch gets another branch's feature or tokens.
 
     One step of sampling is linear in the prediction, so it can be written out.
     """
-    networks, process = experiment.networks, experiment.diffusion
-    index, noise = INDEX[None, SUB_CLIP], noise_of(experiment, [0], INDEX[SUB_CLIP])
+    networks, process = small_experiment.networks, small_experiment.diffusion
+    params, index = small_model.params, INDEX[None, SUB_CLIP]
+    noise = jax.device_get(frame_noise(5, np.array([0]), index, networks.latent_shape, shared=0.0))
     no_keys = np.zeros((1, networks.num_key_frames, *networks.latent_shape), np.float32)
     empty = jax.jit(lambda p, x: networks.apply(p, "video_encoder", x).mean)(params, no_keys)
     t = sampling_timesteps(process.num_timesteps, 1, "trailing")
@@ -143,11 +133,11 @@ def test_guidance_combines_the_three_published_branches(
 
 
 def test_condition_scale_one_is_the_conditional_prediction(
-    experiment: Experiment, params: Params
+    small_experiment: Experiment, small_model: FrameModel
 ) -> None:
     """Fails when a scale of 1 is guided, or a larger is not."""
-    networks, process = experiment.networks, experiment.generator_diffusion
-    model = FeatureModel(params, ChannelScale(np.float32(0.3), np.float32(1.5)))
+    networks, process = small_experiment.networks, small_experiment.generator_diffusion
+    model = FeatureModel(small_model.params, ChannelScale(np.float32(0.3), np.float32(1.5)))
     videos, labels = np.arange(2), np.array([1, 3])
 
     def compiled(condition_scale: float) -> Any:

@@ -40,7 +40,7 @@ def make(model: Glober, folder: Path, resume: bool, stop_at: int = COUNT) -> lis
     videos = videos_of(model, asked, stop_at)
     place = epath.Path(folder)
     begin_folder(place, videos.record, resume=resume)
-    write_videos(model, videos, 4, place, batch=BATCH, fps=8.0, arrays=True)
+    write_videos(model, videos, 4, place, batch=BATCH, arrays=True)
     join_arrays(place, videos)
     show(place, videos, fps=8.0)
     return asked
@@ -124,9 +124,7 @@ def test_full_disk_leaves_whole_videos_only(
 
     monkeypatch.setattr(media, "write_file", full)
     with pytest.raises(UserError, match="No space left"):
-        write_videos(
-            model, videos_of(model, []), 4, epath.Path(tmp_path), batch=3, fps=8.0, arrays=False
-        )
+        write_videos(model, videos_of(model, []), 4, epath.Path(tmp_path), batch=3, arrays=False)
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == ["samples.json", "video_0000.mp4", "video_0001.mp4"]
 
@@ -171,15 +169,3 @@ def test_a_video_is_encoded_from_the_frames_that_training_looks_at(
         video = np.zeros((length, size, size, 3), np.uint8) + np.arange(length)[:, None, None, None]
         keys = small_glober.encode(video.astype(np.uint8))[0, :, 0, 0, 0]
         np.testing.assert_array_equal(keys, np.round(np.linspace(0, length - 1, 4)))
-
-
-def test_conditions(small_glober: Glober) -> None:
-    """Fails when a class is another by name, or one that is not there is taken for another."""
-    assert small_glober.condition("sunset").tolist() == [3] == small_glober.condition(3).tolist()
-    with pytest.raises(UserError, match="no class 999: choose one of clear, broken"):
-        small_glober.condition(999)
-    named = small_glober.generate_globals(
-        1, small_glober.condition("broken"), seed=2, first_video=1
-    )
-    in_turn = small_glober.generate_globals(2, seed=2)
-    np.testing.assert_allclose(named[0], in_turn[1], rtol=1e-4, atol=1e-5)
