@@ -1,4 +1,4 @@
-"""Steps of every conversion into a workdir: check it, match names, write a stage, describe it."""
+"""Steps of every conversion into a workdir: check it, match names, write and describe a stage."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ TRAIN = "python -m glober_jax.main, the same --config and --workdir"
 
 
 def check_untrained(workdir: epath.Path, *stages: str) -> None:
-    """Refuses a workdir in which one of these stages has begun."""
+    """Raises `UserError` where one of these stages has begun."""
     for stage in stages:
         if (step := newest_step(workdir, stage)) is not None:
             raise UserError(
@@ -32,7 +32,7 @@ def check_untrained(workdir: epath.Path, *stages: str) -> None:
 
 
 def check_architecture(experiment: Experiment, workdir: epath.Path, *stages: str) -> None:
-    """Refuses a workdir in which one of these stages was trained with another architecture."""
+    """Raises `UserError` where one of these stages was trained with another architecture."""
     for stage in stages:
         if newest_step(workdir, stage) is not None:
             with StageCheckpoints(workdir, stage, experiment.source):
@@ -40,7 +40,7 @@ def check_architecture(experiment: Experiment, workdir: epath.Path, *stages: str
 
 
 def check_fields(networks: Networks, name: str, whose: str, **published: int) -> None:
-    """Refuses config values that differ from the published ones and that no shape depends on."""
+    """Raises `UserError` for config values other than the published ones; no shape shows them."""
     network = getattr(networks, name)
     for key, value in published.items():
         if (here := getattr(network, key, value)) != value:
@@ -85,13 +85,14 @@ def write_finished(
     experiment: Experiment,
     workdir: epath.Path,
     name: str,
-    params: Params,
+    arrays: Mapping[str, Mapping[str, StoredTensor]],
     constants: dict[str, Any],
 ) -> str:
     """Writes a finished stage with these networks, and the config; returns a message.
 
     Other networks of the stage, and its optimizer, have their initial values.
     """
+    params = {network: read(found) for network, found in arrays.items()}
     # Not on the config's mesh, which may be another machine's: any mesh can restore a checkpoint.
     stage = build_stage(experiment, name, make_mesh(MeshShape()))
     options, state = getattr(experiment, name), stage.create(constants, params)

@@ -15,30 +15,15 @@ from safetensors.numpy import save_file
 
 from glober_jax.errors import UserError
 from glober_jax.experiment.options import Experiment
-from glober_jax.interop import reference, sd_codec, sd_unet
-from glober_jax.interop.into_workdir import (
-    TRAIN,
-    check_architecture,
-    check_fields,
-    check_untrained,
-    match,
-    read,
-    write_finished,
-)
+from glober_jax.interop import into_workdir, reference, sd_codec, sd_unet
 from glober_jax.interop.network import Naming, Part, export_networks
 from glober_jax.interop.weights_file import StoredTensor, open_tensors
 from glober_jax.models.generator import grid_positions
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import AUTOENCODER, Networks, Params
 from glober_jax.parallel.mesh import MeshShape, make_mesh
-from glober_jax.training import autoencoder, codec, generator
+from glober_jax.training import autoencoder, codec, generator, restore
 from glober_jax.training.checkpoint import newest_step
-from glober_jax.training.restore import (
-    load_codec,
-    load_feature_model,
-    load_frame_model,
-    load_network,
-)
 
 _GROUPS = 32
 # A parameter that the published networks do not have.
@@ -46,17 +31,17 @@ _OURS = "videocontent_enc.shortcut.weight"
 
 
 def convert_autoencoder(experiment: Experiment, file: Path, workdir: epath.Path) -> str:
-    """Writes the autoencoder of `file`, and its codec, to `workdir` as finished stages.
+    """Writes the autoencoder and codec of `file` to `workdir` as finished stages.
 
-    Without a codec in the file `workdir` has to have one; a missing discriminator has its initial
-    values. Returns a description. Raises `UserError`, before anything is written, for a file that
-    is unreadable or does not fit the config, and where these stages have begun.
+    A codec that the file lacks must be in `workdir`; a missing discriminator gets initial values.
+    Returns a description. Raises `UserError`, before anything is written, for a file that is
+    unreadable or does not fit the config, and where these stages have begun.
     """
     networks = experiment.networks
     if networks.unet.channels == sd_unet.CHANNELS:
         for name in ("frame_codec", *AUTOENCODER, autoencoder.DISCRIMINATOR):
-            check_fields(networks, name, "the authors' networks'", groups=_GROUPS)
-    check_untrained(workdir, autoencoder.NAME, generator.NAME)
+            into_workdir.check_fields(networks, name, "the authors' networks'", groups=_GROUPS)
+    into_workdir.check_untrained(workdir, autoencoder.NAME, generator.NAME)
     tensors, scale = _split_scale(
         open_tensors(file), "latent_scale", sd_codec.LATENT_SCALE, networks.latent_shape[-1]
     )
@@ -65,24 +50,24 @@ def convert_autoencoder(experiment: Experiment, file: Path, workdir: epath.Path)
         if not any(tensor.startswith(namings[name].prefix) for tensor in tensors):
             del namings[name]
     if "frame_codec" in namings:
-        check_untrained(workdir, codec.NAME)
+        into_workdir.check_untrained(workdir, codec.NAME)
     elif newest_step(workdir, codec.NAME) is None:
         raise UserError(
             f"{file} holds no frame codec, and neither does {workdir}; convert Stable Diffusion's "
             "first (sd_vae)"
         )
     else:
-        check_architecture(experiment, workdir, codec.NAME)
-    params, lines = _read(networks, tensors, namings, file)
+        into_workdir.check_architecture(experiment, workdir, codec.NAME)
+    arrays, lines = _match(networks, tensors, namings, file)
     if missing := [name for name in autoencoder.NETWORKS if name not in namings]:
         lines.append(f"left at initial values: {', '.join(missing)}")
-    if "frame_codec" in params:
-        codec_params = {"frame_codec": params.pop("frame_codec")}
-        lines.append(write_finished(experiment, workdir, codec.NAME, codec_params, {}))
+    if "frame_codec" in arrays:
+        of_codec = {"frame_codec": arrays.pop("frame_codec")}
+        lines.append(into_workdir.write_finished(experiment, workdir, codec.NAME, of_codec, {}))
     constants = {"latent_scale": scale}
-    lines.append(write_finished(experiment, workdir, autoencoder.NAME, params, constants))
-    lines.append(f"train the generator with {TRAIN}, or convert it (reference_generator)")
-    return "\n".join(lines)
+    written = into_workdir.write_finished(experiment, workdir, autoencoder.NAME, arrays, constants)
+    train = f"train the generator with {into_workdir.TRAIN}, or convert it (reference_generator)"
+    return "\n".join([*lines, written, train])
 
 
 def convert_generator(experiment: Experiment, file: Path, workdir: epath.Path) -> str:
@@ -92,18 +77,19 @@ def convert_generator(experiment: Experiment, file: Path, workdir: epath.Path) -
     the config, and for a workdir without an autoencoder or with a generator.
     """
     networks = experiment.networks
-    check_untrained(workdir, generator.NAME)
+    into_workdir.check_untrained(workdir, generator.NAME)
     if newest_step(workdir, autoencoder.NAME) is None:
         raise UserError(
             f"{workdir} holds no autoencoder; first convert the one that the generator was trained "
             "on (reference_autoencoder)"
         )
-    check_architecture(experiment, workdir, codec.NAME, autoencoder.NAME)
+    into_workdir.check_architecture(experiment, workdir, codec.NAME, autoencoder.NAME)
     tensors, scale = _split_scale(
         open_tensors(file), "feature_scale", 1.0, networks.global_shape[-1]
     )
-    params, lines = _read(networks, tensors, reference.generator_file(networks), file)
-    written = write_finished(experiment, workdir, generator.NAME, params, {"feature_scale": scale})
+    arrays, lines = _match(networks, tensors, reference.generator_file(networks), file)
+    constants = {"feature_scale": scale}
+    written = into_workdir.write_finished(experiment, workdir, generator.NAME, arrays, constants)
     return "\n".join([*lines, f"{written}; make videos with python -m glober_jax.sample"])
 
 
@@ -117,19 +103,19 @@ def export(experiment: Experiment, workdir: epath.Path, output: epath.Path) -> s
     networks, mesh = experiment.networks, make_mesh(MeshShape())
     written = []
     if newest_step(workdir, codec.NAME) is not None:
-        params = load_codec(networks, workdir, mesh)[1]
+        params = restore.load_codec(networks, workdir, mesh)[1]
         namings = {"frame_codec": sd_codec.codec_namings(networks.frame_codec)[0]}
         written.append(_write(output / "codec.safetensors", params, namings, {}))
     if newest_step(workdir, autoencoder.NAME) is not None:
-        _, model = load_frame_model(networks, workdir, mesh)
-        params = model.params | load_network(
+        _, model = restore.load_frame_model(networks, workdir, mesh)
+        params = model.params | restore.load_network(
             networks, workdir, autoencoder.NAME, autoencoder.DISCRIMINATOR, mesh
         )
         namings = reference.autoencoder_file(networks)
         extra = _scale_tensors("latent_scale", model.latent_scale)
         written.append(_write(output / "autoencoder.safetensors", params, namings, extra))
     if newest_step(workdir, generator.NAME) is not None:
-        _, features = load_feature_model(networks, workdir, mesh)
+        _, features = restore.load_feature_model(networks, workdir, mesh)
         namings = reference.generator_file(networks)
         extra = _scale_tensors("feature_scale", features.feature_scale)
         patches = networks.global_shape[0] // networks.generator.patch_size
@@ -142,18 +128,17 @@ def export(experiment: Experiment, workdir: epath.Path, output: epath.Path) -> s
     return "\n".join(written)
 
 
-def _read(
+def _match(
     networks: Networks,
     tensors: Mapping[str, StoredTensor],
     namings: Mapping[str, Naming],
     file: Path,
-) -> tuple[Params, list[str]]:
-    """Parameters by network, and a line on each."""
+) -> tuple[dict[str, dict[str, StoredTensor]], list[str]]:
+    """`into_workdir.match` with advice on the config."""
     advice = "give a checkpoint of the authors' code, and its sizes in config.model"
     if networks.video_encoder.compat == "none" and _OURS not in tensors:
         advice += "; theirs need --config.model.compat=reference"
-    arrays, lines = match(networks, tensors, namings, where=str(file), advice=advice)
-    return {name: read(found) for name, found in arrays.items()}, lines
+    return into_workdir.match(networks, tensors, namings, where=str(file), advice=advice)
 
 
 def _split_scale(

@@ -6,24 +6,10 @@ from etils import epath
 
 from glober_jax.errors import UserError
 from glober_jax.experiment.options import Experiment
-from glober_jax.interop import sd_codec, sd_unet
-from glober_jax.interop.into_workdir import (
-    TRAIN,
-    check_architecture,
-    check_fields,
-    check_untrained,
-    match,
-    read,
-    write_finished,
-)
+from glober_jax.interop import into_workdir, sd_codec, sd_unet
 from glober_jax.interop.network import choose_naming
 from glober_jax.interop.weights_file import inside, open_tensors
-from glober_jax.training import autoencoder, codec, generator
-from glober_jax.training.init_from_pretrained import (
-    check_pretrained,
-    pretrained_file,
-    write_pretrained,
-)
+from glober_jax.training import autoencoder, codec, generator, init_from_pretrained
 from glober_jax.training.restore import write_config
 
 _WHOSE = "Stable Diffusion's"
@@ -37,16 +23,18 @@ def convert_vae(experiment: Experiment, file: Path, workdir: epath.Path) -> str:
     """
     networks, name = experiment.networks, "frame_codec"
     if networks.frame_codec.channels == sd_codec.CHANNELS:
-        check_fields(networks, name, _WHOSE, groups=sd_codec.GROUPS)
-    check_untrained(workdir, codec.NAME, autoencoder.NAME, generator.NAME)
-    check_pretrained(workdir, networks, autoencoder.NETWORKS)
+        into_workdir.check_fields(networks, name, _WHOSE, groups=sd_codec.GROUPS)
+    into_workdir.check_untrained(workdir, codec.NAME, autoencoder.NAME, generator.NAME)
+    init_from_pretrained.check_pretrained(workdir, networks, autoencoder.NETWORKS)
     tensors = inside(open_tensors(file), sd_codec.CHECKPOINT_PREFIX)
     namings = sd_codec.codec_namings(networks.frame_codec)
     naming = choose_naming(tensors, networks.shapes((name,))[name], namings)
     advice = "give a Stable Diffusion VAE, and its sizes in config.model.frame_codec"
-    arrays, lines = match(networks, tensors, {name: naming}, where=str(file), advice=advice)
-    written = write_finished(experiment, workdir, codec.NAME, {name: read(arrays[name])}, {})
-    return "\n".join([*lines, f"{written}; train the rest with {TRAIN}"])
+    arrays, lines = into_workdir.match(
+        networks, tensors, {name: naming}, where=str(file), advice=advice
+    )
+    written = into_workdir.write_finished(experiment, workdir, codec.NAME, arrays, {})
+    return "\n".join([*lines, f"{written}; train the rest with {into_workdir.TRAIN}"])
 
 
 def convert_unet(experiment: Experiment, file: Path, workdir: epath.Path) -> str:
@@ -58,9 +46,9 @@ def convert_unet(experiment: Experiment, file: Path, workdir: epath.Path) -> str
     networks, name = experiment.networks, "unet"
     if networks.unet.channels == sd_unet.CHANNELS:
         fields = {"groups": sd_unet.GROUPS, "head_dim": 0, "heads": sd_unet.HEADS}
-        check_fields(networks, name, _WHOSE, **fields)
-    check_untrained(workdir, autoencoder.NAME, generator.NAME)
-    check_architecture(experiment, workdir, codec.NAME)
+        into_workdir.check_fields(networks, name, _WHOSE, **fields)
+    into_workdir.check_untrained(workdir, autoencoder.NAME, generator.NAME)
+    into_workdir.check_architecture(experiment, workdir, codec.NAME)
     tensors = inside(open_tensors(file), sd_unet.CHECKPOINT_PREFIX)
     other = sd_unet.other_architecture(tensors)
     looks = f"{file} looks like {other}, which the video decoder is not" if other else str(file)
@@ -70,15 +58,18 @@ def convert_unet(experiment: Experiment, file: Path, workdir: epath.Path) -> str
     )
     namings = sd_unet.unet_namings(networks.unet)
     naming = choose_naming(tensors, networks.shapes((name,))[name], namings)
-    arrays, lines = match(networks, tensors, {name: naming}, where=looks, advice=advice)
+    arrays, lines = into_workdir.match(
+        networks, tensors, {name: naming}, where=looks, advice=advice
+    )
     if other:
         raise UserError(f"{looks}; {advice}")
-    target = write_pretrained(workdir, name, arrays[name])
+    target = init_from_pretrained.write_pretrained(workdir, name, arrays[name])
     write_config(workdir, experiment.source)
-    fresh = sorted(n for n in autoencoder.NETWORKS if not pretrained_file(workdir, n).exists())
+    files = {n: init_from_pretrained.pretrained_file(workdir, n) for n in autoencoder.NETWORKS}
+    fresh = sorted(n for n, pretrained in files.items() if not pretrained.exists())
     lines.append(
         f"written to {target}, the initial weights of the autoencoder stage; left at initial "
-        f"values: {', '.join(fresh)}; train with {TRAIN}"
+        f"values: {', '.join(fresh)}; train with {into_workdir.TRAIN}"
     )
     # Settings that this UNet was trained with, where the config has others.
     settings = []

@@ -10,9 +10,9 @@ from safetensors.numpy import save_file
 from glober_jax.errors import UserError
 from glober_jax.experiment.config import parse
 from glober_jax.experiment.options import Experiment
-from glober_jax.interop import reference, reference_checkpoints
+from glober_jax.interop import into_workdir, reference
 from glober_jax.interop.reference_checkpoints import convert_autoencoder, convert_generator
-from glober_jax.models.networks import Networks, Params
+from glober_jax.models.networks import Networks
 from glober_jax.training.checkpoint import StageCheckpoints
 from tests.interop.released import released_tensors
 from tests.tiny import tiny_config
@@ -57,18 +57,18 @@ def autoencoder(experiment: Experiment) -> Tensors:
 
 
 @pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Params, dict]]:
-    """Parameters and constants of stages by name, in place of checkpoints.
+def written(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[dict, dict]]:
+    """Arrays and constants of stages by name, in place of checkpoints.
 
     That those are written as they should be is tested end to end.
     """
-    stages: dict[str, tuple[Params, dict]] = {}
+    stages: dict[str, tuple[dict, dict]] = {}
 
-    def write(experiment: object, workdir: object, name: str, params: Params, constants: dict):
-        stages[name] = params, constants
+    def write(experiment: object, workdir: object, name: str, arrays: dict, constants: dict):
+        stages[name] = arrays, constants
         return f"written {name}"
 
-    monkeypatch.setattr(reference_checkpoints, "write_finished", write)
+    monkeypatch.setattr(into_workdir, "write_finished", write)
     return stages
 
 
@@ -105,15 +105,15 @@ def test_both_stages_come_in(
     assert written.keys() == {"autoencoder"}
     begin("autoencoder", workdir, experiment)
     convert_generator(experiment, files["generator"], workdir)
-    params, constants = written["autoencoder"]
+    arrays, constants = written["autoencoder"]
     np.testing.assert_allclose(constants["latent_scale"].deviation, 1 / 0.18215, rtol=1e-6)
     features, constants = written["generator"]
     assert not np.asarray(constants["feature_scale"].mean).any()
     np.testing.assert_array_equal(constants["feature_scale"].deviation, 1.0)
     for ours, theirs in (
-        (params["global_tokens"]["domain"], autoencoder["context_emb"]),
+        (arrays["global_tokens"]["domain"], autoencoder["context_emb"]),
         (
-            codec["frame_codec"]["from_latents"]["dense"]["bias"],
+            codec["frame_codec"]["from_latents/dense/bias"],
             autoencoder[f"{CODEC}post_quant_conv.bias"],
         ),
         (features["condition"]["tokens"], generator["stable_ae.context_emb"]),
