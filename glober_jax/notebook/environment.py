@@ -1,8 +1,8 @@
 """Installs this repository into .venv, and runs the cells of a notebook there.
 
-Colab or Jupyter has other packages than this repository needs, some of which Colab has loaded
-before the first cell. So a second kernel is started in .venv, and every further cell is sent to it.
-Imports only the standard library and packages of every Jupyter.
+Colab has other versions of packages, some of them loaded before the first cell. So a second kernel
+is started in .venv, and every further cell is sent to it. Imports only the standard library and
+packages of every Jupyter.
 """
 
 import atexit
@@ -37,7 +37,8 @@ def use_environment(accelerator: str = "auto") -> None:
     Does nothing where this package is installed. Raises RuntimeError with the output of a failed
     installation.
     """
-    if Path(sys.prefix).resolve() == (_ROOT / ".venv").resolve() or _is_installed():
+    is_installed = next(iter(importlib.metadata.distributions(name="glober_jax")), None) is not None
+    if is_installed or Path(sys.prefix).resolve() == (_ROOT / ".venv").resolve():
         print(f"cells run in {sys.prefix}")
         return
     accelerator = found_accelerator() if accelerator == "auto" else accelerator
@@ -116,14 +117,6 @@ def _relay(message: dict[str, Any]) -> None:
             display(content["data"], metadata=content["metadata"], raw=True)
         case "error":
             print(*content["traceback"], sep="\n", file=sys.stderr, flush=True)
-
-
-def _is_installed() -> bool:
-    try:
-        importlib.metadata.version("glober_jax")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def _run(*command: str) -> None:

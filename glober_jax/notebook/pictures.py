@@ -19,7 +19,14 @@ _DEVIATIONS = 2.5
 
 def play(videos: Mapping[str, np.ndarray], fps: float) -> HTML:
     """Looping videos [T, X, Y, 3] side by side, with titles."""
-    figures = [_figure(title, video, fps) for title, video in videos.items()]
+    figures = []
+    for title, video in videos.items():
+        frames = media.enlarge(video, max(1, _VIDEO_SIZE // video.shape[1]))
+        figures.append(
+            '<figure style="margin:0;text-align:center"><video autoplay loop muted playsinline '
+            f'controls width="{frames.shape[2]}" src="{media.mp4_data_uri(frames, fps)}"></video>'
+            f"<figcaption>{html.escape(title)}</figcaption></figure>"
+        )
     return HTML(f'<div style="display:flex;flex-wrap:wrap;gap:8px">{"".join(figures)}</div>')
 
 
@@ -64,15 +71,6 @@ def sheet(rows: Mapping[str, np.ndarray], size: int = 128) -> np.ndarray:
     """Labelled rows of n pictures [n, H, W, 3], enlarged to `size`."""
     same = np.stack([pixelated(row, size) for row in rows.values()])
     return media.contact_sheet(same, columns=same.shape[1], gap=2, row_labels=list(rows))
-
-
-def _figure(title: str, video_TXYC: np.ndarray, fps: float) -> str:
-    frames = media.enlarge(video_TXYC, max(1, _VIDEO_SIZE // video_TXYC.shape[1]))
-    return (
-        '<figure style="margin:0;text-align:center"><video autoplay loop muted playsinline '
-        f'controls width="{frames.shape[2]}" src="{media.mp4_data_uri(frames, fps)}"></video>'
-        f"<figcaption>{html.escape(title)}</figcaption></figure>"
-    )
 
 
 def _pixels(values: np.ndarray) -> np.ndarray:
