@@ -57,13 +57,15 @@ def inline_problems(code: str) -> Iterator[str]:
         return
     if words[0] in COMMANDS and len(words) > 1:
         words = ["glober", *words]
-    if words[0].startswith("--"):
-        for word in words:
-            yield from _flag_anywhere_problems(word)
-    elif key := re.fullmatch(r"(config(?:\.\w+)+)(=.*)?", code):
-        yield from _key_anywhere_problems(key[1])
-    else:
-        yield from command_problems(words)
+    if not words[0].startswith("--"):
+        key = re.fullmatch(r"(config(?:\.\w+)+)(=.*)?", code)
+        yield from _key_anywhere_problems(key[1]) if key else command_problems(words)
+        return
+    for flag in re.findall(r"(?:^|\s)--([\w.-]*\w)", " ".join(words)):
+        if flag.startswith("config."):
+            yield from _key_anywhere_problems(flag)
+        elif flag not in _every_flag():
+            yield f"no command has --{flag}"
 
 
 def command_problems(words: Sequence[str]) -> Iterator[str]:
@@ -125,8 +127,7 @@ def _script(script: str, words: Sequence[str]) -> Iterator[str]:
         return
     text = file.read_text()
     if "pytest" in text:
-        options = re.findall(r'addoption\(\s*"--(\w+)"', (ROOT / "tests/conftest.py").read_text())
-        yield from _flag_problems(script, words, set(options))
+        yield from _flag_problems(script, words, _pytest_flags())
         tests = [word for word in words if word.startswith("tests/")]
         yield from (f"there is no {test}" for test in tests if not (ROOT / test).exists())
         return
@@ -199,23 +200,15 @@ def _key_anywhere_problems(key: str) -> Iterator[str]:
         yield f"no config has {key}"
 
 
-def _flag_anywhere_problems(word: str) -> Iterator[str]:
-    flag = re.match(r"--([\w.-]*\w)", word)
-    if flag and flag[1].startswith("config."):
-        yield from _key_anywhere_problems(flag[1])
-    elif flag and flag[1] not in _every_flag():
-        yield f"no command has --{flag[1]}"
-
-
 @functools.cache
 def _every_flag() -> set[str]:
-    tests = (ROOT / "tests/conftest.py").read_text()
     scripts = [f"launch/{path.name}" for path in (ROOT / "launch").glob("*.sh")]
-    return _FOREIGN.union(
-        *map(_flags, COMMANDS),
-        *map(_script_flags, scripts),
-        re.findall(r'addoption\(\s*"--(\w+)"', tests),
-    )
+    return _FOREIGN.union(_pytest_flags(), *map(_flags, COMMANDS), *map(_script_flags, scripts))
+
+
+def _pytest_flags() -> set[str]:
+    tests = (ROOT / "tests/conftest.py").read_text()
+    return set(re.findall(r'addoption\(\s*"--(\w+)"', tests))
 
 
 def _split(words: Sequence[str], marks: Sequence[str]) -> list[list[str]]:

@@ -1,25 +1,42 @@
-"""What all commands share: flags in, help, paths that begin at home."""
+"""All commands: flags, help, paths that begin at home; `glober COMMAND` and `python -m`."""
 
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from glober_jax import cli
+from glober_jax.__main__ import COMMANDS
 
 _ROOT = Path(__file__).parents[1]
+# As pip makes them: away from the repository, whose root is not where Python looks.
+_SCRIPT = """
+import sys
+sys.path.insert(0, {root!r})
+from {module} import {function}
+sys.path.remove({root!r})
+{function}()
+"""
 
 
-def _run(home: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _run(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs Python in the repository."""
     return subprocess.run(
-        [sys.executable, "-m", f"glober_jax.{name}", *arguments],
+        [sys.executable, *words],
         cwd=_ROOT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "HOME": str(home)},
+        env=os.environ | environment,
         capture_output=True,
         text=True,
     )
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    """Variables for commands with an empty home folder."""
+    return {"JAX_PLATFORMS": "cpu", "HOME": str(tmp_path)}
 
 
 @pytest.mark.parametrize(
@@ -32,54 +49,38 @@ def _run(home: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[
         (["prepare", "synthetic_sky", "--outptu=x", "--help=false"], 1),
     ],
 )
-def test_help_is_no_failure(arguments: list[str], status: int, tmp_path: Path) -> None:
+def test_help_is_no_failure(arguments: list[str], status: int, home: dict[str, str]) -> None:
     """Fails when a script takes help for a mistake, or a mistake for help."""
-    done = _run(tmp_path, *arguments)
+    name, *flags = arguments
+    done = _run("-m", f"glober_jax.{name}", *flags, **home)
     assert done.returncode == status, done.stderr
     assert bool(done.stdout) == (status == 0) and bool(done.stderr) == (status == 1)
 
 
-def test_every_path_may_begin_at_home(tmp_path: Path) -> None:
+def test_every_path_may_begin_at_home(tmp_path: Path, home: dict[str, str]) -> None:
     """Fails when --output=~/x makes a folder called ~, or a config or an override names one."""
     sky = ["synthetic_sky", "--num_videos=1", "--num_test_videos=1", "--num_frames=1", "--size=8"]
-    done = _run(tmp_path, "prepare", *sky, "--output=~/sky")
+    done = _run("-m", "glober_jax.prepare", *sky, "--output=~/sky", **home)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "sky" / "data_card.json").exists() and not (_ROOT / "~").exists()
 
     (tmp_path / "config.py").write_text("from configs.quickstart import get_config\n")
     (tmp_path / "flags").write_text("--config=~/config.py\n--workdir\n~/run\n")
-    done = _run(tmp_path, "main", "--flagfile=~/flags", "--config.data.dir=~/none")
+    flags = ["--flagfile=~/flags", "--config.data.dir=~/none"]
+    done = _run("-m", "glober_jax.main", *flags, **home)
     assert done.returncode == 1 and f"{tmp_path / 'none'}" in done.stderr, done.stderr
 
 
-def test_what_is_no_path_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_values_keep_their_tildes() -> None:
     """Fails when a value is changed that only has a ~ in it."""
-    monkeypatch.setenv("HOME", "/home/of/mine")
-    for word, wanted in (
-        ("--output=~", "--output=/home/of/mine"),
-        ("-output=~/a=~", "-output=/home/of/mine/a=~"),
-        ("~/x", "/home/of/mine/x"),
-        ("--output=gs://bucket/~/x", "--output=gs://bucket/~/x"),
-        ("--prompt=~ 5 birds", "--prompt=~ 5 birds"),
-        ("--output=a~", "--output=a~"),
-        ("--resume", "--resume"),
-    ):
-        assert cli._flag_with_home(word) == wanted
-    config = {"data": {"dir": "~/x", "workers": 2}, "codec": {"pretrained": "builtin:f4"}}
-    assert cli._with_homes(config) == config | {"data": {"dir": "/home/of/mine/x", "workers": 2}}
-    assert cli._flag_with_home("--input=~root/x") == "--input=" + os.path.expanduser("~root/x")
+    for word in ("--output=gs://bucket/~/x", "--prompt=~ 5 birds", "--output=a~", "--resume"):
+        assert cli._flag_with_home(word) == word
 
 
 def test_a_terminal_may_lack_signs() -> None:
     """Fails when a sign that ASCII does not have ends a command."""
     script = "from glober_jax import cli; cli.run(lambda argv: print('±1'))"
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=_ROOT,
-        env=os.environ | {"PYTHONIOENCODING": "ascii"},
-        capture_output=True,
-        text=True,
-    )
+    done = _run("-c", script, PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stdout) == (0, "\\xb11\n"), done.stderr
 
 
@@ -110,3 +111,65 @@ def test_compiled_programs_are_kept_where_there_is_room(tmp_path: Path, first: s
             check=True,
         )
         assert done.stdout.startswith(expected), done
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+    module, function = project["scripts"]["glober"].split(":")
+    file = tmp_path_factory.mktemp("bin") / "glober"
+    file.write_text(_SCRIPT.format(root=str(_ROOT), module=module, function=function))
+    return file
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["prepare", "--hlep"],
+        ["prepare", "doctor", "--input=nowhere"],
+        ["prepare", "doctor", "--help"],
+        # A config that imports another one.
+        ["main", "--config=configs/taichi_hd.py", "--workdir=x", "--config.sede=1"],
+    ],
+)
+def test_is_the_command(script: Path, arguments: list[str]) -> None:
+    """Fails when messages, help or the exit status differ."""
+    by_name, by_package = _run(script, *arguments), _run("-m", "glober_jax", *arguments)
+    module = _run("-m", f"glober_jax.{arguments[0]}", *arguments[1:])
+    assert (module.stdout or module.stderr) and "configs" not in module.stderr
+    for done in (by_name, by_package):
+        assert (done.returncode, done.stdout, done.stderr) == (
+            module.returncode,
+            module.stdout,
+            module.stderr,
+        )
+
+
+def test_help_names_every_command(script: Path) -> None:
+    """Fails when a new command is missing, or has no line about it."""
+    done = _run(script, "--help")
+    assert done.returncode == 0 and not done.stderr
+    for command in COMMANDS:
+        assert any(
+            line.split()[:1] == [command] and len(line) > 30 for line in done.stdout.split("\n")
+        )
+    files = (_ROOT / "glober_jax").glob("[a-z]*.py")
+    assert set(COMMANDS) == {
+        file.stem for file in files if "\n    cli.run(main" in file.read_text()
+    }
+
+
+def test_nearest_command_is_named(script: Path) -> None:
+    """Fails when a misspelt command does not end in one sentence."""
+    for given, nearest in (("smaple", "sample"), ("train", "main"), ("evaluation", "evaluate")):
+        done = _run(script, given)
+        assert done.returncode == 1 and not done.stdout
+        assert done.stderr == f"error: glober has no command {given!r}; did you mean {nearest}?\n"
+    assert "there are prepare, main" in _run(script, "xyz").stderr
+    assert _run(script).returncode == 1
+
+
+def test_help_is_quick() -> None:
+    """Fails when the list of commands imports JAX, which takes seconds."""
+    code = "import sys; from glober_jax.__main__ import main; print('jax' in sys.modules)"
+    assert _run("-c", code).stdout == "False\n"

@@ -34,55 +34,27 @@ def tiny_config() -> ml_collections.ConfigDict:
     """The quick start with narrow networks and a few steps; `data.dir` has to be set."""
     config = quickstart.get_config()
     config.frame_size = 16
-    config.clip.update({"num_frames": 16, "num_key_frames": 4, "num_target_frames": 3})
+    config.clip.update(num_frames=16, num_key_frames=4, num_target_frames=3)
     model = config.model
     config.codec.pretrained = ""
-    model.frame_codec.update(
-        {
-            "channels": 8,
-            "multipliers": (1, 2),
-            "latent_channels": 4,
-            "patch_size": 1,
-            "attention": True,
-            "groups": 4,
-        }
-    )
-    model.patch_discriminator.update({"channels": 8, "multipliers": (1, 2)})
-    model.video_encoder.update(
-        {"channels": 16, "multipliers": (1, 2), "blocks_per_level": 1, "global_channels": 16}
-    )
-    model.video_encoder.update({"head_dim": 8, "groups": 4})
-    model.frame_features.update({"index_slots": 16, "head_dim": 8, "groups": 4})
+    model.frame_codec.update(channels=8, multipliers=(1, 2), latent_channels=4, patch_size=1)
+    model.frame_codec.update(attention=True, groups=4)
+    model.patch_discriminator.update(channels=8, multipliers=(1, 2))
+    model.video_encoder.update(channels=16, multipliers=(1, 2), blocks_per_level=1)
+    model.video_encoder.update(global_channels=16, head_dim=8, groups=4)
+    model.frame_features.update(index_slots=16, head_dim=8, groups=4)
     model.global_tokens.width = 16
-    model.unet.update({"channels": 16, "heads": 2, "groups": 4})
-    model.discriminator.update(
-        {
-            "channels": 8,
-            "multipliers": (1, 2),
-            "temporal_levels": (1,),
-            "spatial_levels": (1,),
-            "head_dim": 8,
-            "groups": 4,
-        }
-    )
-    model.generator.update({"width": 32, "depth": 2, "heads": 2, "context_width": 16})
+    model.unet.update(channels=16, heads=2, groups=4)
+    model.discriminator.update(channels=8, multipliers=(1, 2), head_dim=8, groups=4)
+    model.discriminator.update(temporal_levels=(1,), spatial_levels=(1,))
+    model.generator.update(width=32, depth=2, heads=2, context_width=16)
     for stage in ("codec", "autoencoder", "generator"):
-        config[stage].update({"steps": 4, "batch_size": 8})
-        config[stage].optimizer.update({"warmup_steps": 1})
-    config.autoencoder.adversarial.update({"weight": 0.1, "start_step": 1, "warmup_steps": 2})
-    config.loop.update({"log_every": 1, "preview_every": 0, "checkpoint_every": 2})
-    config.sampling.update(
-        {
-            "sampler": "ddim",
-            "spacing": "trailing",
-            "steps": 2,
-            "decoder_steps": 0,
-            "eta": 0.5,
-            "condition_scale": 2.0,
-            "shared_noise": 0.0,
-            "chunk_frames": 16,
-        }
-    )
+        config[stage].update(steps=4, batch_size=8)
+        config[stage].optimizer.warmup_steps = 1
+    config.autoencoder.adversarial.update(weight=0.1, start_step=1, warmup_steps=2)
+    config.loop.update(log_every=1, preview_every=0, checkpoint_every=2)
+    config.sampling.update(sampler="ddim", spacing="trailing", steps=2, decoder_steps=0, eta=0.5)
+    config.sampling.update(condition_scale=2.0, shared_noise=0.0, chunk_frames=16)
     config.evaluation.protocol = ""
     return config
 
@@ -93,8 +65,8 @@ def single_level_config() -> ml_collections.ConfigDict:
     config.frame_size = 8
     model = config.model
     model.video_encoder.multipliers = (1,)
-    model.unet.update({"multipliers": (1,), "attention_levels": ()})
-    model.discriminator.update({"multipliers": (1,), "temporal_levels": (0,), "spatial_levels": ()})
+    model.unet.update(multipliers=(1,), attention_levels=())
+    model.discriminator.update(multipliers=(1,), temporal_levels=(0,), spatial_levels=())
     return config
 
 

@@ -78,17 +78,13 @@ def _keys(recording: Recording, table: str) -> list[str]:
     return [key for key in recording.named(f"out/ddim{table}_") if "_" not in key or key[0] == "a"]
 
 
-def recorded_steps(recording: Recording) -> list[str]:
-    return sorted({n.split(".x_prev")[0] for n in recording.named("out/eta") if "x_prev" in n})
-
-
 @pytest.mark.recorded("ddim_step")
 def test_guided_ddim_steps(recording: Recording) -> None:
     """Fails when the two scales or the two reduced branches change places (broken so)."""
     meta, process = recording.meta, DiffusionProcess()
     guidance = DecoderGuidance(meta["scale_video"], meta["scale_domain"])
     branches = {"full": "e_cond", "video": "e_uncond_video", "domain": "e_uncond_domain"}
-    cases = recorded_steps(recording)
+    cases = {n.split(".x_prev")[0] for n in recording.named("out/eta") if "x_prev" in n}
     assert cases
     for case in cases:
         eta, index = case.split("_i")
