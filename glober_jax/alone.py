@@ -1,4 +1,4 @@
-"""One process at a time writes to a folder."""
+"""A lock, so that one process at a time writes to a folder."""
 
 import contextlib
 import fcntl

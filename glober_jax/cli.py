@@ -1,4 +1,4 @@
-"""Start and failure of all commands: flags in, one sentence for every mistake."""
+"""Start of all commands: flags, compilation cache, and one sentence for every mistake."""
 
 import difflib
 import os
@@ -25,7 +25,7 @@ def run(main: Callable[[Sequence[str]], None], advice: str = "") -> None:
     """
 
     def guarded(argv: Sequence[str]) -> None:
-        # Without the libraries' reports of every checkpoint.
+        # Libraries log every checkpoint at INFO.
         logging.set_verbosity(logging.WARNING)
         try:
             main(argv[1:])
@@ -35,7 +35,7 @@ def run(main: Callable[[Sequence[str]], None], advice: str = "") -> None:
     interruption.watch()
     interruption.begin(advice)
     _use_compilation_cache()
-    # Daemons may have closed them, and terminals may lack characters.
+    # Daemons may have closed these streams, and terminals may lack characters.
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     sys.stdout.reconfigure(errors="backslashreplace")
@@ -73,9 +73,9 @@ def list_of(kind: Callable[[str], Any], flag: flags.FlagHolder) -> list[Any]:
 
 
 def _use_compilation_cache() -> None:
-    """Keeps compiled programs in the user's cache folder, unless JAX's own variable is set.
+    """Caches compiled programs in the user's cache folder, unless JAX's own variable is set.
 
-    One folder per machine: its CPU may be another than that of others with the same home.
+    One folder per machine, since machines with the same home may have different CPUs.
     """
     if _CACHE_VARIABLE in os.environ:
         return

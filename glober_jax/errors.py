@@ -1,14 +1,13 @@
-"""Exceptions whose message is written for the person at the keyboard."""
+"""Exceptions with messages for the user of a command."""
 
 
 class UserError(Exception):
-    """Something the person can fix: bad config, missing data, an impossible size.
+    """A mistake that the user can fix: bad config, missing data, an impossible size.
 
-    The message is one clear sentence (or a short list) that says what was wrong,
-    where, and what to do. Every entry point prints it without a stack trace and
-    exits with status 1; everything else that is raised is a bug and keeps its trace.
+    The message is one sentence (or a short list) with the fault, its place and the remedy. Every
+    command prints it without a stack trace and exits with status 1; any other exception is a bug.
     """
 
 
 class Unfinished(UserError):
-    """Work that stopped halfway through no fault of its inputs; what is finished is kept."""
+    """Work that was interrupted through no fault of its inputs; finished parts are kept."""

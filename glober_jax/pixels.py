@@ -7,10 +7,10 @@ _MARGIN = 0.5 / 255
 
 
 def conversion(x: np.ndarray, verb: str) -> str:
-    """A phrase with the expression of `x` that has its pixels, after `verb`, such as "save".
+    """Advice such as "save (x * 255).round()...", with the given verb.
 
-    The expression follows from type and range where these are unambiguous; else black and white
-    are left open.
+    The expression follows from type and range; where these are ambiguous, it has placeholders for
+    black and white.
     """
     if x.dtype == bool:
         return f"{verb} 255 * x.astype(np.uint8)"

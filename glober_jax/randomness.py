@@ -21,9 +21,7 @@ def named_key(
 ) -> jax.Array:
     """The typed key of `name` at `step`: fold_in(fold_in(key(seed), crc32(name)), step).
 
-    Args:
-      seed: an integer, or the `seed_words` of one; a traced uint32 is the low half alone.
-      name, step: what the key is for.
+    `seed` is an integer, or its `seed_words`; a traced uint32 is the low half alone.
     """
     words = seed if isinstance(seed, np.ndarray | jax.Array) else seed_words(seed)
     if words.ndim == 0:

@@ -1,8 +1,7 @@
 """Global features + any indices -> frames: non-autoregressive, frame-parallel, chunked.
 
-Frames never exchange information while they are denoised, so a sub-clip decoded alone equals the
-same frames of the full decode, given the same per-frame noise; and noise is keyed by video and
-index, never by position in a batch.
+Frames do not exchange information while they are denoised, and noise is keyed by video and index,
+never by position in a batch: a sub-clip decoded alone equals the same frames of the full decode.
 
 Dimension key: B videos, n frames of each, N = B * n, K key frames, H, W, G global feature, h, w, Z
 latents of a frame, X, Y frame size.
@@ -33,7 +32,7 @@ from glober_jax.sampling.options import SamplingOptions
 
 
 class FrameModel(NamedTuple):
-    """What turns key frames into a global feature, and features into frames: a pytree."""
+    """Parameters of video encoder, decoder and codec, and the scale of latents: a pytree."""
 
     params: Params
     latent_scale: ChannelScale
@@ -70,7 +69,7 @@ def frame_predictor(
 ) -> Predictor:
     """The guided video decoder for the frames at `index_Bn`: (z_t [N, h, w, Z], t) -> prediction.
 
-    Computes what does not depend on the noise here, once: frame features and tokens of each branch.
+    Frame features and tokens of each branch do not depend on the noise and are computed here, once.
     """
     batch, frames = index_Bn.shape
 
@@ -110,7 +109,7 @@ def denoise_frames(
 ) -> jax.Array:
     """Latents [B, n, h, w, Z] of the frames at `index_Bn`, guided, from `noise(0)`.
 
-    `noise(t + 1)` is what the step at t adds where `options.eta` > 0. `watch` wraps the predictor.
+    The step at t adds `noise(t + 1)` where `options.eta` > 0. `watch` wraps the predictor.
     """
 
     def flat_noise(step: jax.Array | int) -> jax.Array:
@@ -172,10 +171,7 @@ class Chunk(NamedTuple):
 
 
 class VideoSampler:
-    """Compiled decoding of features into frames for one model size, on all devices of a mesh.
-
-    Holds compiled functions, no parameters: those come with each call.
-    """
+    """Compiled decoding of features into frames, on all devices of a mesh; holds no parameters."""
 
     def __init__(
         self, networks: Networks, process: DiffusionProcess, options: SamplingOptions, mesh: Mesh
@@ -244,8 +240,8 @@ class VideoSampler:
     ) -> Iterator[Chunk]:
         """The frames of every video at the same real indices [n], piece by piece.
 
-        Videos are numbered from `first_video` on, which decides their noise. The last pieces are
-        filled up with rows that are dropped. While one piece is with the caller, the next is made.
+        Noise depends on the video's number, from `first_video` on. The last pieces are padded with
+        rows that are dropped. The next piece is computed while the caller handles one.
         """
         videos, frames = len(global_BHWG), len(index_n)
         step_B, step_n = self.piece(videos, frames)

@@ -1,4 +1,4 @@
-"""Videos and their frames over the devices of a mesh: each computes rows of its own.
+"""Spreads videos and their frames over the devices of a mesh.
 
 Dimension key: B videos, n frames of each.
 """
@@ -58,8 +58,8 @@ def spread(
 def piece(videos: int, frames: int, devices: int, most: int) -> tuple[int, int]:
     """(videos, frames of each) to compute at once, at most `most` frames on each device.
 
-    Every device takes as many, so some are filled up. Chosen is the cut that computes fewest
-    frames, then fewest videos on a device. All pieces have this size, for one compilation.
+    Minimises the frames computed, padding included, then the videos on a device. All pieces have
+    this size, for one compilation.
     """
 
     def cut(count: int, ways: int, most: int) -> tuple[int, int]:

@@ -32,8 +32,8 @@ class FeatureModel(NamedTuple):
 class Conditions(NamedTuple):
     """One condition per video.
 
-    `values` are what `ConditionTokens` takes: labels int32 [B] (zeros without classes), or text
-    embeddings float16 [B, L, E]. `names` are the class names or captions, none without either.
+    `values` are inputs of `ConditionTokens`: labels int32 [B] (zeros without classes), or text
+    embeddings float16 [B, L, E]. `names` are class names, captions, or empty.
     """
 
     values: np.ndarray

@@ -1,4 +1,4 @@
-"""Intermediate results of the decoder, to look at: its maps, and frames at every sampling step.
+"""Intermediate results of the decoder: its maps, and frames at every sampling step.
 
 Dimension key: B videos, n frames of each, S sampling steps, H, W, G global feature, h, w, Z latents
 of a frame, X, Y frame size, C colours.
@@ -21,12 +21,12 @@ from glober_jax.sampling.options import SamplingOptions
 
 
 class Denoising(NamedTuple):
-    """Frames at every sampling step, noisiest first, as the frame codec shows their latents.
+    """Frames at every sampling step, noisiest first, decoded by the frame codec.
 
     Attributes:
       noise_level: t / T of the steps, float32 [S].
-      noisy: what the step begins with, uint8 [S, B, n, X, Y, C].
-      clean: what it takes the clean frame for.
+      noisy: input of the step, uint8 [S, B, n, X, Y, C].
+      clean: its estimate of the clean frame, uint8 [S, B, n, X, Y, C].
     """
 
     noise_level: np.ndarray
