@@ -32,20 +32,23 @@ writes the sampler, from seed to frames, as one program that needs JAX but not g
 sampler.stablehlo, weights.safetensors, and sampler.json with the code that loads them.
 """
 
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-from glober_jax import cli
+from glober_jax import cli, media
 from glober_jax.errors import UserError
 from glober_jax.experiment import config
+from glober_jax.experiment.options import Experiment
 from glober_jax.interop import exported_sampler, reference_checkpoints, stable_diffusion
+from glober_jax.pretrained import load_model
 from glober_jax.training.packaged_model import refuse_packaged
-from glober_jax.training.restore import load_config
+from glober_jax.training.restore import load_config, load_texts
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py")
 _WORKDIR = flags.DEFINE_string(
@@ -67,6 +70,29 @@ _CHECKPOINT = flags.DEFINE_enum(
     "Of an exported sampler's generator; best is by FVD",
 )
 
+
+def _export_sampler(experiment: Experiment, workdir: epath.Path, output: epath.Path) -> str:
+    exported_sampler.check_platforms(_PLATFORMS.value)
+    media.make_folder(output)
+    model = load_model(experiment, workdir, checkpoint=_CHECKPOINT.value)
+    texts = load_texts(workdir)
+    about = {
+        "class_names": model.class_names,
+        "text_encoder": texts.encoder if texts else None,
+        "workdir": str(workdir),
+        "checkpoint_steps": model.trained_steps,
+        "command": "python -m glober_jax.convert " + shlex.join(sys.argv[1:]),
+    }
+    return exported_sampler.write_sampler(
+        model,
+        output,
+        num_videos=_NUM_VIDEOS.value,
+        num_frames=_NUM_FRAMES.value,
+        platforms=_PLATFORMS.value,
+        about=about,
+    )
+
+
 _IMPORTS = {
     "sd_vae": stable_diffusion.convert_vae,
     "sd_unet": stable_diffusion.convert_unet,
@@ -75,7 +101,7 @@ _IMPORTS = {
 }
 _EXPORTS = {
     "export": reference_checkpoints.export,
-    "export_sampler": exported_sampler.export_sampler,
+    "export_sampler": _export_sampler,
 }
 
 
@@ -84,22 +110,12 @@ def main(argv: Sequence[str]) -> None:
     if command in _EXPORTS:
         _require(command, "workdir", "output")
         workdir, output = epath.Path(_WORKDIR.value), epath.Path(_OUTPUT.value)
-        options = _sampler_options() if command == "export_sampler" else {}
-        print(_EXPORTS[command](config.parse(load_config(workdir)), workdir, output, **options))
+        print(_EXPORTS[command](config.parse(load_config(workdir)), workdir, output))
         return
     _require(command, "config", "input", "workdir")
     refuse_packaged(_WORKDIR.value)
     experiment = config.parse(cli.config_value(_CONFIG))
     print(_IMPORTS[command](experiment, Path(_INPUT.value), epath.Path(_WORKDIR.value)))
-
-
-def _sampler_options() -> dict[str, Any]:
-    return {
-        "num_videos": _NUM_VIDEOS.value,
-        "num_frames": _NUM_FRAMES.value,
-        "platforms": _PLATFORMS.value,
-        "checkpoint": _CHECKPOINT.value,
-    }
 
 
 def _require(command: str, *names: str) -> None:

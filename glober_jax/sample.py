@@ -35,18 +35,10 @@ from glober_jax.experiment import config
 from glober_jax.experiment.options import Experiment
 from glober_jax.interop.clip_text import ClipTextEncoder
 from glober_jax.models.condition import ConditionTokens
-from glober_jax.parallel.mesh import make_mesh
 from glober_jax.pretrained import load_model
+from glober_jax.sampling import folder as folders
 from glober_jax.sampling import generate
 from glober_jax.sampling.checks import MOST_VIDEOS
-from glober_jax.sampling.folder import (
-    Videos,
-    begin_folder,
-    join_arrays,
-    show,
-    write_guidance,
-    write_videos,
-)
 from glober_jax.sampling.from_videos import between, retime
 from glober_jax.sampling.glober import Glober
 from glober_jax.sampling.indices import frame_indices
@@ -132,8 +124,7 @@ def main(argv: Sequence[str]) -> None:
     inputs = [read_video(Path(path), size) for path in _INPUT.value]
     if len(inputs) > 2:
         raise UserError(f"{len(inputs)} --input: give one to reconstruct it, or two to go between")
-    mesh = make_mesh(experiment.mesh)
-    loaded = load_model(experiment, workdir, experiment.sampling, mesh, _CHECKPOINT.value)
+    loaded = load_model(experiment, workdir, checkpoint=_CHECKPOINT.value)
     for name, options in choices:
         model = loaded.with_options(**vars(options))
         folder = output / name if len(choices) > 1 else output
@@ -142,7 +133,7 @@ def main(argv: Sequence[str]) -> None:
         else:
             _make(model, _videos(model, workdir, inputs, index), folder)
     if len(choices) > 1:
-        write_guidance(output, [name for name, _ in choices])
+        folders.write_guidance(output, [name for name, _ in choices])
 
 
 def _choices(experiment: Experiment) -> Iterator[tuple[str, Any]]:
@@ -156,21 +147,21 @@ def _choices(experiment: Experiment) -> Iterator[tuple[str, Any]]:
         yield name, config.sampling_options(experiment, given | chosen)
 
 
-def _make(model: Glober, videos: Videos, folder: epath.Path) -> None:
+def _make(model: Glober, videos: folders.Videos, folder: epath.Path) -> None:
     record = _record(model, videos.record) | {"index": videos.index_n.tolist()}
-    begin_folder(folder, record, resume=_RESUME.value)
+    folders.begin_folder(folder, record, resume=_RESUME.value)
     batch = min(_BATCH.value, videos.count)
-    write_videos(model, videos, _SEED.value, folder, batch=batch, arrays=_SAVE_ARRAYS.value)
+    folders.write_videos(model, videos, _SEED.value, folder, batch=batch, arrays=_SAVE_ARRAYS.value)
     if _SAVE_ARRAYS.value:
-        join_arrays(folder, videos)
-    show(folder, videos, model.options.fps)
+        folders.join_arrays(folder, videos)
+    folders.show(folder, videos, model.options.fps)
     print(f"{videos.count} videos of {len(videos.index_n)} frames are in {folder}", file=sys.stderr)
 
 
 def _reconstruct(model: Glober, video: np.ndarray, fps: float, folder: epath.Path) -> None:
     rate = 1.0 if _RATE.value is None else _RATE.value
     record = _record(model, {"input": _INPUT.value[0], "rate": rate})
-    begin_folder(folder, record, resume=_RESUME.value)
+    folders.begin_folder(folder, record, resume=_RESUME.value)
     count = retime(
         model,
         video,
@@ -188,13 +179,13 @@ def _videos(
     workdir: epath.Path,
     inputs: Sequence[tuple[np.ndarray, float]],
     index_n: np.ndarray,
-) -> Videos:
+) -> folders.Videos:
     """New videos, or interpolated ones between two inputs."""
     count = _NUM_VIDEOS.value
     if inputs:
         way = between(model, inputs[0][0], inputs[1][0], count)
         labels = [f"{part:.0%}" for part in np.linspace(0, 1, count)]
-        return Videos(
+        return folders.Videos(
             count,
             lambda first, number: way[np.arange(first, first + number) % count],
             index_n,
@@ -207,7 +198,7 @@ def _videos(
         wanted = conditions.values[np.arange(first, first + number) % count]
         return model.generate_globals(number, wanted, seed=_SEED.value, first_video=first)
 
-    return Videos(count, features, index_n, conditions.names, conditions.record)
+    return folders.Videos(count, features, index_n, conditions.names, conditions.record)
 
 
 def _record(model: Glober, made_of: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Exports the sampler of a workdir as one StableHLO program that runs without this package.
+"""Exports a model's sampler as one StableHLO program that runs without this package.
 
 Noise -> global features -> frames, for fixed shapes and several platforms, by `jax.export`. Weights
 are inputs, in a file of their own.
@@ -8,7 +8,6 @@ Dimension key: B videos, n frames of each, X, Y frame size, L tokens of a text, 
 
 import dataclasses
 import json
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -25,61 +24,24 @@ from tqdm import tqdm
 
 from glober_jax import media
 from glober_jax.errors import UserError
-from glober_jax.experiment.options import Experiment
 from glober_jax.models.latents import ChannelScale
-from glober_jax.parallel.mesh import make_mesh
 from glober_jax.sampling.decode import FrameModel, decode_frames
 from glober_jax.sampling.generate import FeatureModel, generate_features
-from glober_jax.training import autoencoder, generator
-from glober_jax.training.checkpoint import Which
-from glober_jax.training.restore import (
-    load_classes,
-    load_feature_model,
-    load_frame_model,
-    load_texts,
-)
+from glober_jax.sampling.glober import Glober
 from glober_jax.versions import versions
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 PROGRAM_FILE, WEIGHTS_FILE, RECORD_FILE = "sampler.stablehlo", "weights.safetensors", "sampler.json"
 
 
-def export_sampler(
-    experiment: Experiment,
-    workdir: epath.Path,
-    output: epath.Path,
-    *,
-    checkpoint: Which,
-    platforms: Sequence[str],
-    **shape: int,
-) -> str:
-    """`write_sampler` of a workdir, with its config's sampling options; `shape` are its arguments.
-
-    Raises `UserError` for an unknown platform, a missing stage or an unwritable `output`.
-    """
+def check_platforms(platforms: Sequence[str]) -> None:
+    """Raises `UserError` for unknown platforms, or none."""
     if not platforms or not set(platforms) <= set(PLATFORMS):
         raise UserError(f"--platforms={','.join(platforms)}: choose from {', '.join(PLATFORMS)}")
-    media.make_folder(output)
-    mesh = make_mesh(experiment.mesh)
-    frame_step, frame_model = load_frame_model(experiment.networks, workdir, mesh)
-    feature_step, feature_model = load_feature_model(experiment.networks, workdir, mesh, checkpoint)
-    texts = load_texts(workdir)
-    about = {
-        "class_names": load_classes(workdir),
-        "text_encoder": texts.encoder if texts else None,
-        "workdir": str(workdir),
-        "checkpoint_steps": {autoencoder.NAME: frame_step, generator.NAME: feature_step},
-        "command": "python -m glober_jax.convert " + shlex.join(sys.argv[1:]),
-    }
-    return write_sampler(
-        experiment, frame_model, feature_model, output, platforms=platforms, about=about, **shape
-    )
 
 
 def write_sampler(
-    experiment: Experiment,
-    frame_model: FrameModel,
-    feature_model: FeatureModel,
+    model: Glober,
     output: epath.Path,
     *,
     num_videos: int,
@@ -89,24 +51,23 @@ def write_sampler(
 ) -> str:
     """Writes the three files of a sampler of B = `num_videos`, n = `num_frames`; describes them.
 
-    All B n frames are denoised at once. Frames are independent, so longer videos take several calls
-    with other indices. `about` is added to the record. Raises `UserError` where `output` cannot be
-    written.
+    All B n frames are denoised at once; longer videos take several calls with other indices.
+    `about` is added to the record. Raises `UserError` where `output` cannot be written.
     """
     inputs = (
         jax.ShapeDtypeStruct((), jnp.uint32),
-        experiment.networks.condition.input(num_videos),
+        model.networks.condition.input(num_videos),
         jax.ShapeDtypeStruct((num_videos, num_frames), jnp.float32),
     )
-    program = jax.jit(_sampler(experiment))
-    weights = _flat_weights(frame_model, feature_model)
+    program = jax.jit(_sampler(model))
+    weights = _flat_weights(model.frame_model, model.feature_model)
     _say("tracing the sampler")
     read = jax.export.export(program)(weights, *inputs).module_kept_var_idx
     # Not those of the codec's encoder. Arguments are numbered as leaves: a dict's, sorted by name.
     weights = {name: weights[name] for i, name in enumerate(sorted(weights)) if i in read}
     _say(f"lowering it for {', '.join(platforms)}")
     exported = jax.export.export(program, platforms=platforms)(weights, *inputs)
-    record = _record(experiment, exported, inputs, about)
+    record = _record(model, exported, inputs, about)
     parameters = sum(array.size for array in weights.values())
     lines = []
     for name, content, note in (
@@ -128,14 +89,14 @@ def write_sampler(
     return "\n".join(lines)
 
 
-def _sampler(experiment: Experiment) -> Callable[..., jax.Array]:
+def _sampler(model: Glober) -> Callable[..., jax.Array]:
     """`Glober.decode(Glober.generate_globals(...))` of videos 0 to B - 1, by flat weights.
 
     One program may round differently than two: on a CPU one pixel value in 50 000 differed, by one
     grey level.
     """
-    generating = experiment.networks, experiment.generator_diffusion, experiment.sampling
-    decoding = experiment.networks, experiment.diffusion, experiment.sampling
+    generating = model.networks, model.generator_diffusion, model.options
+    decoding = model.networks, model.diffusion, model.options
 
     def sample(
         weights: dict[str, jax.Array], seed: jax.Array, condition: jax.Array, index_Bn: jax.Array
@@ -171,13 +132,13 @@ def _models(weights: dict[str, jax.Array]) -> tuple[FrameModel, FeatureModel]:
 
 
 def _record(
-    experiment: Experiment,
+    model: Glober,
     exported: jax.export.Exported,
     inputs: Sequence[jax.ShapeDtypeStruct],
     about: dict[str, Any],
 ) -> dict[str, Any]:
     """The record file; `recipe` are lines of Python that sample, after `imports`."""
-    network, frames = experiment.networks.condition, exported.out_avals[0]
+    network, frames = model.networks.condition, exported.out_avals[0]
     meanings = {
         "seed": "same seed, same videos; up to 2**32 - 1",
         "condition": {
@@ -199,7 +160,7 @@ def _record(
         "tolerance": "one grey level from glober_jax on the same platform",
         "platforms": exported.platforms,
         **about,
-        "sampling": dataclasses.asdict(experiment.sampling),
+        "sampling": dataclasses.asdict(model.options),
         "requirements": "python -m pip install jax numpy safetensors flatbuffers",
         "imports": "import jax, jax.export, numpy, safetensors.numpy",
         "recipe": [

@@ -15,7 +15,7 @@ feature, X, Y frame size, C colours, L tokens of a text, E their width, h, w, Z 
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -35,57 +35,51 @@ from glober_jax.sampling.options import SamplingOptions, changed
 from glober_jax.values import check_seed, check_whole
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class Glober:
-    """A trained model and how to sample from it.
+    """A trained model and its sampling options.
 
     Attributes:
-      networks, clip, options: sizes; the clip it was trained on; its sampling options.
-      class_names: () without classes, or where the weights came without names.
+      networks, clip: sizes; the clip it was trained on.
+      diffusion, generator_diffusion: noise processes of frames and of global features.
+      options: of sampling.
       frame_model, feature_model: parameters.
+      class_names: () without classes, or where the weights came without names.
       trained_steps: of each stage.
+      mesh: devices that share all frames.
+      branch_shares: the trained branches of guidance, see `options.changed`.
     """
 
-    def __init__(
-        self,
-        networks: Networks,
-        clip: ClipSpec,
-        diffusion: DiffusionProcess,
-        generator_diffusion: DiffusionProcess,
-        options: SamplingOptions,
-        frame_model: FrameModel,
-        feature_model: FeatureModel,
-        class_names: Sequence[str],
-        trained_steps: Mapping[str, int],
-        mesh: Mesh,
-        branch_shares: Mapping[str, float] | None = None,
-    ) -> None:
-        """Compiles on first use; frames are spread over the devices of `mesh`.
+    networks: Networks
+    clip: ClipSpec
+    diffusion: DiffusionProcess
+    generator_diffusion: DiffusionProcess
+    options: SamplingOptions
+    frame_model: FrameModel
+    feature_model: FeatureModel
+    class_names: tuple[str, ...]
+    trained_steps: Mapping[str, int]
+    mesh: Mesh
+    branch_shares: Mapping[str, float] | None = None
 
-        `branch_shares` are the trained branches of guidance, see `options.changed`.
-        """
-        self.networks, self.clip, self.options = networks, clip, options
-        self.frame_model, self.feature_model = frame_model, feature_model
-        self.class_names, self.trained_steps = tuple(class_names), dict(trained_steps)
-        self._processes, self._mesh = (diffusion, generator_diffusion), mesh
-        self._branch_shares = branch_shares
-        self._frames = VideoSampler(networks, diffusion, options, mesh)
-        self._features = FeatureSampler(networks, generator_diffusion, options, mesh)
-        self._frame_maps = jax.jit(functools.partial(frame_maps, networks))
+    # Compiled on first use.
+    @functools.cached_property
+    def _frames(self) -> VideoSampler:
+        return VideoSampler(self.networks, self.diffusion, self.options, self.mesh)
+
+    @functools.cached_property
+    def _features(self) -> FeatureSampler:
+        return FeatureSampler(self.networks, self.generator_diffusion, self.options, self.mesh)
+
+    @functools.cached_property
+    def _frame_maps(self) -> Callable[..., tuple[jax.Array, ...]]:
+        return jax.jit(functools.partial(frame_maps, self.networks))
 
     def with_options(self, **changes: object) -> "Glober":
         """The same model with other `SamplingOptions`; `UserError` as of `options.changed`."""
-        return Glober(
-            self.networks,
-            self.clip,
-            *self._processes,
-            changed(self.options, changes, self._processes, self._branch_shares),
-            self.frame_model,
-            self.feature_model,
-            self.class_names,
-            self.trained_steps,
-            self._mesh,
-            self._branch_shares,
-        )
+        processes = (self.diffusion, self.generator_diffusion)
+        options = changed(self.options, changes, processes, self.branch_shares)
+        return dataclasses.replace(self, options=options)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -177,7 +171,7 @@ class Glober:
     ) -> Denoising:
         """The steps in which `decode` makes a few frames: see `inside.denoising`."""
         given = self._decoded(global_BHWG, index_n, seed, first_video)
-        return denoising(self.networks, self._processes[0], self.options, *given)
+        return denoising(self.networks, self.diffusion, self.options, *given)
 
     def _decoded(self, features: Any, indices: Any, seed: Any, first_video: Any) -> tuple[Any, ...]:
         """The arguments of `VideoSampler.decode`, checked."""
