@@ -10,9 +10,8 @@ from typing import Any
 
 import gradio as gr
 
+from glober_jax.demonstration import components as ui
 from glober_jax.demonstration import panels
-from glober_jax.demonstration.display import NOTHING_YET, Shown, note_html, sheet, write_video
-from glober_jax.demonstration.fields import Field, follow, sampling_fields
 from glober_jax.demonstration.panels import Panel, Values
 from glober_jax.demonstration.requests import VideoRequest, sampling_changes
 from glober_jax.demonstration.session import Session
@@ -71,31 +70,37 @@ def build(session: Session) -> gr.Blocks:
     condition = next(iter(session.conditions), None)
     request = VideoRequest(0, condition, session.whole_clip, {})
     *_, made = session.generate(request)
+    size, steps = session.model.networks.frame_size, session.model.trained_steps
+    facts = (
+        f"{session.workdir}: {size}x{size} pixels, trained on clips of "
+        f"{session.experiment.clip.num_frames} frames "
+        f"(steps: {', '.join(f'{name} {count}' for name, count in steps.items())})"
+    )
     with (
         tempfile.TemporaryDirectory() as folder,
         gr.Blocks(title="GLOBER", analytics_enabled=False, delete_cache=(600, 3600)) as page,
     ):
         # Gradio copies the file.
-        video = write_video(Path(folder) / "first.mp4", made.frames, session.fps)
-        note = note_html("The first video, made as the server started", done=True)
-        first = panels.First(request, Shown(note, video, sheet(made.frames, made.total)))
-        gr.HTML(f"<h1>GLOBER</h1><p class='model-facts'>{html.escape(_facts(session))}</p>")
+        video = ui.write_video(Path(folder) / "first.mp4", made.frames, session.fps)
+        note = ui.note_html("The first video, made as the server started", done=True)
+        first = panels.First(request, ui.Shown(note, video, ui.sheet(made.frames, made.total)))
+        gr.HTML(f"<h1>GLOBER</h1><p class='model-facts'>{html.escape(facts)}</p>")
         tabs = []
         with gr.Tabs(overflow_behavior="wrap"):
             for title, make in panels.PANELS.items():
                 with gr.Tab(title) as tab:
                     tabs.append((make(session, first), tab))
-        sampling = sampling_fields(session)
+        sampling = ui.sampling_fields(session)
         new, time, between, _ = (panel for panel, _ in tabs)
-        follow(time.inputs[:2], new.inputs[:2])
-        follow(between.inputs[:2], new.inputs[:2])
+        ui.follow(time.inputs[:2], new.inputs[:2])
+        ui.follow(between.inputs[:2], new.inputs[:2])
         for panel, tab in tabs:
             _connect(panel, session, sampling, tab)
     return page
 
 
-def _connect(panel: Panel, session: Session, sampling: dict[str, Field], tab: gr.Tab) -> None:
-    """Connects a tab's work with its buttons; one tab at a time works.
+def _connect(panel: Panel, session: Session, sampling: dict[str, ui.Field], tab: gr.Tab) -> None:
+    """Connects a tab's buttons with its work, of which one runs at a time.
 
     A tab without results starts when it is opened. `UserError`s become messages on the page.
     """
@@ -117,7 +122,7 @@ def _connect(panel: Panel, session: Session, sampling: dict[str, Field], tab: gr
             yield unchanged
 
     def work_once(note: str, *values: Any) -> Iterator[Values]:
-        yield from work(*values) if note == NOTHING_YET else (unchanged,)
+        yield from work(*values) if note == ui.NOTHING_YET else (unchanged,)
 
     inputs, note = [*panel.inputs, *sampling.values()], panel.outputs[0]
     shared: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -126,15 +131,5 @@ def _connect(panel: Panel, session: Session, sampling: dict[str, Field], tab: gr
         *(start(work, inputs, panel.outputs, **queued) for start in panel.starts),
         tab.select(work_once, [note, *inputs], panel.outputs, **queued),
     ]
-    panel.stop.click(
-        lambda: note_html("Stopped", done=True), None, note, cancels=running, queue=False, **shared
-    )
-
-
-def _facts(session: Session) -> str:
-    size, clip = session.model.networks.frame_size, session.experiment.clip
-    steps = ", ".join(f"{name} {count}" for name, count in session.model.trained_steps.items())
-    return (
-        f"{session.workdir}: {size}x{size} pixels, trained on clips of {clip.num_frames} frames "
-        f"(steps: {steps})"
-    )
+    stopped = ui.note_html("Stopped", done=True)
+    panel.stop.click(lambda: stopped, None, note, cancels=running, queue=False, **shared)

@@ -7,26 +7,10 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from glober_jax.demonstration.display import Shown, display, note_html, player, sheet_below, show
-from glober_jax.demonstration.fields import (
-    Field,
-    length_line,
-    part_fields,
-    read_part,
-    seed_and_condition,
-)
-from glober_jax.demonstration.requests import (
-    MAX_BEGIN,
-    MAX_BETWEEN,
-    MAX_SECONDS,
-    VideoRequest,
-    describe,
-    seconds_of_upload,
-    seed_of,
-    videos_of_way,
-)
-from glober_jax.demonstration.session import Session
-from glober_jax.demonstration.upload import beside, read_clip
+from glober_jax.demonstration import components as ui
+from glober_jax.demonstration import requests
+from glober_jax.demonstration.requests import VideoRequest
+from glober_jax.demonstration.session import Session, beside, read_clip
 from glober_jax.errors import UserError
 
 # In the browser, without a round trip to the server.
@@ -36,18 +20,15 @@ Values = tuple[Any, ...]
 
 
 class Panel(NamedTuple):
-    """A tab.
+    """A tab: `work` yields values of `outputs`, given changes of sampling and values of `inputs`.
 
-    Attributes:
-      work: (changes of sampling, values of `inputs`) -> values of `outputs`, repeatedly.
-      inputs, outputs: fields; the first output is a note of `display`.
-      starts: events that start the work.
-      stop: the button that stops it.
+    The first output is a note of `display`. `starts` are events that start the work, `stop` is the
+    button that stops it.
     """
 
     work: Callable[..., Iterator[Values]]
-    inputs: list[Field]
-    outputs: list[Field]
+    inputs: list[ui.Field]
+    outputs: list[ui.Field]
     starts: list[Callable[..., Any]]
     stop: gr.Button
 
@@ -56,26 +37,26 @@ class First(NamedTuple):
     """The video that the page opens with."""
 
     request: VideoRequest
-    shown: Shown
+    shown: ui.Shown
 
 
 def new_video(session: Session, first: First) -> Panel:
     """A video of a class or a text, and a seed."""
 
     def generate(changes: dict[str, Any], seed: Any, condition: Any) -> Iterator[Values]:
-        request = VideoRequest(seed_of(seed), condition, session.whole_clip, changes)
-        for shown in show(session.generate(request), session.fps):
+        request = VideoRequest(requests.seed_of(seed), condition, session.whole_clip, changes)
+        for shown in ui.show(session.generate(request), session.fps):
             yield *shown, session.command(request)
 
     left, right = _columns(
         "The generator draws one global feature, and all frames of the video are decoded from it."
     )
     with left:
-        inputs = seed_and_condition(session)
+        inputs = ui.seed_and_condition(session)
         start, stop = _buttons("Make the video")
         another = gr.Button("With another seed")
     with right:
-        outputs = display("Video", first.shown)
+        outputs = ui.display("Video", first.shown)
         command = _command_line(session.command(first.request))
     drawn = another.click(
         None, None, inputs[0], js=_ANY_SEED, queue=False, api_visibility="private"
@@ -88,34 +69,35 @@ def stretched(session: Session, first: First) -> Panel:
     clip_frames, fps = session.experiment.clip.num_frames, session.fps
 
     def length(*values: Any) -> str:
-        part = read_part(values, clip_frames)
-        return describe(part, clip_frames / fps, fps, "the training videos")
+        part = ui.read_part(values, clip_frames)
+        return requests.describe(part, clip_frames / fps, fps, "the training videos")
 
     def stretch(
         changes: dict[str, Any], seed: Any, condition: Any, *values: Any
     ) -> Iterator[Values]:
-        part = read_part(values, clip_frames)
-        request = VideoRequest(seed_of(seed), condition, part, changes)
+        part = ui.read_part(values, clip_frames)
+        request = VideoRequest(requests.seed_of(seed), condition, part, changes)
         whole = dataclasses.replace(request, part=session.whole_clip)
-        for shown in show(session.generate(whole), fps):
-            yield note_html("First the whole clip", done=False), shown.video, None, None, gr.skip()
-        for shown in show(session.generate(request), fps):
+        first_note = ui.note_html("First the whole clip", done=False)
+        for shown in ui.show(session.generate(whole), fps):
+            yield first_note, shown.video, None, None, gr.skip()
+        for shown in ui.show(session.generate(request), fps):
             yield shown.note, gr.skip(), shown.video, shown.sheet, session.command(request)
 
     left, right = _columns(
         "A global feature holds the whole clip: any part can be decoded, at any rate and length."
     )
     with left:
-        video = seed_and_condition(session)
-        parts = part_fields(start=0.25, end=0.75, rate=4)
-        length_line(length, parts)
+        video = ui.seed_and_condition(session)
+        parts = ui.part_fields(start=0.25, end=0.75, rate=4)
+        ui.length_line(length, parts)
         start, stop = _buttons("Make both videos")
     with right:
-        note = gr.HTML(Shown().note)
+        note = gr.HTML(ui.Shown().note)
         with gr.Row():
-            before = player("The whole clip", first.shown.video)
-            after = player("Its part, at your rate")
-        outputs = [note, before, after, sheet_below(), _command_line()]
+            before = ui.player("The whole clip", first.shown.video)
+            after = ui.player("Its part, at your rate")
+        outputs = [note, before, after, ui.sheet_below(), _command_line()]
     return Panel(stretch, [*video, *parts], outputs, [start.click], stop)
 
 
@@ -126,21 +108,22 @@ def between_two(session: Session, first: First) -> Panel:
     def go(changes: dict[str, Any], *values: Any) -> Iterator[Values]:
         *ends, count = values
         first, second = (
-            VideoRequest(seed_of(seed), condition, session.whole_clip, changes)
+            VideoRequest(requests.seed_of(seed), condition, session.whole_clip, changes)
             for seed, condition in (ends[:2], ends[2:])
         )
-        yield from show(session.between(first, second, videos_of_way(count)), session.fps)
+        videos = session.between(first, second, requests.videos_of_way(count))
+        yield from ui.show(videos, session.fps)
 
     left, right = _columns(
         "Global features can be mixed: these videos lie on the straight line from one to the other."
     )
     with left:
-        one = seed_and_condition(session, 0, " at the left")
-        other = seed_and_condition(session, 1, " at the right", choice=-1)
-        count = gr.Slider(2, MAX_BETWEEN, 5, step=1, label="Videos", buttons=[])
+        one = ui.seed_and_condition(session, 0, " at the left")
+        other = ui.seed_and_condition(session, 1, " at the right", choice=-1)
+        count = gr.Slider(2, requests.MAX_BETWEEN, 5, step=1, label="Videos", buttons=[])
         start, stop = _buttons("Make the videos")
     with right:
-        outputs = display("From the left to the right, in equal steps", height=200)
+        outputs = ui.display("From the left to the right, in equal steps", height=200)
     return Panel(go, [*one, *other, count], outputs, [start.click], stop)
 
 
@@ -149,16 +132,17 @@ def your_video(session: Session, first: First) -> Panel:
     fps, clip, networks = session.fps, session.experiment.clip, session.model.networks
 
     def length(begin: Any, seconds: Any, *values: Any) -> str:
-        part = read_part(values, clip.num_frames)
-        return describe(part, seconds_of_upload(begin, seconds)[1], fps, "your video")
+        part = ui.read_part(values, clip.num_frames)
+        _, seconds = requests.seconds_of_upload(begin, seconds)
+        return requests.describe(part, seconds, fps, "your video")
 
     def redraw(
         changes: dict[str, Any], path: Any, begin: Any, seconds: Any, *values: Any
     ) -> Iterator[Values]:
         if path is None:
             raise UserError("There is no video yet: upload one")
-        begin, seconds = seconds_of_upload(begin, seconds)
-        part = read_part(values, clip.num_frames)
+        begin, seconds = requests.seconds_of_upload(begin, seconds)
+        part = ui.read_part(values, clip.num_frames)
         original = read_clip(
             Path(path),
             begin=begin,
@@ -168,7 +152,7 @@ def your_video(session: Session, first: First) -> Panel:
             size=networks.frame_size,
         )
         stages = session.redraw(original, part, changes, seed=0)
-        yield from show(stages, fps, beside(original, part.index_n))
+        yield from ui.show(stages, fps, beside(original, part.index_n))
 
     left, right = _columns(
         "The encoder turns your video into a global feature, and the decoder redraws it from that."
@@ -177,15 +161,15 @@ def your_video(session: Session, first: First) -> Panel:
         label = "A short video: this one, or your own"
         video = gr.Video(first.shown.video, label=label, sources=["upload"], height=220)
         with gr.Row():
-            begin = gr.Number(0, label="From second", info=f"0 to {MAX_BEGIN:g}", min_width=120)
-            seconds = gr.Number(
-                clip.num_frames / fps, label="Seconds", info=f"up to {MAX_SECONDS:g}", min_width=120
-            )
-        parts = part_fields()
-        length_line(length, [begin, seconds, *parts])
+            limit = f"0 to {requests.MAX_BEGIN:g}"
+            begin = gr.Number(0, label="From second", info=limit, min_width=120)
+            limit, length_of_clip = f"up to {requests.MAX_SECONDS:g}", clip.num_frames / fps
+            seconds = gr.Number(length_of_clip, label="Seconds", info=limit, min_width=120)
+        parts = ui.part_fields()
+        ui.length_line(length, [begin, seconds, *parts])
         start, stop = _buttons("Encode and redraw")
     with right:
-        outputs = display("Left: yours. Right: redrawn from its global feature")
+        outputs = ui.display("Left: yours. Right: redrawn from its global feature")
     return Panel(redraw, [video, begin, seconds, *parts], outputs, [start.click], stop)
 
 

@@ -1,6 +1,6 @@
 """Validated requests of the page, and their description. Dimension key: n frames.
 
-Scripts can post values too, so every limit is enforced here. Values may be empty (None) or text;
+Every limit is enforced here, since scripts can post values too. Values may be empty (None) or text;
 missing and impossible ones raise `UserError`.
 """
 
@@ -84,12 +84,11 @@ def sampling_changes(
     """The page's fields of `SamplingOptions`, for `config.sampling_options`."""
     if sampler not in SPACINGS:
         raise UserError(f"There is no sampler {sampler}: choose one of {', '.join(SPACINGS)}")
-    checked = {
-        name: _number(value, f"The {name.replace('_', ' ')}", 0, MAX_SCALE)
-        for name, value in scales.items()
-    }
     steps = _whole(steps, "The number of steps", 1, min(max_steps, MAX_STEPS))
-    return {"sampler": sampler, "steps": steps, **checked}
+    changes = {"sampler": sampler, "steps": steps}
+    for name, value in scales.items():
+        changes[name] = _number(value, f"The {name.replace('_', ' ')}", 0, MAX_SCALE)
+    return changes
 
 
 def seed_of(value: Any) -> int:

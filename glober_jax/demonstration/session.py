@@ -1,4 +1,4 @@
-"""A demo session: requests to frames, as they are decoded, with few compiled programs.
+"""A demo session: requests and uploads to frames, as they are decoded, with few compilations.
 
 Dimension key: N videos, n frames, T frames of a given video, H, W, G global feature, X, Y frame
 size, C = 3 colours.
@@ -7,12 +7,17 @@ size, C = 3 colours.
 import functools
 import time
 from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
 
 from glober_jax import media
+from glober_jax.data.frames import fit_square
+from glober_jax.data.media.decode import UndecodableError, decode_media
+from glober_jax.data.media.tree import MediaItem
 from glober_jax.demonstration.requests import (
     MAX_STEPS,
     Part,
@@ -23,11 +28,9 @@ from glober_jax.demonstration.requests import (
 from glober_jax.errors import UserError
 from glober_jax.experiment import config
 from glober_jax.experiment.options import Experiment
-from glober_jax.parallel.mesh import make_mesh
 from glober_jax.pretrained import load_model
 from glober_jax.sampling.from_videos import on_the_way
 from glober_jax.sampling.glober import Glober
-from glober_jax.sampling.options import SamplingOptions
 from glober_jax.training.checkpoint import Which
 from glober_jax.training.restore import ExampleTexts, load_config, load_texts
 
@@ -41,7 +44,7 @@ NOT_YET = 128
 
 class Stage(NamedTuple):
     """Progress of a request: a sentence, the frames so far (uint8 [n, X, Y, C]), their final
-    number, and the fraction of the work that is done, 1 at the last stage.
+    number, and the finished fraction of the work.
     """
 
     note: str
@@ -63,8 +66,7 @@ def open_session(workdir: epath.Path, checkpoint: Which) -> "Session":
             f"the model in {workdir} takes texts but came without example captions, and the "
             "demo has no text encoder: use python -m glober_jax.sample --prompt"
         )
-    mesh = make_mesh(experiment.mesh)
-    model = load_model(experiment, workdir, experiment.sampling, mesh, checkpoint)
+    model = load_model(experiment, workdir, checkpoint=checkpoint)
     return Session(experiment, model, examples, workdir, checkpoint)
 
 
@@ -97,11 +99,13 @@ class Session:
         self._texts = examples.texts if examples else None
         captions = examples.captions if examples else ()
         self.conditions = model.names if self.kind == "class" else captions
-        processes = (experiment.diffusion, experiment.generator_diffusion)
-        self.max_steps = min(MAX_STEPS, *(process.num_timesteps for process in processes))
+        diffusion, generator = experiment.diffusion, experiment.generator_diffusion
+        self.max_steps = min(MAX_STEPS, diffusion.num_timesteps, generator.num_timesteps)
         self.whole_clip = part_of_clip(0, 1, clip_frames=experiment.clip.num_frames, rate=1)
-        self._chunk_frames = min(_CHUNK_FRAMES, experiment.sampling.chunk_frames)
-        self._compiled = functools.lru_cache(_KEPT_PROGRAMS)(self._with_options)
+        self._chunk_frames = chunk_frames = min(_CHUNK_FRAMES, experiment.sampling.chunk_frames)
+        self._compiled = functools.lru_cache(_KEPT_PROGRAMS)(
+            lambda options: model.with_options(**vars(options) | {"chunk_frames": chunk_frames})
+        )
 
     def command(self, request: VideoRequest) -> str:
         """The shell command that makes the same video."""
@@ -169,9 +173,6 @@ class Session:
         size = self.model.networks.frame_size
         return model, Stage(note, np.zeros((0, size, size, 3), np.uint8), part.frames, 0.0)
 
-    def _with_options(self, options: SamplingOptions) -> Glober:
-        return self.model.with_options(**vars(options) | {"chunk_frames": self._chunk_frames})
-
     def _condition(self, wanted: str | None) -> np.ndarray | None:
         if self.kind == "class":
             if wanted is None:
@@ -182,3 +183,35 @@ class Session:
         if wanted not in self.conditions:
             raise UserError("That caption is not one of the examples: choose one of them")
         return self._texts[[self.conditions.index(wanted)]]
+
+
+def read_clip(
+    path: Path, *, begin: float, seconds: float, num_frames: int, num_key_frames: int, size: int
+) -> np.ndarray:
+    """At most `num_frames` frames spread evenly over a part of a video: uint8 [T, X, Y, C].
+
+    The middle square of every frame is resized to `size`. Raises `UserError` for unreadable files
+    and for parts of fewer than `num_key_frames` frames.
+    """
+    item = MediaItem(path.name, (path,), is_images=False)
+    try:
+        video = decode_media(item, fps=num_frames / seconds)
+    except UndecodableError as error:
+        raise UserError(f"That file cannot be used: {error}") from error
+    # Assume the wanted rate if the container has none.
+    fps = video.fps or num_frames / seconds
+    first = round(begin * fps)
+    frames = islice(video.frames, first, first + min(num_frames, max(round(seconds * fps), 1)))
+    clip = [np.asarray(fit_square(frame, size)) for frame in frames]
+    if len(clip) < num_key_frames:
+        raise UserError(
+            f"That part of the video has {len(clip)} frames and the model looks at "
+            f"{num_key_frames}: begin earlier or take a longer part"
+        )
+    return np.stack(clip)
+
+
+def beside(original_TXYC: np.ndarray, index_n: np.ndarray) -> np.ndarray:
+    """The original's frame at each index of the clip, rounded down."""
+    positions_n = np.floor(index_n * len(original_TXYC) + 1e-6).astype(int)
+    return original_TXYC[np.clip(positions_n, 0, len(original_TXYC) - 1)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from glober_jax import media
-from glober_jax.demonstration.upload import beside, read_clip
+from glober_jax.demonstration.session import beside, read_clip
 from glober_jax.errors import UserError
 
 WANTED = {"num_frames": 8, "num_key_frames": 4, "size": 16}

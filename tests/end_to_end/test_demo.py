@@ -75,7 +75,7 @@ def test_opens_with_a_video(demo: Demo) -> None:
 def test_time(demo: Demo, commands: Any, tmp_path: Path) -> None:
     """Fails when the two videos do not play, a range is ignored, or the command makes another."""
     # Imports Gradio, which takes seconds.
-    from glober_jax.demonstration.display import sheet
+    from glober_jax.demonstration.components import sheet
 
     page = demo.page
     page.open(demo.url)
