@@ -12,7 +12,7 @@ from PIL import Image
 from glober_jax import media
 from glober_jax.data.media.decode import decode_media, read_video, resample
 from glober_jax.data.media.tree import find_media
-from glober_jax.demonstration.upload import read_clip
+from glober_jax.demonstration.session import read_clip
 from glober_jax.errors import UserError
 from glober_jax.evaluation.video_io import open_video_set
 from tests.data.videos import write_video
