@@ -1,23 +1,23 @@
-"""Plans a training run for chips that need not be present: memory, operations, time.
+"""Plans a training run ahead of time, without the target chips: memory, operations, time.
 
     python -m glober_jax.plan --config=configs/skytimelapse.py --topology=v5e:4x4
 
-compiles the real training steps for the slice, on this machine and without data, and prints for
-each chip the memory and whether that fits, operations, collectives, and an estimate of the time
-with its assumptions. Compiling for TPUs needs libtpu, not a TPU:
+compiles the training steps for the slice, on this machine and without data, and prints for each
+chip the memory and whether that fits, operations, collectives, and an estimate of the time with its
+assumptions. Compiling for TPUs needs libtpu, but no TPU:
 
     pip install -r requirements-plan.txt
 
---stage=sampling plans making --num_videos videos of --num_frames frames instead, and says what
-share of the work is not there to fill up chips.
+--stage=sampling plans making --num_videos videos of --num_frames frames instead, and prints the
+share of the operations that is not padding.
 
-With --where also how many cycles its compiler gives each kind of operation and each module, beside
-what the matrix products alone would take: where to look first to make a step faster, without a TPU.
+--where also prints the compiler's cycles of each kind of operation and each module, beside those of
+the matrix products alone.
 
 A slice is a generation and a shape, or an accelerator type: v5e:4x4, v4:2x2x4, v5p:4x4x4,
 v6e:16x16, v5litepod-16, v4-32. --topology=local compiles for the devices of this machine.
 
-Exit status: 0; 1 where a stage does not fit, or the command makes no sense.
+Exit status: 0; 1 where a stage does not fit, or for a mistake in the command.
 """
 
 import sys
@@ -73,14 +73,14 @@ def main(argv: Sequence[str]) -> None:
         _sweep(experiment, where)
         return
     stages = STAGES if _STAGE.value == "all" else (_STAGE.value,)
-    made = _NUM_VIDEOS.value, _NUM_FRAMES.value
-    for plan in plan_stages(experiment, stages, where, _EFFORT.value, *made):
+    sampled = _NUM_VIDEOS.value, _NUM_FRAMES.value
+    for plan in plan_stages(experiment, stages, where, _EFFORT.value, *sampled):
         planned = plan["stages"]
         head = plan_table.head_table(plan)
         print(f"\n{plan_table.stage_table(planned[-1])}" if planned else head, flush=True)
         if planned and _WHERE.value:
             print(f"\n{plan_table.cycles_table(planned[-1])}", flush=True)
-        # What took an hour to compile is kept if the next stage is interrupted.
+        # After each stage, because the next may take an hour to compile.
         if _OUTPUT.value:
             write_plan(epath.Path(_OUTPUT.value), plan)
     if any(program["seconds"] for stage in planned for program in stage["programs"]):
@@ -91,20 +91,9 @@ def main(argv: Sequence[str]) -> None:
 def _sweep(experiment: Experiment, where: topology.Topology) -> None:
     if _STAGE.value not in STAGES or not _OUTPUT.value:
         raise UserError("--sweep needs --stage, for one of training, and --output=FILE.json")
-    values = _SWEEP_FSDP.value or [experiment.mesh.fsdp]
-    try:
-        fsdp = tuple(map(int, values))
-    except ValueError as error:
-        raise UserError(f"--sweep_fsdp={','.join(values)} are not all integers") from error
-    found = sweep.sweep(
-        experiment,
-        _STAGE.value,
-        where,
-        _EFFORT.value,
-        fsdp,
-        _SWEEP_REMAT.value,
-        epath.Path(_OUTPUT.value),
-    )
+    fsdp = cli.list_of(int, _SWEEP_FSDP) if _SWEEP_FSDP.value else [experiment.mesh.fsdp]
+    remat, output = _SWEEP_REMAT.value, epath.Path(_OUTPUT.value)
+    found = sweep.sweep(experiment, _STAGE.value, where, _EFFORT.value, fsdp, remat, output)
     print(plan_table.sweep_table(found))
     sys.exit(0 if found["best"] else 1)
 

@@ -68,6 +68,6 @@ def mean_flops(stage: AbstractStage, mesh: AbstractMesh) -> float:
     ends = [first for first, _ in stage.programs[1:]] + [stage.total_steps]
     total = 0
     for (first, program), end in zip(stage.programs, ends, strict=True):
-        flops, _ = count_flops(trace_program(stage, program, mesh))
+        flops = count_flops(trace_program(stage, program, mesh))
         total += (min(end, stage.total_steps) - first) * flops
     return total / stage.total_steps

@@ -125,7 +125,7 @@ def _measure(name: str, program: Program, mesh: Mesh, dtype: str, seconds: float
         "examples": program.examples,
         "examples_per_second": program.examples / figures["seconds"],
         "model_flops": program.model_flops,
-        "program_flops": count_flops(traced)[0] * program.runs,
+        "program_flops": count_flops(traced) * program.runs,
         "compiled_flops": counted * mesh.size * program.runs,
         "matmul": {
             **matmul,

@@ -120,7 +120,7 @@ def unet_program(experiment: Experiment, name: str, mesh: Mesh) -> Program:
         trace=trace,
         call=lambda compiled: compiled(*inputs),
         examples=rows,
-        model_flops=count_flops(trace())[0],
+        model_flops=count_flops(trace()),
     )
 
 

@@ -112,7 +112,7 @@ def model_flops(experiment: Experiment, stage_name: str, name: str, mesh: Mesh) 
     plain["model"]["frame_codec"]["chunk_frames"] = 0
     plain[stage_name]["micro_batches"] = 1
     stage = abstract_stage(config.parse(plain), stage_name, mesh)
-    return count_flops(trace_program(stage, _program_of(stage, name)[1], mesh))[0]
+    return count_flops(trace_program(stage, _program_of(stage, name)[1], mesh))
 
 
 def random_arguments(stage: AbstractStage, first_step: int, mesh: Mesh) -> list[Any]:

@@ -91,10 +91,7 @@ class Networks:
 
     def count_parameters(self) -> dict[str, int]:
         """Parameters of every network, by name, without making them."""
-        shapes = self.shapes(NETWORKS)
-        return {
-            name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in shapes.items()
-        }
+        return count_parameters(self.shapes(NETWORKS))
 
     def example_inputs(self, name: str) -> tuple[Any, ...]:
         """Zeros of the shapes that network `name` takes: one row, one frame."""
@@ -121,6 +118,11 @@ class Networks:
             "condition": (label, zeros()),
             "generator": (feature, zeros(), context),
         }[name]
+
+
+def count_parameters(params: Params) -> dict[str, int]:
+    """The number of parameters of each network in `params`, which may be abstract."""
+    return {name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in params.items()}
 
 
 @functools.cache

@@ -12,15 +12,14 @@ import jax
 from jax.sharding import AbstractMesh, Mesh
 
 from glober_jax.experiment.stages import AbstractStage
-from glober_jax.planning.chips import GIB
 from glober_jax.training.loop import StepFunction, jit_program
 
 _SECONDS_BETWEEN_LINES = 15.0
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 class TooLarge(NamedTuple):
-    """The program does not fit: bytes needed where the compiler says so, and bytes there are."""
+    """The program does not fit: bytes needed, where the compiler reports them, and available."""
 
     needed: int | None
     available: int
@@ -40,9 +39,8 @@ def compile_traced(
 ) -> jax.stages.Compiled | TooLarge:
     """Compiles a traced program for the devices of `mesh`, as training would.
 
-    `effort` is XLA's `exec_time_optimization_effort` for TPUs: 0 as training, down to -1 for a
-    third of the time to compile and a program that needs more temporaries. `title` is shown on
-    stderr with the time passed.
+    `effort` is XLA's `exec_time_optimization_effort` for TPUs. `title` is shown on stderr with the
+    time passed.
     """
     platform, options = mesh.devices.flat[0].platform, {}
     if platform == "tpu" and effort:
@@ -68,7 +66,7 @@ def read_memory(compiled: jax.stages.Compiled) -> dict[str, int]:
 
 
 def find_overflow(message: str) -> TooLarge | None:
-    """Bytes needed and present by an out-of-memory error; None for other errors."""
+    """Bytes needed and available by an out-of-memory error; None for other errors."""
     if "RESOURCE_EXHAUSTED" not in message:
         return None
     amount = r"([\d.]+)([KMGT]?)"
@@ -89,17 +87,17 @@ def _clock(title: str) -> Iterator[None]:
     """Prints on stderr how long the block has been running, and how long it took."""
     begin, done = time.monotonic(), threading.Event()
 
-    def say(verb: str) -> None:
+    def show(verb: str) -> None:
         seconds = time.monotonic() - begin
         print(f"{title} | {verb} {seconds:.0f} s", file=sys.stderr, flush=True)
 
     def tick() -> None:
         while not done.wait(_SECONDS_BETWEEN_LINES):
-            say("for")
+            show("for")
 
     threading.Thread(target=tick, daemon=True).start()
     try:
         yield
     finally:
         done.set()
-        say("took")
+        show("took")

@@ -1,8 +1,8 @@
 """Counts the operations of a traced program exactly, before it is compiled.
 
-Counted are matrix products and convolutions, a multiplication and an addition as two. What XLA
-reports of a compiled program counts the body of a loop once; here it counts as often as it runs.
-Recomputation that a program asks for (`jax.checkpoint`) is counted, code that nothing uses is not.
+Counted are matrix products and convolutions, a multiplication and an addition as two. The body of a
+loop counts as often as it runs, where XLA's report of a compiled program counts it once.
+Recomputation (`jax.checkpoint`) is counted, unused code is not.
 """
 
 import collections
@@ -17,14 +17,13 @@ from jax.interpreters.partial_eval import dce_jaxpr
 from glober_jax.planning.hlo import module_of
 
 
-def count_flops(traced: jax.stages.Traced) -> tuple[int, list[bool]]:
-    """(operations of one call, over all devices together; which arrays of its arguments it uses)"""
-    by_module, used = flops_by_module(traced)
-    return by_module.total(), used
+def count_flops(traced: jax.stages.Traced) -> int:
+    """Operations of one call, over all devices together."""
+    return flops_by_module(traced)[0].total()
 
 
 def flops_by_module(traced: jax.stages.Traced) -> tuple[collections.Counter[str], list[bool]]:
-    """The same, with the operations of each module by its name, as `hlo.module_of` gives it."""
+    """(operations of one call by `hlo.module_of`, whether it uses each array of its arguments)"""
     jaxpr = traced.jaxpr.jaxpr
     live, used = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
     return _count(live, ""), list(used)
@@ -51,15 +50,15 @@ def _of_equation(equation: Any, scope: str) -> collections.Counter[str]:
     inner = [_count(part, scope) for part in parts if hasattr(part, "eqns")]
     if name == "cond":
         return max(inner, key=collections.Counter.total)
-    # What is inside a `shard_map` is what one device does. A `while` says nothing of how often it
-    # runs; nothing that is trained here has one.
+    # The body of a `shard_map` is the work of one device. That of a `while` counts once; no program
+    # here has one.
     times = {"scan": params.get("length"), "shard_map": getattr(params.get("mesh"), "size", 1)}
     total = sum(inner, collections.Counter())
     return collections.Counter({key: n * times.get(name, 1) for key, n in total.items()})
 
 
 def _convolution(left: tuple[int, ...], right: tuple[int, ...], params: dict[str, Any]) -> int:
-    """Only products with elements that are there: not with padding, nor between dilated ones."""
+    """Without products with padding, or with the zeros between dilated elements."""
     numbers = params["dimension_numbers"]
     spatial = zip(
         [left[axis] for axis in numbers.lhs_spec[2:]],
@@ -84,7 +83,7 @@ def _pairs(
     dilation: int,
     kernel_dilation: int,
 ) -> int:
-    """Along one axis: how many (place of the window, element of it) fall on elements of the map."""
+    """Along one axis: how many (window, element of the kernel) fall on elements of the map."""
     dilated, reach = (size - 1) * dilation + 1, (kernel - 1) * kernel_dilation + 1
     windows = np.arange((dilated + sum(padding) - reach) // stride + 1)[:, None] * stride
     places = windows + np.arange(kernel) * kernel_dilation - padding[0]

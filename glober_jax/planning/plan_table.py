@@ -1,20 +1,18 @@
 """A plan as aligned text."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tqdm import tqdm
 
-from glober_jax.planning.chips import GIB
-
-Program = dict[str, Any]
+from glober_jax.planning.topology import GIB
 
 _MOST_ROWS = 20
 
 
 def head_table(plan: dict[str, Any]) -> str:
-    """What the plan is for."""
+    """The slice and the mesh of a plan."""
     topology = plan["topology"]
     slices = f"{topology['slices']} slices of " if topology["slices"] > 1 else ""
     axes = " x ".join(f"{axis}={size}" for axis, size in plan["mesh"].items())
@@ -41,9 +39,8 @@ def sweep_table(found: dict[str, Any]) -> str:
             trial = row[name]
             memory, speed = _size(trial["needed"]), trial["examples_per_second"]
             speed = "-" if speed is None else f"{speed:,.1f}"
-            lines.append(
-                form.format(row["fsdp"], row["remat"], f"{name}:", trial["batch"], memory, speed)
-            )
+            cells = row["fsdp"], row["remat"], f"{name}:", trial["batch"], memory, speed
+            lines.append(form.format(*cells))
             lines += [f"        note: {note}" for note in trial["notes"]]
     best = found["best"]
     if best is None:
@@ -59,7 +56,7 @@ def sweep_table(found: dict[str, Any]) -> str:
 
 
 def stage_table(stage: dict[str, Any]) -> str:
-    """What a stage needs, a column for each of its programs; the last line is the verdict."""
+    """The needs of a stage, a column for each of its programs; the last line is the verdict."""
     networks = dict(sorted(stage["parameters"].items(), key=lambda item: -item[1]))
     lines = [
         f"{stage['stage']}: {_work(stage)}",
@@ -74,7 +71,7 @@ def stage_table(stage: dict[str, Any]) -> str:
 
 
 def cycles_table(stage: dict[str, Any]) -> str:
-    """Where the cycles of a stage's last program go, by the compiler's estimate."""
+    """The compiler's cycles of a stage's last program, by kind of operation and by module."""
     cycles = stage["programs"][-1]["cycles"]
     if cycles is None:
         return f"{stage['stage']}: no cycles, they are estimated for TPUs, by programs that fit"
@@ -91,14 +88,14 @@ def cycles_table(stage: dict[str, Any]) -> str:
         )
     for group in ("kind", "network", "module"):
         lines += ["", f"  by {group}"]
-        shares = list(cycles[group].items())
-        rest = sum(count for _, count in shares[_MOST_ROWS:])
-        for name, count in [*shares[:_MOST_ROWS], *([("the rest", rest)] if rest else [])]:
+        counts = list(cycles[group].items())
+        counts, others = counts[:_MOST_ROWS], counts[_MOST_ROWS:]
+        if rest := sum(count for _, count in others):
+            counts.append(("the rest", rest))
+        for name, count in counts:
             peak = cycles["of_peak"].get(group, {}).get(name)
-            lines.append(
-                f"    {name:<44}{count:>16,}{count / cycles['total']:>7.1%}"
-                + (f"{peak:>7.0%}" if peak else "")
-            )
+            shown = f"{peak:>7.0%}" if peak else ""
+            lines.append(f"    {name:<44}{count:>16,}{count / cycles['total']:>7.1%}{shown}")
     return "\n".join(lines)
 
 
@@ -112,17 +109,18 @@ def _work(stage: dict[str, Any]) -> str:
     )
 
 
-def _program_rows(programs: list[Program]) -> Iterator[str]:
-    def row(title: str, cell: Callable[[Program], str]) -> str:
-        return _row(title, "".join(f"{cell(program):>20}" for program in programs))
+def _program_rows(programs: list[dict[str, Any]]) -> Iterator[str]:
+    def row(title: str, cells: Iterable[str]) -> str:
+        return _row(title, "".join(f"{cell:>20}" for cell in cells))
 
     if "program" in programs[0]:
-        yield row("program", lambda p: f"{p['program']}, {p['runs']} x")
-        yield row("of use, of its operations", lambda p: f"{p['useful']:.1%}")
+        yield row("program", (f"{p['program']}, {p['runs']} x" for p in programs))
+        yield row("of use, of its operations", (f"{p['useful']:.1%}" for p in programs))
     else:
-        yield row("steps", lambda p: f"{p['first_step']:,}-{p['first_step'] + p['steps']:,}")
-    yield row("operations of one run", lambda p: tqdm.format_sizeof(p["flops"]))
-    yield row("  per chip", lambda p: tqdm.format_sizeof(p["flops_per_chip"]))
+        ranges = ((p["first_step"], p["first_step"] + p["steps"]) for p in programs)
+        yield row("steps", (f"{first:,}-{end:,}" for first, end in ranges))
+    yield row("operations of one run", (tqdm.format_sizeof(p["flops"]) for p in programs))
+    yield row("  per chip", (tqdm.format_sizeof(p["flops_per_chip"]) for p in programs))
     for key, title, show in (
         ("memory_per_chip", "memory per chip", _size),
         ("collectives", "collectives, bytes of whole arrays per chip and run", _moved),
@@ -133,15 +131,14 @@ def _program_rows(programs: list[Program]) -> Iterator[str]:
             yield f"  {title}"
         for name in names:
             values = [(program[key] or {}).get(name) for program in programs]
-            cells = ("-" if value is None else show(value) for value in values)
             title = name.replace("examples", "clips").replace("_", " ")
-            yield _row(f"  {title}", "".join(f"{cell:>20}" for cell in cells))
+            yield row(f"  {title}", ("-" if value is None else show(value) for value in values))
 
 
 def _verdict(stage: dict[str, Any]) -> str:
     if stage["fits"] is None:
         return "whether it fits is not known"
-    # Of the programs that do not fit, or of all, the largest; unknown is larger still.
+    # The largest program that does not fit, or of all; unknown is larger still.
     memories = [p["memory_per_chip"] for p in stage["programs"] if p["fits"] is stage["fits"]]
     needed = max(memory["needed"] or math.inf for memory in memories)
     amount = "more" if needed == math.inf else _size(needed)

@@ -1,4 +1,4 @@
-"""The two programs that sampling runs, as they are compiled, beside the least they could compute.
+"""The two programs of sampling as they are compiled, and the least operations they could take.
 
 generator   noise to global features: the diffusion transformer
 decoder     global features to frames: the UNet, and the codec's decoder
@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -26,7 +25,7 @@ from glober_jax.training.restore import constant_shapes
 class SamplingProgram(NamedTuple):
     """A program that runs `runs` times for all videos.
 
-    `least_flops` are operations that all videos need, where no row is there to fill up devices.
+    `least_flops` are the operations of all videos, without rows that only fill up devices.
     """
 
     trace: Callable[[], jax.stages.Traced]
@@ -35,7 +34,7 @@ class SamplingProgram(NamedTuple):
 
 
 def abstract_models(networks: Networks) -> tuple[FrameModel, FeatureModel]:
-    """The shapes of what a trained workdir holds for sampling."""
+    """The shapes of the parameters and constants that sampling takes from a trained workdir."""
     scales = constant_shapes(networks, autoencoder.NAME) | constant_shapes(networks, generator.NAME)
     return (
         FrameModel(networks.shapes(("frame_codec", *AUTOENCODER)), scales["latent_scale"]),
@@ -57,27 +56,24 @@ def sampling_programs(
     decoding = networks, experiment.diffusion, options
     features, decoder = FeatureSampler(*generating, mesh), VideoSampler(*decoding, mesh)
     piece_B, piece_n = decoder.piece(videos, frames)
-    condition = networks.condition.input(videos)
-
-    def shape(*sizes: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(sizes, dtype)
 
     def least(function: Callable[..., Any], *inputs: Any) -> int:
-        return count_flops(jax.jit(function).trace(*inputs, shape(dtype=jnp.uint32)))[0]
+        return count_flops(jax.jit(function).trace(*inputs, np.uint32(0)))
 
-    numbers = shape(videos, dtype=jnp.int32)
+    condition = networks.condition.input(videos)
+    numbers_B, index_Bn = np.zeros(videos, np.int32), np.zeros((videos, frames), np.float32)
+    features_BHWG = np.zeros((videos, *networks.global_shape), np.float32)
     generate = functools.partial(generate_features, *generating)
     decode = functools.partial(decode_frames, *decoding)
-    features_BHWG, index_Bn = shape(videos, *networks.global_shape), shape(videos, frames)
     return {
         "generator": SamplingProgram(
             lambda: features.trace(feature_model, np.zeros(condition.shape, condition.dtype)),
-            least(generate, feature_model, numbers, condition),
+            least(generate, feature_model, numbers_B, condition),
             runs=1,
         ),
         "decoder": SamplingProgram(
             lambda: decoder.trace(frame_model, videos, frames),
-            least(decode, frame_model, features_BHWG, numbers, index_Bn),
+            least(decode, frame_model, features_BHWG, numbers_B, index_Bn),
             runs=math.ceil(videos / piece_B) * math.ceil(frames / piece_n),
         ),
     }

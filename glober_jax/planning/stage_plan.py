@@ -8,17 +8,17 @@ from typing import Any
 
 import jax
 from etils import epath
-from jax.sharding import AbstractMesh, AxisType, Mesh
+from jax.sharding import AbstractMesh, AxisType
 
 from glober_jax import media
 from glober_jax.errors import UserError
 from glober_jax.experiment.options import Experiment
 from glober_jax.experiment.stages import abstract_stage, check_stage_batch
+from glober_jax.models.networks import count_parameters
 from glober_jax.parallel.mesh import AXES, batch_sharding, batch_ways, make_mesh, mesh_sizes
 from glober_jax.parallel.rules import tree_shardings
 from glober_jax.planning.compiling import trace_program
-from glober_jax.planning.estimate import ASSUMPTIONS
-from glober_jax.planning.program_plan import AnyMesh, all_fit, plan_program
+from glober_jax.planning.program_plan import ASSUMPTIONS, AnyMesh, all_fit, plan_program
 from glober_jax.planning.sampling_programs import abstract_models, sampling_programs
 from glober_jax.planning.topology import INSTALL, LOCAL, Topology, libtpu_version
 from glober_jax.training import autoencoder, codec, generator
@@ -31,12 +31,12 @@ def plan_stages(
     stages: Sequence[str],
     topology: Topology,
     effort: float,
-    videos: int = 1,
-    frames: int = 16,
+    videos: int,
+    frames: int,
 ) -> Iterator[dict[str, Any]]:
-    """The plan, JSON-able: first without any stage, then anew after each.
+    """The plan, JSON-able: first without any stage, then again after each.
 
-    `SAMPLING` is planned as a stage, of so many videos and frames of each.
+    `SAMPLING` is planned as a stage, of `videos` of `frames` each.
 
     Raises:
       UserError: the mesh does not cover the chips, or a batch does not divide over it.
@@ -99,9 +99,9 @@ def plan_stage(
     effort: float,
     only_last: bool = False,
 ) -> dict[str, Any]:
-    """What a stage needs of each chip of `mesh`; without the compiler where that is abstract.
+    """The needs of a stage on each chip of `mesh`; without the compiler where that is abstract.
 
-    `only_last` leaves out all programs but the last, with an adversary the largest.
+    `only_last` leaves out all programs but the last, which with an adversary is the largest.
     """
     stage = abstract_stage(experiment, name, mesh)
     starts, programs = zip(*stage.programs, strict=True)
@@ -140,10 +140,7 @@ def plan_stage(
         "batch_size": stage.batch_size,
         "micro_batches": getattr(experiment, name).micro_batches,
         "batch_per_chip": stage.batch_size / topology.chips,
-        "parameters": {
-            network: sum(leaf.size for leaf in jax.tree.leaves(tree))
-            for network, tree in stage.state.params.items()
-        },
+        "parameters": count_parameters(stage.state.params),
         "bytes_per_chip": {part: sum(jax.tree.leaves(tree)) for part, tree in parts.items()},
         "programs": planned,
         "notes": _notes(experiment, name, mesh),
@@ -161,19 +158,18 @@ def plan_sampling(
     videos: int,
     frames: int,
 ) -> dict[str, Any]:
-    """What making these videos needs of each chip, and how much of the work is of use.
+    """The needs of making these videos on each chip, and the useful share of the operations.
 
     Raises:
       UserError: there is no compiler for the slice.
     """
     if isinstance(mesh, AbstractMesh):
         raise UserError(f"--stage={SAMPLING} needs libtpu ({INSTALL})")
-    models = jax.tree.map(
-        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-        abstract := abstract_models(experiment.networks),
-        tree_shardings(abstract, mesh),
-    )
-    held = dict(zip(("decoder", "generator"), jax.tree.map(_bytes_of, models), strict=True))
+    models = abstract_models(experiment.networks)
+    shardings = tree_shardings(models, mesh)
+    sizes = jax.tree.map(_bytes_on_chip, models, shardings)
+    models = jax.tree.map(lambda leaf, place: leaf.update(sharding=place), models, shardings)
+    held = dict(zip(("decoder", "generator"), sizes, strict=True))
     planned = []
     for name, program in sampling_programs(experiment, models, mesh, videos, frames).items():
         needs = plan_program(
@@ -188,15 +184,12 @@ def plan_sampling(
         )
         useful = program.least_flops / (needs["flops"] * program.runs)
         planned.append({"program": name, "runs": program.runs, "useful": useful, **needs})
+    frame_model, feature_model = models
     return {
         "stage": SAMPLING,
         "videos": videos,
         "frames": frames,
-        "parameters": {
-            network: sum(leaf.size for leaf in jax.tree.leaves(tree))
-            for model in models
-            for network, tree in model.params.items()
-        },
+        "parameters": count_parameters(frame_model.params | feature_model.params),
         "bytes_per_chip": {name: sum(jax.tree.leaves(tree)) for name, tree in held.items()},
         "programs": planned,
         "notes": [],
@@ -210,11 +203,7 @@ def _bytes_on_chip(leaf: Any, sharding: jax.sharding.Sharding) -> int:
     return math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
 
 
-def _bytes_of(leaf: jax.ShapeDtypeStruct) -> int:
-    return _bytes_on_chip(leaf, leaf.sharding)
-
-
-def _notes(experiment: Experiment, name: str, mesh: Mesh | AbstractMesh) -> list[str]:
+def _notes(experiment: Experiment, name: str, mesh: AnyMesh) -> list[str]:
     """Causes of uneven work on the chips, which make the estimate too short."""
     options, clip = getattr(experiment, name), experiment.clip
     clips, ways = options.batch_size, batch_ways(mesh)

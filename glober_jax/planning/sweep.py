@@ -1,8 +1,8 @@
 """Sweeps: the largest batch of a stage that fits, by shards and recomputation; the fastest case.
 
 Every trial is a whole compilation, minutes at full size. Memory is close to affine in the batch:
-two batches predict the largest one, and a few more confirm it. Each result goes into the output
-file at once, and is taken from there when the same command goes on.
+two batches predict the largest one, and a few more confirm it. Each result is written to the output
+file at once, from which the same command resumes.
 """
 
 import contextlib
@@ -29,9 +29,9 @@ from glober_jax.planning.stage_plan import plan_mesh, plan_stage, write_plan
 from glober_jax.planning.topology import Topology, libtpu_version
 from glober_jax.training import autoencoder, codec, generator
 
-# Of one case: two to predict, and those that close in on the largest batch.
+# Of one case.
 MOST_TRIALS = 6
-# Sums of gradients take memory, too, so that one micro-batch more may be needed than expected.
+# Numbers of micro-batches to try: sums of gradients take memory too, so the first may not fit.
 _MOST_DIVISIONS = 2
 _LARGEST_BATCH = 4096
 # The networks of each stage that have `remat`.
@@ -43,9 +43,9 @@ _NETWORKS = {
 
 
 class Trial(NamedTuple):
-    """A batch per device; bytes needed, where the compiler says so, and present.
+    """A batch per device; bytes needed (None where the compiler does not report it) and available.
 
-    `examples_per_second` are clips, None where that cannot be estimated; `notes` those of the plan.
+    `examples_per_second` is None where it cannot be estimated; `notes` are those of the plan.
     """
 
     batch: int
@@ -71,10 +71,9 @@ def sweep(
 ) -> dict[str, Any]:
     """The largest batch of a stage's last program, case by case, and which case to take.
 
-    Returns {"stage", "networks", "rows", "best"}: the networks whose `remat` is set; for each case
-    all trials, the `largest` batch that fits and the `fastest`, which need not be the same; and the
-    row whose fastest is the fastest of all, None if nothing fits. `best` also has the number of
-    `micro_batches` in which the config's own batch fits, None where there is none.
+    Returns {"stage", "networks", "rows", "best"}. Of each case: all trials, the `largest` batch
+    that fits and the `fastest`. `best` is the row whose fastest is the fastest of all, None if
+    nothing fits, with the number of `micro_batches` in which the config's own batch fits, or None.
 
     Raises:
       UserError: libtpu is missing, a mesh does not cover the chips, or `output` is no plan.
@@ -85,7 +84,7 @@ def sweep(
     # Devices that hold clips of their own.
     ways = topology.chips // experiment.mesh.tensor
     configured = getattr(experiment, stage).batch_size // ways
-    # The adversary judges every `step`-th clip: fewer per device, and devices would idle.
+    # The adversary judges every `step`-th clip: devices with fewer would idle.
     adversarial = experiment.autoencoder.adversarial
     step = adversarial.clip_stride if stage == autoencoder.NAME and adversarial.weight else 1
     found: dict[str, Any] = {"stage": stage, "networks": _NETWORKS[stage], "rows": [], "best": None}
@@ -106,7 +105,12 @@ def sweep(
             write()
             # Traces of programs as large as these are gigabytes together.
             jax.clear_caches()
-        return _trial(batch, file["trials"][key])
+        plan = file["trials"][key]
+        (program,) = plan["programs"]
+        memory, seconds = program["memory_per_chip"], program["seconds"] or {}
+        speed = seconds.get("examples_per_second")
+        fits, needed, available = program["fits"], memory["needed"], memory["available"]
+        return Trial(batch, fits, needed, available, speed, plan["notes"])
 
     for case in cases:
         start = max(configured // step, 1) * step
@@ -137,9 +141,9 @@ def sweep(
 
 
 def find_largest(run: Callable[[int], Trial], step: int, start: int) -> list[Trial]:
-    """Trials from `start` on up or down to the largest batch that fits, of the multiples of `step`.
+    """Trials of multiples of `step`, from `start` to the largest batch that fits.
 
-    Among them it is known to fit, and `step` more not to, unless `MOST_TRIALS` are made before.
+    They end when it fits and `step` more does not, or after `MOST_TRIALS`.
     """
     tried: dict[int, Trial] = {}
     batch = start
@@ -155,9 +159,9 @@ def find_largest(run: Callable[[int], Trial], step: int, start: int) -> list[Tri
 
 
 def _guess(tried: Mapping[int, Trial], below: int, above: int) -> int:
-    """Where the line through the last two known batches reaches the memory there is.
+    """Where the line through the two largest known batches reaches the available memory.
 
-    Of one known batch, twice or half of it.
+    After one trial, twice or half its batch.
     """
     if len(tried) == 1:
         return 2 * below or above // 2
@@ -181,16 +185,8 @@ def _changed(
     return config.parse(plain)
 
 
-def _trial(batch: int, plan: dict[str, Any]) -> Trial:
-    (program,) = plan["programs"]
-    memory, seconds = program["memory_per_chip"], program["seconds"] or {}
-    speed = seconds.get("examples_per_second")
-    needed, available = memory["needed"], memory["available"]
-    return Trial(batch, program["fits"], needed, available, speed, plan["notes"])
-
-
 def _key(changed: Experiment, stage: str, topology: Topology, effort: float) -> str:
-    """A trial's key: everything that its compiled program depends on."""
+    """A digest of everything that a trial's compiled program depends on."""
     where = [stage, topology.name, topology.slices, effort]
     decisive = [changed.source, where, jax.__version__, libtpu_version(), _code()]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
@@ -198,7 +194,7 @@ def _key(changed: Experiment, stage: str, topology: Topology, effort: float) -> 
 
 @functools.cache
 def _code() -> str:
-    """A digest of this package: other code compiles to another program."""
+    """A digest of this package's code."""
     digest = hashlib.sha256()
     for file in sorted(Path(glober_jax.__file__).parent.rglob("*.py")):
         digest.update(file.read_bytes())
@@ -206,7 +202,7 @@ def _code() -> str:
 
 
 def _read(output: epath.Path) -> dict[str, Any]:
-    """The results of an interrupted sweep; empty ones without a file."""
+    """The results of an interrupted sweep, empty without a file."""
     if not output.exists():
         return {"trials": {}}
     with contextlib.suppress(ValueError):

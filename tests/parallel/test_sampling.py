@@ -15,7 +15,7 @@ import pytest
 from glober_jax.experiment.config import parse
 from glober_jax.parallel import rules
 from glober_jax.parallel.rules import tree_shardings
-from glober_jax.planning.collectives import find_collectives
+from glober_jax.planning.hlo import find_collectives
 from glober_jax.sampling.decode import VideoSampler
 from glober_jax.sampling.devices import piece
 from glober_jax.sampling.generate import FeatureSampler

@@ -1,4 +1,4 @@
-"""What sampling computes, counted in the traced programs: no network call that it does not need."""
+"""The operations of sampling, counted in the traced programs."""
 
 import dataclasses
 import functools
@@ -41,7 +41,7 @@ def _guided(steps: int, interval: Interval) -> SamplingOptions:
 
 
 def _operations(function: Callable[..., Any], *inputs: Any) -> int:
-    return count_flops(jax.jit(function).trace(*inputs))[0]
+    return count_flops(jax.jit(function).trace(*inputs))
 
 
 def _of_network(networks: Networks, name: str, params: Params) -> int:
@@ -120,7 +120,7 @@ def test_filling_up_is_not_useful(small_experiment: Experiment, frames: int, use
     experiment = dataclasses.replace(small_experiment, sampling=options)
     models = abstract_models(experiment.networks)
     program = sampling_programs(experiment, models, mesh_of(), 2, frames)["decoder"]
-    share = program.least_flops / (count_flops(program.trace())[0] * program.runs)
+    share = program.least_flops / (count_flops(program.trace()) * program.runs)
     # What all frames of a video are conditioned on is computed in every piece.
     assert useful * 0.8 < share <= useful
 

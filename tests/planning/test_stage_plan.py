@@ -7,12 +7,11 @@ from glober_jax.experiment.config import parse
 from glober_jax.experiment.stages import abstract_stage
 from glober_jax.parallel.mesh import make_mesh
 from glober_jax.planning import stage_plan
-from glober_jax.planning.chips import GIB
-from glober_jax.planning.collectives import KINDS
 from glober_jax.planning.compiling import find_overflow
+from glober_jax.planning.hlo import KINDS
 from glober_jax.planning.plan_table import stage_table
 from glober_jax.planning.stage_plan import plan_mesh, plan_sampling, plan_stage
-from glober_jax.planning.topology import LOCAL, parse_topology
+from glober_jax.planning.topology import GIB, LOCAL, parse_topology
 from glober_jax.training.loop import jit_program
 from tests.tiny import single_level_config
 
