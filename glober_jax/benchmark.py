@@ -14,25 +14,22 @@ r"""Measures how fast parts of training, sampling and evaluation run on this mac
 
 `step` measures training steps on random batches: of the autoencoder, of the autoencoder with its
 adversary (joint), of the generator. --reduced takes the configuration in which the authors' release
-was measured, adds three parts of the decoder, and shows the recorded figures of the release beside.
+was measured, adds three parts of the decoder, and shows the recorded figures of the release.
 
-`sampling` measures the programs that make --num_videos videos of --num_frames frames. How to sample
-is the config's business: --config.sampling.steps and the like.
+`sampling` measures the programs that make --num_videos videos of --num_frames frames, with the
+config's sampler.
 
-Both report the time to compile, the time to run, memory, and operations, beside the fewest there
-can be and beside a matrix product in the same run.
+Both report the time to compile and to run, memory, and operations, beside the fewest possible and
+a matrix product in the same run.
 
-`parity` compares every network's outputs in bfloat16 with those in float32, of --batch_size random
-rows. The exit status is 1 where they differ by more than bfloat16 rounds.
+`parity` compares every network's outputs in bfloat16 and float32, on --batch_size random rows. The
+exit status is 1 where they differ by more than rounding.
 
-`data` measures the batches of clips that training reads, beside decoding every frame of them, the
-limit that the JPEG decoder sets, and, where TensorFlow is installed, a plain tf.data pipeline over
-the same videos (python -m pip install -r requirements-tensorflow.txt). How to read is the config's
-business: --config.data.threads and the like.
+`data` measures the loader's batches of clips, beside decoding all their frames, JPEG decoding alone
+and, with requirements-tensorflow.txt installed, a plain tf.data pipeline over the same videos.
 
-`evaluation` measures I3D's logits of random clips as scores get them, beside the network alone on
-the same clips (python -m pip install -r requirements-eval.txt). There --batch_size is how many
-clips each device takes at a time; a few are enough for a CPU.
+`evaluation` measures I3D's logits of random clips, beside the network alone (needs
+requirements-eval.txt). Each device takes --batch_size clips at a time.
 
 --workdir=DIR in place of --config takes the config that a workdir was trained with. Figures are
 printed in Markdown, as in BENCHMARKS.md; --output has all of them as JSON.
@@ -43,7 +40,6 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 from absl import flags
@@ -85,27 +81,27 @@ def main(argv: Sequence[str]) -> None:
     if output is not None and not output.parent.is_dir():
         raise UserError(f"--output={output}: there is no folder {output.parent}")
     if command in ("step", "sampling"):
-        # A program that is found in the persistent cache takes no time to compile.
+        # A program from the persistent cache would take no time to compile.
         jax.config.update("jax_enable_compilation_cache", False)
+    seconds, clips = _SECONDS.value, _BATCH_SIZE.value
+    options = {
+        "step": {"names": _PROGRAMS.value, "reduced": _REDUCED.value, "seconds": seconds},
+        "sampling": {
+            "num_videos": _NUM_VIDEOS.value,
+            "num_frames": _NUM_FRAMES.value,
+            "seconds": seconds,
+        },
+        "parity": {"rows": clips},
+        "data": {"batch_size": clips, "max_videos": _VIDEOS.value, "seconds": seconds},
+        "evaluation": {"clips_per_device": clips, "seconds": seconds},
+    }
     measure = _MEASURE[command]
-    report = measure.benchmark(_experiment(command), **_options_of(command))
+    report = measure.benchmark(_experiment(command), **options[command])
     report["command"] = "python -m glober_jax.benchmark " + shlex.join(sys.argv[1:])
     print(section(report, measure.table(report)))
     if output is not None:
         output.write_text(json.dumps(report, indent=2) + "\n")
     sys.exit(0 if report.get("agrees", True) else 1)
-
-
-def _options_of(command: str) -> dict[str, Any]:
-    if command == "parity":
-        return {"rows": _BATCH_SIZE.value}
-    others = {
-        "step": {"names": _PROGRAMS.value, "reduced": _REDUCED.value},
-        "sampling": {"num_videos": _NUM_VIDEOS.value, "num_frames": _NUM_FRAMES.value},
-        "data": {"batch_size": _BATCH_SIZE.value, "max_videos": _VIDEOS.value},
-        "evaluation": {"clips_per_device": _BATCH_SIZE.value},
-    }
-    return {"seconds": _SECONDS.value, **others[command]}
 
 
 def _experiment(command: str) -> Experiment:
@@ -115,9 +111,8 @@ def _experiment(command: str) -> Experiment:
         return published.reduced_experiment()
     if (_CONFIG.value is None) == (_WORKDIR.value is None):
         raise UserError("give --config=FILE or --workdir=DIR, but not both")
-    return config.parse(
-        load_config(_WORKDIR.value) if _WORKDIR.value else cli.config_value(_CONFIG)
-    )
+    source = load_config(_WORKDIR.value) if _WORKDIR.value else cli.config_value(_CONFIG)
+    return config.parse(source)
 
 
 if __name__ == "__main__":

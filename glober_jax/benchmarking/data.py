@@ -1,15 +1,14 @@
 """Clips per second of the loader, beside decoding alone and tf.data.
 
 The contenders, all of which draw clips by the same rule:
-  loader               the batches that training gets
+  loader               the batches of training
   loader_all_frames    the same clips, with all T of their frames decoded
   jpeg_decoding        the JPEG frames of such clips, decoded from memory: the limit
   tf_data_all_frames   a plain tf.data pipeline that decodes all T frames of a clip
   tf_data              one that decodes only key and target frames, each once
 
-With config.data.flip, tf.data mirrors half of its clips, as pipelines do; the loader marks them,
-and the devices mirror them. "Per core" is per second of processor time, that of all threads and
-processes added up.
+With config.data.flip, tf.data mirrors half of its clips; the loader marks them, and the devices
+mirror them. "Per core" is per second of processor time, over all threads and processes.
 
 Dimensions: T clip frames.
 """
@@ -28,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from glober_jax.benchmarking.report import machine, markdown_table
-from glober_jax.benchmarking.timing import Contender, measure, rates, ratio, timing
+from glober_jax.benchmarking.timing import Contender, clip_timing, measure, ratio
 from glober_jax.data.clips import ClipSpec, sample_clip
 from glober_jax.data.frames import decode_jpeg
 from glober_jax.data.loader import training_batches
@@ -56,10 +55,10 @@ def benchmark(
 ) -> dict[str, Any]:
     """Measures all contenders on the training split of the experiment's data set.
 
-    Each is measured for `seconds`, on the first `max_videos` videos, which should fit into memory:
-    it is not the disk that is measured. Returns `measured`, each contender's timing and rates;
-    `ratios`, the loader's clips per core-second by another's, medians of the rounds' own; and what
-    it takes to measure again.
+    Each is measured for `seconds`, on the first `max_videos` videos, which should fit into memory,
+    so that the disk is not measured. Returns `measured`, each contender's timing and rates;
+    `ratios`, the loader's clips per core-second by another's (median of the rounds); and the
+    settings.
 
     Raises:
       UserError: the data set is missing or damaged, or its videos do not fit the config.
@@ -80,10 +79,9 @@ def benchmark(
     sizes = [len(jpeg) for jpegs in clips for jpeg in jpegs]
     measured = {}
     for name in (name for name in _TITLES if name in costs):
-        found = rates(costs[name], batch_size)
+        found = clip_timing(costs[name], batch_size)
         frames = clip.num_frames if name.endswith("all_frames") else len(sizes) / len(clips)
         measured[name] = {
-            **timing(costs[name]),
             **found,
             "frames_per_clip": frames,
             "frames_per_second": found["clips_per_second"] * frames,
@@ -171,7 +169,7 @@ def _pipelines(
     loader = partial(training_batches, videos, **reading, **shared)
     every_frame = replace(clip, num_key_frames=0, num_target_frames=clip.num_frames)
     pipelines = {"loader": loader(clip), "loader_all_frames": loader(every_frame)}
-    # Ends here, in a sentence, where a video cannot be used.
+    # Raises here where a video cannot be used.
     next(pipelines["loader"])
     if importlib.util.find_spec("tensorflow"):
         from glober_jax.benchmarking.tf_data import tf_batches, write_tfrecords
@@ -185,7 +183,7 @@ def _pipelines(
 
 
 def _taken(batches: Iterator[Any], in_flight: int) -> Contender:
-    """A pipeline that works ahead: what is finished in advance is used up before it is timed."""
+    """A pipeline that works ahead: its finished batches are taken before it is timed."""
 
     def take(count: int) -> None:
         for _ in itertools.islice(batches, count):
@@ -207,10 +205,7 @@ def _jpegs_of_clips(videos: _FirstVideos, clip: ClipSpec, count: int) -> list[li
 
 
 def _decoding(clips: Sequence[Sequence[bytes]], batch_size: int, threads: int) -> Contender:
-    """Decodes these clips again and again, and drops each frame's pixels at once.
-
-    As many threads decode as the loader has: cores slow each other down.
-    """
+    """Decodes these clips repeatedly, in as many threads as the loader: cores slow each other."""
     pool, supply = ThreadPoolExecutor(threads), itertools.cycle(clips)
 
     def decode(batch: Sequence[Sequence[bytes]]) -> None:

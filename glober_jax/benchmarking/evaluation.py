@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from glober_jax.benchmarking.report import machine, markdown_table
-from glober_jax.benchmarking.timing import Contender, blocking, measure, rates, ratio, timing
+from glober_jax.benchmarking.timing import Contender, blocking, clip_timing, measure, ratio
 from glober_jax.evaluation import i3d
 from glober_jax.evaluation.extraction import per_clip
 from glober_jax.evaluation.preprocess import preprocess
@@ -31,8 +31,8 @@ def benchmark(experiment: Experiment, *, seconds: float, clips_per_device: int) 
     """Measures both contenders on all devices, each for `seconds`, with random clips.
 
     A device takes `clips_per_device` at a time. Returns `measured`, each contender's timing and
-    rates; `ratios`, the cost of extraction by that of the network alone, medians of the rounds'
-    own; and what it takes to measure again.
+    rates; `ratios`, the cost of extraction by that of the network alone (median of the rounds); and
+    the settings.
 
     Raises:
       UserError: the weights are not installed, or clips have fewer than 9 frames.
@@ -55,7 +55,7 @@ def benchmark(experiment: Experiment, *, seconds: float, clips_per_device: int) 
     network = jax.jit(i3d.logits)
 
     def extraction(batches: int) -> None:
-        # One clip short of whole batches, so that there is something to pad.
+        # One clip short of whole batches, so that the last is padded.
         count = max(batches * clips - 1, 1)
         extract(itertools.islice(itertools.cycle(clips_BTHWC), count))
 
@@ -65,7 +65,7 @@ def benchmark(experiment: Experiment, *, seconds: float, clips_per_device: int) 
     }
     costs = measure(contenders, seconds=seconds, rounds=_ROUNDS)
     return {
-        "measured": {name: timing(costs[name]) | rates(costs[name], clips) for name in costs},
+        "measured": {name: clip_timing(rounds, clips) for name, rounds in costs.items()},
         "ratios": {
             field: ratio(costs["extraction"], costs["network"], field) for field in ("wall", "cpu")
         },

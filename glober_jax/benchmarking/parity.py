@@ -1,6 +1,6 @@
-"""How far bfloat16 is from float32 on this machine: every network, forward, on the same input.
+"""The error of bfloat16 against float32 on this machine: every network, forward, on one input.
 
-On a GPU and a TPU it also takes other kernels: cuDNN's or Pallas' attention in place of XLA's.
+On a GPU and a TPU bfloat16 also takes other kernels: cuDNN's or Pallas' attention, not XLA's.
 """
 
 import copy
@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from glober_jax.benchmarking.programs import random_like
+from glober_jax.benchmarking.programs import input_shapes, random_like
 from glober_jax.benchmarking.report import machine, markdown_table
 from glober_jax.experiment import config
 from glober_jax.experiment.options import Experiment
@@ -26,7 +26,10 @@ def benchmark(experiment: Experiment, *, rows: int) -> dict[str, Any]:
     That is the root mean square of the difference by that of the outputs, of `rows` random inputs.
     `agrees` says whether all are below `LIMIT`.
     """
-    in_dtype = {dtype: _networks(experiment, dtype) for dtype in ("float32", "bfloat16")}
+    in_dtype = {
+        dtype: config.parse(copy.deepcopy(experiment.source) | {"dtype": dtype}).networks
+        for dtype in ("float32", "bfloat16")
+    }
     errors = {name: _error(in_dtype, name, rows) for name in NETWORKS}
     return {
         "relative_error": errors,
@@ -48,17 +51,9 @@ def table(report: Mapping[str, Any]) -> str:
     return f"{markdown_table(rows)}\n\n{verdict} below {report['limit']:.0%}"
 
 
-def _networks(experiment: Experiment, dtype: str) -> Networks:
-    return config.parse(copy.deepcopy(experiment.source) | {"dtype": dtype}).networks
-
-
 def _error(in_dtype: Mapping[str, Networks], name: str, rows: int) -> float:
-    def row_shapes(leaf: jax.Array) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype)
-
     networks = in_dtype["float32"]
-    inputs = jax.tree.map(row_shapes, jax.eval_shape(lambda: networks.example_inputs(name)))
-    params, inputs = random_like((networks.shapes((name,)), inputs))
+    params, inputs = random_like((networks.shapes((name,)), input_shapes(networks, name, rows)))
     # About zero: outputs that are mostly a constant would all agree.
     params = jax.tree_util.tree_map_with_path(
         lambda path, x: x - 1 if jax.tree_util.keystr(path).endswith("['bias']") else x, params

@@ -9,7 +9,6 @@ The ceiling is the rate of one large matrix product on every device, which takes
 program. Dimension key: D devices, N side of a matrix.
 """
 
-import functools
 import resource
 import sys
 import time
@@ -24,6 +23,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from glober_jax.benchmarking.report import machine, markdown_table
 from glober_jax.benchmarking.timing import blocking, measure, timing
 from glober_jax.experiment.options import Experiment
+from glober_jax.models.networks import Networks
 from glober_jax.planning.compiling import read_memory
 from glober_jax.planning.flops import count_flops
 
@@ -60,7 +60,7 @@ def measure_programs(
     """A JSON-able report of programs on the devices of `mesh`, and of what they ran on.
 
     Each is made, measured for about `seconds` (at least one run, at most five rounds) in turns with
-    a matrix product, and let go before the next.
+    a matrix product, and freed before the next.
     """
     dtype, networks = experiment.source["dtype"], experiment.networks
     return {
@@ -77,7 +77,7 @@ def measure_programs(
 
 
 def programs_table(report: Mapping[str, Any]) -> str:
-    """The programs of a report in Markdown, and what they are measured against."""
+    """The programs of a report in Markdown, and the rate of the matrix products."""
     programs = report["programs"]
     rates = [figures["matmul"]["flops_per_second"] / 1e9 for figures in programs.values()]
     return (
@@ -86,8 +86,17 @@ def programs_table(report: Mapping[str, Any]) -> str:
     )
 
 
+def input_shapes(networks: Networks, name: str, rows: int) -> Any:
+    """The inputs of network `name`, of that many rows, as shapes."""
+
+    def of_rows(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return leaf.update(shape=(rows, *leaf.shape[1:]))
+
+    return jax.tree.map(of_rows, jax.eval_shape(lambda: networks.example_inputs(name)))
+
+
 def random_like(tree: Any) -> Any:
-    """NumPy arrays for a pytree of shapes: zeros would let a processor run faster than it does.
+    """NumPy arrays for a pytree of shapes: computing with zeros would be faster.
 
     Vectors, which are scales and biases, are about one, other floats small, integers 0 or 1.
     """
@@ -113,11 +122,9 @@ def _measure(name: str, program: Program, mesh: Mesh, dtype: str, seconds: float
     costs = measure(contenders, seconds=seconds, rounds=_ROUNDS)
     figures, matmul = timing(costs["program"]), timing(costs["matmul"])
     counted = (compiled.cost_analysis() or {}).get("flops", 0.0)
-    # Model operations of a matrix product's: on the clock and, on a CPU, by its cores' seconds.
     size = program.model_flops / product_flops
-    by_clock, by_cores = (
-        size * matmul[field] / figures[field] for field in ("seconds", "cpu_seconds")
-    )
+    share = size * matmul["seconds"] / figures["seconds"]
+    cpu_share = size * matmul["cpu_seconds"] / figures["cpu_seconds"]
     return {
         "compile_seconds": compiling[0],
         "compile_cpu_seconds": compiling[1],
@@ -132,8 +139,8 @@ def _measure(name: str, program: Program, mesh: Mesh, dtype: str, seconds: float
             "flops_per_second": product_flops / matmul["seconds"],
             "flops_per_cpu_second": product_flops / matmul["cpu_seconds"],
         },
-        "share_of_matmul": by_clock,
-        "cpu_share_of_matmul": by_cores if _on_cpu(mesh) else None,
+        "share_of_matmul": share,
+        "cpu_share_of_matmul": cpu_share if _on_cpu(mesh) else None,
         "memory_bytes": read_memory(compiled),
         "peak_memory_bytes": _peak_memory(mesh),
     }
@@ -161,11 +168,9 @@ def _matrix_product(mesh: Mesh, dtype: str) -> tuple[Callable[[], jax.Array], fl
     """A call that multiplies two matrices on every device, and its operations."""
     size = 2048 if _on_cpu(mesh) else 8192
     spread = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
-    ones_DNN = jax.jit(
-        lambda: jnp.full((mesh.size, size, size), 1 / size, dtype), out_shardings=spread
-    )()
-    product = jax.jit(jnp.matmul, out_shardings=spread)
-    return functools.partial(product, ones_DNN, ones_DNN), 2.0 * mesh.size * size**3
+    make = jax.jit(lambda: jnp.full((mesh.size, size, size), 1 / size, dtype), out_shardings=spread)
+    product, factor_DNN = jax.jit(jnp.matmul, out_shardings=spread), make()
+    return lambda: product(factor_DNN, factor_DNN), 2.0 * mesh.size * size**3
 
 
 def _on_cpu(mesh: Mesh) -> bool:

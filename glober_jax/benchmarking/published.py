@@ -5,13 +5,13 @@ another machine by the rate of matrix products, which was measured beside them.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
 
-from glober_jax.benchmarking.programs import Program, random_like
+from glober_jax.benchmarking.programs import Program, input_shapes, random_like
 from glober_jax.diffusion.guidance import guided_predictor
 from glober_jax.experiment import config
 from glober_jax.experiment.options import Experiment
@@ -107,15 +107,9 @@ def unet_program(experiment: Experiment, name: str, mesh: Mesh) -> Program:
         network = functools.partial(unet, params)
         return guided_predictor(guidance, network, conditions).guided(z, t[0])
 
-    def row_shapes(leaf: jax.Array) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype)
-
-    z, t, *condition = jax.tree.map(
-        row_shapes, jax.eval_shape(lambda: networks.example_inputs("unet"))
-    )
+    z, t, *condition = input_shapes(networks, "unet", rows)
     inputs = jax.device_put(random_like((networks.shapes(("unet",)), z, t, condition)))
-    jitted = jax.jit(run)
-    trace: Callable[[], jax.stages.Traced] = functools.partial(jitted.trace, *inputs)
+    trace = functools.partial(jax.jit(run).trace, *inputs)
     return Program(
         trace=trace,
         call=lambda compiled: compiled(*inputs),
@@ -125,7 +119,7 @@ def unet_program(experiment: Experiment, name: str, mesh: Mesh) -> Program:
 
 
 def comparison_rows(programs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
-    """A table's rows: ours beside the release, scaled by the matrix products of the same run."""
+    """A table's rows: ours beside the release, scaled by the rate of matrix products."""
     rows = []
     for name, figures in programs.items():
         rate = figures["matmul"]["flops_per_cpu_second"]

@@ -13,7 +13,7 @@ _VERSIONS = ("jax", "jaxlib", "flax", "numpy")
 
 
 def machine(packages: Iterable[str] = ()) -> dict[str, Any]:
-    """`host`, and `versions` of JAX and of more packages, as JSON-able values."""
+    """`date`, `host`, and `versions` of JAX and of more packages, as JSON-able values."""
     info = Path("/proc/cpuinfo")
     found = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
     return {

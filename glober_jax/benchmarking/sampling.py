@@ -1,6 +1,6 @@
-"""What sampling costs: its programs' time to compile and to run, memory, operations.
+"""The two programs of sampling: time to compile and to run, memory, operations.
 
-Weights are random: what is measured does not depend on them.
+Weights are random, because none of these depends on them.
 """
 
 import functools
@@ -23,10 +23,9 @@ from glober_jax.sampling.generate import FeatureSampler
 def benchmark(
     experiment: Experiment, *, seconds: float, num_videos: int, num_frames: int
 ) -> dict[str, Any]:
-    """Measures both programs on all devices, each for about `seconds`, as the config samples.
+    """Measures both programs on all devices, each for about `seconds`, with the config's sampler.
 
-    Returns `programs`, the figures of each for all videos; `total`, of both; and what it takes to
-    measure again.
+    Returns `programs`, the figures of each for all videos; `total`, of both; and the settings.
     """
     networks, options, seed = experiment.networks, experiment.sampling, experiment.seed
     mesh = make_mesh(experiment.mesh)
@@ -43,17 +42,19 @@ def benchmark(
         "decoder": lambda _: videos.decode(frame_model, feature_BHWG, index_n, seed),
     }
     found = sampling_programs(experiment, models, mesh, num_videos, num_frames)
-    programs = {
-        name: functools.partial(
-            Program, one.trace, calls[name], num_videos, one.least_flops, one.runs
-        )
-        for name, one in found.items()
-    }
+    programs = {}
+    for name, one in found.items():
+        given = one.trace, calls[name], num_videos, one.least_flops, one.runs
+        programs[name] = functools.partial(Program, *given)
     report = measure_programs(experiment, programs, mesh, seconds)
     piece_B, piece_n = videos.piece(num_videos, num_frames)
+    keys = ("compile_seconds", "seconds", "cpu_seconds", "model_flops", "program_flops")
+    total = {key: sum(each[key] for each in report["programs"].values()) for key in keys}
+    total["seconds_per_video"] = total["seconds"] / num_videos
+    total["seconds_per_frame"] = total["seconds_per_video"] / num_frames
     return {
         **report,
-        "total": _total(report["programs"], num_videos, num_frames),
+        "total": total,
         "videos": num_videos,
         "frames": num_frames,
         "pieces": {"count": found["decoder"].runs, "videos": piece_B, "frames": piece_n},
@@ -71,11 +72,3 @@ def table(report: Mapping[str, Any]) -> str:
         f"{total['seconds_per_frame']:.3g} s a frame; {total['program_flops'] / 1e9:,.2f} GFLOP, "
         f"{total['program_flops'] / total['model_flops']:.3f} times what these videos need."
     )
-
-
-def _total(programs: Mapping[str, Any], num_videos: int, num_frames: int) -> dict[str, float]:
-    keys = ("compile_seconds", "seconds", "cpu_seconds", "model_flops", "program_flops")
-    total = {key: sum(figures[key] for figures in programs.values()) for key in keys}
-    total["seconds_per_video"] = total["seconds"] / num_videos
-    total["seconds_per_frame"] = total["seconds_per_video"] / num_frames
-    return total

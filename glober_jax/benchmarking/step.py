@@ -1,7 +1,7 @@
-"""What a training step costs: of the autoencoder without and with its adversary, of the generator.
+"""Training steps: of the autoencoder without and with its adversary, of the generator.
 
-Parameters and batches are random, so there need be no data set. The generator's step encodes its
-key frames (or their cached latents), as the stage does where no features are cached.
+Parameters and batches are random, so no data set is needed. The generator's step encodes its key
+frames (or their cached latents), as the stage does where no features are cached.
 """
 
 import copy
@@ -14,12 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from glober_jax.benchmarking import published
-from glober_jax.benchmarking.programs import (
-    Program,
-    measure_programs,
-    programs_table,
-    random_like,
-)
+from glober_jax.benchmarking.programs import Program, measure_programs, programs_table, random_like
 from glober_jax.benchmarking.report import markdown_table
 from glober_jax.errors import UserError
 from glober_jax.experiment import config
@@ -83,7 +78,7 @@ def table(report: dict[str, Any]) -> str:
 
 
 def step_program(experiment: Experiment, name: str, mesh: Mesh) -> Program:
-    """A stage's program as training compiles it; every call goes on from the last one's state."""
+    """A stage's program as training compiles it; every call continues from the last one's state."""
     stage_name = generator.NAME if name == "generator" else autoencoder.NAME
     check_stage_batch(experiment, stage_name, mesh)
     stage = abstract_stage(experiment, stage_name, mesh)
@@ -104,7 +99,7 @@ def step_program(experiment: Experiment, name: str, mesh: Mesh) -> Program:
 
 
 def model_flops(experiment: Experiment, stage_name: str, name: str, mesh: Mesh) -> int:
-    """Operations of the step over all devices, where nothing is recomputed to save memory."""
+    """Operations of the step over all devices, without recomputation."""
     plain = copy.deepcopy(experiment.source)
     for network in plain["model"].values():
         if "remat" in network:
@@ -116,7 +111,7 @@ def model_flops(experiment: Experiment, stage_name: str, name: str, mesh: Mesh) 
 
 
 def random_arguments(stage: AbstractStage, first_step: int, mesh: Mesh) -> list[Any]:
-    """[state, frozen, batch] on the devices, the optimizer's state as new."""
+    """[state, frozen, batch] on the devices, the optimizer's state at its start."""
     params, constants, frozen, batch = random_like(
         (stage.state.params, stage.state.constants, stage.frozen, stage.batch)
     )
@@ -126,15 +121,13 @@ def random_arguments(stage: AbstractStage, first_step: int, mesh: Mesh) -> list[
         ema={name: params[name] for name in stage.state.ema},
         constants=constants,
     )
-    state, frozen = (
-        jax.device_put(tree, tree_shardings(tree, mesh), may_alias=False)
-        for tree in (state, frozen)
-    )
+    given = state, frozen
+    state, frozen = jax.device_put(given, tree_shardings(given, mesh), may_alias=False)
     return [state, frozen, jax.device_put(batch, batch_sharding(mesh))]
 
 
 def _program_of(stage: AbstractStage, name: str) -> tuple[int, StepFunction]:
-    """(first step, step function) of the program that `name` stands for."""
+    """(first step, step function) of the program called `name`."""
     for first_step, step in stage.programs:
         adversarial = getattr(step, "keywords", {}).get("adversarial", False)
         if adversarial == (name == "joint"):

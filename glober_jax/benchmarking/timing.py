@@ -1,8 +1,8 @@
 """The timing that all benchmarks share, made for machines that may have other work.
 
-Everything is run once untimed. Then all contenders take turns in short rounds, so that what slows
-the machine down slows all of them; the median round counts, and the fastest and slowest say how far
-to trust it. A run ends when its result is there, not when it has been dispatched.
+Everything is run once untimed. Then all contenders take turns in short rounds, so that other load
+slows all of them alike; reported are the median, fastest and slowest round. A run ends when its
+result is ready, not when it has been dispatched.
 """
 
 import multiprocessing
@@ -49,11 +49,11 @@ def measure(
     """The cost of every contender in every round.
 
     Args:
-      contenders: by name; all are repeated as often in a round.
+      contenders: by name; each is repeated equally often in a round.
       seconds: about how long to measure the slowest contender, at least one round.
       rounds: the number of rounds, or fewer where that takes longer than `seconds`.
-      trial: the fewest repeats of a round, and those of the runs before the first one. Work that
-        goes on in the background needs as many as it may have finished in advance.
+      trial: the fewest repeats of a round, and those of the untimed runs. Work in the background
+        needs as many as it may have finished in advance.
     """
     for contender in contenders.values():
         _cost(contender, trial)
@@ -63,7 +63,7 @@ def measure(
     costs: dict[str, list[Cost]] = {name: [] for name in contenders}
     with Progress("measuring", rounds * len(contenders), unit="run") as progress:
         for number in range(rounds):
-            # Forth and back, so that none always follows the same one.
+            # Alternating directions, so that none always follows the same one.
             for name in list(contenders)[:: -1 if number % 2 else 1]:
                 costs[name].append(_cost(contenders[name], repeats))
                 _wait_until_idle()
@@ -83,10 +83,11 @@ def timing(costs: Sequence[Cost]) -> dict[str, Any]:
     }
 
 
-def rates(costs: Sequence[Cost], clips: int) -> dict[str, float]:
-    """Clips per second of the clock and of processor time, of repeats that take `clips` each."""
+def clip_timing(costs: Sequence[Cost], clips: int) -> dict[str, Any]:
+    """`timing` and rates: clips per second of the clock and of processor time, `clips` a repeat."""
     figures = timing(costs)
     return {
+        **figures,
         "clips_per_second": clips / figures["seconds"],
         "clips_per_core_second": clips / figures["cpu_seconds"],
     }
@@ -102,7 +103,7 @@ def cpu_seconds() -> float:
     """Processor time so far of this process, all of its threads, and its child processes."""
     # os.times() would round to hundredths of a second.
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # The clock that clock_getcpuclockid(3) names, by Linux's rule; Python has no function for it.
+    # The clock of clock_getcpuclockid(3), for which Python has no function.
     running = sum(
         time.clock_gettime((~child.pid << 3) | 2) for child in multiprocessing.active_children()
     )
@@ -117,7 +118,7 @@ def _cost(contender: Contender, repeats: int) -> Cost:
 
 
 def _wait_until_idle() -> None:
-    """Waits until background threads and processes have filled their buffers and use no time."""
+    """Waits until background threads and processes have filled their buffers."""
     end = time.perf_counter() + _LONGEST_WAIT
     while time.perf_counter() < end:
         before = cpu_seconds()
