@@ -1,8 +1,8 @@
 """A plain video diffusion model, without a global feature, as a baseline of GLOBER.
 
 The same UNet denoises the latents of all frames of a clip together, at one noise level; frames
-attend to each other (`UNet.clip_frames`), and its tokens are the condition's. Clips have the
-length of training.
+attend to each other (`UNet.clip_frames`), and its tokens are those of the condition. Clips are as
+long as in training.
 
 Dimension key: B clips, T frames, h, w, Z latents, L tokens, E their width, X, Y frame size.
 """
@@ -59,12 +59,15 @@ class PlainVideoStage:
     @classmethod
     def of(cls, experiment: Experiment, mesh: Mesh | AbstractMesh) -> "PlainVideoStage":
         """The stage with batch, steps, average and optimizer of the config's autoencoder."""
-        shared = {
-            name: getattr(experiment.autoencoder, name)
-            for name in ("steps", "batch_size", "micro_batches", "ema_decay", "optimizer")
-        }
-        dropout = experiment.generator.condition_dropout
-        options = GeneratorTraining(condition_dropout=dropout, **shared)
+        shared = experiment.autoencoder
+        options = GeneratorTraining(
+            steps=shared.steps,
+            batch_size=shared.batch_size,
+            micro_batches=shared.micro_batches,
+            ema_decay=shared.ema_decay,
+            optimizer=shared.optimizer,
+            condition_dropout=experiment.generator.condition_dropout,
+        )
         unet = experiment.networks.unet.clone(clip_frames=experiment.clip.num_frames)
         networks = dataclasses.replace(experiment.networks, unet=unet)
         return cls(networks, experiment.diffusion, options, experiment.seed, mesh)
@@ -89,7 +92,7 @@ class PlainVideoStage:
         """One update on `target_frames`, all frames of each clip, and their `label` or `text`."""
         networks, options = self.networks, self.options
         keys = jax.random.split(named_key(self.seed, NAME, state.step), 4)
-        frozen = gather_parameters(frozen, self.mesh, self.networks.dtype)
+        frozen = gather_parameters(frozen, self.mesh, networks.dtype)
         posterior = codec_posterior(networks, frozen, batch["target_frames"])
         z0 = state.constants["latent_scale"].normalise(posterior.sample(keys[0]))
         clips = len(z0)
@@ -103,7 +106,7 @@ class PlainVideoStage:
 
         def of_clips(rows: tuple[jax.Array, ...]) -> tuple[Params, dict[str, jax.Array]]:
             def loss_fn(params: Params) -> jax.Array:
-                params = gather_parameters(params, self.mesh, self.networks.dtype)
+                params = gather_parameters(params, self.mesh, networks.dtype)
                 return clip_loss(networks, self.process, params, *rows)
 
             loss, gradients = jax.value_and_grad(loss_fn)(state.params)
@@ -149,7 +152,7 @@ def clip_sampler(
 ) -> Callable[[FrameModel, np.ndarray, int], np.ndarray]:
     """(model, conditions, seed) to a clip for each condition, uint8 [B, T, X, Y, 3].
 
-    Each depends on (seed, position, condition) only; `batch` are sampled at a time.
+    A clip depends on (seed, position, condition) only; `batch` are sampled at a time.
     """
     networks, frames = stage.networks, stage.networks.unet.clip_frames
 

@@ -1,7 +1,11 @@
 """Trains, evaluates and times each row and seed in OUTPUT/ROW/SEED, one after the other.
 
 A run is a few commands, each a resumable process. Its settings are in plan.json; a finished run,
-which is not repeated, has result.json and seconds.json too.
+which is not repeated, also has result.json and seconds.json.
+
+All runs take the same number of operations: those of the traced training steps (`planning.flops`),
+with gradients and frozen networks. `AUTOENCODER_SHARE` of them is the autoencoder's, the rest the
+generator's; the plain video model has one stage. The codec, equal in all rows, is not counted.
 """
 
 import json
@@ -13,14 +17,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jax.sharding import AbstractMesh, AxisType
+
 from glober_jax import media
-from glober_jax.ablations import budget, plain_video
+from glober_jax.ablations import plain_video
 from glober_jax.errors import UserError
 from glober_jax.experiment import config
+from glober_jax.experiment.options import Experiment
+from glober_jax.experiment.stages import AbstractStage, abstract_stage
+from glober_jax.parallel.mesh import AXES
+from glober_jax.planning.compiling import trace_program
+from glober_jax.planning.flops import count_flops
 from glober_jax.progress import Progress
+from glober_jax.training import autoencoder, generator
 
 PLAN_FILE, RESULT_FILE, SECONDS_FILE = "plan.json", "result.json", "seconds.json"
-Execute = Callable[[Sequence[str]], None]
+AUTOENCODER_SHARE = 1 / 3
+_SHARES = {
+    autoencoder.NAME: AUTOENCODER_SHARE,
+    generator.NAME: 1.0 - AUTOENCODER_SHARE,
+    plain_video.NAME: 1.0,
+}
 
 
 @dataclass(frozen=True)
@@ -58,12 +75,12 @@ def run_all(
     rows: Sequence[str],
     seeds: Sequence[int],
     after_each: Callable[[], None],
-    execute: Execute,
+    execute: Callable[[Sequence[str]], None],
 ) -> None:
     """Makes the unfinished runs: all rows with the first seed, then with the next.
 
-    `after_each()` is also called before the first run. Raises `UserError` where a run was begun
-    with other settings.
+    `after_each()` is also called before the first run; `execute(words)` runs `python -m WORDS`.
+    Raises `UserError` where a run was begun with other settings.
     """
     plans = {row: _plan(ablation, row) for row in rows}
     # Seeds outermost, so that all rows of the table have a value early.
@@ -86,7 +103,7 @@ def run_all(
 
 
 def execute(arguments: Sequence[str]) -> None:
-    """Runs `python -m ARGUMENTS`, and passes SIGTERM and Ctrl-C on, so that it can save."""
+    """Runs `python -m ARGUMENTS`, and passes on SIGTERM and Ctrl-C, so that it can save."""
     process = subprocess.Popen([sys.executable, "-m", *arguments], stdout=sys.stderr)
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
@@ -126,31 +143,74 @@ def _commands(
 
 
 def _plan(ablation: Ablation, row: str) -> dict[str, Any]:
-    """All that decides the training of a row, as plain JSON values."""
+    """The settings of a row's training, as plain JSON values."""
     source = json.loads(json.dumps(ablation.config(row)))
-    counted = _flops_per_step(ablation, row, source)
-    steps = budget.steps_for(counted, ablation.flops)
-    return {
-        "flops": ablation.flops,
-        "clips": ablation.clips,
-        "flops_per_step": counted,
-        "steps": steps,
-        "changes": budget.with_steps(source, steps),
-        "config": source,
-    }
-
-
-def _flops_per_step(ablation: Ablation, row: str, source: dict[str, Any]) -> dict[str, float]:
-    """By stage; counting takes a minute and is cached in OUTPUT/ROW."""
+    # Counting takes a minute and is cached.
     file = ablation.output / row / "flops_per_step.json"
     kept = json.loads(file.read_text()) if file.exists() else {}
     if kept.get("config") != source:
         experiment = config.parse(ablation.config(row))
         print(f"{row}: counting operations", file=sys.stderr, flush=True)
-        counted = budget.flops_per_step(experiment, ablation.is_plain(row))
+        counted = flops_per_step(experiment, ablation.is_plain(row))
         kept = {"flops_per_step": counted, "config": source}
         media.write_file(file, json.dumps(kept, indent=2).encode())
-    return kept["flops_per_step"]
+    steps = steps_for(kept["flops_per_step"], ablation.flops)
+    return {
+        "flops": ablation.flops,
+        "clips": ablation.clips,
+        "flops_per_step": kept["flops_per_step"],
+        "steps": steps,
+        "changes": with_steps(source, steps),
+        "config": source,
+    }
+
+
+def flops_per_step(experiment: Experiment, plain: bool) -> dict[str, float]:
+    """Operations of a step by stage: the mean over the config's steps."""
+    mesh = AbstractMesh((1, 1, 1), AXES, axis_types=(AxisType.Auto,) * 3)
+    if plain:
+        stages = [plain_video.abstract_plain_video(experiment, mesh)]
+    else:
+        names = (autoencoder.NAME, generator.NAME)
+        stages = [abstract_stage(experiment, name, mesh) for name in names]
+    return {stage.name: mean_flops(stage, mesh) for stage in stages}
+
+
+def mean_flops(stage: AbstractStage, mesh: AbstractMesh) -> float:
+    """Operations of a stage's mean step; steps with the discriminator cost more."""
+    ends = [first for first, _ in stage.programs[1:]] + [stage.total_steps]
+    total = 0
+    for (first, program), end in zip(stage.programs, ends, strict=True):
+        flops = count_flops(trace_program(stage, program, mesh))
+        total += (min(end, stage.total_steps) - first) * flops
+    return total / stage.total_steps
+
+
+def steps_for(flops_by_stage: dict[str, float], flops: float) -> dict[str, int]:
+    """Steps of each stage that together take `flops`; `UserError` for less than one of each."""
+    steps = {name: round(_SHARES[name] * flops / one) for name, one in flops_by_stage.items()}
+    if min(steps.values()) < 1:
+        least = max(one / _SHARES[name] for name, one in flops_by_stage.items())
+        raise UserError(
+            f"--flops={flops:g} is less than a step of every stage takes: give {least:g} or more"
+        )
+    return steps
+
+
+def with_steps(config: dict[str, Any], steps: dict[str, int]) -> dict[str, int]:
+    """Changes of the config by key; the plain video model takes the autoencoder's steps.
+
+    The adversarial loss starts and warms up at the same fractions of the steps as before.
+    """
+    changes = {}
+    for name, count in steps.items():
+        section = autoencoder.NAME if name == plain_video.NAME else name
+        changes[f"{section}.steps"] = count
+        if section == autoencoder.NAME:
+            before, adversarial = config[section]["steps"], config[section]["adversarial"]
+            for key in ("start_step", "warmup_steps"):
+                changes[f"{section}.adversarial.{key}"] = round(adversarial[key] * count / before)
+    return changes
 
 
 def _check_plan(folder: Path, plan: Mapping[str, Any]) -> None:

@@ -1,13 +1,17 @@
 """The results of all finished runs as Markdown and JSON."""
 
-import functools
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from glober_jax.ablations.budget import AUTOENCODER_SHARE
-from glober_jax.ablations.runs import PLAN_FILE, RESULT_FILE, SECONDS_FILE, Ablation
+from glober_jax.ablations.runs import (
+    AUTOENCODER_SHARE,
+    PLAN_FILE,
+    RESULT_FILE,
+    SECONDS_FILE,
+    Ablation,
+)
 
 _MADE_AGAIN = "reconstruction.kinds.reconstruction"
 _MOTION = {"difference": "frame difference", "flow_magnitude": "flow", "roughness": "roughness"}
@@ -108,8 +112,8 @@ def markdown(found: Mapping[str, Any], json_file: str) -> str:
         lines += ["", f"## {title}", "", f"| row | {' | '.join(columns)} |"]
         lines.append("|---" * (len(columns) + 1) + "|")
         for name, row in rows.items():
-            cells = [_cell(row, *column) for column in columns.values()]
-            lines.append(f"| {labels[name]} | {' | '.join(cells)} |")
+            cells = [labels[name], *(_cell(row, *column) for column in columns.values())]
+            lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "## Rows", "", "| row | seeds | steps | what it is |", "|---|---|---|---|"]
     for name, row in rows.items():
         steps = ", ".join(f"{stage} {count:,}" for stage, count in row["steps"].items())
@@ -120,11 +124,12 @@ def markdown(found: Mapping[str, Any], json_file: str) -> str:
 
 def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
     """The `_METRICS` in a result, and shares of real motion."""
-
-    def at(path: str) -> float | None:
-        return functools.reduce(lambda tree, key: (tree or {}).get(key), path.split("."), result)
-
-    numbers = {name: at(path) for name, path in _METRICS.items()}
+    numbers: dict[str, float | None] = {}
+    for name, path in _METRICS.items():
+        value: Any = result
+        for key in path.split("."):
+            value = (value or {}).get(key)
+        numbers[name] = value
     for name in _MOTION:
         made, real = numbers[f"{name}_generated"], numbers[f"{name}_real"]
         numbers[f"{name}_share"] = made / real if made is not None and real else None

@@ -88,7 +88,7 @@ def _train_plain_video(experiment: Experiment, workdir: epath.Path) -> Callable[
 
 
 def _time_sampling(workdir: epath.Path, sample: Callable[[], Any]) -> None:
-    """Times `sample()` of `_TIMED_VIDEOS` clips after a first call; the better of two counts."""
+    """Times `sample()` of `_TIMED_VIDEOS` clips after a first call; the faster of two counts."""
     sample()
     seconds = []
     for _ in range(2):

@@ -8,7 +8,7 @@ import pytest
 from jax.sharding import AbstractMesh, AxisType
 
 from configs import quickstart
-from glober_jax.ablations.budget import AUTOENCODER_SHARE, mean_flops, steps_for, with_steps
+from glober_jax.ablations.runs import AUTOENCODER_SHARE, mean_flops, steps_for, with_steps
 from glober_jax.errors import UserError
 from glober_jax.experiment.stages import AbstractStage
 from glober_jax.parallel.mesh import AXES

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from configs import ablations
-from glober_jax.ablations import budget, table
+from glober_jax.ablations import runs, table
 from glober_jax.ablations.runs import Ablation, run_all
 from glober_jax.errors import UserError
 from glober_jax.experiment.config import parse
@@ -23,7 +23,7 @@ def ablation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ablation:
     def counted(experiment: Any, plain: bool) -> dict[str, float]:
         return {"plain_video": 4.0} if plain else {"autoencoder": 2.0, "generator": 1.0}
 
-    monkeypatch.setattr(budget, "flops_per_step", counted)
+    monkeypatch.setattr(runs, "flops_per_step", counted)
     return Ablation("configs/ablations.py", vars(ablations), tmp_path, size=32, flops=1000.0)
 
 
