@@ -1,18 +1,37 @@
-"""DDIM (arXiv 2010.02502): first order, deterministic or with noise on the way.
+"""DDIM (arXiv 2010.02502): first order, at training steps; deterministic, or with noise (η > 0).
 
 Dimension key: S sampling steps; the sampled array has any shape whose leading axis is the batch.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from glober_jax.diffusion.predictor import Predict, Predictor, scan_steps
-from glober_jax.diffusion.process import DiffusionProcess
-from glober_jax.diffusion.timesteps import StepSpacing, sampling_timesteps
+from glober_jax.diffusion.process import DiffusionProcess, check_steps
+from glober_jax.errors import UserError
+
+StepSpacing = Literal["trailing", "leading"]
+
+
+def sampling_timesteps(num_timesteps: int, steps: int, spacing: StepSpacing) -> np.ndarray:
+    """The training steps that are visited, ascending int32 [S].
+
+    "trailing" ends at the noisiest step T - 1, whose x_T is pure noise (arXiv 2305.08891).
+    "leading" is the published rule 1, 1 + c, 1 + 2c, ... below T with c = T // steps, which starts
+    a little lower and visits a few more steps than asked for where `steps` does not divide T.
+    Raises `UserError` for a step count that the schedule cannot serve.
+    """
+    check_steps(num_timesteps, steps)
+    if spacing == "trailing":
+        return (np.round(np.arange(1, steps + 1) * num_timesteps / steps) - 1).astype(np.int32)
+    timesteps = 1 + np.arange(0, num_timesteps, num_timesteps // steps, dtype=np.int32)
+    if timesteps[-1] >= num_timesteps:
+        raise UserError(f"leading spacing has no room for {steps} of {num_timesteps} steps")
+    return timesteps
 
 
 class DDIMSchedule(NamedTuple):
@@ -47,12 +66,11 @@ def ddim(
     predictor: Predictor,
     x_T: jax.Array,
     steps: int,
-    *,
-    spacing: StepSpacing = "trailing",
+    spacing: StepSpacing,
     eta: float = 0.0,
     draw_noise: Callable[[jax.Array], jax.Array] | None = None,
 ) -> jax.Array:
-    """x_T to x_0, float32; the predictor is given a scalar int32 t.
+    """x_T to x_0, float32; the predictor gets a scalar int32 t.
 
     With η > 0 the step at t adds noise `draw_noise(t)`, standard normal and of the shape of x_t.
     """

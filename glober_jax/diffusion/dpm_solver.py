@@ -10,22 +10,41 @@ has none before it, and the last goes to λ = ∞, to x_0: both take D = x̂, wh
 Dimension key: S sampling steps; the sampled array has any shape whose leading axis is the batch.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from glober_jax.diffusion.predictor import Predict, Predictor, scan_steps
-from glober_jax.diffusion.process import DiffusionProcess
-from glober_jax.diffusion.timesteps import LevelSpacing, sampling_levels
+from glober_jax.diffusion.process import DiffusionProcess, check_steps
+
+LevelSpacing = Literal["log_snr", "karras"]
+
+# Karras et al. 2022 (arXiv 2206.00364), below equation 5.
+_KARRAS_RHO = 7.0
+
+
+def sampling_levels(process: DiffusionProcess, steps: int, spacing: LevelSpacing) -> np.ndarray:
+    """The λ that are visited, ascending float64 [S], from that of step T - 1 to that of step 0.
+
+    "log_snr" spaces λ evenly; "karras" spaces the 7th root of the noise-to-signal ratio, e^(-λ/7),
+    evenly (arXiv 2206.00364, equation 5). A single step starts from pure noise. Raises `UserError`
+    for a step count that the schedule cannot serve.
+    """
+    check_steps(process.num_timesteps, steps)
+    noisiest, cleanest = process.half_log_snr[[-1, 0]]
+    if spacing == "log_snr":
+        return np.linspace(noisiest, cleanest, steps)
+    ends = np.exp(-np.array([noisiest, cleanest]) / _KARRAS_RHO)
+    return -_KARRAS_RHO * np.log(np.linspace(*ends, steps))
 
 
 class DPMSchedule(NamedTuple):
     """Coefficients of each step, noisiest first: float32 [S].
 
     x_next = keep x + gain (x̂ + extrapolate (x̂ - x̂ of the step before)). The timesteps are real
-    numbers, as the levels lie between those of training.
+    numbers, because the levels lie between those of training.
     """
 
     timesteps: np.ndarray
@@ -50,10 +69,9 @@ def dpm_solver(
     predictor: Predictor,
     x_T: jax.Array,
     steps: int,
-    *,
-    spacing: LevelSpacing = "log_snr",
+    spacing: LevelSpacing,
 ) -> jax.Array:
-    """x_T to x_0, float32; the predictor is given a scalar float32 t."""
+    """x_T to x_0, float32; the predictor gets a scalar float32 t."""
 
     def step(
         predict: Predict, state: tuple[jax.Array, jax.Array], level: DPMSchedule

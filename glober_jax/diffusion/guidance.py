@@ -29,7 +29,7 @@ Weights = Mapping[str, float]
 
 @dataclasses.dataclass(frozen=True)
 class DecoderGuidance:
-    """Scales of the decoder's two directions, and at which noise levels they count."""
+    """Scales of the decoder's two directions, and the noise levels where they are applied."""
 
     video_scale: float = 0.0
     domain_scale: float = 1.0
@@ -48,7 +48,7 @@ class DecoderGuidance:
 
 @dataclasses.dataclass(frozen=True)
 class ConditionGuidance:
-    """Scale of the generator's direction, and at which noise levels it counts."""
+    """Scale of the generator's direction, and the noise levels where it is applied."""
 
     scale: float = 1.0
     interval: Interval = EVERYWHERE
@@ -72,8 +72,8 @@ def guided_predictor(
 ) -> Predictor:
     """The network (x [rows, ...], t [rows], condition) under guidance.
 
-    `conditions` holds what the network is given in each branch, a pytree of [N, ...], for all
-    branches with a weight and the conditional one.
+    `conditions` holds the condition of each branch, a pytree of [N, ...], for all branches with a
+    weight and the conditional one.
     """
     only = {guidance.conditional: 1.0}
     plain = _branches(only, network, conditions)
@@ -88,8 +88,8 @@ def _branches(
     network: Callable[[jax.Array, jax.Array, Any], jax.Array],
     conditions: Mapping[str, Any],
 ) -> Predict:
-    """One network call on N K rows. The K branches of a row are neighbours: where rows are spread
-    over devices, all of them stay on one.
+    """One network call on N K rows. The K branches of a row are neighbours, so that with sharded
+    rows all of them stay on one device.
     """
 
     def interleave(*branches: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The network as a sampler calls it, and the scan over a sampler's steps.
+"""The guided network as samplers call it, and the scan over a sampler's steps.
 
 Dimension key: S sampling steps; the sampled array has any shape whose leading axis is the batch.
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from glober_jax.diffusion.process import DiffusionProcess
 
-# (x_t, scalar t) -> what the network outputs there.
+# (x_t, scalar t) -> the network's output.
 Predict = Callable[[jax.Array, jax.Array], jax.Array]
 
 
@@ -36,10 +36,7 @@ EVERYWHERE = Interval()
 
 
 class Predictor(NamedTuple):
-    """A network that is guided inside an interval of noise levels and plain outside.
-
-    Source: Kynkäänniemi et al. 2024 (arXiv 2404.07724).
-    """
+    """A network, guided inside an interval of noise levels and plain outside (arXiv 2404.07724)."""
 
     guided: Predict
     plain: Predict
@@ -59,8 +56,8 @@ def scan_steps(
 ) -> Any:
     """Folds `state = step(predict, state, row)` over the rows of `schedule`, NumPy arrays [S].
 
-    Its timesteps are known while tracing, so the steps are cut where guidance begins and ends into
-    up to three `lax.scan`s, and no step pays for a branch that it does not use.
+    The steps are cut where guidance begins and ends into up to three `lax.scan`s, so that no step
+    computes a branch that it does not use.
     """
     guided_S = predictor.interval.contains(schedule.timesteps, process.num_timesteps)
     cuts = np.flatnonzero(np.diff(guided_S)) + 1
@@ -77,8 +74,8 @@ def scan_steps(
 def thresholded(process: DiffusionProcess, predict: Predict, percentile: float) -> Predict:
     """Dynamic thresholding (Imagen, arXiv 2205.11487) of the predicted x_0, row by row.
 
-    Pixels are bounded by 1, latents of unit variance are not: so the bound c is the same
-    `percentile` (a fraction) of a standard normal variable:
+    Latents are not bounded by 1 as pixels are, so the bound c is the same `percentile` (a fraction)
+    of the absolute value of a standard normal variable:
 
         x_0 <- clip(x_0, -s, s) c / s   with s = max(percentile of |x_0|, c)
     """

@@ -7,10 +7,10 @@ With ᾱ_t = Π (1 - β_s) and β linear in √β from `beta_start` to `beta_end
     x_0 = √ᾱ_t x_t - √(1-ᾱ_t) v                     ε = √(1-ᾱ_t) x_t + √ᾱ_t v
     λ_t = log(√ᾱ_t / √(1-ᾱ_t))                      half the log signal-to-noise ratio
 
-Training visits whole steps t. Samplers may stop between them: λ is linear from step to step, and
-the networks embed t as a real number, so that they take any t in [0, T - 1]. This is the only
-file that knows these relations. Dimension key: B batch; every other axis of x is arbitrary and
-broadcast over. Schedules are computed in float64 and used in float32.
+Training visits whole steps t. Samplers may also call the network between them: λ is interpolated
+linearly, and the networks embed t as a real number in [0, T - 1]. Dimension key: B batch; every
+other axis of x is arbitrary and broadcast over. Schedules are computed in float64 and used in
+float32.
 """
 
 import dataclasses
@@ -20,16 +20,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from glober_jax.errors import UserError
+
 Prediction = Literal["eps", "v", "x0"]
 
 
 @dataclasses.dataclass(frozen=True)
 class DiffusionProcess:
-    """Schedule and parametrisation, a value object.
+    """Schedule and parametrisation; `prediction` is the network's output.
 
-    `prediction` is what the network outputs. `min_snr_gamma` weights the loss so that the implied
-    x_0 error counts min(SNR, gamma) (min-SNR-gamma, arXiv 2303.09556); 0 leaves the plain mean
-    squared error of the prediction.
+    `min_snr_gamma` weights the loss so that the implied x_0 error counts min(SNR, gamma)
+    (min-SNR-gamma, arXiv 2303.09556); 0 leaves the plain mean squared error of the prediction.
     """
 
     num_timesteps: int = 1000
@@ -75,7 +76,7 @@ class DiffusionProcess:
         return signal * x0 + noise * eps
 
     def target(self, x0: jax.Array, eps: jax.Array, t_B: jax.Array) -> jax.Array:
-        """What the network should output at (x_t, t)."""
+        """The training target of the network at (x_t, t)."""
         if self.prediction == "eps":
             return eps
         if self.prediction == "x0":
@@ -86,7 +87,7 @@ class DiffusionProcess:
     def to_x0_eps(
         self, prediction: jax.Array, x_t: jax.Array, t_B: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """The network's output read as (x_0, ε), whatever it predicts."""
+        """(x_0, ε) of the network's output at x_t."""
         signal, noise = self._signal_noise(t_B, x_t.ndim)
         if self.prediction == "eps":
             return (x_t - noise * prediction) / signal, prediction
@@ -95,17 +96,17 @@ class DiffusionProcess:
         return signal * x_t - noise * prediction, noise * x_t + signal * prediction
 
     def damp_gradient(self, x0: jax.Array, t_B: jax.Array) -> jax.Array:
-        """x_0 as it is, with its gradient multiplied by the signal √ᾱ_t.
+        """x_0 unchanged, with its gradient multiplied by the signal √ᾱ_t.
 
-        Read off a prediction of ε, x_0 multiplies gradients by √(1-ᾱ_t) / √ᾱ_t, most where next to
-        nothing of it can be known. Behind this no prediction's gradient is enlarged.
+        Computed from a prediction of ε, x_0 multiplies gradients by √(1-ᾱ_t) / √ᾱ_t, most at the
+        noisiest steps. With this factor no prediction's gradient is enlarged.
         """
         signal, _ = self._signal_noise(t_B, x0.ndim)
         fixed = jax.lax.stop_gradient(x0)
         return fixed + signal * (x0 - fixed)
 
     def prediction_of(self, x0: jax.Array, x_t: jax.Array, t_B: jax.Array) -> jax.Array:
-        """The network's output that would mean x_0 at x_t: the inverse of `to_x0_eps`."""
+        """The network's output for this x_0 at x_t: the inverse of `to_x0_eps`."""
         signal, noise = self._signal_noise(t_B, x_t.ndim)
         return self.target(x0, (x_t - signal * x0) / noise, t_B)
 
@@ -118,7 +119,13 @@ class DiffusionProcess:
         if self.min_snr_gamma == 0:
             return error_B
         snr = self.alphas_cumprod / (1.0 - self.alphas_cumprod)
-        # The x_0 error per unit of error in what is predicted: eps 1/SNR, v 1/(SNR + 1), x0 1.
+        # The x_0 error per unit of error in the prediction: eps 1/SNR, v 1/(SNR + 1), x0 1.
         per_x0 = {"eps": snr, "v": snr + 1.0, "x0": np.ones_like(snr)}[self.prediction]
         weights = np.minimum(snr, self.min_snr_gamma) / per_x0
         return jnp.asarray(weights, jnp.float32)[t_B] * error_B
+
+
+def check_steps(num_timesteps: int, steps: int) -> None:
+    """Raises `UserError` for a number of sampling steps that the schedule cannot serve."""
+    if not 1 <= steps <= num_timesteps:
+        raise UserError(f"sampling steps must lie in 1..{num_timesteps}, got {steps}")

@@ -7,14 +7,14 @@ from typing import Literal
 import jax
 import numpy as np
 
-from glober_jax.diffusion.ddim import ddim
-from glober_jax.diffusion.dpm_solver import dpm_solver
+from glober_jax.diffusion.ddim import ddim, sampling_timesteps
+from glober_jax.diffusion.dpm_solver import dpm_solver, sampling_levels
 from glober_jax.diffusion.predictor import Predictor, thresholded
 from glober_jax.diffusion.process import DiffusionProcess
-from glober_jax.diffusion.timesteps import Spacing, sampling_levels, sampling_timesteps
 from glober_jax.errors import UserError
 
 Sampler = Literal["ddim", "dpm++"]
+Spacing = Literal["trailing", "leading", "log_snr", "karras"]
 
 # The spacings of each sampler, its usual one first.
 SPACINGS: dict[Sampler, tuple[Spacing, ...]] = {
@@ -72,20 +72,13 @@ def sample(
     x_T: jax.Array,
     draw_noise: Callable[[jax.Array], jax.Array] | None = None,
 ) -> jax.Array:
-    """x_0, float32, from x_T; rows are independent. `draw_noise(t)` is asked where η > 0."""
+    """x_0, float32, from x_T; rows are independent. `draw_noise(t)` is called where η > 0."""
     if solver.threshold:
         predictor = predictor._replace(
             guided=thresholded(process, predictor.guided, solver.threshold),
             plain=thresholded(process, predictor.plain, solver.threshold),
         )
+    steps, spacing = solver.steps, solver.spacing
     if solver.sampler == "dpm++":
-        return dpm_solver(process, predictor, x_T, solver.steps, spacing=solver.spacing)
-    return ddim(
-        process,
-        predictor,
-        x_T,
-        solver.steps,
-        spacing=solver.spacing,
-        eta=solver.eta,
-        draw_noise=draw_noise,
-    )
+        return dpm_solver(process, predictor, x_T, steps, spacing)
+    return ddim(process, predictor, x_T, steps, spacing, solver.eta, draw_noise)

@@ -11,8 +11,7 @@ import numpy as np
 from glober_jax.diffusion.guidance import ConditionGuidance, DecoderGuidance
 from glober_jax.diffusion.predictor import EVERYWHERE, Interval
 from glober_jax.diffusion.process import DiffusionProcess
-from glober_jax.diffusion.samplers import SPACINGS, Sampler, Solver
-from glober_jax.diffusion.timesteps import Spacing
+from glober_jax.diffusion.samplers import SPACINGS, Sampler, Solver, Spacing
 from glober_jax.errors import UserError
 from glober_jax.values import check_keys, check_value
 

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from glober_jax.diffusion.ddim import sampling_timesteps
+from glober_jax.diffusion.dpm_solver import sampling_levels
 from glober_jax.diffusion.predictor import Interval, Predict, Predictor, thresholded
 from glober_jax.diffusion.process import DiffusionProcess, Prediction
-from glober_jax.diffusion.samplers import SPACINGS, Sampler, Solver, sample
-from glober_jax.diffusion.timesteps import Spacing, sampling_levels, sampling_timesteps
+from glober_jax.diffusion.samplers import SPACINGS, Sampler, Solver, Spacing, sample
 from glober_jax.errors import UserError
 
 SOLVERS = [(sampler, spacing) for sampler, fitting in SPACINGS.items() for spacing in fitting]

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from glober_jax import losses
-from glober_jax.diffusion.ddim import DDIMSchedule, ddim_step
+from glober_jax.diffusion.ddim import DDIMSchedule, ddim_step, sampling_timesteps
 from glober_jax.diffusion.guidance import ConditionGuidance, DecoderGuidance, combine
 from glober_jax.diffusion.process import DiffusionProcess
-from glober_jax.diffusion.timesteps import sampling_timesteps
 from glober_jax.errors import UserError
 from glober_jax.models.compat import reference_slot
 from glober_jax.models.generator import grid_positions

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from glober_jax.diffusion.timesteps import sampling_timesteps
+from glober_jax.diffusion.ddim import sampling_timesteps
 from glober_jax.experiment.options import Experiment
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import Params
