@@ -19,8 +19,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from glober_jax.benchmarking.report import machine, markdown_table
 from glober_jax.benchmarking.timing import Contender, blocking, clip_timing, measure, ratio
 from glober_jax.evaluation import i3d
-from glober_jax.evaluation.extraction import per_clip
-from glober_jax.evaluation.preprocess import preprocess
+from glober_jax.evaluation.extraction import per_clip, preprocess
 from glober_jax.experiment.options import Experiment
 from glober_jax.parallel.mesh import MeshShape, make_mesh, replicated
 

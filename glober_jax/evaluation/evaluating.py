@@ -1,7 +1,8 @@
-"""One evaluation: real and generated clips of a protocol, measured and scored.
+"""One evaluation: real and generated clips of a protocol, chosen, measured and scored.
 
-Scores stand beside the real baseline, the same scores of other real clips (`floor` in results).
-Dimension key: N clips, D features.
+Scores stand beside the real baseline, the same scores of other real clips (`floor` in results), and
+optionally beside controls: those other clips broken in one way, which show how large a score is.
+Dimension key: V videos, N clips, T frames, H, W frame size, C colours, D features.
 """
 
 import dataclasses
@@ -10,19 +11,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
+from scipy.ndimage import gaussian_filter
 
 from glober_jax.errors import UserError
 from glober_jax.evaluation import scoring
-from glober_jax.evaluation.clip_selection import choose_clips
-from glober_jax.evaluation.controls import CONTROLS, control
 from glober_jax.evaluation.measuring import ClipSet, FeatureExtractor, Measures, measure
 from glober_jax.evaluation.metrics import prdc
 from glober_jax.evaluation.metrics.intervals import LEAST
-from glober_jax.evaluation.protocols import Protocol, fitted
+from glober_jax.evaluation.protocols import Protocol, fitted, to_fit
 from glober_jax.evaluation.video_set import VideoSet
 
 # (video, first frame) of each clip.
 Places = Sequence[tuple[int, int]]
+
+# Standard deviation of the control's blur, of a frame's width: 2 pixels of 64.
+_BLUR = 1 / 32
 
 
 class Evaluation(NamedTuple):
@@ -33,10 +36,53 @@ class Evaluation(NamedTuple):
     generated: Measures
 
 
+def choose_clips(
+    protocol: Protocol, lengths: Sequence[int], labels: Sequence[int], repeat: int = 0
+) -> Places:
+    """The real clips of a repeat, sorted; a video's clip does not depend on `num_clips`.
+
+    There are fewer than `num_clips` where there are fewer usable videos and `repeat_videos` is off.
+    `lengths` and `labels` (for "class_balanced") are of each video, sorted by name. Raises
+    `UserError` where no video is long enough.
+    """
+    lengths_V = np.asarray(lengths, np.int64)
+    usable = np.flatnonzero(lengths_V >= protocol.min_length)
+    if not usable.size:
+        longest = int(lengths_V.max(initial=0))
+        there = f"the longest of {len(lengths_V)} has {longest}" if longest else "there are none"
+        raise UserError(
+            f"protocol {protocol.name} needs videos of at least {protocol.min_length} frames, but "
+            f"{there}; {to_fit(protocol, longest, 'prepare the data with longer videos')}"
+        )
+    rng = np.random.default_rng((protocol.seed, repeat))
+    room_V = np.maximum(lengths_V - protocol.span, 0)
+    clips: list[tuple[int, int]] = []
+    while len(clips) < protocol.num_clips:
+        # Drawn for all videos, so that a clip does not depend on which others are taken.
+        starts_V = rng.integers(room_V + 1) if protocol.start == "random" else room_V // 2
+        order = usable if protocol.videos == "first" else rng.permutation(usable)
+        if protocol.videos == "class_balanced":
+            order = _in_turns(order, np.asarray(labels)[order])
+        chosen = order[: protocol.num_clips - len(clips)]
+        clips += zip(chosen.tolist(), starts_V[chosen].tolist(), strict=True)
+        if not protocol.repeat_videos:
+            break
+    return sorted(clips)
+
+
+def _in_turns(videos: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The videos in an order that takes a video of each class in turn."""
+    # A stable sort by the rank of each video within its class.
+    turns = np.zeros(len(videos), np.int64)
+    for label in np.unique(labels):
+        turns[labels == label] = np.arange((labels == label).sum())
+    return videos[np.argsort(turns, kind="stable")]
+
+
 def choose(
     protocol: Protocol, videos: VideoSet, repeat: int = 0, without: Collection[int] = ()
 ) -> Places:
-    """The clips of a repeat, from other videos than `without`; raises as `choose_clips`."""
+    """`choose_clips` from the videos that are not in `without`."""
     lengths = [0 if i in without else length for i, length in enumerate(videos.lengths)]
     return choose_clips(protocol, lengths, videos.labels or (0,) * len(videos), repeat)
 
@@ -58,6 +104,27 @@ def real_clips(protocol: Protocol, videos: VideoSet, places: Places, kind: str =
     return ClipSet(kind, identity, len(places), read)
 
 
+def frozen(clips_NTHWC: np.ndarray) -> np.ndarray:
+    """Each uint8 clip's middle frame, repeated: no motion."""
+    length = clips_NTHWC.shape[1]
+    return np.repeat(clips_NTHWC[:, length // 2, None], length, axis=1)
+
+
+def shuffled(clips_NTHWC: np.ndarray) -> np.ndarray:
+    """The frames of each uint8 clip in one random order, the same for all: no continuity."""
+    return clips_NTHWC[:, np.random.default_rng(0).permutation(clips_NTHWC.shape[1])]
+
+
+def blurred(clips_NTHWC: np.ndarray) -> np.ndarray:
+    """Every uint8 frame under a Gaussian blur of 1/32 of its width: no detail."""
+    sigma = _BLUR * clips_NTHWC.shape[3]
+    smooth = gaussian_filter(clips_NTHWC.astype(np.float32), (0, 0, sigma, sigma, 0))
+    return np.round(smooth).astype(np.uint8)
+
+
+CONTROLS = {"frozen": frozen, "shuffled": shuffled, "blurred": blurred}
+
+
 def evaluate(
     protocol: Protocol,
     videos: VideoSet,
@@ -68,16 +135,13 @@ def evaluate(
     *,
     with_controls: bool = False,
 ) -> Evaluation:
-    """Scores generated clips against real ones.
+    """Scores generated clips against real ones from `videos`, which are of the protocol's split.
 
     Args:
-      protocol: the choice of real clips, and the number of repeats.
-      videos: the real ones, of the protocol's split.
       generated: (repeat, its real clips' places) to the clips compared with them.
-      extractor: measures both.
       folder: of stored measures, see `measuring.measure`.
       other_videos: opens another split of real videos for the baseline, if there is one.
-      with_controls: also scores the baseline's other real clips broken, see `controls`.
+      with_controls: also scores the baseline's clips broken in each way of `CONTROLS`.
 
     Raises `UserError` where there are too few clips for intervals, or no others for controls.
     """
@@ -109,10 +173,13 @@ def evaluate(
         "coverage": prdc.prdc(*features) if min(map(len, features)) > prdc.NEIGHBOURS else {},
     }
     if with_controls:
-        sections["controls"] = {
-            name: _control_scores(real, measure(control(name, others), extractor, folder), protocol)
-            for name in CONTROLS
-        }
+        sections["controls"] = {}
+        for name in CONTROLS:
+            broken = measure(_control(name, others), extractor, folder)
+            sections["controls"][name] = {
+                "scores": scoring.scores([(real, broken)], protocol.ddof),
+                "motion": scoring.motion_scores(real, broken),
+            }
     return Evaluation(sections, real, made)
 
 
@@ -150,11 +217,9 @@ def memorisation(
     return prdc.memorisation(*map(_clip_features, (generated, held_out, training)), training_names)
 
 
-def _control_scores(real: Measures, broken: Measures, protocol: Protocol) -> dict[str, Any]:
-    return {
-        "scores": scoring.scores([(real, broken)], protocol.ddof),
-        "motion": scoring.motion_scores(real, broken),
-    }
+def _clip_features(measures: Measures) -> np.ndarray:
+    """AlexNet's features of clips, means over the chosen frames: [N, D]."""
+    return measures["frames"].mean(axis=1)
 
 
 def _other_real_clips(
@@ -171,6 +236,15 @@ def _other_real_clips(
         if len(videos.long_enough(protocol.min_length)) < count:
             return None
     return real_clips(protocol, videos, choose(another, videos, without=taken), "other_real")
+
+
+def _control(name: str, clips: ClipSet) -> ClipSet:
+    """The same clips broken in one of the ways of `CONTROLS`."""
+
+    def read(first: int, count: int) -> np.ndarray:
+        return CONTROLS[name](clips.read(first, count))
+
+    return ClipSet(name, {"control": name, "of": clips.identity}, clips.num_clips, read)
 
 
 def _check_counts(real: ClipSet, generated: ClipSet, others: ClipSet | None) -> None:
@@ -193,8 +267,3 @@ def _halves(measured: Measures, seed: int) -> tuple[Measures, Measures]:
         for chosen in (order[:half], order[half : 2 * half])
     )
     return first, second
-
-
-def _clip_features(measures: Measures) -> np.ndarray:
-    """AlexNet's features of clips, means over the chosen frames: [N, D]."""
-    return measures["frames"].mean(axis=1)

@@ -17,8 +17,8 @@ from glober_jax.packaged_weights import PackagedWeights
 
 Params = dict[str, dict[str, np.ndarray]]
 
-# Three halvings in time have to leave two steps.
 FRAME_SIZE = 224
+# Three halvings in time have to leave two steps.
 MIN_FRAMES = 9
 
 _WEIGHTS = PackagedWeights(

@@ -1,8 +1,6 @@
-"""Measures clips block by block; each block is kept on disk, so that an interrupted evaluation
-resumes and real clips are measured once for all models.
+"""Measures clips block by block; stored blocks let an interrupted evaluation resume.
 
-Dimension key: N clips, B clips of a block, T frames, H, W frame size, C colours, F chosen frames,
-D features.
+Dimension key: N clips, B clips of a block, T frames, H, W frame size, C colours, F chosen frames.
 """
 
 import hashlib
@@ -19,10 +17,9 @@ from jax.sharding import Mesh
 
 from glober_jax import media
 from glober_jax.evaluation import i3d
-from glober_jax.evaluation.extraction import per_clip
-from glober_jax.evaluation.metrics import frame_quality, motion, optical_flow
+from glober_jax.evaluation.extraction import per_clip, preprocess
+from glober_jax.evaluation.metrics import frame_quality, motion
 from glober_jax.evaluation.metrics.frame_quality import FrameMeasure, Metric
-from glober_jax.evaluation.preprocess import preprocess
 from glober_jax.evaluation.protocols import Resize
 from glober_jax.models import lpips
 from glober_jax.progress import Progress
@@ -57,7 +54,7 @@ class ClipSet:
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """A function of uint8 clips [B, T, H, W, C] to arrays [B, ...] by name, clips independently.
+    """A map from uint8 clips [B, T, H, W, C] to arrays [B, ...] by name, each clip on its own.
 
     `identity`, for JSON, is all that the numbers depend on besides the clips.
     """
@@ -91,10 +88,10 @@ def i3d_logits(mesh: Mesh, resize: Resize) -> FeatureExtractor:
 
 
 def motion_measures() -> FeatureExtractor:
-    """The measures of `motion` and `optical_flow`, float64 [B], by index [B, T-1]."""
+    """The measures of `motion`, float64 [B], by index [B, T-1]."""
 
     def measure(clips_BTHWC: Iterable[np.ndarray]) -> Measures:
-        rows = [motion.measure_clip(x) | optical_flow.measure_clip(x) for x in clips_BTHWC]
+        rows = [motion.measure_pixels(x) | motion.measure_flow(x) for x in clips_BTHWC]
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
     return FeatureExtractor({"motion": 1}, measure)
@@ -116,7 +113,7 @@ def paired_quality(
 ) -> FeatureExtractor:
     """Frame quality, float64 [B, T], of pairs (made, real) [B, 2, T, H, W, C].
 
-    `of_made` additionally measures the made clips alone.
+    `of_made` also measures the made clips alone.
     """
 
     def measure(pairs_B2THWC: np.ndarray) -> Measures:
@@ -130,9 +127,8 @@ def paired_quality(
 def measure(clips: ClipSet, extractor: FeatureExtractor, folder: epath.PathLike | None) -> Measures:
     """Arrays [N, ...] by name, of all clips in order.
 
-    Blocks are stored in `folder` under the identities of clips and extractor, and read again by a
-    later call with the same. None stores nothing, as several processes require: all of them have
-    to measure the same blocks.
+    Blocks are stored in `folder` by the identities of clips and extractor, and later calls read
+    them. Several processes need None, no folder: all have to measure the same blocks.
     """
     key = json.dumps([dict(clips.identity), dict(extractor.identity)], sort_keys=True)
     name = f"{clips.kind}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"

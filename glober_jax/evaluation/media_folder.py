@@ -23,14 +23,13 @@ from glober_jax.evaluation.video_set import VideoSet, pixels
 _LOSSLESS = frozenset(
     ("ffv1", "ffvhuff", "huffyuv", "lagarith", "magicyuv", "png", "qtrle", "rawvideo", "utvideo")
 )
-_LOSSY_IMAGES = frozenset((".jpg", ".jpeg", ".webp"))
 
 
 def open_folder(path: Path) -> VideoSet:
     """The videos below a folder, in natural order; subfolders are classes.
 
-    Sizes and lengths come from headers. Raises `UserError` where there are no videos, or one is
-    unreadable, lossily compressed, or of another size than the first.
+    Raises `UserError` where there are no videos, or one is unreadable, lossily compressed, or of
+    another size than the first.
     """
     listing = find_media(path)
     items = listing.items
@@ -71,7 +70,7 @@ def open_folder(path: Path) -> VideoSet:
         lengths=lengths,
         labels=tuple(classes.index(item.class_name) for item in items) if classes else None,
         class_names=classes,
-        notes=(*dict.fromkeys(itertools.chain(*notes)), *_notes(listing)),
+        notes=(*dict.fromkeys(itertools.chain(*notes)), *_listing_notes(listing)),
         read=read,
         content=content,
     )
@@ -86,7 +85,7 @@ def _header(item: MediaItem, folder: Path) -> tuple[int, tuple[int, int], list[s
             with Image.open(file) as image:
                 if image.mode in ("L", "LA", "1") or image.mode.startswith("I;16"):
                     notes.append("Some frames are grey; all three colours are given their values.")
-            if any(path.suffix.lower() in _LOSSY_IMAGES for path in item.files):
+            if any(path.suffix.lower() in (".jpg", ".jpeg", ".webp") for path in item.files):
                 notes.append("Frames are JPEG or WebP, so the score includes their compression.")
         else:
             length, pixel_format = _inspect(file, folder)
@@ -121,7 +120,7 @@ def _inspect(file: Path, folder: Path) -> tuple[int, str]:
 
 
 def _read(item: MediaItem, frames: Sequence[int]) -> list[np.ndarray]:
-    """Chosen frames, each uint8 [H, W, C]; of images only these are decoded, each once."""
+    """Chosen frames, each uint8 [H, W, C]; of images only these are decoded."""
     place, wanted = item.files[0], frames
     if item.is_images:
         item = dataclasses.replace(item, files=tuple(item.files[t] for t in frames))
@@ -141,7 +140,7 @@ def _read(item: MediaItem, frames: Sequence[int]) -> list[np.ndarray]:
     return [found[t] for t in wanted]
 
 
-def _notes(listing: Listing) -> list[str]:
+def _listing_notes(listing: Listing) -> list[str]:
     notes = [f"{found.video_id} {found.reason}; it is left out." for found in listing.rejections]
     notes += [f"{notice[0].upper()}{notice[1:]}." for notice in listing.notices]
     splits = sorted({item.split for item in listing.items if item.split})

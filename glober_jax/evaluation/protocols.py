@@ -14,9 +14,6 @@ from typing import Literal
 from glober_jax.errors import UserError
 from glober_jax.evaluation import i3d
 
-Split = Literal["train", "test", "train+test"]
-Videos = Literal["first", "random", "class_balanced"]
-Start = Literal["random", "centre"]
 Resize = Literal["stretch", "crop"]
 
 
@@ -25,7 +22,6 @@ class Protocol:
     """Choice of real clips, features of both sets, and estimator of distances.
 
     Attributes:
-      name: under which scores are reported.
       num_frames, stride: of a clip; its frames are `stride` apart.
       split: of the real videos.
       num_clips: of real clips and of generated ones.
@@ -33,23 +29,21 @@ class Protocol:
         random ones of each class in turn.
       start: a clip begins at a "random" frame, or lies in the "centre" of its video.
       repeat_videos: with fewer videos than `num_clips`, take several clips of each, or fewer clips.
-      resize: how frames become square, see `preprocess`.
+      resize: how frames become square, see `extraction.preprocess`.
       value_range: of pixels for I3D.
-      features: of a clip.
       ddof: covariances divide by N - ddof.
       repeats: of choosing, sampling and scoring clips; the score is the mean.
       seed: of the choice of clips.
-      description: one sentence.
       source: paper and code of the settings.
     """
 
     name: str
     num_frames: int = 16
     stride: int = 1
-    split: Split
+    split: Literal["train", "test", "train+test"]
     num_clips: int = 2048
-    videos: Videos
-    start: Start = "random"
+    videos: Literal["first", "random", "class_balanced"]
+    start: Literal["random", "centre"] = "random"
     repeat_videos: bool
     resize: Resize = "stretch"
     value_range: tuple[float, float] = (-1.0, 1.0)
@@ -71,9 +65,9 @@ class Protocol:
         return self.num_frames * self.stride
 
 
-# The default protocol; `protocols.fitted` reduces its clips to the videos there are.
+# The default protocol; `fitted` reduces its clips to the videos there are.
 SMALL = "small"
-OF_THIS_PROJECT = "of this project; not comparable to published scores"
+_OF_THIS_PROJECT = "of this project; not comparable to published scores"
 
 _STYLEGANV = Protocol(
     name="styleganv_16f",
@@ -111,7 +105,7 @@ def _balanced(protocol: Protocol) -> Protocol:
         name=f"{protocol.name}_balanced",
         videos="class_balanced",
         description=f"As {protocol.name}, but with as many videos of every class as there can be.",
-        source=OF_THIS_PROJECT,
+        source=_OF_THIS_PROJECT,
     )
 
 
@@ -191,7 +185,7 @@ def get_protocol(name: str) -> Protocol:
 
 
 def with_clips(protocol: Protocol, num_clips: int) -> Protocol:
-    """The protocol with another number of clips, which its name tells: `styleganv_16f@256`."""
+    """The protocol with another number of clips, named as `styleganv_16f@256`."""
     if num_clips < 2:
         raise UserError(f"an evaluation needs at least 2 clips, not {num_clips}")
     base = protocol.name.partition("@")[0]
@@ -243,7 +237,7 @@ def shortfall(protocol: Protocol, num_real: int, num_made: int | None = None) ->
 
 
 def table() -> str:
-    """Every protocol and every setting as a Markdown table, for the documentation."""
+    """Every protocol and setting as a Markdown table."""
     columns = {
         "protocol": lambda p: f"`{p.name}`",
         "frames": lambda p: p.num_frames,
@@ -279,7 +273,7 @@ def _with_frames(protocol: Protocol, num_frames: int) -> Protocol:
         name=f"{protocol.name}-{num_frames}f",
         num_frames=num_frames,
         description=f"As {protocol.name}, but with clips of {num_frames} frames.",
-        source=OF_THIS_PROJECT,
+        source=_OF_THIS_PROJECT,
     )
 
 

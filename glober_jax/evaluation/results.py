@@ -50,10 +50,9 @@ def build(
     seconds: float,
     **sections: Mapping[str, Any] | None,
 ) -> Result:
-    """The record with plain Python values, without the sections that are None.
+    """The record in plain Python values, without sections that are None.
 
-    `notes` are sentences for the reader; `command` repeats the evaluation. Raises `UserError` where
-    a number is NaN or infinite.
+    `notes` are sentences for the reader. Raises `UserError` where a number is NaN or infinite.
     """
     result = {
         "protocol": dataclasses.asdict(protocol),
@@ -81,7 +80,10 @@ def read(path: epath.PathLike) -> Result:
         raise UserError(f"cannot read the result {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise UserError(f"{path} is damaged, or no result: it is not JSON ({error})") from error
-    _check(result, path)
+    if problem := _problem(result):
+        raise UserError(
+            f"{path} is no evaluation result: {problem}; take a file that evaluate wrote"
+        )
     section = result.get("reconstruction")
     if section and "kinds" not in section:
         # The format before the parts of a model were measured separately.
@@ -111,20 +113,17 @@ def _plain(value: Any, place: str) -> Any:
     return value
 
 
-def _check(result: Any, path: epath.PathLike) -> None:
+def _problem(result: Any) -> str | None:
+    """The first thing that is missing from a record, or of another type."""
     try:
         found = {name: result[name] for name in _SECTIONS}
         found["fingerprint"] = result["data"]["real"]["fingerprint"]
         for section, names in _NUMBERS.items():
             for score, entry in result[section].items():
                 found |= {f"{section}.{score}.{name}": entry[name] for name in names}
-        wrong = [k for k, v in found.items() if "." in k and type(v) not in (int, float)]
-        problem = f"{wrong[0]} is not a number" if wrong else None
     except KeyError as error:
-        problem = f"{error} is missing"
+        return f"{error} is missing"
     except (AttributeError, TypeError):
-        problem = "what should be an object is not"
-    if problem:
-        raise UserError(
-            f"{path} is no evaluation result: {problem}; take a file that evaluate wrote"
-        )
+        return "what should be an object is not"
+    wrong = [k for k, v in found.items() if "." in k and type(v) not in (int, float)]
+    return f"{wrong[0]} is not a number" if wrong else None

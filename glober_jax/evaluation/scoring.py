@@ -4,7 +4,7 @@
     kvd       kernel distance of I3D logits
     fd_alex   Fréchet distance of AlexNet's features of single frames: blind to motion, not an FID
 
-Dimension key: N, M clips, K key frames, D features, V features of all frames of a clip.
+Dimension key: N, M clips, K key frames, V features of all frames of a clip.
 """
 
 import functools
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from glober_jax.evaluation.measuring import Measures
-from glober_jax.evaluation.metrics import frame_quality, motion, optical_flow
+from glober_jax.evaluation.metrics import frame_quality, motion
 from glober_jax.evaluation.metrics.distances import frechet_distance, kernel_distance
 from glober_jax.evaluation.metrics.intervals import Score, extrapolate, jackknife_interval
 from glober_jax.models import lpips
@@ -70,17 +70,16 @@ def motion_scores(real: Measures, generated: Measures) -> dict[str, Any]:
     """`motion.compare` of every measure of motion, by name."""
     return {
         name: motion.compare(real[name], generated[name])
-        for name in (*motion.MEASURES, *optical_flow.MEASURES)
+        for name in (*motion.OF_PIXELS, *motion.OF_FLOW)
     }
 
 
 def part_scores(
     real: Measures, made: Mapping[str, Measures], key_positions_K: np.ndarray, ddof: int
 ) -> dict[str, Any]:
-    """Quality and motion of each of `PARTS`, and video scores where it has `logits`.
+    """Quality and motion of each of `PARTS`, and video scores of those with `logits`.
 
-    `made` has the measures of `measuring.paired_quality` by part; `key_positions_K` are the frames
-    that the encoder sees.
+    `made` are measures of `measuring.paired_quality`; the encoder sees frames `key_positions_K`.
     """
     kinds = {}
     for kind, measures in made.items():
@@ -98,19 +97,15 @@ def part_scores(
 def _record(
     score: Score, repeats: Sequence[tuple[np.ndarray, np.ndarray]], least: float
 ) -> dict[str, Any]:
-    """Means over repeats of a score and its bounds.
-
-    Repeats share real videos, so averaging does not narrow the interval.
-    """
+    """Means over repeats of a score and its bounds; shared real videos keep the interval wide."""
     intervals = [jackknife_interval(score, *pair, least=least) for pair in repeats]
-    real_ND, other_MD = repeats[0]
+    real_NV, other_MV = repeats[0]
     return {
-        **{
-            name: float(np.mean([getattr(interval, name) for interval in intervals]))
-            for name in ("value", "low", "high")
-        },
+        "value": float(np.mean([interval.value for interval in intervals])),
+        "low": float(np.mean([interval.low for interval in intervals])),
+        "high": float(np.mean([interval.high for interval in intervals])),
         "confidence": intervals[0].confidence,
         "repeats": [interval.value for interval in intervals],
-        "num_real": len(real_ND),
-        "num_generated": len(other_MD),
+        "num_real": len(real_NV),
+        "num_generated": len(other_MV),
     }

@@ -17,7 +17,6 @@ _MOTION = {
 }
 # Fields of a protocol that change no score.
 _TEXTS = ("name", "description", "source")
-_MISSING = "-"
 
 Entry = Mapping[str, Any]
 
@@ -42,8 +41,7 @@ def result_text(result: Result) -> str:
         for name, label in _MOTION.items()
         if name in result["motion"]
     ]
-    if motion:
-        lines.append(f"  motion (and its share of real): {', '.join(motion)}")
+    lines.append(f"  motion (and its share of real): {', '.join(motion)}")
     if "controls" in result:
         lines += controls(result["controls"])
     if "reconstruction" in result:
@@ -77,7 +75,7 @@ def reconstructions(section: Entry) -> list[str]:
     for name, label in _SCORES.items():
         scores = [kind.get("scores", {}).get(name) for kind in kinds]
         if any(scores):
-            cells = [f"{s['value']:.2f} {_interval(s)}" if s else _MISSING for s in scores]
+            cells = [f"{s['value']:.2f} {_interval(s)}" if s else "-" for s in scores]
             rows.append([f"  {label}", "", *cells])
     for name, label in _MOTION.items():
         motion = [kind.get("motion", {}).get(name) for kind in kinds]
@@ -88,11 +86,10 @@ def reconstructions(section: Entry) -> list[str]:
 
 
 def compare(results: Mapping[str, Result]) -> str:
-    """A table of two or more results by name: scores with intervals, and distances of motion.
+    """A table of results by name, and for each score the lowest result and overlapping intervals.
 
-    Below the table stands for each score which result is lowest, and which others' intervals
-    overlap its own. Raises `UserError` for a single result, and where protocols, real data or
-    numbers of clips differ.
+    Raises `UserError` for a single result, and where protocols, real data or numbers of clips
+    differ.
     """
     if len(results) < 2:
         raise UserError(f"a comparison needs at least two results, not {len(results)}")
@@ -113,9 +110,7 @@ def compare(results: Mapping[str, Result]) -> str:
     columns |= {name: _cells(result) for name, result in results.items()}
     labels = dict.fromkeys(itertools.chain(*columns.values()))
     scores = dict.fromkeys(itertools.chain(*(result["scores"] for result in results.values())))
-    rows = [
-        [label, *(cells.get(label, _MISSING) for cells in columns.values())] for label in labels
-    ]
+    rows = [[label, *(cells.get(label, "-") for cells in columns.values())] for label in labels]
     percents = sorted({f"{100 * score['confidence']:g}" for score in first["scores"].values()})
     lines = [
         f"protocol {first['protocol']['name']}, real data {first['data']['real']['fingerprint']}",
@@ -147,7 +142,7 @@ def _motion_value(entry: Entry, key: str = "generated") -> str:
 
 
 def _number(value: float | None, digits: int) -> str:
-    return _MISSING if value is None else f"{value:.{digits}f}"
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _conditions(result: Result) -> dict[str, Any]:
@@ -192,11 +187,7 @@ def _verdict(score: str, results: Mapping[str, Result]) -> str:
     if lacking := [name for name, entry in entries.items() if entry is None]:
         return f"{score}: not measured for {', '.join(lacking)}"
     lowest = min(entries, key=lambda name: entries[name]["value"])
-    near = [
-        name
-        for name, entry in entries.items()
-        if name != lowest and entry["low"] <= entries[lowest]["high"]
-    ]
-    if near:
+    highest = entries.pop(lowest)["high"]
+    if near := [name for name, entry in entries.items() if entry["low"] <= highest]:
         return f"{score}: {lowest} is lowest, but its interval meets that of {', '.join(near)}"
     return f"{score}: {lowest} is lowest, its interval apart from all others"

@@ -55,10 +55,7 @@ def open_video_set(path: str | os.PathLike[str], split: str = "test") -> VideoSe
 
 
 def prepared_videos(directory: epath.PathLike, split: str) -> VideoSet:
-    """The videos of a split of a prepared data set, or of several, such as "train+test".
-
-    Reads one record of each video; `UserError` where it is damaged.
-    """
+    """The videos of a split, or of several ("train+test"); `UserError` where one is damaged."""
     parts = [open_videos(directory, name) for name in split.split("+")]
     places = [(part, number) for part in parts for number in range(len(part))]
     facts = []
@@ -110,9 +107,7 @@ def _damage(directory: epath.PathLike) -> Iterator[None]:
 
 
 def _open_array(path: Path) -> VideoSet:
-    """The videos of a `.npy` (memory-mapped) or `.npz` file: uint8 [N, T, H, W, 3], [..., 1] or
-    [N, T, H, W].
-    """
+    """The videos of a `.npy` or `.npz` file: uint8 [N, T, H, W, 3], [..., 1] or [N, T, H, W]."""
     array = _load(path)
     found = f"{path} holds {array.dtype} {list(array.shape)}"
     if wrong := _wrong_shape(array.shape):

@@ -1,7 +1,6 @@
 """A set of videos of one frame size, and whether two sets can be compared.
 
-Dimension key: F chosen frames, H, W frame size, C = 3 colours (RGB), L tokens of a caption, E their
-width.
+Dimension key: F chosen frames, H, W frame size, C = 3 colours, L tokens of a text, E their width.
 """
 
 import functools
@@ -22,10 +21,8 @@ class VideoSet:
     Attributes:
       source: the path that the user gave.
       size: height and width of every frame.
-      names: of the videos, in order.
-      lengths: frames of each video.
-      labels: indices into `class_names`; None where there are no classes.
-      class_names: sorted.
+      names, lengths: name and number of frames of each video.
+      labels: of each video, an index into `class_names` (sorted); None where there are no classes.
       notes: sentences on the files, for the reader of the scores.
       read: (video, frames) to uint8 [F, H, W, C]; raises `UserError` for damaged files.
       content: the stored bytes of a video, in pieces, for `fingerprint`.
@@ -52,10 +49,7 @@ class VideoSet:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """16 hex digits of the stored content and its order, without names.
-
-        Reads the whole set, once. An array has the same as .npy and as .npz, but not as images.
-        """
+        """16 hex digits of the stored bytes and their order, without names; reads the whole set."""
         total = hashlib.sha256(repr(self.lengths).encode())
         for index in range(len(self)):
             digest = hashlib.sha256()
@@ -66,10 +60,7 @@ class VideoSet:
 
 
 def check_pair(real: VideoSet, generated: VideoSet, protocol: Protocol) -> list[str]:
-    """Notes for the reader of the scores of a pair; `UserError` where it cannot be compared.
-
-    Frame sizes must be equal, and a video of each set long enough.
-    """
+    """Notes on the scores of a pair; `UserError` for unlike frame sizes or too short videos."""
     if real.size != generated.size:
         raise UserError(
             f"the real videos in {real.source} are {pixels(real.size)} and the generated ones in "

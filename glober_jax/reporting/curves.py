@@ -54,9 +54,8 @@ def plot_curves(metrics_jsonl: epath.PathLike, output_png: epath.PathLike) -> No
 def training_charts(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Chart]]:
     """Charts of all losses, PSNR, LPIPS, KL and gradient norms over steps, by stage.
 
-    Each metric is a light line as logged and a strong smoothed one, without values that are not
-    finite. Positive values over more than a factor 4, except PSNR, have a log axis. A chart has at
-    most five lines.
+    Each metric is a light line as logged and a strong smoothed one. Positive values over more than
+    a factor 4, except PSNR, have a log axis.
     """
     # By stage and metric, the value of each step.
     stages: dict[str, dict[str, dict[int, float]]] = {}
@@ -82,9 +81,8 @@ def _charts(curves: Mapping[str, Mapping[int, float]]) -> list[Chart]:
             lines = [_line(name, curves[name]) for name in names[start:][:_LINES_PER_PANEL]]
             values = np.concatenate([line.faint for line in lines])
             log_y = title != "PSNR" and 0 < _LOG_RATIO * values.min() < values.max()
-            charts.append(
-                Chart(title=title, x_label="step", y_label=unit, lines=lines, log_y=log_y)
-            )
+            axes = {"x_label": "step", "y_label": unit, "log_y": log_y}
+            charts.append(Chart(title=title, lines=lines, **axes))
     return charts
 
 

@@ -18,7 +18,6 @@ from etils import epath
 
 from glober_jax.evaluation import measuring, results, scoring
 from glober_jax.evaluation.evaluating import choose, real_clips
-from glober_jax.evaluation.interpolation import interpolate
 from glober_jax.evaluation.measuring import FeatureExtractor, Measures
 from glober_jax.evaluation.metrics.frame_quality import (
     FrameMeasure,
@@ -32,7 +31,7 @@ from glober_jax.evaluation.tables import aligned
 from glober_jax.evaluation.video_io import prepared_videos
 from glober_jax.experiment.options import Experiment
 from glober_jax.reporting.model_evaluation import check_length, check_size, model_record
-from glober_jax.reporting.trained_clips import TrainedModel, encoded_and_decoded
+from glober_jax.reporting.trained_clips import TrainedModel, encoded_and_decoded, interpolate
 
 _INTERPOLATED = "interpolated_"
 _LABELS = {

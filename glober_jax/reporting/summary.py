@@ -17,7 +17,6 @@ from jax.sharding import Mesh
 from glober_jax import media
 from glober_jax.errors import UserError
 from glober_jax.evaluation import measuring, results, scoring
-from glober_jax.evaluation.interpolation import interpolate
 from glober_jax.evaluation.measuring import ClipSet
 from glober_jax.evaluation.metrics import frame_quality
 from glober_jax.evaluation.protocols import get_protocol
@@ -31,6 +30,7 @@ from glober_jax.reporting.report.workdir_report import SUMMARY, write_workdir_re
 from glober_jax.reporting.trained_clips import (
     TrainedModel,
     first_reconstructions,
+    interpolate,
     load_trained,
     reconstructed_clips,
 )

@@ -1,6 +1,7 @@
 """A trained model with its identity, and its reconstructions of real clips.
 
-Dimension key: N, B clips, n frames of each, K key frames, H, W frame size, C colours.
+Dimension key: N clips, T frames, n chosen frames, K key frames, H, W frame size, C colours or
+channels.
 """
 
 import dataclasses
@@ -14,7 +15,6 @@ from jax.sharding import Mesh
 
 from glober_jax.data.clips import ClipSpec
 from glober_jax.errors import UserError
-from glober_jax.evaluation.interpolation import blend
 from glober_jax.evaluation.measuring import ClipSet
 from glober_jax.evaluation.protocols import Protocol, to_fit
 from glober_jax.experiment.options import Experiment
@@ -54,6 +54,26 @@ def load_trained(
     return TrainedModel(glober, workdir, identity)
 
 
+def blend(keys_NKHWC: np.ndarray, key_positions_K: np.ndarray, num_frames: int) -> np.ndarray:
+    """Pixels or latents float32 [N, T, H, W, C], linear in time between keys.
+
+    Positions ascend from 0; the last key is held until the end.
+    """
+    places_T, one_hot_KK = np.arange(num_frames), np.eye(len(key_positions_K))
+    weights_KT = np.stack([np.interp(places_T, key_positions_K, row_K) for row_K in one_hot_KK])
+    blended = np.tensordot(
+        weights_KT.astype(np.float32), keys_NKHWC.astype(np.float32), axes=[(0,), (1,)]
+    )
+    return np.moveaxis(blended, 0, 1)
+
+
+def interpolate(
+    key_frames_NKHWC: np.ndarray, key_positions_K: np.ndarray, num_frames: int
+) -> np.ndarray:
+    """`blend` of key frames, rounded: uint8 [N, T, H, W, C]."""
+    return np.round(blend(key_frames_NKHWC, key_positions_K, num_frames)).astype(np.uint8)
+
+
 def protocol_index(protocol: Protocol, clip: ClipSpec) -> np.ndarray:
     """Indices of the protocol's frames in the model's clip, float32 [n] in [0, 1).
 
@@ -72,7 +92,7 @@ def protocol_index(protocol: Protocol, clip: ClipSpec) -> np.ndarray:
 def reconstructed_clips(
     model: TrainedModel, real: ClipSet, clip: ClipSpec, seed: int
 ) -> dict[str, ClipSet]:
-    """Pairs of clips made of real ones of the shape `clip` by each of `scoring.PARTS`, and these.
+    """Pairs (made, real) of clips [N, 2, T, H, W, C], by each of `scoring.PARTS`.
 
     Only "reconstruction" depends on sampling options and the seed.
     """
@@ -108,22 +128,18 @@ def first_reconstructions(
     model: TrainedModel, real: ClipSet, clip: ClipSpec, seed: int, count: int
 ) -> dict[str, np.ndarray]:
     """At most `count` of the `real` clips and their `reconstructed_clips`, by title."""
-    made = {
-        kind: pairs.read(0, min(count, real.num_clips))
-        for kind, pairs in reconstructed_clips(model, real, clip, seed).items()
-    }
-    return {
-        "Real": made["codec"][:, 1],
-        "Codec": made["codec"][:, 0],
-        "Interpolated": made["interpolated"][:, 0],
-        "GLOBER": made["reconstruction"][:, 0],
-    }
+    count = min(count, real.num_clips)
+    shown = {"Real": real.read(0, count)}
+    kinds = reconstructed_clips(model, real, clip, seed).values()
+    for title, pairs in zip(("Codec", "Interpolated", "GLOBER"), kinds, strict=True):
+        shown[title] = pairs.read(0, count)[:, 0]
+    return shown
 
 
 def encoded_and_decoded(
     kind: str, model: TrainedModel, real: ClipSet, seed: int, clip: ClipSpec, finer: int = 1
 ) -> ClipSet:
-    """Pairs of clips decoded from every `finer`-th frame of real ones, and these.
+    """Pairs (made, real) of clips decoded from every `finer`-th frame of the real ones.
 
     The encoded frames are a clip of T frames; frame k of the real clip is decoded at k / (finer T).
     """

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from glober_jax.evaluation.metrics import motion, optical_flow
+from glober_jax.evaluation.metrics import motion
 from glober_jax.evaluation.scoring import part_scores
 from glober_jax.evaluation.tables import reconstructions
 
@@ -14,7 +14,7 @@ from glober_jax.evaluation.tables import reconstructions
 def measures(level: float, *, made: bool, logits: bool = True) -> dict[str, np.ndarray]:
     """Of 8 clips of 4 frames: quality of made ones, 20 dB at keys and 10 elsewhere."""
     rng = np.random.default_rng(int(10 * level))
-    found = {name: np.full(8, level) for name in (*motion.MEASURES, *optical_flow.MEASURES)}
+    found = {name: np.full(8, level) for name in (*motion.OF_PIXELS, *motion.OF_FLOW)}
     if made:
         found["psnr"] = np.tile([20.0, 10.0, 20.0, 10.0], (8, 1))
     if logits:

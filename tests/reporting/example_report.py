@@ -21,12 +21,10 @@ def example_report(size: int = 64, num_clips: int = 8) -> Report:
     real = sky_clips(range(num_clips), size=size)
     generated = _blurred(sky_clips(range(1000, 1000 + num_clips), size=size), size / 64)
     labels = [CLASS_NAMES[number % len(CLASS_NAMES)] for number in range(num_clips)]
+    sampling = ((20, 2.0), (5, 2.0), (10, 2.0), (50, 2.0), (20, 1.0), (20, 4.0))
     return Report(
         title="Synthetic sky, 64x64, 16 frames",
-        results=[
-            _result(steps, scale)
-            for steps, scale in ((20, 2.0), (5, 2.0), (10, 2.0), (50, 2.0), (20, 1.0), (20, 4.0))
-        ],
+        results=[_result(steps, scale) for steps, scale in sampling],
         samples={"Generated": generated, "Real": real},
         labels={"Generated": labels, "Real": labels},
         reconstruction={
@@ -125,18 +123,13 @@ def _metrics() -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for number, noise in enumerate(np.random.default_rng(0).normal(size=(400, 4)), 1):
         step, fall = 50 * number, np.exp(-number / 80)
-        rows.append(
-            {
-                "stage": "autoencoder",
-                "step": step,
-                "time": float(step),
-                "loss": 0.05 + 0.9 * fall * np.exp(0.15 * noise[0]),
-                "pixel_loss": 0.03 + 0.5 * fall * np.exp(0.15 * noise[1]),
-                "kl": 900 * (1 - fall) + 20 * noise[2],
-                "psnr_db": 26.5 - 12 * fall + 0.3 * noise[3],
-                "grad_norm": 0.4 + 3 * fall * np.exp(0.3 * noise[2]),
-            }
-        )
+        values = {
+            "loss": 0.05 + 0.9 * fall * np.exp(0.15 * noise[0]),
+            "kl": 900 * (1 - fall) + 20 * noise[2],
+            "psnr_db": 26.5 - 12 * fall + 0.3 * noise[3],
+            "grad_norm": 0.4 + 3 * fall * np.exp(0.3 * noise[2]),
+        }
+        rows.append({"stage": "autoencoder", "step": step, "time": float(step), **values})
         loss = 0.12 + fall * np.exp(0.2 * noise[3])
         rows.append({"stage": "generator", "step": 3 * step, "time": float(step), "loss": loss})
     return rows

@@ -13,10 +13,14 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
-from glober_jax.reporting.report import all_evaluations, numbers
+from glober_jax.errors import UserError
+from glober_jax.reporting.curves import plot_curves
+from glober_jax.reporting.report import all_evaluations, wording
 from glober_jax.reporting.report.charts import Chart, Line
 from glober_jax.reporting.report.workdir_report import Report, write_report
+from glober_jax.training.metric_writer import MetricsWriter
 from tests.end_to_end.browser import chromium, find_chromium
 from tests.reporting.example_report import example_report
 
@@ -113,7 +117,7 @@ def test_first_screen_has_the_numbers_of_the_result(page: Page, example: Report)
     kinds = result["reconstruction"]["kinds"]
     psnr, codec = (kinds[kind]["psnr_db"]["value"] for kind in ("reconstruction", "codec"))
     assert page.headlines() == [
-        numbers.number(result["scores"]["fvd"]["value"]),
+        wording.number(result["scores"]["fvd"]["value"]),
         f"{100 * result['motion']['flow_magnitude']['share']:.0f}{_SPACE}%",
         f"{psnr:.1f}{_SPACE}dB",
     ]
@@ -221,9 +225,25 @@ def test_charts_read_without_hovering(log: bool, values: list[float]) -> None:
     ]
     chart = Chart(title="Losses", x_label="step", y_label="dB", lines=lines, log_x=log, log_y=log)
     texts = texts_of(chart)
-    last = numbers.number(values[-1])
+    last = wording.number(values[-1])
     assert {"Losses", "step", "dB", *(f"line {i}: {last}" for i in range(5))} <= set(texts)
     assert len(texts) >= 3 + 5 + 2
+
+
+def test_curves_are_drawn_for_every_stage(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no losses"):
+        plot_curves(tmp_path / "metrics.jsonl", tmp_path / "curves.png")
+    with MetricsWriter(tmp_path, enabled=True) as writer:
+        for step in range(1, 60):
+            loss = math.nan if step == 7 else 1.0 / step
+            writer.write_scalars("codec", step, {"loss": 1 / step, "grad_norm": step})
+            values = {"d_loss": step - 20, "diffusion_loss": loss, "kl": 3.0, "learning_rate": 1.0}
+            writer.write_scalars("autoencoder", step, values)
+    plot_curves(tmp_path / "metrics.jsonl", tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as picture:
+        # Two rows; three panels in the longer: losses, adversarial losses, KL.
+        assert picture.size == (3 * 552, 2 * 384)
+        assert np.asarray(picture.convert("L")).std() > 5
 
 
 def test_sweep_compares_only_what_can_be_compared(example: Report) -> None:
@@ -258,8 +278,8 @@ def test_sweep_compares_only_what_can_be_compared(example: Report) -> None:
 def test_numbers_as_people_read_them() -> None:
     values = (93.14, 1431.2, 4.8, -0.07, 0.01234, 0.0, 2e-5, math.nan, None, 1234)
     texts = ("93.1", "1,431", "4.8", f"{_MINUS}0.07", "0.0123", "0", "0.00002")
-    assert [numbers.number(value) for value in values] == [*texts, _DASH, _DASH, "1,234"]
-    assert [numbers.duration(s) for s in (12.34, 431, 7260)] == ["12.3 s", "7 min", "2 h 01 min"]
+    assert [wording.number(value) for value in values] == [*texts, _DASH, _DASH, "1,234"]
+    assert [wording.duration(s) for s in (12.34, 431, 7260)] == ["12.3 s", "7 min", "2 h 01 min"]
 
 
 def test_in_a_browser_from_a_phone_to_a_wide_screen(tmp_path: Path, example: Report) -> None:

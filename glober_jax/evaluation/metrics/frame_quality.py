@@ -41,10 +41,7 @@ def pooled_psnr(psnr_NT: np.ndarray) -> np.ndarray:
 
 
 def frame_measures(metrics: Sequence[Metric]) -> dict[Metric, FrameMeasure]:
-    """The functions that compute `metrics`; they run on this process's first device.
-
-    Raises `UserError` where a package is missing.
-    """
+    """The functions that compute `metrics`, on the first device; `UserError` without packages."""
     makers = {"psnr": lambda: psnr, "ssim": _make_ssim, "lpips": _make_lpips}
     return {name: makers[name]() for name in metrics}
 
@@ -114,10 +111,9 @@ def _make_lpips() -> FrameMeasure:
 
     @jax.jit
     def distance(params: lpips.Params, made_THWC: jax.Array, real_THWC: jax.Array) -> jax.Array:
+        images = (normalise_frames(frames) for frames in (made_THWC, real_THWC))
         # By default accelerators round the inputs of a convolution.
         with jax.default_matmul_precision("highest"):
-            return lpips.distance(
-                "alex", params, normalise_frames(made_THWC), normalise_frames(real_THWC)
-            )
+            return lpips.distance("alex", params, *images)
 
     return lambda made, real: np.asarray(distance(params, made, real), np.float64)

@@ -1,9 +1,8 @@
 """Uncertainty of a score of two sets: a jackknife interval, and extrapolation to infinite N.
 
-Both score random subsets without replacement. A bootstrap does not work here: a resample of N clips
-with replacement holds about 0.63 N different ones, and a distance takes the duplicates for missing
-variety (with 100 features and 128 clips a Fréchet distance of 22 becomes 39). Clips are assumed to
-be independent. Dimension key: N, M clips, D features, K subset sizes.
+Both score random subsets without replacement. A bootstrap would not do: a distance takes duplicates
+for missing variety (with 100 features and 128 clips a Fréchet distance of 22 becomes 39). Clips are
+assumed to be independent. Dimension key: N, M clips, D features, K subset sizes.
 """
 
 import statistics
@@ -47,8 +46,8 @@ def jackknife_interval(
     Of each set a random three quarters are kept, n of N; the deviation of the scores of such
     subsets, times sqrt(n / (N - n)), estimates the standard error at N (Shao & Wu 1989). On
     Gaussians it is 6 % too small to 30 % too large where the sets differ clearly, and up to 60 %
-    too large where they do not. `least` is the least possible score, at which the interval is cut.
-    Raises `UserError` for fewer than `LEAST` clips, and as `check_features`.
+    too large where they do not. The interval is cut at `least`, the least possible score. Raises
+    `UserError` for fewer than `LEAST` clips, and as `check_features`.
     """
     x_ND, y_MD = check_features(x_ND, y_MD, at_least=LEAST)
     kept_x, kept_y = (len(features) - len(features) // LEAST for features in (x_ND, y_MD))
@@ -68,9 +67,8 @@ def extrapolate(
     """The limit of a score for infinitely many clips, `value`, and its `standard_error`.
 
     The score is averaged over 16 random subsets of each of five sizes, N/2 to N; a line through
-    the means against 1/N is read at 0 (Chong & Forsyth 2020, arXiv 1911.07023, for images).
-    It is straight once N is well above the number of directions the features vary in; with as many
-    clips as directions a quarter to a third of the bias stays. Sets have one size N >= 8.
+    the means against 1/N is read at 0 (Chong & Forsyth 2020, arXiv 1911.07023). With as many clips
+    as directions of the features a quarter to a third of the bias stays. Both sets have N >= 8.
     """
     rng, total = np.random.default_rng(seed), len(x_ND)
     sizes_K = np.round(total / np.linspace(1.0, 2.0, 5)).astype(int)
@@ -94,7 +92,5 @@ def _subsets(
     rng: np.random.Generator, x_ND: np.ndarray, y_MD: np.ndarray, kept_x: int, kept_y: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """`kept_x` and `kept_y` different clips of the sets, drawn independently."""
-    return (
-        rng.choice(x_ND, kept_x, replace=False, shuffle=False),
-        rng.choice(y_MD, kept_y, replace=False, shuffle=False),
-    )
+    x_nD = rng.choice(x_ND, kept_x, replace=False, shuffle=False)
+    return x_nD, rng.choice(y_MD, kept_y, replace=False, shuffle=False)

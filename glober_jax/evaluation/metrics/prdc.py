@@ -1,7 +1,7 @@
 """Precision, recall, density and coverage of generated clips, and their distance to training clips.
 
-Clips are points in any feature space, such as pooled AlexNet features; distances are Euclidean, in
-float64. Dimension key: N, M clips, D features.
+Clips are points in any feature space, with Euclidean distances. Dimension key: N, M clips, D
+features.
 """
 
 from collections.abc import Sequence

@@ -1,19 +1,16 @@
 """Several evaluations: a table of their differing conditions, and scores over sampling options."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from glober_jax.reporting.report.charts import Chart, Line
-from glober_jax.reporting.report.explanations import title
-from glober_jax.reporting.report.numbers import number
-from glober_jax.reporting.report.score_tables import Row, Table, score_names
+from glober_jax.reporting.report.scores import Result, Row, Table, score_names
+from glober_jax.reporting.report.wording import number, title
 
 # The least ratio of largest to smallest value for a log axis, such as for 5, 10, 20, 50 steps.
 _LOG_RATIO = 8.0
-
-Result = Mapping[str, Any]
 
 
 def table(results: Sequence[Result]) -> Table:
@@ -26,11 +23,9 @@ def table(results: Sequence[Result]) -> Table:
     rows = []
     for result in sorted(results, key=lambda r: (repr(_setting(r)), _value(r, scores[0]))):
         conditions = _conditions(result)
-        first, *others = (
-            *(_text(conditions.get(name)) for name in differing),
-            *(number(_value(result, name)) for name in scores),
-        )
-        rows.append(Row(first, "", others))
+        cells = [_text(conditions.get(name)) for name in differing]
+        cells += [number(_value(result, name)) for name in scores]
+        rows.append(Row(cells[0], "", cells[1:]))
     return Table([*differing, *map(title, scores)], rows)
 
 

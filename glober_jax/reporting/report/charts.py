@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 
-from glober_jax.reporting.report.numbers import number
+from glober_jax.reporting.report.wording import number
 
 # Readable on white and on black.
 _COLOURS = ("#3b7dd8", "#d9622b", "#26966a", "#9a62d6", "#ab8100")
@@ -38,8 +38,7 @@ _SVG_STYLE = {
 class Line:
     """One line of a chart, float [points] by ascending x.
 
-    `interval` are low and high ends of bars; `faint` are y values of a light line behind it, such
-    as before smoothing.
+    `interval` are low and high ends of bars; `faint` are y values of a light line behind it.
     """
 
     label: str

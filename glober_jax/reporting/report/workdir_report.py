@@ -16,10 +16,9 @@ from glober_jax import media
 from glober_jax.evaluation import results
 from glober_jax.evaluation.results import Result
 from glober_jax.reporting.curves import training_charts
-from glober_jax.reporting.report import all_evaluations, score_tables
+from glober_jax.reporting.report import all_evaluations, scores
 from glober_jax.reporting.report.charts import Chart, Line
-from glober_jax.reporting.report.headline import headlines
-from glober_jax.reporting.report.numbers import duration
+from glober_jax.reporting.report.wording import duration
 from glober_jax.training.metric_writer import METRICS_FILE, read_metrics
 from glober_jax.training.packaged_model import results_folder
 
@@ -31,17 +30,15 @@ _ENLARGED_TO = 128
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The content of the page; every part may be missing.
+    """The content of the page; every part but the title may be missing.
 
     Attributes:
-      title: heading of the page.
       results: of evaluations, see `evaluation.results`; the first one is shown in full.
       samples: clips by kind, such as generated and real, uint8 [N, T, H, W, C].
       labels: a text for each clip of some kinds of `samples`.
       reconstruction: versions of the same clips by name, uint8 [N, T, H, W, C].
       metrics: rows of `logs/metrics.jsonl`.
       summary: `summary.json`.
-      config: the experiment's.
       fps: frames per second of every clip.
     """
 
@@ -61,7 +58,7 @@ def write_workdir_report(
 ) -> epath.Path:
     """Writes `WORKDIR/report.html` with the workdir's results and logs, and returns its path.
 
-    `first` is the result to show in full, if any; `content` are other fields of `Report`.
+    Shows the result `first` in full, if there is one; `content` are other fields of `Report`.
     """
     workdir = results_folder(workdir)
     stored = [results.read(path) for path in sorted((workdir / results.FOLDER).glob("*.json"))]
@@ -82,23 +79,19 @@ def write_report(path: epath.PathLike, report: Report) -> None:
     """Writes the page, with style, script, charts and videos inside."""
     result = report.results[0] if report.results else {}
     kinds = result.get("reconstruction", {}).get("kinds", {})
+    loader, blocks = PackageLoader(__package__, "."), {"trim_blocks": True, "lstrip_blocks": True}
     # Escapes everything but the SVG of charts, in which matplotlib escapes texts.
-    environment = Environment(
-        loader=PackageLoader(__package__, "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("report.html").render(
+    template = Environment(loader=loader, autoescape=True, **blocks).get_template("report.html")
+    html = template.render(
         report=report,
         result=result,
         summary=report.summary,
-        headlines=headlines(result, report.summary, report.metrics),
+        headlines=scores.headlines(result, report.summary, report.metrics),
         kinds=kinds,
         charts_by_frame=_charts_by_frame(kinds),
         training=training_charts(report.metrics),
         sweep=all_evaluations,
-        tables=score_tables,
+        tables=scores,
         data_uri=data_uri,
         duration=duration,
         json=lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
@@ -110,9 +103,8 @@ def write_report(path: epath.PathLike, report: Report) -> None:
 def data_uri(clip_THWC: np.ndarray, fps: float) -> str:
     """An MP4 of a clip uint8 [T, H, W, C], as the `src` of a `<video>`.
 
-    A 16-frame clip of a sky at 64x64 takes 17 kB (41 dB), as GIF 69 kB (41 dB), as WebP of quality
-    90 14 kB (38 dB). H.264 in browsers halves the resolution of colour, so the pixels of small
-    frames are enlarged to squares: at 32 pixels 42 dB instead of 34.
+    H.264 in browsers halves the resolution of colour, so the pixels of small frames are enlarged
+    to squares: at 32 pixels a PSNR of 42 dB instead of 34.
     """
     scale = max(1, _ENLARGED_TO // min(clip_THWC.shape[1:3]))
     enlarged_THWC = clip_THWC.repeat(scale, axis=1).repeat(scale, axis=2)

@@ -1,4 +1,8 @@
-"""Titles and explanations of measures."""
+"""Words of the report: titles and explanations of measures, and numbers as text."""
+
+import math
+
+import numpy as np
 
 # The order of scores; the first one there is the headline.
 SCORES = ("fvd", "kvd", "fd_alex")
@@ -32,6 +36,8 @@ _MEASURES = {
     "lpips": "LPIPS: Difference as a network sees it; lower is better.",
 }
 
+NOTHING = "\N{EN DASH}"
+
 
 def title(name: str) -> str:
     """The title of a measure, by default its name in the result."""
@@ -41,3 +47,28 @@ def title(name: str) -> str:
 def sentence(name: str) -> str:
     """The explanation of a measure, or ""."""
     return _MEASURES.get(name, "").partition(": ")[2]
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, or all of whole numbers; a dash for None and NaN."""
+    if value is None or math.isnan(value):
+        return NOTHING
+    if isinstance(value, int) or abs(value) >= 100:
+        text = f"{value:,.0f}"
+    else:
+        text = np.format_float_positional(value, 3, fractional=False, trim="-")
+    # Unlike a hyphen, a minus sign allows no line break.
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def percent(value: float | None) -> str:
+    """A share as a whole percentage."""
+    return NOTHING if value is None else f"{100 * value:.0f}\N{NO-BREAK SPACE}%"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes, or hours and minutes."""
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
