@@ -23,11 +23,10 @@ from glober_jax.experiment.options import DataOptions, EvaluationOptions, Experi
 from glober_jax.models import checks, lpips
 from glober_jax.models.compat import Compat
 from glober_jax.models.condition import ConditionTokens
-from glober_jax.models.discriminator import PairDiscriminator
+from glober_jax.models.discriminator import PairDiscriminator, PatchDiscriminator
 from glober_jax.models.frame_codec import FrameCodec
 from glober_jax.models.generator import GlobalGenerator
 from glober_jax.models.networks import Networks
-from glober_jax.models.patch_discriminator import PatchDiscriminator
 from glober_jax.models.video_decoder import FrameFeatures, GlobalTokens, UNet
 from glober_jax.models.video_encoder import VideoEncoder
 from glober_jax.parallel.mesh import MeshShape

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from glober_jax.models.layers import Dense, FusedDense, GroupNorm
+from glober_jax.models.layers import Dense, FusedDense, GroupNorm, ResBlock, rematerialised
 
-# Tokens from which a fused kernel is taken. On a TPU v5e the compiler keeps the logits of 256
-# tokens on the chip by itself, and writes those of 1024 to memory.
+# Fewest tokens of a fused kernel. On a TPU v5e the compiler keeps the logits of 256 tokens on the
+# chip by itself, and writes those of 1024 to memory.
 _FUSED_ON_GPU, _FUSED_ON_TPU = 256, 1024
 # Tokens of a block of the TPU kernel.
 _BLOCK = 512
@@ -24,13 +24,13 @@ _BLOCK = 512
 def attention(q_BQND: jax.Array, k_BLND: jax.Array, v_BLND: jax.Array) -> jax.Array:
     """softmax(q kᵀ / √D) v over the token axis; any number of leading batch dimensions.
 
-    The computation depends on the platform it is compiled for; the numbers are the same:
+    The implementation depends on the platform:
 
-    - CPU: written out, two to four times faster than the library's.
-    - NVIDIA GPU, 16 bits and heads that cuDNN takes: its flash attention.
-    - TPU, long sequences: JAX's flash attention; inside `jax.shard_map` alone, as in sampling, for
-      the partitioner cannot cut this kernel.
-    - Otherwise: the library's.
+    - CPU: written out, two to four times faster than JAX's `dot_product_attention`.
+    - NVIDIA GPU, 16 bits and heads that cuDNN supports: its flash attention.
+    - TPU, long sequences: JAX's flash attention; only inside `jax.shard_map`, as in sampling,
+      because the partitioner cannot partition this kernel.
+    - Otherwise: JAX's.
     """
     batch = q_BQND.shape[:-3]
     flat = [x.reshape(-1, *x.shape[-3:]) for x in (q_BQND, k_BLND, v_BLND)]
@@ -53,7 +53,7 @@ def _einsum_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
 
 
 def _fits_cudnn(q: jax.Array, k: jax.Array) -> bool:
-    # Tracing it asks for cuDNN, so only a process with a GPU may.
+    # Tracing needs cuDNN, so only a process with a GPU may.
     heads_fit = q.shape[-1] % 8 == 0 and q.shape[-1] <= 128
     halves = q.dtype in (jnp.bfloat16, jnp.float16) and q.dtype == k.dtype
     return jax.default_backend() == "gpu" and halves and heads_fit and q.shape[1] >= _FUSED_ON_GPU
@@ -62,11 +62,8 @@ def _fits_cudnn(q: jax.Array, k: jax.Array) -> bool:
 def _fits_flash(q: jax.Array, k: jax.Array) -> bool:
     tokens = (q.shape[1], k.shape[1])
     whole_blocks = not any(length % _BLOCK for length in tokens)
-    return (
-        whole_blocks
-        and min(tokens) >= _FUSED_ON_TPU
-        and jax.sharding.get_abstract_mesh().are_all_axes_manual
-    )
+    in_shard_map = jax.sharding.get_abstract_mesh().are_all_axes_manual
+    return whole_blocks and min(tokens) >= _FUSED_ON_TPU and in_shard_map
 
 
 def _flash_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
@@ -140,6 +137,27 @@ class TemporalAttention(nn.Module):
         return queries_BTHWC + out
 
 
+def factorised_block(
+    network: nn.Module, x_BTHWC: jax.Array, channels: int, name: str, spatial: bool, temporal: bool
+) -> jax.Array:
+    """Residual block, attention within each frame, then attention over time at each pixel.
+
+    Layers of `network`, which is being applied and has `head_dim`, `groups`, `remat` and `dtype`.
+    """
+    batch, frames, *map_shape = x_BTHWC.shape
+    kinds = (ResBlock, SelfAttention, TemporalAttention)
+    residual, in_frame, over_time = (rematerialised(kind, network.remat) for kind in kinds)
+    norm = {"groups": network.groups, "dtype": network.dtype}
+    h = x_BTHWC.reshape(batch * frames, *map_shape)
+    h = residual(channels, **norm, name=f"{name}_residual")(h)
+    if spatial:
+        h = in_frame(network.head_dim, **norm, name=f"{name}_spatial")(h)
+    h = h.reshape(batch, frames, *h.shape[1:])
+    if temporal:
+        h = over_time(network.head_dim, **norm, name=f"{name}_temporal")(h)
+    return h
+
+
 class CrossAttention(nn.Module):
     """Multi-head attention of x [B, Q, C] to context [B, L, E] (or to itself), no q/k/v bias."""
 
@@ -159,13 +177,11 @@ class CrossAttention(nn.Module):
         return Dense(channels, dtype=self.dtype, name="out")(merge_heads(out))
 
 
-def gelu(x: jax.Array) -> jax.Array:
-    """x Φ(x) by the error function; the library's version by erfc costs a CPU five times more."""
-    return 0.5 * x * (1.0 + jax.lax.erf(x * 0.5**0.5))
-
-
 class GEGLU(nn.Module):
-    """Dense(x) * GELU(Dense(x)), each [..., channels]; GELU by the error function."""
+    """Dense(x) * GELU(Dense(x)), each [..., channels].
+
+    GELU is x Φ(x) by erf; the library's by erfc costs a CPU five times more.
+    """
 
     channels: int
     dtype: DTypeLike = jnp.float32
@@ -173,7 +189,7 @@ class GEGLU(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         value, gate = FusedDense(2, self.channels, dtype=self.dtype, name="dense")(x)
-        return value * gelu(gate)
+        return value * (0.5 * gate * (1.0 + jax.lax.erf(gate * 0.5**0.5)))
 
 
 class SpatialTransformer(nn.Module):

@@ -1,7 +1,8 @@
-"""The pair discriminator: does this ordered pair of frames come from one real video?
+"""Discriminators: of ordered pairs of frames, and of patches of single frames.
 
-Dimension key: P pairs, T = 2 frames of a pair, H, W frame size, C channels. Pixels in [-1, 1].
-Published size (3.7 of the reference): channels 64, multipliers (1, 2, 3, 4, 4), 256x256 frames.
+Dimension key: P pairs, T = 2 frames of a pair, B frames, H, W frame size, C channels, h, w patches
+along each side. Pixels in [-1, 1]. Published size of the pair discriminator (3.7 of the reference):
+channels 64, multipliers (1, 2, 3, 4, 4), 256x256 frames.
 """
 
 from collections.abc import Sequence
@@ -11,9 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from glober_jax.models.attention import SelfAttention, TemporalAttention
-from glober_jax.models.layers import Conv3D, Dense, GroupNorm, ResBlock
-from glober_jax.models.remat import Remat, rematerialised
+from glober_jax.models.attention import factorised_block
+from glober_jax.models.layers import Conv, Conv3D, Dense, GroupNorm, Remat
 
 
 class PairDiscriminator(nn.Module):
@@ -40,23 +40,39 @@ class PairDiscriminator(nn.Module):
         for level, multiplier in enumerate(self.multipliers):
             if level > 0:
                 h = Conv3D(h.shape[-1], stride=2, dtype=self.dtype, name=f"level{level}_down")(h)
+            spatial, temporal = level in self.spatial_levels, level in self.temporal_levels
             for block in range(self.blocks_per_level):
-                h = self._block(h, level, multiplier * self.channels, f"level{level}_block{block}")
+                width, name = multiplier * self.channels, f"level{level}_block{block}"
+                h = factorised_block(self, h, width, name, spatial, temporal)
         h = Conv3D(self.channels, dtype=self.dtype, name="conv_out")(h)
         h = nn.silu(GroupNorm(self.groups, axes=(1, 2, 3), dtype=self.dtype, name="norm_out")(h))
         pooled = h.astype(jnp.float32).mean((1, 2, 3))
         return Dense(1, name="logit")(pooled)[:, 0]
 
-    def _block(self, h_PTHWC: jax.Array, level: int, channels: int, name: str) -> jax.Array:
-        """Residual block, attention within a frame, attention between the two at each pixel."""
-        pairs, frames, *map_shape = h_PTHWC.shape
-        kinds = (ResBlock, SelfAttention, TemporalAttention)
-        residual, spatial, temporal = (rematerialised(kind, self.remat) for kind in kinds)
-        h = h_PTHWC.reshape(pairs * frames, *map_shape)
-        h = residual(channels, self.groups, dtype=self.dtype, name=f"{name}_residual")(h)
-        if level in self.spatial_levels:
-            h = spatial(self.head_dim, self.groups, self.dtype, name=f"{name}_spatial")(h)
-        h = h.reshape(pairs, frames, *h.shape[1:])
-        if level in self.temporal_levels:
-            h = temporal(self.head_dim, self.groups, self.dtype, name=f"{name}_temporal")(h)
-        return h
+
+class PatchDiscriminator(nn.Module):
+    """Frames [B, H, W, 3] -> logits [B, h, w], float32; positive means original, not reconstructed.
+
+    PatchGAN of pix2pix (Isola et al. 2017, arXiv 1611.07004): 4x4 convolutions, of stride 2 but for
+    the last level and the logits; h = H / factor - 2. Each logit sees 70x70 pixels at the published
+    multipliers (1, 2, 4, 8), 34x34 at three levels. Frames are normalised one by one, where the
+    published network normalises over the batch.
+    """
+
+    channels: int = 64
+    multipliers: Sequence[int] = (1, 2, 4, 8)
+    groups: int = 32
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, frames_BHWC: jax.Array) -> jax.Array:
+        h = frames_BHWC
+        last = len(self.multipliers) - 1
+        for level, multiplier in enumerate(self.multipliers):
+            width, stride = multiplier * self.channels, 1 if level == last else 2
+            h = Conv(width, 4, stride, dtype=self.dtype, name=f"level{level}")(h)
+            if level > 0:
+                h = GroupNorm(self.groups, dtype=self.dtype, name=f"level{level}_norm")(h)
+            h = nn.leaky_relu(h, 0.2)
+        logits = Conv(1, 4, name="logits")(h.astype(jnp.float32))
+        return logits[..., 0]

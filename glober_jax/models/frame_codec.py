@@ -19,8 +19,15 @@ from jax.typing import DTypeLike
 
 from glober_jax.models.attention import attention
 from glober_jax.models.latents import Gaussian
-from glober_jax.models.layers import Conv, Dense, GroupNorm, ResBlock, upsample
-from glober_jax.models.remat import Remat, rematerialised
+from glober_jax.models.layers import (
+    Conv,
+    Dense,
+    GroupNorm,
+    Remat,
+    ResBlock,
+    rematerialised,
+    upsample,
+)
 
 
 class PixelAttention(nn.Module):
@@ -110,28 +117,27 @@ class FrameCodec(nn.Module):
         return self._in_chunks(FrameCodec._decode, latents_BhwZ)
 
     def __call__(self, frames_BHWC: jax.Array, noise_BhwZ: jax.Array) -> tuple[jax.Array, Gaussian]:
-        """Reconstruction from a posterior sample, and the posterior: the codec's training pass.
-
-        The sample is the one of this standard normal noise.
-        """
+        """Training pass: (reconstruction of the posterior's sample at this noise, posterior)."""
         posterior = Gaussian.from_moments(self.encode(frames_BHWC))
         return self.decode(posterior.at(noise_BhwZ)), posterior
 
     def _encode(self, frames_BHWC: jax.Array) -> jax.Array:
-        patches = fold_patches(frames_BHWC, self.patch_size)
+        pattern, size = "b (h p) (w q) c -> b h w (p q c)", self.patch_size
+        patches = einops.rearrange(frames_BHWC, pattern, p=size, q=size)
         return self.to_moments(self.encoder(patches)).astype(jnp.float32)
 
     def _decode(self, latents_BhwZ: jax.Array) -> jax.Array:
         patches = self.decoder(self.from_latents(latents_BhwZ)).astype(jnp.float32)
-        return unfold_patches(patches, self.patch_size)
+        pattern, size = "b h w (p q c) -> b (h p) (w q) c", self.patch_size
+        return einops.rearrange(patches, pattern, p=size, q=size)
 
     def _in_chunks(
         self, function: Callable[["FrameCodec", jax.Array], jax.Array], x_B: jax.Array
     ) -> jax.Array:
         """`function(self, x_B)`, in equal chunks of at most `chunk_frames` frames.
 
-        A chunk takes every (B / its size)-th frame, so that where frames are spread over devices,
-        every device has its share of every chunk.
+        A chunk takes every (B / its size)-th frame, so that with sharded frames every device has
+        its share of every chunk.
         """
         frames = x_B.shape[0]
         size = self.chunk_size(frames)
@@ -149,7 +155,7 @@ class FrameCodec(nn.Module):
 
 
 class _Half(nn.Module):
-    """What encoder and decoder share."""
+    """The parts that encoder and decoder share."""
 
     channels: int
     multipliers: Sequence[int]
@@ -207,16 +213,6 @@ class _Decoder(_Half):
             if level > 0:
                 h = Conv(h.shape[-1], dtype=self.dtype, name=f"level{level}_up")(upsample(h))
         return self.head(h)
-
-
-def fold_patches(x_BHWC: jax.Array, size: int) -> jax.Array:
-    """[B, H, W, C] -> [B, H / size, W / size, size * size * C]."""
-    return einops.rearrange(x_BHWC, "b (h p) (w q) c -> b h w (p q c)", p=size, q=size)
-
-
-def unfold_patches(x_BHWC: jax.Array, size: int) -> jax.Array:
-    """The inverse of `fold_patches`."""
-    return einops.rearrange(x_BHWC, "b h w (p q c) -> b (h p) (w q) c", p=size, q=size)
 
 
 def normalise_frames(frames: jax.Array) -> jax.Array:

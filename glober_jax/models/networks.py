@@ -13,16 +13,15 @@ from jax.typing import DTypeLike
 
 from glober_jax.models.compat import Compat
 from glober_jax.models.condition import ConditionTokens
-from glober_jax.models.discriminator import PairDiscriminator
+from glober_jax.models.discriminator import PairDiscriminator, PatchDiscriminator
 from glober_jax.models.frame_codec import FrameCodec
 from glober_jax.models.generator import GlobalGenerator
-from glober_jax.models.patch_discriminator import PatchDiscriminator
 from glober_jax.models.video_decoder import FrameFeatures, GlobalTokens, UNet
 from glober_jax.models.video_encoder import VideoEncoder
 
 Params = dict[str, Any]
 
-# What the autoencoder stage trains besides the discriminator, and what sampling needs of it.
+# Networks of the autoencoder stage without the discriminator: those that sampling needs.
 AUTOENCODER = ("video_encoder", "frame_features", "global_tokens", "unet")
 
 
@@ -44,7 +43,7 @@ class Networks:
 
     @property
     def compat(self) -> Compat:
-        """Whether the networks and their training are ours or the published ones."""
+        """ "reference" where networks and training are the published ones."""
         return self.frame_features.compat
 
     @property
@@ -72,9 +71,7 @@ class Networks:
     def init_all(
         self, names: tuple[str, ...], key: jax.Array, given: Params | None = None
     ) -> Params:
-        """Parameters of several networks by name: those of `given`, others fresh, each with a key
-        of its own.
-        """
+        """Parameters of several networks by name: those of `given`, others freshly initialised."""
         keys, given = jax.random.split(key, len(names)), given or {}
         return {
             name: given[name] if name in given else self.init(name, k)

@@ -23,12 +23,13 @@ from glober_jax.models.layers import (
     Conv,
     Dense,
     GroupNorm,
+    Remat,
     ResBlock,
     average_pool,
+    rematerialised,
     sinusoidal_embedding,
     upsample,
 )
-from glober_jax.models.remat import Remat, rematerialised
 from glober_jax.models.video_encoder import cosine_transform
 
 # Sines and cosines that the time course of a feature channel is made of.

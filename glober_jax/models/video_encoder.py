@@ -17,23 +17,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from glober_jax.models.attention import SelfAttention, TemporalAttention
+from glober_jax.models.attention import factorised_block
 from glober_jax.models.compat import Compat
 from glober_jax.models.latents import Gaussian
-from glober_jax.models.layers import Conv3D, Dense, GroupNorm, ResBlock, lecun_normal
-from glober_jax.models.remat import Remat, rematerialised
+from glober_jax.models.layers import Conv3D, Dense, GroupNorm, Remat, lecun_normal
 
 
 class VideoEncoder(nn.Module):
     """Key-frame latents [B, K, h, w, Z] -> Gaussian over global features [B, H, W, G].
 
-    mean = linear(latents under the cell, of all key frames) + network. The linear shortcut begins
-    as the cosine transform over time (`temporal_cosines`): motion has channels of its own from the
-    first step, where the network alone passes almost none. `compat` "reference" is the published
-    encoder, without shortcut, and with heads that compute all frames of which one is used.
+    mean = linear(latents under the cell, of all key frames) + network. The linear shortcut is
+    initialised as the cosine transform over time (`temporal_cosines`), which gives motion its own
+    channels from the first step. `compat` "reference" is the published encoder: without shortcut,
+    and with heads that compute all frames, of which one is used.
 
-    `initial_log_variance` is that of the posterior before training; 0, as published, is noise as
-    large as the prior, which short runs spend most of their steps unlearning.
+    `initial_log_variance` is that of the posterior before training; at 0, as published, its noise
+    is as large as the prior, and short runs spend most of their steps on unlearning that.
     """
 
     channels: int = 320
@@ -51,15 +50,17 @@ class VideoEncoder(nn.Module):
     @nn.compact
     def __call__(self, latents_BKhwZ: jax.Array) -> Gaussian:
         batch, _, *frame_shape = latents_BKhwZ.shape
-        # A learned frame in front of the clip: the place where the global feature is gathered.
+        # The global feature is gathered in a learned frame in front of the clip.
         query = self.param("global_query", nn.initializers.normal(1.0), frame_shape, jnp.float32)
         query = jnp.broadcast_to(query, (batch, 1, *frame_shape)).astype(latents_BKhwZ.dtype)
         h = jnp.concatenate([query, latents_BKhwZ], axis=1)
 
         h = Conv3D(self.channels, dtype=self.dtype, name="conv_in")(h)
         for level, multiplier in enumerate(self.multipliers):
+            attended = level in self.attention_levels
             for block in range(self.blocks_per_level):
-                h = self._block(h, level, multiplier * self.channels, f"level{level}_block{block}")
+                width, name = multiplier * self.channels, f"level{level}_block{block}"
+                h = factorised_block(self, h, width, name, attended, attended)
             if level < len(self.multipliers) - 1:
                 h = Conv3D(h.shape[-1], stride=2, dtype=self.dtype, name=f"level{level}_down")(h)
         if self.compat == "reference":
@@ -70,35 +71,20 @@ class VideoEncoder(nn.Module):
         log_variance = self._head(h, "log_variance", zero_init=True, bias_init=constant)
         return Gaussian.from_moments(jnp.concatenate([mean, log_variance], -1))
 
-    def _block(self, h_BTHWC: jax.Array, level: int, channels: int, name: str) -> jax.Array:
-        """Residual block and spatial attention per frame, then attention over time per pixel."""
-        batch, frames, *map_shape = h_BTHWC.shape
-        kinds = (ResBlock, SelfAttention, TemporalAttention)
-        residual, spatial, temporal = (rematerialised(kind, self.remat) for kind in kinds)
-        h = h_BTHWC.reshape(batch * frames, *map_shape)
-        h = residual(channels, self.groups, dtype=self.dtype, name=f"{name}_residual")(h)
-        if level not in self.attention_levels:
-            return h.reshape(batch, frames, *h.shape[1:])
-        h = spatial(self.head_dim, self.groups, self.dtype, name=f"{name}_spatial")(h)
-        h = h.reshape(batch, frames, *h.shape[1:])
-        return temporal(self.head_dim, self.groups, self.dtype, name=f"{name}_temporal")(h)
-
     def _shortcut(self, latents_BKhwZ: jax.Array) -> jax.Array:
-        """All latents under one cell of the global feature, of all key frames, by a linear map."""
+        """A linear map of all latents under one cell of the global feature, of all key frames."""
         cell = 2 ** (len(self.multipliers) - 1)
-        cells = einops.rearrange(
-            latents_BKhwZ, "b k (h p) (w q) z -> b h w (k p q z)", p=cell, q=cell
-        )
+        pattern = "b k (h p) (w q) z -> b h w (k p q z)"
+        cells = einops.rearrange(latents_BKhwZ, pattern, p=cell, q=cell)
         keys, latent_channels = latents_BKhwZ.shape[1], latents_BKhwZ.shape[-1]
         init = functools.partial(temporal_cosines, keys=keys, latent_channels=latent_channels)
-        return Dense(self.global_channels, kernel_init=init, dtype=self.dtype, name="shortcut")(
-            cells
-        )
+        dense = Dense(self.global_channels, kernel_init=init, dtype=self.dtype, name="shortcut")
+        return dense(cells)
 
     def _head(self, h_BTHWC: jax.Array, name: str, **init: Any) -> jax.Array:
-        """Moments are read off the learned frame; the published norm sees every frame."""
+        """Moments from the learned frame; the published norm sees every frame."""
         if self.compat == "none":
-            # All that its convolution reaches.
+            # The frames that the convolution reaches from the first.
             h_BTHWC = h_BTHWC[:, :2]
         h = Conv3D(self.global_channels, dtype=self.dtype, name=f"{name}_conv")(h_BTHWC)
         if self.compat == "none":

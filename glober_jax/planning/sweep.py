@@ -24,7 +24,7 @@ import glober_jax
 from glober_jax.errors import UserError
 from glober_jax.experiment import config
 from glober_jax.experiment.options import Experiment
-from glober_jax.models.remat import Remat
+from glober_jax.models.layers import Remat
 from glober_jax.planning.stage_plan import plan_mesh, plan_stage, write_plan
 from glober_jax.planning.topology import Topology, libtpu_version
 from glober_jax.training import autoencoder, codec, generator

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from glober_jax.experiment.options import Experiment
+from glober_jax.models.layers import Remat
 from glober_jax.models.networks import Networks, Params
-from glober_jax.models.remat import Remat
 from glober_jax.sampling.decode import FrameModel
 
 WITH_BLOCKS = (

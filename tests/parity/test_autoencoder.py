@@ -17,12 +17,11 @@ from glober_jax.diffusion.process import DiffusionProcess
 from glober_jax.interop import reference
 from glober_jax.interop.network import Part, export_networks
 from glober_jax.models.condition import ConditionTokens
-from glober_jax.models.discriminator import PairDiscriminator
+from glober_jax.models.discriminator import PairDiscriminator, PatchDiscriminator
 from glober_jax.models.frame_codec import FrameCodec
 from glober_jax.models.generator import GlobalGenerator
 from glober_jax.models.latents import ChannelScale
 from glober_jax.models.networks import AUTOENCODER, Networks, Params
-from glober_jax.models.patch_discriminator import PatchDiscriminator
 from glober_jax.models.video_decoder import GlobalTokens
 from glober_jax.sampling.decode import FrameModel, frame_predictor
 from glober_jax.training.autoencoder import (
