@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 import jax
-from clu import parameter_overview
+from clu.parameter_overview import get_parameter_overview
 from etils import epath
 
 from glober_jax import media
@@ -64,8 +64,7 @@ def run(
                     settings = (workdir, experiment.source, experiment.loop, mesh)
                     state = run_stage(stage, *settings, writer, preemption, profiled)
                 if first:
-                    describe = parameter_overview.get_parameter_overview
-                    table = describe(state.params, include_stats=False)
+                    table = get_parameter_overview(state.params, include_stats=False)
                     media.write_file(workdir / "logs" / f"parameters_{name}.txt", table.encode())
         if only is None:
             if jax.process_count() > 1:
