@@ -53,7 +53,7 @@ def test_two_processes_become_one_program(how: str) -> None:
         assert process.returncode == 0, stderr
     # Gloo announces itself there too.
     seen = [json.loads(stdout.splitlines()[-1]) for stdout, _ in ends]
-    assert seen[0].pop("stopped_at") == seen[1].pop("stopped_at") > 3
+    assert seen[0].pop("stopped_at") == seen[1].pop("stopped_at") >= 3
     for index, of_one in enumerate(seen):
         # Rows of process 0 are 1 and 2, of process 1 they are 10 and 20.
         expected = {"processes": 2, "index": index, "devices": 2, "sum": 33, "heard": "from 1"}
