@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes glober_jax/builtin/sky64.safetensors: draws skies at 64x64, trains both stages on the
-# packaged codec, and packages and measures the model. About four hours on two cores; run it again
+# packaged codec, and packages and measures the model. About five hours on two cores; run it again
 # to go on.
 #
 #   launch/sky64.sh [WORKDIR]    (default runs/train_sky64 in the repository)
