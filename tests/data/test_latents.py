@@ -156,6 +156,21 @@ def test_damage_counts_over_all_shares(sky: StoredVideos, tmp_path: Path) -> Non
     assert batch["key_frames"].shape == (8, 4, 4, 4, 2)
 
 
+def test_damaged_videos_are_left_out(sky: StoredVideos, tmp_path: Path) -> None:
+    """Fails when a missing shard of videos ends the run though it may be missing, or leaves holes
+    in the cache."""
+    lost = sky.records.shard_lengths[1]
+    (shard,) = (tmp_path / "sky").rglob("*train*-00001-of-*")
+    shard.unlink()
+    holey = open_videos(tmp_path / "sky", "train", max_damaged=0.5)
+    _make(tmp_path / "latents", holey)
+    latents = open_latents(tmp_path / "latents", holey, "codec", flip=True)
+    assert len(latents) == 12 - lost
+    assert len({latents[index].video_id for index in range(len(latents))}) == 12 - lost
+    batch = next(training_batches(latents, SPEC, batch_size=8, seed=0))
+    assert batch["key_frames"].shape == (8, 4, 4, 4, 2)
+
+
 def test_a_video_that_lacks_a_record_is_left_out(sky: StoredVideos, tmp_path: Path) -> None:
     """Fails when a video is kept of which a part could not be read."""
     lost = sky[sky.records.shard_lengths[0]].video_id

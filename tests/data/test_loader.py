@@ -81,6 +81,20 @@ def test_batch_holds_what_it_says() -> None:
         np.testing.assert_array_equal(video_ids, np.stack([batch["label"]] * 2, axis=1))
 
 
+def test_batches_hold_frames_between_those_of_the_clip() -> None:
+    """Fails when targets are not the frames that their indices say, at strides that are drawn."""
+    spec = replace(SPEC, max_stride=2)
+    between = 0
+    for batch in _take(30, CountingSource(10, num_frames=20), spec):
+        frame_ids = batch["key_frames"][:, :, 0, 1, 1]
+        strides = (frame_ids[:, -1:] - frame_ids[:, :1]) / 7
+        target_ids = frame_ids[:, :1] + 8 * strides * batch["target_index"]
+        np.testing.assert_allclose(batch["target_frames"][:, :, 0, 1, 1], target_ids, atol=1e-4)
+        between += (8 * batch["target_index"] % 1 == 0.5).sum()
+    # A quarter of all targets, give or take a half of it.
+    assert 30 < between < 90
+
+
 def test_seek_equals_running_through() -> None:
     """Fails if the position is kept in state, or threads change the sequence, over epochs too."""
     straight = _take(9, flip=True, threads=0)
