@@ -13,7 +13,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import Self
+from typing import Any, Self
 
 import grain
 import numpy as np
@@ -201,13 +201,16 @@ def make_latents(
             "bytes": sum(shard.num_bytes for shard in shards),
             "fingerprint": fingerprint(shards),
         }
-        card = (
-            f"# Data card: latents\n\nMade by\n\n    {command}\n\n"
-            f"{encoded} videos of {'x'.join(map(str, shape_hwM))} moments per frame, "
-            f"{facts['bytes'] / 1e6:.1f} MB, fingerprint `{facts['fingerprint']}`.\n"
-        )
-        folder.publish(staging, facts, card)
+        folder.publish(staging, facts, _card(command, facts))
     return True
+
+
+def _card(command: str, facts: dict[str, Any]) -> str:
+    return (
+        f"# Data card: latents\n\nMade by\n\n    {command}\n\n"
+        f"{facts['videos']} videos of {'x'.join(map(str, facts['moments']))} moments per frame, "
+        f"{facts['bytes'] / 1e6:.1f} MB, fingerprint `{facts['fingerprint']}`.\n"
+    )
 
 
 def _encoded(

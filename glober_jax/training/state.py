@@ -29,8 +29,9 @@ class OptimizerOptions:
 
     Only kernels decay. `clip_norm` bounds the global norm of a group's gradient; 0: no clipping.
     The method "muon" orthogonalises the updates of the kernels of residual and transformer blocks
-    (Jordan et al. 2024), at the root mean square of AdamW's, so that its rates serve
-    (arXiv 2502.16982); all other parameters keep Adam.
+    (Jordan et al. 2024) and scales them to the size of AdamW's, for the same learning rates
+    (arXiv 2502.16982); only these kernels decay, and all other parameters are updated by Adam with
+    Nesterov momentum.
     """
 
     method: Literal["adamw", "muon"] = "adamw"
