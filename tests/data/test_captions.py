@@ -167,6 +167,8 @@ def test_text_beside_each_video(root: Path) -> None:
         ("none.csv", None, "none.csv cannot be read: No such file"),
         ("a.csv", "\x80", "a.csv cannot be read: it is not UTF-8 text"),
         ("a.csv", "videoid,url\n12,u", "line 2, holds no path and caption: .* or videoid,name"),
+        ("a.csv", ",video,caption\n0,x,y", "line 2, holds no path and caption"),
+        ("a.csv", ",path,words\n0,x,y", "line 2, holds no path and caption"),
         ("a.csv", "path,caption\n\nx,a red, one", "line 3, .* has not the 2 fields of the header"),
         ("a.csv", 'path,caption\nx,y\nz,"a red\nw,wet\n', "line 3, .* a quote is not closed"),
         ("a.csv", 'videoid,name\n12,"' + "x" * 200_000, "line 2, .* not closed, .*field limit"),

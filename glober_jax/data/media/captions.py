@@ -139,8 +139,8 @@ def _read_rows(file: epath.PathLike) -> Iterator[tuple[int, str, str, str]]:
 
 def _video_and_caption(line: int, row: Any) -> tuple[str, str, str]:
     fields = {str(key).strip().lower(): row[key] for key in row} if isinstance(row, dict) else {}
-    column = next((name for name in _VIDEO_COLUMNS if name in fields), "")
-    text = next((name for name in _CAPTION_COLUMNS if name in fields), "")
+    column = next((name for name in _VIDEO_COLUMNS if name in fields), None)
+    text = next((name for name in _CAPTION_COLUMNS if name in fields), None)
     video, caption = fields.get(column), fields.get(text)
     if not isinstance(video, str | int) or not isinstance(caption, str):
         wanted = "path,caption or videoid,caption or videoid,name (or JSON with these keys)"
