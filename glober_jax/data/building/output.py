@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -86,22 +86,11 @@ class OutputFolder:
         folder = self.path / name
         with self._writable():
             self.path.mkdir(parents=True, exist_ok=True)
-            if shared:
-                folder.mkdir(exist_ok=True)
-        if shared:
-            yield folder
-            return
-        with alone_in(self.path):
+        with nullcontext() if shared else alone_in(self.path):
             with self._writable():
-                for leftover in self.path.glob(f"{_STAGING_PREFIX}*"):
-                    if leftover.name != name:
-                        leftover.rmtree()
                 folder.mkdir(exist_ok=True)
-                for pattern in ("shards", "*/*"):
-                    for draft in folder.glob(f"{pattern}/{DRAFT}*"):
-                        draft.unlink()
-                (folder / DRAFT).write_bytes(b"")
-                (folder / DRAFT).unlink()
+                if not shared:
+                    self._clean(folder)
             try:
                 yield folder
             except OSError as error:
@@ -113,10 +102,11 @@ class OutputFolder:
                 ) from error
             except UserError as error:
                 # Otherwise inputs or arguments are at fault: nothing to continue from.
-                if not isinstance(error, Unfinished):
+                if not shared and not isinstance(error, Unfinished):
                     folder.rmtree(missing_ok=True)
                 raise
-            folder.rmtree(missing_ok=True)
+            if not shared:
+                folder.rmtree(missing_ok=True)
 
     def publish(self, staging: epath.Path, facts: Mapping[str, object], for_people: str) -> None:
         """Moves the finished dataset and its card here, in place of an earlier one.
@@ -137,6 +127,17 @@ class OutputFolder:
         for name in (_CARD_FOR_PEOPLE, CARD, self.dataset):
             (staging / name).rename(self.path / name)
 
+    def _clean(self, folder: epath.Path) -> None:
+        """Deletes other staging folders, and unfinished files in `folder`; checks its writing."""
+        for leftover in self.path.glob(f"{_STAGING_PREFIX}*"):
+            if leftover.name != folder.name:
+                leftover.rmtree()
+        for pattern in ("shards", "*/*"):
+            for draft in folder.glob(f"{pattern}/{DRAFT}*"):
+                draft.unlink()
+        (folder / DRAFT).write_bytes(b"")
+        (folder / DRAFT).unlink()
+
     @contextmanager
     def _writable(self) -> Iterator[None]:
         try:
@@ -152,17 +153,18 @@ class OutputFolder:
         return {folder.parent.name for folder in dataset_folders(self.path)}
 
     def _made(self) -> dict:
-        """The card of the dataset that is here; empty without one."""
+        """The card of the dataset that is here; empty without one, or where it is damaged."""
         try:
-            return json.loads((self.path / CARD).read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+            made = json.loads((self.path / CARD).read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return {}
+        return made if isinstance(made, dict) else {}
 
     def _differences(self) -> str:
         """What differs between the stored and the wanted dataset; empty if nothing does."""
         made = self._made()
         if not made:
-            return f"its {CARD} is missing"
+            return f"its {CARD} is missing or damaged"
         if made.get("dataset") != self.dataset:
             return f"{made.get('dataset')}, not {self.dataset}"
         stored, wanted = made.get("arguments", {}), self.arguments
@@ -205,7 +207,8 @@ class ShardFile:
         """The description, if the shard is complete and has that stamp."""
         try:
             facts = ShardFacts(**json.loads(self.description.read_text()))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError, TypeError):
+            # After a power failure the file may be there, but empty.
             return None
         return facts if facts.stamp == stamp else None
 
