@@ -26,8 +26,8 @@ def hold_out(
     """Assigns every input to its splits; raises UserError where one split would be empty.
 
     Folders or a list decide where there are any. Otherwise whole groups are held out if there are
-    at least `1 / test_fraction`: those whose names have the smallest hashes, so that more videos
-    hardly change which. With fewer, the last part of each video or, without `divide`, one group.
+    more than `0.5 / test_fraction`: those whose names have the smallest hashes, so that more videos
+    hardly change which. Else the last part of each video is or, without `divide`, one group.
 
     Returns:
       The inputs, and a sentence with room for the numbers of held-out and of usable ones.
