@@ -40,7 +40,7 @@ class DamageLog:
         """
         self.allowed = allowed_damage(num_videos, max_fraction)
         self._num_videos, self._max_fraction = num_videos, max_fraction
-        self._directory = directory
+        self.directory = directory
         self._met: dict[int, DamagedVideo] = {}
 
     def __len__(self) -> int:
@@ -54,7 +54,7 @@ class DamageLog:
         if len(self._met) > self.allowed:
             fault = "are too short for a clip" if self._all_short else "cannot be used"
             raise self.refusal(
-                f"{len(self._met)} of {self._num_videos} videos in {self._directory} {fault}, "
+                f"{len(self._met)} of {self._num_videos} videos in {self.directory} {fault}, "
                 f"config.data.max_damaged={self._max_fraction} lets {self.allowed} go"
             )
         kind = "short" if isinstance(error, ShortVideo) else "damaged"
@@ -70,7 +70,7 @@ class DamageLog:
             "set a smaller config.clip.num_frames or config.clip.stride, let short videos go with "
             "config.data.max_damaged, or prepare the data set without them"
         )
-        last = advice if self._all_short else remedy(self._directory)
+        last = advice if self._all_short else remedy(self.directory)
         return UserError("\n".join([f"{what}:", *listed, last]))
 
     @property
@@ -84,7 +84,7 @@ def allowed_damage(num_videos: int, max_fraction: float) -> int:
     return math.floor(max_fraction * num_videos + 1e-6)
 
 
-def remedy(directory: str) -> str:
+def remedy(directory: object) -> str:
     """What to do about damage in a data set."""
     return (
         f"python -m glober_jax.prepare doctor --input={directory} lists all damage; copy the data "

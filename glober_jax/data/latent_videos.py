@@ -22,6 +22,8 @@ from etils import epath
 
 from glober_jax.data.building.output import (
     OutputFolder,
+    ShardFacts,
+    ShardFile,
     fingerprint,
     read_shards,
     shard_files,
@@ -187,22 +189,41 @@ def make_latents(
         if count > 1:
             return True
         shards = read_shards((file, "") for file in files)
-        encoded = sum(len(shard.lengths) for shard in shards)
-        # Of each share alone the damage may have been within bounds.
-        if (lost := len(source) - encoded) > damage.allowed:
-            raise Unfinished(
-                f"{lost} of {len(source)} videos are damaged, config.data.max_damaged lets "
-                f"{damage.allowed} go: {remedy('DIR')}"
-            )
+        _check_lost(records, files, shards, damage)
         write_metadata(staging, DATASET, features, {SPLIT: shards}, metadata)
         facts = {
-            "videos": encoded,
+            "videos": sum(len(shard.lengths) for shard in shards),
             "moments": list(shape_hwM),
             "bytes": sum(shard.num_bytes for shard in shards),
             "fingerprint": fingerprint(shards),
         }
         folder.publish(staging, facts, _card(command, facts))
     return True
+
+
+def _check_lost(
+    records: StoredRecords,
+    files: Sequence[ShardFile],
+    shards: Sequence[ShardFacts],
+    damage: DamageLog,
+) -> None:
+    """Raises Unfinished if too many videos are lost; the next run encodes their shards again.
+
+    Of each share alone the damage may have been within bounds.
+    """
+    lost_by_shard = [
+        length - len(shard.lengths)
+        for length, shard in zip(records.shard_lengths, shards, strict=True)
+    ]
+    if (lost := sum(lost_by_shard)) <= damage.allowed:
+        return
+    for file, count in zip(files, lost_by_shard, strict=True):
+        if count:
+            file.description.unlink()
+    raise Unfinished(
+        f"{lost} of {len(records.lengths)} videos are damaged, config.data.max_damaged lets "
+        f"{damage.allowed} go: {remedy(damage.directory)}"
+    )
 
 
 def _card(command: str, facts: dict[str, Any]) -> str:
