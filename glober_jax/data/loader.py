@@ -120,6 +120,7 @@ def batch_videos(
     batch_size: int,
     seed: int,
     step: int,
+    text: bool = False,
     damage: DamageLog | None = None,
 ) -> list[str]:
     """IDs of the videos of the global batch at `step`, in its order, all processes' rows.
@@ -128,7 +129,7 @@ def batch_videos(
     ones, which `damage` allows but does not count. "" stands for a video that cannot be read.
     """
     allowed = 0 if damage is None else damage.allowed
-    examples = _examples(_DrawExample(source, seed, spec, False, False, None, allowed))
+    examples = _examples(_DrawExample(source, seed, spec, False, text, None, allowed))
     videos = (examples[step * batch_size + row].video for row in range(batch_size))
     return ["" if video is None else video.video_id for video in videos]
 

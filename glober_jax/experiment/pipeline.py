@@ -124,7 +124,7 @@ class Pipeline:
             programs=built.programs(),
             frozen=frozen,
             batches=batches,
-            videos=lambda number: self.data.videos(*source(), size, seed, number),
+            videos=lambda number: self.data.videos(*source(), size, seed, text, number),
             preview=preview,
             **others,
         )

@@ -181,12 +181,23 @@ class StageData:
         )
 
     def videos(
-        self, source: VideoSource, clip: ClipSpec, batch_size: int, seed: int, number: int
+        self,
+        source: VideoSource,
+        clip: ClipSpec,
+        batch_size: int,
+        seed: int,
+        text: bool,
+        number: int,
     ) -> list[str]:
         """Video IDs of batch `number` of `batches`, all rows; reads the videos again."""
-        damage = self._damage_of(source)
         return batch_videos(
-            source, clip, batch_size=batch_size, seed=seed, step=number, damage=damage
+            source,
+            clip,
+            batch_size=batch_size,
+            seed=seed,
+            step=number,
+            text=text,
+            damage=self._damage_of(source),
         )
 
     @property
