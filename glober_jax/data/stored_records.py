@@ -22,7 +22,7 @@ class UnreadableDescription(UserError):
         """`reason` says what is wrong with them."""
         self.reason = " ".join(str(reason).split())[:80]
         what = f"the description of the dataset in {folder} cannot be read ({self.reason})"
-        super().__init__(f"{what}: {remedy('DIR')}")
+        super().__init__(f"{what}: {remedy(folder.parent.parent)}")
 
 
 class StoredRecords:

@@ -14,7 +14,7 @@ import numpy as np
 from etils import epath
 
 from glober_jax.data.building.output import dataset_folders
-from glober_jax.data.damage import DamagedVideo
+from glober_jax.data.damage import DamagedVideo, remedy
 from glober_jax.data.source import open_videos
 from glober_jax.errors import UserError
 from glober_jax.evaluation.media_folder import open_folder
@@ -79,7 +79,8 @@ def prepared_videos(directory: epath.PathLike, split: str) -> VideoSet:
 
     def read_text(index: int) -> np.ndarray | None:
         part, number = places[index]
-        return part[number].text_LE
+        with _damage(directory):
+            return part[number].text_LE
 
     return VideoSet(
         source=f"{directory} ({split})",
@@ -101,8 +102,8 @@ def _damage(directory: epath.PathLike) -> Iterator[None]:
         yield
     except DamagedVideo as error:
         raise UserError(
-            f"cannot measure the data set in {directory}: {error}; "
-            f"python -m glober_jax.prepare doctor --input={directory} lists all damage"
+            f"cannot measure the data set in {directory}: {error.video} cannot be used: "
+            f"{error.reason}; {remedy(directory)}"
         ) from error
 
 
@@ -145,7 +146,8 @@ def _load(path: Path) -> np.ndarray:
                     f"holds {', '.join(names) or 'nothing'}: write it with "
                     f"np.savez_compressed(path, {_FRAMES}=videos)"
                 )
-            return array[_FRAMES if _FRAMES in names else names[0]]
+            # Of a file that is no array NumPy gives the bytes.
+            return np.asarray(array[_FRAMES if _FRAMES in names else names[0]])
     except (EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{path} cannot be read as one array of numbers: {error}; copy it again, or save one "
