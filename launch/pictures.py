@@ -164,7 +164,7 @@ def write_skies(output: Path, size: int) -> None:
     for times, scenes in SKY_SCENES.items():
         rng = np.random.default_rng(times)
         for scene in range(first, first + scenes):
-            frames, _ = render_video(SKY_SEED, scene, size=times * size, num_frames=PIECES)
+            frames = render_video(SKY_SEED, scene, size=times * size, num_frames=PIECES)
             corners = rng.integers(0, (times - 1) * size + 1, (PIECES, 2))
             pieces = [
                 Image.fromarray(frame[y : y + size, x : x + size])

@@ -26,7 +26,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("sets")
     flags = []
     for name, scenes in (("real", range(8)), ("generated", range(8, 12))):
-        videos = [render_video(0, scene, size=16, num_frames=16)[0] for scene in scenes]
+        videos = [render_video(0, scene, size=16, num_frames=16) for scene in scenes]
         np.save(folder / f"{name}.npy", np.stack(videos))
         flags.append(f"--{name}={folder / name}.npy")
     return flags

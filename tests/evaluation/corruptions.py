@@ -18,7 +18,7 @@ def sky_clips(
 
     Clips at half the speed of others are the same scenes at half the stride.
     """
-    drawn = [render_video(0, i, size=size, num_frames=num_frames * stride)[0] for i in scenes]
+    drawn = [render_video(0, i, size=size, num_frames=num_frames * stride) for i in scenes]
     return np.stack(drawn)[:, ::stride]
 
 

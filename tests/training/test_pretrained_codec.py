@@ -82,7 +82,7 @@ def test_the_codec_in_the_package_keeps_texture(size: int) -> None:
     """
     networks = parse(quickstart.get_config()).networks
     params = load_pretrained_codec(networks, "builtin:f4", mesh_of())
-    frames, _ = render_video(0, 1_000_000, size=size, num_frames=2)
+    frames = render_video(0, 1_000_000, size=size, num_frames=2)
 
     @jax.jit
     def both_ways(frames: jax.Array) -> jax.Array:

@@ -59,22 +59,19 @@ class _View:
         return _smooth(self.elevation_HW / 0.16)
 
 
-def render_video(
-    seed: int, index: int, *, size: int = 64, num_frames: int = 16, start: int = 0, step: int = 1
-) -> tuple[np.ndarray, int]:
-    """Renders `num_frames` frames of scene `index` of dataset `seed`: `start`, `start + step`, ...
+def render_video(seed: int, index: int, *, size: int, num_frames: int, step: int = 1) -> np.ndarray:
+    """Frames 0, `step`, 2 `step`, ... of scene `index` of dataset `seed`.
 
-    Returns:
-      uint8 frames [num_frames, size, size, 3] and the label, a position in `CLASS_NAMES`.
+    They are uint8 [num_frames, size, size, 3]; the scene's class is `index % 4`.
     """
     scene = draw_scene(seed, index)
-    frames_T = start + step * np.arange(num_frames, dtype=np.float64)
+    frames_T = step * np.arange(num_frames, dtype=np.float64)
     view = _look(scene, size, frames_T - _REFERENCE_FRAME)
     light_CTHW = _sky(scene, view)
     light_CTHW = _add_high_clouds(light_CTHW, scene.high_clouds, view, frames_T)
     light_CTHW = _add_low_clouds(light_CTHW, scene, view, frames_T)
     light_CTHW = _add_ground(light_CTHW, scene, view)
-    return _develop(light_CTHW), scene.label
+    return _develop(light_CTHW)
 
 
 def _look(scene: SkyScene, size: int, times_T: np.ndarray) -> _View:

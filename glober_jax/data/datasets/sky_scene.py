@@ -83,7 +83,6 @@ class SkyScene:
     """One sky. Lengths are in picture heights or widths, times in frames.
 
     Attributes:
-      label: position in `CLASS_NAMES`.
       horizon: row of the horizon, 0 at the top of the picture and 1 at the bottom.
       sun_x: column of the sun at the reference time.
       sun_height: 0 on the horizon, 1 at the top, negative after sunset.
@@ -92,7 +91,6 @@ class SkyScene:
       ground_tint: RGB of the ground in full daylight.
     """
 
-    label: int
     horizon: float
     sun_x: float
     sun_height: float
@@ -106,13 +104,11 @@ class SkyScene:
 
 
 def draw_scene(seed: int, index: int) -> SkyScene:
-    """Draws scene number `index` of the sky dataset `seed`; its label is `index % 4`."""
+    """Draws scene number `index` of the sky dataset `seed`; its class is `index % 4`."""
     rng = np.random.default_rng((seed, index))
-    label = index % len(CLASS_NAMES)
-    name = CLASS_NAMES[label]
+    name = CLASS_NAMES[index % len(CLASS_NAMES)]
     low_clouds, high_clouds = _draw_clouds(rng, name)
     return SkyScene(
-        label=label,
         horizon=rng.uniform(0.66, 0.82),
         sun_x=rng.uniform(0.1, 0.9),
         sun_height=rng.uniform(-0.04, 0.14) if name == "sunset" else rng.uniform(0.3, 0.9),

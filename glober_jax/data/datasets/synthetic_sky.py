@@ -82,5 +82,5 @@ def list_synthetic_sky(options: SyntheticSkyOptions) -> Listing:
 def draw(item: SkyItem, options: SyntheticSkyOptions) -> DecodedVideo:
     """The frames of a scene."""
     sizes = {"size": options.size, "num_frames": options.num_frames, "step": options.frame_step}
-    frames_THWC, _ = render_video(options.seed, item.scene, **sizes)
+    frames_THWC = render_video(options.seed, item.scene, **sizes)
     return DecodedVideo(_FPS, map(Image.fromarray, frames_THWC))
