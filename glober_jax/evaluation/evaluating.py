@@ -205,7 +205,7 @@ def evaluate_videos(
 def fitted_to_pair(protocol: Protocol, real: VideoSet, generated: VideoSet) -> Protocol:
     """The protocol with as many repeats, and in `small` clips, as there are videos for."""
     num_real, num_generated = (len(x.long_enough(protocol.min_length)) for x in (real, generated))
-    protocol = fitted(protocol, [protocol.min_length] * min(num_real, num_generated))
+    protocol = fitted(protocol, min(num_real, num_generated))
     repeats = max(1, min(protocol.repeats, num_generated // protocol.num_clips))
     return dataclasses.replace(protocol, repeats=repeats)
 

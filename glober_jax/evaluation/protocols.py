@@ -8,7 +8,6 @@ a result carries the whole protocol.
 import dataclasses
 import difflib
 import re
-from collections.abc import Sequence
 from typing import Literal
 
 from glober_jax.errors import UserError
@@ -194,9 +193,8 @@ def with_clips(protocol: Protocol, num_clips: int) -> Protocol:
     return dataclasses.replace(protocol, name=name, num_clips=num_clips)
 
 
-def fitted(protocol: Protocol, lengths: Sequence[int]) -> Protocol:
+def fitted(protocol: Protocol, usable: int) -> Protocol:
     """`small` with at most as many clips as usable videos; other protocols unchanged."""
-    usable = sum(length >= protocol.min_length for length in lengths)
     fits = "@" not in protocol.name and _name_parts(protocol)[0] == SMALL
     return with_clips(protocol, usable) if fits and 2 <= usable < protocol.num_clips else protocol
 
@@ -225,7 +223,7 @@ def caveat(protocol: Protocol) -> list[str]:
 
 
 def shortfall(protocol: Protocol, num_real: int, num_made: int | None = None) -> list[str]:
-    """A note where there are fewer clips than the protocol's; `num_made` None are all of them."""
+    """A note where there are fewer clips than the protocol has; None stands for its number."""
     if min(num_real, num_made or protocol.num_clips) >= protocol.num_clips:
         return []
     here = f"{num_real:,}" if num_made is None else f"{num_real:,} real and {num_made:,} made"

@@ -16,7 +16,12 @@ import numpy as np
 from glober_jax.evaluation.measuring import Measures
 from glober_jax.evaluation.metrics import frame_quality, motion
 from glober_jax.evaluation.metrics.distances import frechet_distance, kernel_distance
-from glober_jax.evaluation.metrics.intervals import Score, extrapolate, jackknife_interval
+from glober_jax.evaluation.metrics.intervals import (
+    CONFIDENCE,
+    Score,
+    extrapolate,
+    jackknife_interval,
+)
 from glober_jax.models import lpips
 
 # (real, other) clips of each repeat.
@@ -104,7 +109,7 @@ def _record(
         "value": float(np.mean([interval.value for interval in intervals])),
         "low": float(np.mean([interval.low for interval in intervals])),
         "high": float(np.mean([interval.high for interval in intervals])),
-        "confidence": intervals[0].confidence,
+        "confidence": CONFIDENCE,
         "repeats": [interval.value for interval in intervals],
         "num_real": len(real_NV),
         "num_generated": len(other_MV),

@@ -75,7 +75,7 @@ def evaluate_in_between(
     )
     kind, advice = "with the frames between its own ", "give data with all frames, of longer videos"
     check_length(videos, protocol, kind, advice)
-    protocol = fitted(protocol, videos.lengths)
+    protocol = fitted(protocol, len(videos.long_enough(protocol.min_length)))
     real = real_clips(protocol, videos, choose(protocol, videos))
     extractor = quality_extractor(frame_measures(metrics_of(experiment.networks.frame_size)))
     pairs = encoded_and_decoded("between", model, real, seed, clip, finer=2)

@@ -60,7 +60,7 @@ class ModelEvaluation:
         self._opened: dict[str, VideoSet] = {}
         self._real = self._videos(protocol.split)
         check_size(self._real, experiment)
-        self.protocol = fitted(protocol, self._real.lengths)
+        self.protocol = fitted(protocol, len(self._real.long_enough(protocol.min_length)))
         choose(self.protocol, self._real)
         self._frame_features = measuring.frame_features(mesh)
         self._logits = measuring.i3d_logits(mesh, protocol.resize)

@@ -57,7 +57,7 @@ def test_another_number_of_clips_is_another_protocol() -> None:
     assert get_protocol("styleganv_16f@256") == reduced
     assert with_clips(reduced, 64).name == "styleganv_16f@64"
     assert with_clips(reduced, 2048) == get_protocol("styleganv_16f")
-    assert fitted(get_protocol("small-12f"), [12, 12, 12, 11]).name == "small-12f@3"
+    assert fitted(get_protocol("small-12f"), 3).name == "small-12f@3"
     assert get_protocol("small-16f") == get_protocol("small")
 
 

@@ -15,6 +15,7 @@ from glober_jax.evaluation.metrics.distances import check_features
 
 Score = Callable[[np.ndarray, np.ndarray], float]
 
+CONFIDENCE = 0.95
 # One clip of every `LEAST` is left out, so a set has at least this many.
 LEAST = 4
 # Of each size, for the extrapolation.
@@ -22,13 +23,12 @@ _SUBSETS = 16
 
 
 class Interval(NamedTuple):
-    """A score, and the interval in which the mean score of other sets of equal size lies."""
+    """A score, and the 95 % interval of the mean score of other sets of equal size."""
 
     value: float
     low: float
     high: float
     standard_error: float
-    confidence: float
 
 
 def jackknife_interval(
@@ -37,7 +37,6 @@ def jackknife_interval(
     y_MD: np.ndarray,
     *,
     least: float = -np.inf,
-    confidence: float = 0.95,
     num_resamples: int = 100,
     seed: int = 0,
 ) -> Interval:
@@ -57,8 +56,8 @@ def jackknife_interval(
     ratio = max(kept_x / (len(x_ND) - kept_x), kept_y / (len(y_MD) - kept_y))
     error = float(np.std(scores, ddof=1) * np.sqrt(ratio))
     value = float(score(x_ND, y_MD))
-    margin = statistics.NormalDist().inv_cdf(0.5 + confidence / 2) * error
-    return Interval(value, max(value - margin, least), value + margin, error, confidence)
+    margin = statistics.NormalDist().inv_cdf(0.5 + CONFIDENCE / 2) * error
+    return Interval(value, max(value - margin, least), value + margin, error)
 
 
 def extrapolate(
