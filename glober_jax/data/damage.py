@@ -55,7 +55,7 @@ class DamageLog:
             fault = "are too short for a clip" if self._all_short else "cannot be used"
             raise self.refusal(
                 f"{len(self._met)} of {self._num_videos} videos in {self.directory} {fault}, "
-                f"config.data.max_damaged={self._max_fraction} lets {self.allowed} go"
+                f"config.data.max_damaged={self._max_fraction} allows {self.allowed}"
             )
         kind = "short" if isinstance(error, ShortVideo) else "damaged"
         count = f"{kind} video {len(self._met)}, of at most {self.allowed}"
@@ -67,7 +67,7 @@ class DamageLog:
         if more := listed[_MOST_LISTED:]:
             listed[_MOST_LISTED:] = [f"  and {len(more)} more"]
         advice = (
-            "set a smaller config.clip.num_frames or config.clip.stride, let short videos go with "
+            "set a smaller config.clip.num_frames or config.clip.stride, allow short videos with "
             "config.data.max_damaged, or prepare the data set without them"
         )
         last = advice if self._all_short else remedy(self.directory)

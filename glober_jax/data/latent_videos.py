@@ -83,7 +83,7 @@ class LatentVideos(StoredVideos):
         self._features = _features(shape_hwM, records.metadata[FLIP], self.text_info)
 
     def _parse(self, data: bytes, moments: str = "moments") -> VideoRecord:
-        # What is missing from the bytes is None, of which nothing below can be made.
+        # Missing features are None, for which the conversions below raise TypeError.
         example = self._features.deserialize_example_np(data)
         return VideoRecord(
             video_id=bytes(example["video_id"]).decode(),
@@ -221,8 +221,8 @@ def _check_lost(
         if count:
             file.description.unlink()
     raise Unfinished(
-        f"{lost} of {len(records.lengths)} videos are damaged, config.data.max_damaged lets "
-        f"{damage.allowed} go: {remedy(damage.directory)}"
+        f"{lost} of {len(records.lengths)} videos are damaged, config.data.max_damaged allows "
+        f"{damage.allowed}: {remedy(damage.directory)}"
     )
 
 

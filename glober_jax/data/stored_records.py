@@ -62,7 +62,7 @@ class StoredRecords:
             raise UserError(
                 f"{len(self.missing)} of {len(self.shards)} shards are missing, the first is "
                 f"{self.shards[min(self.missing)]}, and with them {lost} of {len(self.lengths)} "
-                f"videos, of which config.data.max_damaged={max_damaged} lets {allowed} go: copy "
+                f"videos, of which config.data.max_damaged={max_damaged} allows {allowed}: copy "
                 f"the dataset again, or run the python -m glober_jax.prepare command that made "
                 f"{folder.parent.parent} once more with --overwrite"
             )

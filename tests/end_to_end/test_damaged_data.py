@@ -31,4 +31,4 @@ def test_lost_shard_is_survived_as_configured(commands: Any, tmp_path: Path) -> 
     refused = commands.run("main", *flags, "--config.data.max_damaged=0.2")
     assert refused.returncode == 1
     assert "error: 1 of 4 shards are missing" in refused.stderr, refused.stderr
-    assert "2 of 8 videos, of which config.data.max_damaged=0.2 lets 1 go" in refused.stderr
+    assert "2 of 8 videos, of which config.data.max_damaged=0.2 allows 1:" in refused.stderr

@@ -27,7 +27,7 @@ CARD = "data_card.json"
 REPORT = "doctor.json"
 # Of the format. The first had whole videos as records.
 VERSION = "2.0.0"
-_CARD_FOR_PEOPLE = "data_card.md"
+_MARKDOWN_CARD = "data_card.md"
 _STAGING_PREFIX = ".prepare-"
 # JPEG does not compress; one record per group is what random access needs.
 _WRITER_OPTIONS = "group_size:1,uncompressed"
@@ -108,23 +108,23 @@ class OutputFolder:
             if not shared:
                 folder.rmtree(missing_ok=True)
 
-    def publish(self, staging: epath.Path, facts: Mapping[str, object], for_people: str) -> None:
+    def publish(self, staging: epath.Path, facts: Mapping[str, object], markdown: str) -> None:
         """Moves the finished dataset and its card here, in place of an earlier one.
 
-        The card holds the arguments and these `facts`; `for_people` is the same in Markdown.
+        The card holds the arguments and these `facts`; `markdown` is the same for people.
         """
         replaceable = {self._made().get("dataset"), self.dataset}
-        for outdated in (CARD, _CARD_FOR_PEOPLE, REPORT):
+        for outdated in (CARD, _MARKDOWN_CARD, REPORT):
             (self.path / outdated).unlink(missing_ok=True)
         # Only what is a dataset is ever deleted, whatever else goes by the same name.
         for old in self._stored() & replaceable:
             (self.path / old).rmtree()
         made = {"dataset": self.dataset, "command": self.command, "arguments": dict(self.arguments)}
         text = json.dumps(made | dict(facts), indent=2, ensure_ascii=False) + "\n"
-        for name, content in ((_CARD_FOR_PEOPLE, for_people), (CARD, text)):
+        for name, content in ((_MARKDOWN_CARD, markdown), (CARD, text)):
             (staging / name).write_bytes(content.encode())
         # The dataset last: without its card it would be taken for somebody else's.
-        for name in (_CARD_FOR_PEOPLE, CARD, self.dataset):
+        for name in (_MARKDOWN_CARD, CARD, self.dataset):
             (staging / name).rename(self.path / name)
 
     def _clean(self, folder: epath.Path) -> None:

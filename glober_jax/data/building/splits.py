@@ -30,7 +30,7 @@ def hold_out(
     hardly change which. Else the last part of each video is or, without `divide`, one group.
 
     Returns:
-      The inputs, and a sentence with room for the numbers of held-out and of usable ones.
+      The inputs, and a sentence to `format` with the numbers of held-out and of usable ones.
     """
     if any(item.split == "test" for item in items):
         given = {(split,): [item for item in items if item.split == split] for split in SPLITS}
