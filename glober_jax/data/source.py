@@ -74,9 +74,9 @@ class VideoSource(Protocol):
 
 @dataclass(frozen=True)
 class StoredVideo:
-    """A video of JPEG frames; records are read when first needed, and kept.
+    """Video number `index` of a split, of JPEG frames; records are read once, when first needed.
 
-    Of place `index` in its split; `parse` raises DecodeError, ValueError or TypeError.
+    `parse` raises DecodeError, ValueError or TypeError.
     """
 
     stored: StoredRecords

@@ -15,7 +15,7 @@ from etils import epath
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from glober_jax.data.files import data_path, local_file
-from glober_jax.data.frames import Fit, fit_square
+from glober_jax.data.frames import fit_square
 from glober_jax.data.media.tree import VIDEO_SUFFIXES, MediaItem, find_media, kind_of
 from glober_jax.errors import UserError
 
@@ -43,14 +43,14 @@ class DecodedVideo:
     warnings: list[str] = field(default_factory=list)
 
 
-def read_video(path: epath.PathLike, size: int, fit: Fit = "crop") -> tuple[np.ndarray, float]:
+def read_video(path: epath.PathLike, size: int) -> tuple[np.ndarray, float]:
     """All frames, uint8 [T, H, W, C], and rate, or 0.0, of a video file or a folder of images.
 
-    For `size` and `fit` see `fit_square`. Raises UserError for a missing or damaged video.
+    Frames are cropped to `size` x `size`. Raises UserError for a missing or damaged video.
     """
     try:
         video = decode_media(_one_item(data_path(path)))
-        frames = [np.asarray(fit_square(frame, size, fit)) for frame in video.frames]
+        frames = [np.asarray(fit_square(frame, size)) for frame in video.frames]
     except UndecodableError as error:
         raise UserError(f"cannot read {path}: {error}") from error
     if not frames:
