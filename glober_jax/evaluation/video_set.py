@@ -22,7 +22,7 @@ class VideoSet:
       source: the path that the user gave.
       size: height and width of every frame.
       names, lengths: name and number of frames of each video.
-      labels: of each video, an index into `class_names` (sorted); None where there are no classes.
+      labels: of each video, an index into `class_names`; None where there are no classes.
       notes: sentences on the files, for the reader of the scores.
       read: (video, frames) to uint8 [F, H, W, C]; raises `UserError` for damaged files.
       content: the stored bytes of a video, in pieces, for `fingerprint`.
