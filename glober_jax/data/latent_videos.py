@@ -146,12 +146,10 @@ def make_latents(
 
     Args:
       output: the folder of the cache and nothing else.
-      source: the videos to encode.
       encode, shape_hwM, codec_id: the frame codec, the shape of its moments, and which one it is.
       flip: whether mirrored frames are encoded as well.
       damage: counts the videos that are damaged and left out, and stops at too many.
       command: the command line that makes it, for its card.
-      overwrite: whether to replace what is there.
       share: (i, n) encodes the i-th of n shares of the shards; when all are encoded, a call with
         (0, 1) completes the cache.
 

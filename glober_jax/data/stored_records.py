@@ -112,11 +112,9 @@ def open_records(
     how_to_make: str,
     max_damaged: float = 0.0,
 ) -> StoredRecords:
-    """Opens one split of the dataset in `directory`.
+    """Opens one split, "train" or "test", of a dataset in a local folder or at gs://.
 
     Args:
-      directory: where `glober_jax.prepare` wrote it, or a copy: a folder or a gs:// path.
-      split: "train" or "test".
       required: features the dataset must have.
       how_to_make: what to run where there is none, with {directory} for the folder.
       max_damaged: fraction of the videos that missing shards may hold; these raise DamagedVideo.

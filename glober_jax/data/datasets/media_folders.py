@@ -32,17 +32,9 @@ _TAICHI_CLIP = re.compile(r"(?P<film>.+?)(#\d+#\d+|_\d{6}_\d{6})")
 
 @dataclass(frozen=True, kw_only=True)
 class MediaOptions:
-    """Options of every dataset that is read from files; each field is the flag of the same name.
+    """Options of every dataset that is read from files: the flags of `prepare`, see docs/data.md.
 
-    Attributes:
-      input: the folder that holds the videos.
-      size: side of the square frames, in pixels.
-      fit: see `fit_square`.
-      fps: frame rate to come down to; None keeps every frame.
-      quality: of the stored JPEG frames, 1 to 100.
-      min_frames: shorter videos are rejected.
-      max_frames: longer videos are cut into several of at most this length; None keeps them whole.
-      test_fraction: part to hold out where neither folders nor lists name a test split.
+    None for `fps` keeps every frame, for `max_frames` every video whole.
     """
 
     input: str
@@ -100,10 +92,7 @@ class WebvidOptions(MediaOptions):
 class VideoFolderOptions(MediaOptions):
     """See `MediaOptions`; long videos are cut, or an hour would count like a second.
 
-    Attributes:
-      class_folders: whether the first folder below train and test is a video's class.
-      captions: table of path,caption; with `clip` alone, the text file beside each video.
-      clip: folder of the CLIP checkpoint that embeds captions; None stores them as they are.
+    `clip` without `captions` takes the text file beside each video.
     """
 
     max_frames: int | None = 256

@@ -29,12 +29,7 @@ _CLASSES = "classInd.txt"
 
 @dataclass(frozen=True, kw_only=True)
 class Ucf101Options(MediaOptions):
-    """See `MediaOptions`.
-
-    Attributes:
-      lists: folder of the official lists; None looks in the input and beside it.
-      split: which of the three official splits.
-    """
+    """See `MediaOptions`; without `lists` these are looked for in the input and beside it."""
 
     size: int = 256
     lists: str | None = None
