@@ -179,6 +179,14 @@ def test_folders_of_held_out_videos(tmp_path: Path, name: str) -> None:
     assert "a folder train" in reasons["loose/b.mp4"]
 
 
+def test_split_folders_that_lie_too_deep_are_named(tmp_path: Path) -> None:
+    """Fails when videos for testing are trained on without a word."""
+    touch(tmp_path, "archive/train/a.mp4", "archive/test/b.mp4")
+    (notice,) = list_video_folder(VideoFolderOptions(input=str(tmp_path))).notices
+    assert notice.startswith("archive/test/b.mp4 lies in a folder for testing, but not directly in")
+    assert not list_video_folder(VideoFolderOptions(input=str(tmp_path / "archive"))).notices
+
+
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     """Fails when a class train is taken for the training split, or, with a test split, is not."""
     touch(tmp_path, "train/a.mp4", "train/deep/b.mp4", "bus/c.mp4")

@@ -168,7 +168,7 @@ def list_video_folder(options: VideoFolderOptions) -> Listing:
         )
     if options.class_folders:
         listing = _with_class_train(listing)
-    listing = inside_splits(listing)
+    listing = inside_splits(_with_deep_splits_named(listing))
     if options.class_folders:
         listing = listing.keep(lambda item: item.class_name is not None, "lies in no class folder")
     if options.captions or options.clip:
@@ -176,6 +176,20 @@ def list_video_folder(options: VideoFolderOptions) -> Listing:
     if options.class_folders:
         names = sorted({item.class_name for item in listing.items}, key=natural_key)
         listing = replace(listing, class_names=tuple(names))
+    return listing
+
+
+def _with_deep_splits_named(listing: Listing) -> Listing:
+    """The listing with a notice of a test folder that makes no split, as it lies too deep."""
+    if any(item.split for item in listing.items):
+        return listing
+    for item in listing.items:
+        if any(SPLIT_FOLDERS.get(name.lower()) == "test" for name in item.folders[1:]):
+            notice = (
+                f"{item.video_id} lies in a folder for testing, but not directly in --input: train "
+                "and test are not by these folders; to split by them, give the folder above them"
+            )
+            return replace(listing, notices=(*listing.notices, notice))
     return listing
 
 
