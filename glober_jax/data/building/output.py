@@ -128,7 +128,7 @@ class OutputFolder:
             (staging / name).rename(self.path / name)
 
     def _clean(self, folder: epath.Path) -> None:
-        """Deletes other staging folders, and unfinished files in `folder`; checks its writing."""
+        """Deletes other staging folders and the unfinished files of a writable `folder`."""
         for leftover in self.path.glob(f"{_STAGING_PREFIX}*"):
             if leftover.name != folder.name:
                 leftover.rmtree()
