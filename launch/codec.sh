@@ -12,8 +12,8 @@ L1_STEPS=3650
 STEPS=7500
 PACKAGES=(plasma-workspace-wallpapers mate-backgrounds lomiri-wallpapers-16.04)
 
-workdir=${1:-runs/codec}
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+workdir=$(folder_argument runs/codec "$@")
 prepare_environment requirements.txt requirements-eval.txt
 
 mkdir -p data/photographs

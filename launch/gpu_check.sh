@@ -13,19 +13,17 @@
 # fails is named in check.md, and the others go on.
 set -euo pipefail
 
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 folder=runs/gpu_check platform=cuda tiny='' dry_run=''
 while (($#)); do
   case $1 in
     --tiny) tiny=yes platform=cpu ;;
     --dry-run) dry_run=yes ;;
-    -*) echo "usage: $0 [--tiny] [--dry-run] [FOLDER]" >&2 && exit 2 ;;
-    /*) folder=$1 ;;
-    *) folder=$PWD/$1 ;;
+    *) folder=$(folder_argument "$folder" "$1") ;;
   esac
   shift
 done
 
-source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 batch=${BATCH:-8}
 published=(--config=configs/skytimelapse.py --config.mesh.fsdp=1
   "--config.autoencoder.batch_size=$batch" "--config.generator.batch_size=$((4 * batch))")

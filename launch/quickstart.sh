@@ -20,14 +20,8 @@ if [[ ${1:-} == --sample-only ]]; then
   sample_only=1
   shift
 fi
-case ${1:-} in
-  '') workdir=runs/quickstart ;;
-  -*) echo "usage: $0 [--sample-only] [WORKDIR]" >&2 && exit 2 ;;
-  /* | *://*) workdir=$1 ;;
-  *) workdir=$PWD/$1 ;;
-esac
-
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+workdir=$(folder_argument runs/quickstart "$@")
 prepare_environment requirements.txt
 
 videos=runs/sky64/samples

@@ -1,5 +1,8 @@
 # Sourced by the other scripts here: moves to the repository root and defines
 #   fail SENTENCE                 ends with an error
+#   folder_argument DEFAULT [ARGUMENT]
+#                                 prints the folder that a script was given; a relative one is in
+#                                 the folder that the script was started from
 #   quoted WORD...                prints words as a shell reads them back
 #   run COMMAND...                prints a command, then runs it; if dry_run is set, only prints it
 #   run_instead COMMAND...        the same, in place of this shell: signals reach the command
@@ -7,11 +10,21 @@
 #                                 PYTHON names the Python to make it with (default python3)
 #   prepare_for ACCELERATOR       the same with what training on cpu, gpu or tpu needs
 
+started_from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 fail() {
   echo "error: $*" >&2
   exit 1
+}
+
+folder_argument() {
+  case ${2:-} in
+    '') echo "$1" ;;
+    -*) fail "'$2' is not understood; the head of $0 says what is" ;;
+    /* | *://*) echo "$2" ;;
+    *) echo "$started_from/$2" ;;
+  esac
 }
 
 quoted() {

@@ -6,8 +6,8 @@
 #   launch/sky64.sh [WORKDIR]    (default runs/train_sky64 in the repository)
 set -euo pipefail
 
-workdir=${1:-runs/train_sky64}
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+workdir=$(folder_argument runs/train_sky64 "$@")
 prepare_environment requirements.txt requirements-eval.txt
 
 run .venv/bin/python -m glober_jax.prepare synthetic_sky --output=data/sky64 --size=64 \

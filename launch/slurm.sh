@@ -16,7 +16,8 @@ nodes='' gpus=''
 flags='name nodes gpus config workdir'
 parse_options "$@"
 need name nodes gpus config workdir
-[[ $nodes$gpus =~ ^[1-9][0-9]*$ ]] || fail "--nodes=$nodes and --gpus=$gpus have to be numbers"
+[[ $nodes/$gpus =~ ^[1-9][0-9]*/[1-9][0-9]*$ ]] ||
+  fail "--nodes=$nodes and --gpus=$gpus have to be numbers, 1 or more"
 need_program sbatch 'run this on a login node of a SLURM cluster'
 
 prepare_for gpu

@@ -4,7 +4,8 @@
 # shellcheck disable=SC2034 # gke.sh has other flags
 spot='' worker=0
 flags='name zone project accelerator config workdir spot worker'
-code=(glober_jax configs launch requirements*.txt)
+# What install.sh needs; the last two to install this repository itself.
+code=(glober_jax configs launch requirements*.txt pyproject.toml LICENSE)
 
 check_accelerator() {
   [[ $accelerator =~ ^(v2|v3|v4|v5litepod|v5p|v6e)-[1-9][0-9]*$ ]] ||
@@ -37,6 +38,7 @@ on_workers() {
 # Copies the code, installs what it needs, and starts training in the background, so that it
 # outlives the connection. What is printed there goes to train.log.
 train_on_workers() {
+  check_config
   local archive=${TMPDIR:-/tmp}/glober_jax.tgz
   run tar -czf "$archive" --exclude=__pycache__ "${code[@]}"
   run gcloud compute tpus tpu-vm scp "$archive" "$name:glober_jax.tgz" "--zone=$zone" \
@@ -48,7 +50,7 @@ python3 -m uv python install --quiet 3.12 &&
 export PYTHON=\$(python3 -m uv python find --system 3.12) &&
 bash glober_jax/launch/install.sh tpu"
   on_workers all "cd glober_jax || exit
-if kill -0 \$(cat train.pid) 2>/dev/null; then echo 'already training' >&2; exit 1; fi
+if kill -0 \$(cat train.pid 2>/dev/null) 2>/dev/null; then echo 'already training' >&2; exit 1; fi
 nohup bash launch/train.sh --accelerator=tpu $(train_flags) >train.log 2>&1 </dev/null &
 echo \$! >train.pid"
 }

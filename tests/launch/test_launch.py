@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -159,13 +160,16 @@ def test_a_host_has_the_software_of_its_generation(machine: Machine) -> None:
 
 
 def test_workers_train_in_the_background_until_stopped(machine: Machine, tmp_path: Path) -> None:
-    """Fails when the flags arrive changed, a second start goes through, or SIGTERM does not arrive.
+    """Fails when the flags arrive changed, a second start goes through, SIGTERM does not arrive, or
+    what `pip install --editable .` needs is not copied.
 
     What the workers are told is run here, in a home directory with a stand-in for the code.
     """
     machine.install("gcloud")
     run = machine.calls_of("tpu_pod.sh", "run", *TPU, *TRAINING, "--", *ODD)
     (stop,) = machine.calls_of("tpu_pod.sh", "stop", *TPU)
+    with tarfile.open(tmp_path / "glober_jax.tgz") as copied:
+        assert {"pyproject.toml", "LICENSE", "requirements.txt"} < set(copied.getnames())
     home = tmp_path / "home"
     (home / "glober_jax" / "launch").mkdir(parents=True)
     (home / "glober_jax" / "launch" / "train.sh").write_text(
@@ -274,7 +278,12 @@ def test_slurm_starts_a_process_for_each_gpu(machine: Machine) -> None:
         (("tpu_vm.sh", "logs", "--zonne=a"), "has no flag --zonne, only --dry-run and"),
         (("gke.sh", "list", "--zone", "a"), "'--zone' is not understood: write --flag=VALUE"),
         (("train.sh", "--accelerator=abacus", *TRAINING), "accelerator 'abacus' is unknown"),
-        (("slurm.sh", "--name=a", "--nodes=x", "--gpus=8", *TRAINING), "--nodes=x and --gpus=8"),
+        (
+            ("tpu_vm.sh", "run", *TPU, "--config=/x.py", TRAINING[1]),
+            "--config=/x.py is no file in configs/",
+        ),
+        (("slurm.sh", "--name=a", "--nodes=1", "--gpus=0", *TRAINING), "--nodes=1 and --gpus=0"),
+        (("sky64.sh", "--help"), "'--help' is not understood; the head of "),
         (("ablations.sh", "--size=48"), "--size=48 is not possible; it is 32 or 64"),
     ],
 )
