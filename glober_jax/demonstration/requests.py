@@ -16,7 +16,7 @@ from glober_jax.diffusion.samplers import SPACINGS
 from glober_jax.errors import UserError
 from glober_jax.sampling.indices import frame_indices
 from glober_jax.training.checkpoint import Which
-from glober_jax.values import MAX_SEED, check_whole
+from glober_jax.values import MAX_SEED
 
 MAX_FRAMES, MAX_STEPS, MAX_SCALE, MAX_BETWEEN = 512, 250, 20.0, 8
 # Of uploads, in seconds; frames before the part have to be decoded as well.
@@ -172,7 +172,10 @@ def _whole(value: Any, name: str, low: int, high: int) -> int:
     try:
         # A float would round seeds of 64 bits.
         number = Decimal(str(value).strip())
-        whole = int(number)
-    except (ArithmeticError, ValueError):
+        # In this order: the integer 1e999999999 would take all memory.
+        fits = low <= number <= high and number == int(number)
+    except ArithmeticError:
         raise UserError(f"{name} is missing: type a whole number") from None
-    return check_whole(whole if whole == number else float(number), name, low, high)
+    if not fits:
+        raise UserError(f"{name} is {number}, but must be a whole number from {low} to {high}")
+    return int(number)
