@@ -24,6 +24,7 @@ from glober_jax.models.networks import AUTOENCODER, Networks, Params
 from glober_jax.parallel.mesh import MeshShape, make_mesh
 from glober_jax.training import autoencoder, codec, generator, restore
 from glober_jax.training.checkpoint import newest_step
+from glober_jax.training.packaged_model import is_packaged
 
 _GROUPS = 32
 # A parameter that the published networks do not have.
@@ -98,23 +99,27 @@ def export(experiment: Experiment, workdir: epath.Path, output: epath.Path) -> s
 
     `codec.safetensors` is for `sd_vae`, `autoencoder.safetensors` (with codec and discriminator)
     for `reference_autoencoder`, `generator.safetensors` for `reference_generator`: float32, in
-    PyTorch's layouts. Raises `UserError` without a trained stage or where `output` is unwritable.
+    PyTorch's layouts. Packaged models have no discriminator. Raises `UserError` without a trained
+    stage or where `output` is unwritable.
     """
     networks, mesh = experiment.networks, make_mesh(MeshShape())
-    written = []
-    if newest_step(workdir, codec.NAME) is not None:
+    packaged, written = is_packaged(workdir), []
+    if packaged or newest_step(workdir, codec.NAME) is not None:
         params = restore.load_codec(networks, workdir, mesh)[1]
         namings = {"frame_codec": sd_codec.codec_namings(networks.frame_codec)[0]}
         written.append(_write(output / "codec.safetensors", params, namings, {}))
-    if newest_step(workdir, autoencoder.NAME) is not None:
+    if packaged or newest_step(workdir, autoencoder.NAME) is not None:
         _, model = restore.load_frame_model(networks, workdir, mesh)
-        params = model.params | restore.load_network(
-            networks, workdir, autoencoder.NAME, autoencoder.DISCRIMINATOR, mesh
-        )
-        namings = reference.autoencoder_file(networks)
+        params, namings = model.params, reference.autoencoder_file(networks)
+        if packaged:
+            del namings[autoencoder.DISCRIMINATOR]
+        else:
+            params = params | restore.load_network(
+                networks, workdir, autoencoder.NAME, autoencoder.DISCRIMINATOR, mesh
+            )
         extra = _scale_tensors("latent_scale", model.latent_scale)
         written.append(_write(output / "autoencoder.safetensors", params, namings, extra))
-    if newest_step(workdir, generator.NAME) is not None:
+    if packaged or newest_step(workdir, generator.NAME) is not None:
         _, features = restore.load_feature_model(networks, workdir, mesh)
         namings = reference.generator_file(networks)
         extra = _scale_tensors("feature_scale", features.feature_scale)

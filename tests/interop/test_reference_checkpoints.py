@@ -5,15 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from etils import epath
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from glober_jax.errors import UserError
 from glober_jax.experiment.config import parse
 from glober_jax.experiment.options import Experiment
 from glober_jax.interop import into_workdir, reference
-from glober_jax.interop.reference_checkpoints import convert_autoencoder, convert_generator
+from glober_jax.interop.reference_checkpoints import (
+    convert_autoencoder,
+    convert_generator,
+    export,
+)
 from glober_jax.models.networks import Networks
 from glober_jax.training.checkpoint import StageCheckpoints
+from glober_jax.training.restore import load_config
 from tests.interop.released import released_tensors
 from tests.tiny import tiny_config
 
@@ -122,6 +127,16 @@ def test_both_stages_come_in(
     begin("generator", workdir, experiment)
     with pytest.raises(UserError, match="already holds the generator stage"):
         convert_generator(experiment, files["generator"], workdir)
+
+
+def test_a_packaged_model_is_exported(tmp_path: Path) -> None:
+    """Fails when `export` looks for checkpoints, or for the discriminator, of a packaged model."""
+    model = epath.Path("builtin:sky64")
+    export(parse(load_config(model)), model, epath.Path(tmp_path))
+    files = {file.stem: load_file(file) for file in tmp_path.iterdir()}
+    assert files.keys() == {"codec", "autoencoder", "generator"}
+    assert "latent_scale.mean" in files["autoencoder"]
+    assert not any(name.startswith("discriminator.") for name in files["autoencoder"])
 
 
 @pytest.mark.parametrize(
