@@ -11,7 +11,6 @@ from etils import epath
 from matplotlib.figure import Figure
 
 from glober_jax import media
-from glober_jax.errors import UserError
 from glober_jax.reporting.report.charts import Chart, Line
 from glober_jax.training.metric_writer import read_metrics
 
@@ -33,10 +32,13 @@ _LOG_RATIO = 4.0
 
 
 def plot_curves(metrics_jsonl: epath.PathLike, output_png: epath.PathLike) -> None:
-    """Writes `training_charts` as one PNG, with a row for each stage."""
+    """Writes `training_charts` as one PNG, with a row for each stage; nothing without metrics.
+
+    Runs whose stages were all converted have none.
+    """
     rows = training_charts(read_metrics(metrics_jsonl))
     if not rows:
-        raise UserError(f"no losses to plot in {metrics_jsonl}; train at least one step first")
+        return
     columns = max(map(len, rows.values()))
     width, height = _PANEL_INCHES
     figure = Figure((width * columns, height * len(rows)), dpi=120, layout="constrained")
