@@ -55,9 +55,10 @@ class ModelEvaluation:
         damaged, or of another frame size, where the protocol's clips are longer than the model's or
         the videos, and without the packages of evaluation.
         """
-        self._experiment, self._data_dir, self._folder = experiment, data_dir, folder
+        self._experiment, self._folder = experiment, folder
         self._index_n = protocol_index(protocol, experiment.clip)
-        self._opened: dict[str, VideoSet] = {}
+        # By split, each opened once.
+        self._videos = functools.cache(functools.partial(prepared_videos, data_dir))
         self._real = self._videos(protocol.split)
         check_size(self._real, experiment)
         self.protocol = fitted(protocol, len(self._real.long_enough(protocol.min_length)))
@@ -194,12 +195,6 @@ class ModelEvaluation:
             measured[split] = measuring.measure(clips, self._frame_features, self._folder)
             names[split] = [videos.names[video] for video, _ in places]
         return memorisation(found.generated, measured["test"], measured["train"], names["train"])
-
-    def _videos(self, split: str) -> VideoSet:
-        """The videos of a split, opened once."""
-        if split not in self._opened:
-            self._opened[split] = prepared_videos(self._data_dir, split)
-        return self._opened[split]
 
 
 def model_record(model: TrainedModel, seed: int) -> dict[str, Any]:

@@ -95,14 +95,12 @@ def measure(pipeline: Pipeline, mesh: Mesh) -> Summary:
         "versions": versions(),
         "devices": [str(device.device_kind) for device in jax.devices()],
     }
-    sampling = dataclasses.asdict(experiment.sampling)
+    seed, sampling = experiment.seed, dataclasses.asdict(experiment.sampling)
     return Summary(
         numbers=numbers,
         evaluation=evaluation,
-        record={"seed": experiment.seed, **conditions.record, "steps": steps, **sampling},
-        reconstructed=first_reconstructions(
-            model, held_out, experiment.clip, experiment.seed, _SHOWN_CLIPS
-        ),
+        record={"seed": seed, **conditions.record, "steps": steps, **sampling},
+        reconstructed=first_reconstructions(model, held_out, experiment.clip, seed, _SHOWN_CLIPS),
         generated=generated,
         labels=conditions.names,
         fps=experiment.sampling.fps,
@@ -172,16 +170,12 @@ def _evaluate(pipeline: Pipeline, model: TrainedModel, mesh: Mesh) -> tuple[Resu
         several = jax.process_count() > 1
         measures = None if several else workdir / results.FOLDER / "measures"
         command = "python -m glober_jax.main " + shlex.join(sys.argv[1:])
+        seed, data = experiment.seed, experiment.data.dir
         try:
-            evaluation = ModelEvaluation(
-                experiment, get_protocol(name), experiment.data.dir, mesh, measures
-            )
+            evaluation = ModelEvaluation(experiment, get_protocol(name), data, mesh, measures)
             real = evaluation.test_clips(_EVALUATED_CLIPS)
-            found = evaluation.reconstruction(model, experiment.seed, real, _SCORED)
-            result = evaluation.result(
-                model, experiment.seed, reconstruction=found, command=command
-            )
-            return result, real
+            found = evaluation.reconstruction(model, seed, real, _SCORED)
+            return evaluation.result(model, seed, reconstruction=found, command=command), real
         except UserError as error:
             reason = str(error)
     frames = pipeline.data.clips("test", _EVALUATED_CLIPS)["frames"]
@@ -201,10 +195,8 @@ def _qualities(
     if isinstance(evaluation, str):
         extractor = measuring.paired_quality(measures, measuring.combined())
         pairs = reconstructed_clips(model, held_out, clip, pipeline.experiment.seed)
-        found = {
-            kind: scoring.quality(measuring.measure(made, extractor, None))
-            for kind, made in pairs.items()
-        }
+        measured = {kind: measuring.measure(made, extractor, None) for kind, made in pairs.items()}
+        found = {kind: scoring.quality(values) for kind, values in measured.items()}
     else:
         found = evaluation["reconstruction"]["kinds"]
     real = held_out.read(0, held_out.num_clips)
