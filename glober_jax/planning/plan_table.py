@@ -73,7 +73,7 @@ def stage_table(stage: dict[str, Any]) -> str:
 def cycles_table(stage: dict[str, Any]) -> str:
     """The compiler's cycles of a stage's last program, by kind of operation and by module."""
     cycles = stage["programs"][-1]["cycles"]
-    if cycles is None:
+    if not (cycles and cycles["total"]):
         return f"{stage['stage']}: no cycles, they are estimated for TPUs, by programs that fit"
     lines = [
         f"{stage['stage']}: cycles on each chip, as the compiler estimates them, their share and,",

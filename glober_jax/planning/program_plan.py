@@ -26,8 +26,8 @@ from glober_jax.planning.topology import LOCAL, Topology
 
 AnyMesh = Mesh | AbstractMesh
 
-# Of the peak, where the compiler gives no cycles; its own model gave a step of this size 36 % on a
-# v4.
+# Assumed share of the peak where the compiler gives no cycles; by those that it gives for a v4, a
+# training step reached 36 %.
 _EFFICIENCY = 0.4
 ASSUMPTIONS = (
     "computing on a TPU takes the cycles that its compiler estimates; where there is no usable "

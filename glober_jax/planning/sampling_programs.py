@@ -25,7 +25,7 @@ from glober_jax.training.restore import constant_shapes
 class SamplingProgram(NamedTuple):
     """A program that runs `runs` times for all videos.
 
-    `least_flops` are the operations of all videos, without rows that only fill up devices.
+    `least_flops` are the operations of all videos, without padding.
     """
 
     trace: Callable[[], jax.stages.Traced]

@@ -81,8 +81,8 @@ def sweep(
     cases, file = list(itertools.product(fsdp, remat)), _read(output)
     most = len(cases) * MOST_TRIALS + _MOST_DIVISIONS
     print(f"sweep of {stage}: at most {most} compilations", file=sys.stderr, flush=True)
-    # Devices that hold clips of their own.
-    ways = topology.chips // experiment.mesh.tensor
+    # Devices that hold clips of their own; `plan_mesh` refuses meshes larger than the slice.
+    ways = max(topology.chips // experiment.mesh.tensor, 1)
     configured = getattr(experiment, stage).batch_size // ways
     # The adversary judges every `step`-th clip: devices with fewer would idle.
     adversarial = experiment.autoencoder.adversarial
@@ -115,13 +115,7 @@ def sweep(
     for case in cases:
         start = max(configured // step, 1) * step
         tried = find_largest(functools.partial(run, *case), step, start)
-        fitting = [trial for trial in tried if trial.fits]
-        row: dict[str, Any] = {"fsdp": case[0], "remat": case[1], "largest": None, "fastest": None}
-        row["trials"] = [trial._asdict() for trial in tried]
-        if fitting:
-            row["largest"] = max(fitting, key=lambda trial: trial.batch)._asdict()
-            row["fastest"] = max(fitting, key=lambda trial: trial.speed)._asdict()
-        found["rows"].append(row)
+        found["rows"].append(_row(*case, tried))
         write()
     fitting = [row for row in found["rows"] if row["fastest"]]
     if fitting:
@@ -138,6 +132,16 @@ def sweep(
         found["best"] = best
         write()
     return found
+
+
+def _row(fsdp: int, remat: Remat, tried: Sequence[Trial]) -> dict[str, Any]:
+    """A case with its trials, the largest batch that fits and the fastest one; None without."""
+    row: dict[str, Any] = {"fsdp": fsdp, "remat": remat, "largest": None, "fastest": None}
+    row["trials"] = [trial._asdict() for trial in tried]
+    if fitting := [trial for trial in tried if trial.fits]:
+        row["largest"] = max(fitting, key=lambda trial: trial.batch)._asdict()
+        row["fastest"] = max(fitting, key=lambda trial: trial.speed)._asdict()
+    return row
 
 
 def find_largest(run: Callable[[int], Trial], step: int, start: int) -> list[Trial]:
@@ -205,7 +209,7 @@ def _read(output: epath.Path) -> dict[str, Any]:
     """The results of an interrupted sweep, empty without a file."""
     if not output.exists():
         return {"trials": {}}
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(OSError, ValueError):
         found = json.loads(output.read_text())
         if isinstance(found, dict) and "trials" in found:
             return found

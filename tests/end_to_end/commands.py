@@ -57,6 +57,20 @@ class Commands:
             raise subprocess.TimeoutExpired(command, _TIMEOUT, *said)
         return subprocess.CompletedProcess(command, status, *said)
 
+    def succeed(self, name: str, *flags: str, devices: int = 1) -> subprocess.CompletedProcess[str]:
+        """`run`, which has to end with status 0."""
+        done = self.run(name, *flags, devices=devices)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def refuse(self, name: str, *flags: str, devices: int = 1) -> str:
+        """`run`, which has to end with status 1 and a short message, which is returned."""
+        done = self.run(name, *flags, devices=devices)
+        assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+        message = done.stderr[done.stderr.index("error: ") :].strip()
+        assert len(message.splitlines()) <= 3, message
+        return message
+
     def fork(
         self, *command: str, stdout: Path | None = None, stderr: Path, devices: int = 1
     ) -> multiprocessing.Process:
