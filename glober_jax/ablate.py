@@ -31,7 +31,7 @@ _ROWS = flags.DEFINE_list("rows", [], "Names of rows; all by default")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds of each row", lower_bound=1)
 _SIZE = flags.DEFINE_enum("size", "32", list(_FLOPS), "Of frames, in pixels")
 _BUDGET = flags.DEFINE_float(
-    "flops", None, "Training operations of each run; depends on --size by default"
+    "flops", None, "Training operations of each run; depends on --size by default", lower_bound=1
 )
 _RESULTS = flags.DEFINE_string("results", "docs/results.md", "The table; its JSON lies beside it")
 _CONFIG = flags.DEFINE_string("config", "configs/ablations.py", "File with the rows")

@@ -78,8 +78,8 @@ _MEASURE = {
 def main(argv: Sequence[str]) -> None:
     command = cli.one_of(_MEASURE, argv, "measure")
     output = Path(_OUTPUT.value) if _OUTPUT.value else None
-    if output is not None and not output.parent.is_dir():
-        raise UserError(f"--output={output}: there is no folder {output.parent}")
+    if output is not None and (output.is_dir() or not output.parent.is_dir()):
+        raise UserError(f"--output={output}: name a file, in a folder that exists")
     if command in ("step", "sampling"):
         # A program from the persistent cache would take no time to compile.
         jax.config.update("jax_enable_compilation_cache", False)

@@ -157,7 +157,8 @@ def test_bfloat16_is_near_float32(tmp_path: Path) -> None:
         (["step", "--programs=codec"], "--programs=codec is none of"),
         (["step", "--reduced"], "of its own, for step without --config"),
         (["sampling", "--workdir=no/run"], "but not both"),
-        (["data", "--output=no/folder/x.json"], "no folder no/folder"),
+        (["data", "--output=no/folder/x.json"], "x.json: name a file, in a folder that exists"),
+        (["data", "--output=docs"], "--output=docs: name a file"),
     ],
 )
 def test_mistakes_are_one_sentence(arguments: list[str], says: str) -> None:
