@@ -203,13 +203,11 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
 def _check_output(path: epath.Path | Path) -> None:
     """Checks that the result can be written."""
     try:
-        is_folder = path.is_dir()
+        if path.is_dir():
+            example = path / "score.json"
+            raise UserError(f"--output={path} is a folder: name a file in it, such as {example}")
     except OSError as error:
         raise UserError(f"cannot write --output={path}: {error.strerror}") from error
-    if is_folder:
-        raise UserError(
-            f"--output={path} is a folder: name a file in it, such as {path / 'score.json'}"
-        )
     media.make_folder(path.parent)
 
 

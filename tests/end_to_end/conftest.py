@@ -32,11 +32,10 @@ def commands(of_run: Path) -> Commands:
     commands = Commands(environment, data=of_run / "sky")
     with FileLock(of_run / "sky.lock"):
         # The second worker is told that the data set is there.
-        prepared = commands.run(
+        commands.succeed(
             "prepare", "synthetic_sky", f"--output={commands.data}", "--num_videos=8",
             "--num_test_videos=4", "--num_frames=12", "--size=16",
         )  # fmt: skip
-    assert prepared.returncode == 0, prepared.stderr
     return commands
 
 
@@ -46,6 +45,5 @@ def finished(commands: Commands, of_run: Path) -> Path:
     workdir = of_run / "finished"
     with FileLock(of_run / "finished.lock"):
         if not (workdir / "summary.json").exists():
-            trained = commands.run("main", *commands.train_flags(workdir))
-            assert trained.returncode == 0, trained.stderr
+            commands.succeed("main", *commands.train_flags(workdir))
     return workdir

@@ -17,8 +17,7 @@ def test_it_is_trained_and_sampled_and_that_only_once(
     flags = [*commands.train_flags(tmp_path), "--clips=3"]
     found = []
     for _ in range(2):
-        done = commands.run("ablations.train_row", "--plain_video", *flags)
-        assert done.returncode == 0, done.stderr
+        done = commands.succeed("ablations.train_row", "--plain_video", *flags)
         found.append(np.load(tmp_path / "clips.npy"))
     assert found[0].shape == (3, 8, 16, 16, 3) and found[0].dtype == np.uint8
     np.testing.assert_array_equal(*found)

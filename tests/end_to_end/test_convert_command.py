@@ -1,7 +1,6 @@
 """Weights of Stable Diffusion's layout into a workdir, and training that begins with them."""
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +63,7 @@ def test_training_begins_with_the_autoencoder(
     """
     file, workdir = tmp_path / "sd.safetensors", tmp_path / "run"
     save_file(unet, file)
-    converted = commands.run("convert", *convert_flags(commands, workdir, file, "sd_unet"))
-    assert converted.returncode == 0, converted.stderr
+    converted = commands.succeed("convert", *convert_flags(commands, workdir, file, "sd_unet"))
     assert f"unet: {len(unet)} tensors, " in converted.stdout
     assert "named as in diffusers" in converted.stdout
     fresh = "initial values: discriminator, frame_features, global_tokens, video_encoder"
@@ -75,8 +73,7 @@ def test_training_begins_with_the_autoencoder(
     stranger = {"cond_stage_model.bias": np.zeros(4, np.float16)}
     named = {sd_codec.CHECKPOINT_PREFIX + name: tensor for name, tensor in tensors.items()}
     save_file(named | stranger, file)
-    converted = commands.run("convert", *convert_flags(commands, workdir, file))
-    assert converted.returncode == 0, converted.stderr
+    converted = commands.succeed("convert", *convert_flags(commands, workdir, file))
     assert f"{len(tensors)} tensors" in converted.stdout
     assert "the published release" in converted.stdout
 
@@ -88,8 +85,7 @@ def test_training_begins_with_the_autoencoder(
     flags = [*commands.train_flags(workdir), *LAYOUT]
     # Steps that are too small to lead far away from where they began.
     flags += ["--config.autoencoder.optimizer.learning_rate=1e-6"]
-    trained = commands.run("main", *flags, "--stage=autoencoder")
-    assert trained.returncode == 0, trained.stderr
+    trained = commands.succeed("main", *flags, "--stage=autoencoder")
     assert f"autoencoder starts with unet from {workdir}/initial; at {fresh}" in trained.stderr
     _, model = load_frame_model(networks, epath.Path(workdir), make_mesh(MeshShape()))
     kernel = np.moveaxis(unet["conv_in.weight"].astype(np.float32), (2, 3, 1), (0, 1, 2))
@@ -97,37 +93,29 @@ def test_training_begins_with_the_autoencoder(
 
     # The autoencoder has a checkpoint of its own now: what becomes of the file is all one.
     (workdir / "initial" / "unet.safetensors").write_bytes(b"")
-    trained = commands.run("main", *flags, "--stage=codec")
-    assert trained.returncode == 0, trained.stderr
+    trained = commands.succeed("main", *flags, "--stage=codec")
     records = read_metrics(workdir / "logs" / "metrics.jsonl")
     assert {record["stage"] for record in records} == {"autoencoder"}
     assert json.loads((workdir / "config.json").read_text())["codec"]["steps"] == 6
 
-    again = commands.run("convert", *convert_flags(commands, workdir, file, "sd_unet"))
-    assert again.returncode == 1
-    assert "already holds the autoencoder stage, at step 6" in again.stderr
+    again = commands.refuse("convert", *convert_flags(commands, workdir, file, "sd_unet"))
+    assert "already holds the autoencoder stage, at step 6" in again
 
     # Another codec under a trained autoencoder would go unnoticed until its videos are seen.
-    again = commands.run("convert", *convert_flags(commands, workdir, file))
-    assert again.returncode == 1
-    assert "already holds the codec stage, at step 6" in again.stderr
+    again = commands.refuse("convert", *convert_flags(commands, workdir, file))
+    assert "already holds the codec stage, at step 6" in again
 
     other = [*commands.train_flags(workdir), "--stage=autoencoder"]
-    refused = commands.run("main", *other)
-    assert refused.returncode == 1
-    assert "frame_codec.groups is 32 there, 4 here" in refused.stderr
+    assert "frame_codec.groups is 32 there, 4 here" in commands.refuse("main", *other)
 
 
 def test_a_config_changed_after_conversion(commands: Any, unet: Tensors, tmp_path: Path) -> None:
     """Fails when it is found after the codec was trained (broken: read only when needed)."""
     file, workdir = tmp_path / "sd.safetensors", tmp_path / "run"
     save_file(unet, file)
-    converted = commands.run("convert", *convert_flags(commands, workdir, file, "sd_unet"))
-    assert converted.returncode == 0, converted.stderr
+    commands.succeed("convert", *convert_flags(commands, workdir, file, "sd_unet"))
     flags = [*commands.train_flags(workdir), *LAYOUT, "--config.model.unet.channels=16"]
-    refused = commands.run("main", *flags)
-    assert refused.returncode == 1 and "Traceback" not in refused.stderr
-    message = refused.stderr[refused.stderr.index("error: ") :].strip()
+    message = commands.refuse("main", *flags)
     assert "initial/unet.safetensors was made with another config.model" in message
     assert len(message.splitlines()) == 1
     assert not list(workdir.glob("codec/*"))
@@ -137,7 +125,6 @@ def test_a_config_changed_after_conversion(commands: Any, unet: Tensors, tmp_pat
     ("kind", "says"),
     [
         ("shape", "1 of another shape: decoder.conv_out.bias [5], not [3]"),
-        ("code", "contains code (posix.system)"),
         ("absent", "no such file"),
     ],
 )
@@ -148,12 +135,6 @@ def test_files_that_cannot_be_used(
     file, workdir = tmp_path / "bad.safetensors", tmp_path / "run"
     if kind == "shape":
         save_file(tensors | {"decoder.conv_out.bias": np.zeros(5, np.float16)}, file)
-    elif kind == "code":
-        with zipfile.ZipFile(file, "w") as archive:
-            archive.writestr("model/data.pkl", b"cposix\nsystem\n(Vexit\ntR.")
-    refused = commands.run("convert", *convert_flags(commands, workdir, file))
-    assert refused.returncode == 1
-    assert "Traceback" not in refused.stderr
-    message = refused.stderr[refused.stderr.index("error: ") :].strip()
+    message = commands.refuse("convert", *convert_flags(commands, workdir, file))
     assert says in message and str(file) in message and len(message.splitlines()) == 1
     assert not workdir.exists()

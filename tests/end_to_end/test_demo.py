@@ -95,8 +95,7 @@ def test_time(demo: Demo, commands: Any, tmp_path: Path) -> None:
     page.wait(f"{PLAYING} === '320x320,320x320'")
 
     command = shlex.split(page.evaluate(COMMAND).replace("\\\n", ""))
-    sampled = commands.run("sample", *command[3:], f"--output={tmp_path}", "--save_arrays")
-    assert sampled.returncode == 0, sampled.stderr
+    commands.succeed("sample", *command[3:], f"--output={tmp_path}", "--save_arrays")
     with np.load(tmp_path / "frames.npz") as arrays:
         expected = sheet(arrays["frames"][0], total=4).astype(int)
     with urllib.request.urlopen(page.wait(SHEET)) as answer:

@@ -54,8 +54,7 @@ def interrupted(
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
 
-    done = commands.run("evaluate", *flags)
-    assert done.returncode == 0, done.stderr
+    done = commands.succeed("evaluate", *flags)
     assert kept.stat().st_mtime_ns == written, "what was kept was measured again"
     assert damaged.read_bytes() != content, "what was damaged was not"
     assert f"result: {folder / 'result.json'}" in done.stdout
@@ -70,8 +69,7 @@ def test_scores_are_the_same_after_an_interruption_and_on_more_devices(
     output = tmp_path / "new" / "result.json"
     cache = tmp_path / "cache"
     flags = [*sets, f"--output={output}", f"--cache={cache}"]
-    done = commands.run("evaluate", *flags, devices=devices)
-    assert done.returncode == 0, done.stderr
+    commands.succeed("evaluate", *flags, devices=devices)
     assert len(list(cache.rglob("*.npz"))) == 3
     result = json.loads(output.read_text())
     assert len(result["devices"]) == devices

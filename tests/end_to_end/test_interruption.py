@@ -42,8 +42,7 @@ def test_killed_it_ends_equal(commands: Any, finished: Path, tmp_path: Path) -> 
     time.sleep(delay)
     process.kill()
     assert process.wait() == -signal.SIGKILL, "the run ended before it was killed"
-    last = commands.run("main", *flags)
-    assert last.returncode == 0, last.stderr
+    commands.succeed("main", *flags)
     for stage in STAGES:
         _assert_same_stage(stage, tmp_path, finished)
 
@@ -61,8 +60,7 @@ def test_sigterm_saves_and_goes_on(commands: Any, finished: Path, tmp_path: Path
     assert stopped, log.read_text()
     saved = [int(folder.name) for folder in (tmp_path / "codec").iterdir()]
     assert max(saved) == int(stopped[1]) < LAST_STEP
-    rest = commands.run("main", *flags)
-    assert rest.returncode == 0, rest.stderr
+    commands.succeed("main", *flags)
     _assert_same_stage("codec", tmp_path, finished)
 
 

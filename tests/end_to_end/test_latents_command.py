@@ -42,18 +42,13 @@ def test_training_on_prepared_latents_is_the_same_training(
         _, said = process.communicate(timeout=300)
         assert process.returncode == 0, said
     assert "8 videos" in (latents / "data_card.md").read_text()
-    again = commands.run("prepare", "latents", *flags)
-    assert again.returncode == 0 and "already prepared" in again.stdout
+    assert "already prepared" in commands.succeed("prepare", "latents", *flags).stdout
 
     shutil.copytree(finished / "codec", workdir / "codec")
     train = [*commands.train_flags(workdir), "--stage=autoencoder"]
-    trained = commands.run("main", *train, f"--config.data.latents_dir={latents}")
-    assert trained.returncode == 0, trained.stderr
+    commands.succeed("main", *train, f"--config.data.latents_dir={latents}")
     assert _losses(workdir) == _losses(finished)
     assert not (workdir / "latents").exists()
 
-    mistaken = commands.run("prepare", "latents", *flags[:2])
-    assert (mistaken.returncode, mistaken.stderr.strip()) == (
-        1,
-        "error: latents needs --output=DIR",
-    )
+    message = commands.refuse("prepare", "latents", *flags[:2])
+    assert message == "error: latents needs --output=DIR"

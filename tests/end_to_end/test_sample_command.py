@@ -39,8 +39,7 @@ def test_recorded_command_repeats_it(commands: Any, sampled: Path, tmp_path: Pat
     """Fails when the same seed gives other videos, or the record is not enough to repeat."""
     command = shlex.split(json.loads((sampled / "samples.json").read_text())["command"])
     assert command[:3] == ["python", "-m", "glober_jax.sample"]
-    repeated = commands.run("sample", *command[3:], f"--output={tmp_path}")
-    assert repeated.returncode == 0, repeated.stderr
+    commands.succeed("sample", *command[3:], f"--output={tmp_path}")
     np.testing.assert_array_equal(_frames(tmp_path), _frames(sampled))
 
 
@@ -72,8 +71,7 @@ def test_sub_clip_of_a_named_class(
 
 
 def _sample(commands: Any, workdir: Path, output: Path, *flags: str) -> None:
-    made = commands.run("sample", f"--workdir={workdir}", f"--output={output}", *flags)
-    assert made.returncode == 0, made.stderr
+    commands.succeed("sample", f"--workdir={workdir}", f"--output={output}", *flags)
 
 
 def _frames(folder: Path) -> np.ndarray:

@@ -92,8 +92,7 @@ def test_same_command_on_a_finished_run_trains_nothing(
         workdir / "logs" / "metrics.jsonl",
     ]
     before = {path: path.read_bytes() for path in kept}
-    again = commands.run("main", *commands.train_flags(workdir))
-    assert again.returncode == 0, again.stderr
+    again = commands.succeed("main", *commands.train_flags(workdir))
     for stage, steps in STEPS.items():
         assert f"{stage} {steps}/{steps}" not in again.stderr
     assert {path: path.read_bytes() for path in kept} == before
