@@ -83,7 +83,8 @@ def sweep(
     print(f"sweep of {stage}: at most {most} compilations", file=sys.stderr, flush=True)
     # Devices that hold clips of their own; `plan_mesh` refuses meshes larger than the slice.
     ways = max(topology.chips // experiment.mesh.tensor, 1)
-    configured = getattr(experiment, stage).batch_size // ways
+    batch_size = getattr(experiment, stage).batch_size
+    configured = batch_size // ways
     # The adversary judges every `step`-th clip: devices with fewer would idle.
     adversarial = experiment.autoencoder.adversarial
     step = adversarial.clip_stride if stage == autoencoder.NAME and adversarial.weight else 1
@@ -120,15 +121,9 @@ def sweep(
     fitting = [row for row in found["rows"] if row["fastest"]]
     if fitting:
         best = max(fitting, key=lambda row: Trial(**row["fastest"]).speed)
-        # Micro-batches that the config's batch divides into, small enough to fit.
-        counts = [
-            count
-            for count in range(1, configured + 1)
-            if configured % (count * step) == 0 and configured // count <= best["fastest"]["batch"]
-        ]
         own = functools.partial(run, best["fsdp"], best["remat"], configured)
-        fits = (count for count in counts[:_MOST_DIVISIONS] if own(count).fits)
-        best["micro_batches"] = next(fits, None)
+        counts = _divisions(batch_size, ways, step, best["fastest"]["batch"])
+        best["micro_batches"] = next((count for count in counts if own(count).fits), None)
         found["best"] = best
         write()
     return found
@@ -142,6 +137,15 @@ def _row(fsdp: int, remat: Remat, tried: Sequence[Trial]) -> dict[str, Any]:
         row["largest"] = max(fitting, key=lambda trial: trial.batch)._asdict()
         row["fastest"] = max(fitting, key=lambda trial: trial.speed)._asdict()
     return row
+
+
+def _divisions(batch_size: int, ways: int, step: int, at_most: int) -> list[int]:
+    """The numbers of micro-batches to try for the config's own batch, fewest first.
+
+    A device's part of each is a multiple of `step` clips, and `at_most` so many.
+    """
+    counts = (n for n in range(1, batch_size // ways + 1) if batch_size % (ways * n * step) == 0)
+    return [n for n in counts if batch_size // (ways * n) <= at_most][:_MOST_DIVISIONS]
 
 
 def find_largest(run: Callable[[int], Trial], step: int, start: int) -> list[Trial]:
