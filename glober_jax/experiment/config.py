@@ -93,6 +93,9 @@ _LEAST = {
         for option in ("steps", "batch_size", "micro_batches")
     },
     **{f"data.{option}": 0 for option in ("max_damaged", "workers", "threads", "prefetch")},
+    **{f"{stage}.adversarial.start_step": 0 for stage in ("codec", "autoencoder")},
+    "autoencoder.adversarial.clip_stride": 1,
+    "loop.keep_checkpoints": 1,
     "loop.max_skipped": 0,
     "loop.slow_step": 0,
     "evaluation.grade_every": 0,
@@ -140,7 +143,7 @@ def parse(config: Mapping[str, Any] | ml_collections.ConfigDict) -> Experiment:
         name: _build(kind, plain[name], f"config.{name}", _DERIVED.get(name, ()))
         for name, kind in _SECTIONS.items()
     }
-    networks = _networks(plain, sections["clip"])
+    networks = _networks(plain, sections["clip"], sections["diffusion"])
     if networks.compat == "reference":
         published = {"published_keys": True, "max_stride": 0}
         sections["clip"] = dataclasses.replace(sections["clip"], **published)
@@ -169,14 +172,14 @@ def branch_shares(experiment: Experiment) -> dict[str, float]:
     }
 
 
-def _networks(plain: Mapping[str, Any], clip: ClipSpec) -> Networks:
+def _networks(plain: Mapping[str, Any], clip: ClipSpec, diffusion: DiffusionProcess) -> Networks:
     model = plain["model"]
     check_value(model, Mapping, "config.model")
     check_keys(model, {"compat", *_NETWORKS}, {"compat", *_NETWORKS}, "config.model")
     compat = model["compat"]
     check_value(compat, Compat, "config.model.compat")
     dtype = _DTYPES[plain["dtype"]]
-    estimates = compat == "none" and plain["diffusion"]["prediction"] == "x0"
+    estimates = compat == "none" and diffusion.prediction == "x0"
 
     def network(name: str, **derived: Any) -> Any:
         path, hidden = f"config.model.{name}", _DERIVED.get(name, ())
@@ -257,6 +260,11 @@ def _check_experiment(experiment: Experiment) -> None:
         min(dropouts) >= 0 and together(dropouts) <= 1,
         f"config.autoencoder.key_dropout={dropouts[0]} and domain_dropout={dropouts[1]} must lie "
         "in [0, 1], and add up to at most 1 unless config.model.compat is 'reference'",
+    )
+    dropout = experiment.generator.condition_dropout
+    checks.require(
+        0 <= dropout <= 1,
+        f"config.generator.condition_dropout is {dropout}, but must lie in [0, 1]",
     )
     checks.require(
         data.cache_latents or not data.latents_dir,

@@ -68,6 +68,10 @@ MISTAKES = [
     ("generator.batch_size", 0, "config.generator.batch_size is 0, but must be 1 or more"),
     ("codec.micro_batches", 3, "micro_batches is 3, but must divide config.codec.batch_size=8"),
     ("autoencoder.key_dropout", 0.99, "key_dropout=0.99 and domain_dropout=0.02 must lie in"),
+    ("autoencoder.adversarial.clip_stride", 0, "clip_stride is 0, but must be 1 or more"),
+    ("codec.adversarial.start_step", -1, "start_step is -1, but must be 0 or more"),
+    ("generator.condition_dropout", 1.5, "condition_dropout is 1.5, but must lie in [0, 1]"),
+    ("loop.keep_checkpoints", 0, "config.loop.keep_checkpoints is 0, but must be 1 or more"),
     ("autoencoder.domain_dropout", -0.1, "domain_dropout=-0.1 must lie in [0, 1], and add up to"),
     ("sampling.chunk_frames", 0, "config.sampling.chunk_frames must be 1 or more"),
     ("sampling.steps", 1001, "sampling steps must lie in 1..1000, got 1001"),
@@ -136,6 +140,7 @@ def test_what_a_config_leaves_out_has_its_default() -> None:
     """Fails when `defaults()` and a stored config without a key are read otherwise."""
     config, always = plain_config(), {"seed", "dtype", "frame_size", "compat"}
     config["codec"]["adversarial"]["weight"] = 0.0
+    config["diffusion"]["prediction"] = "eps"
 
     def shortened(section: dict[str, Any], by_default: dict[str, Any]) -> dict[str, Any]:
         return {
