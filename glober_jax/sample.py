@@ -120,10 +120,10 @@ def main(argv: Sequence[str]) -> None:
         rate=_RATE.value,
         indices=_INDICES.value,
     )
-    choices = list(_choices(experiment))
+    choices, given = list(_choices(experiment)), len(_INPUT.value)
+    if given > 2:
+        raise UserError(f"{given} --input: give one to reconstruct it, or two to go between")
     inputs = [read_video(Path(path), size) for path in _INPUT.value]
-    if len(inputs) > 2:
-        raise UserError(f"{len(inputs)} --input: give one to reconstruct it, or two to go between")
     loaded = load_model(experiment, workdir, checkpoint=_CHECKPOINT.value)
     for name, options in choices:
         model = loaded.with_options(**vars(options))
@@ -190,7 +190,7 @@ def _videos(
             lambda first, number: way[np.arange(first, first + number) % count],
             index_n,
             labels,
-            {"inputs": _INPUT.value},
+            {"inputs": _INPUT.value, "num_videos": count},
         )
     conditions = _conditions(model, workdir)
 
