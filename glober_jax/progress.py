@@ -15,7 +15,14 @@ _HEADLINES = 4
 
 def warn(sentence: str) -> None:
     """Prints a warning on stderr, above any progress bar."""
-    _say(f"warning: {sentence}")
+    say(f"warning: {sentence}")
+
+
+def say(line: str) -> None:
+    """Prints a line on stderr, above any progress bar; a full disk there does not end the run."""
+    with contextlib.suppress(OSError):
+        tqdm.write(line, file=sys.stderr)
+        sys.stderr.flush()
 
 
 class Progress:
@@ -77,7 +84,7 @@ class Progress:
     def note(self, text: str) -> None:
         """Prints a line of its own, above any bar."""
         if self._enabled:
-            _say(f"{self._stage} {text}")
+            say(f"{self._stage} {text}")
 
     def _print_when_due(self, step: int) -> None:
         now = time.monotonic()
@@ -94,12 +101,5 @@ class Progress:
             left = tqdm.format_interval((self._total - step) / rate)
             parts.append(f"{rate:.3g} {self._unit}s/s, ETA {left}")
         parts.append(self._text)
-        _say(" | ".join(part for part in parts if part))
+        say(" | ".join(part for part in parts if part))
         self._line_step, self._line_time = step, now
-
-
-def _say(line: str) -> None:
-    # stderr may be a file on a full disk, which should not end the run.
-    with contextlib.suppress(OSError):
-        tqdm.write(line, file=sys.stderr)
-        sys.stderr.flush()

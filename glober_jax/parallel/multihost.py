@@ -18,6 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from glober_jax.errors import UserError
+from glober_jax.progress import say
 
 # Addresses of a TPU slice's hosts, on the metadata server of Compute Engine.
 _HOSTS_URL = "http://{server}/computeMetadata/v1/instance/attributes/worker-network-endpoints"
@@ -124,7 +125,7 @@ class Preemption:
 
     def exit(self, reason: str) -> NoReturn:
         """Ends this process with status 0."""
-        print(f"{reason}; run the same command again to go on", file=sys.stderr, flush=True)
+        say(f"{reason}; run the same command again to go on")
         sys.exit(0)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:

@@ -4,7 +4,6 @@ Float32 arrays by parameter path ("conv_in/conv/kernel"). A stage without checkp
 them, averages included.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from glober_jax import media
 from glober_jax.errors import UserError
 from glober_jax.models.networks import Networks
 from glober_jax.parallel.rules import tree_shardings
+from glober_jax.progress import say
 from glober_jax.training.checkpoint_io import difference
 from glober_jax.training.state import TrainState
 
@@ -44,8 +44,7 @@ def check_pretrained(workdir: epath.PathLike, networks: Networks, names: Sequenc
     """Raises `UserError` if the file of one of these networks is damaged or does not fit."""
     for name in names:
         if (file := pretrained_file(workdir, name)).exists():
-            shapes = jax.eval_shape(lambda name=name: networks.init(name, jax.random.key(0)))
-            _read(file, _flatten(shapes))
+            _read(file, _flatten(networks.shapes((name,))[name]))
 
 
 def init_from_pretrained(
@@ -70,7 +69,7 @@ def init_from_pretrained(
         others = ", ".join(name for name in state.params if name not in there)
         fresh = f"; at initial values: {others}" if others else ""
         begin = f"{stage} starts with {', '.join(there)} from {folder}"
-        print(f"{begin}{fresh}", file=sys.stderr, flush=True)
+        say(f"{begin}{fresh}")
     return state.replace(params=state.params | loaded, ema=state.ema | averaged)
 
 

@@ -9,7 +9,8 @@ import traceback
 from typing import Self
 
 import jax
-from tqdm import tqdm
+
+from glober_jax.progress import say
 
 # The first steps fill the device's queue, and are no measure.
 _WARM_UP = 5
@@ -95,8 +96,7 @@ class Watchdog:
         )
         usual = f", the median is {statistics.median(self._recent):.2f} s" if self._recent else ""
         now = f"; now {self._phase}" if where else ""
-        tqdm.write(
+        say(
             f"{self._stage} step {self._number} on process {jax.process_index()} of "
-            f"{jax.process_count()} {what}{usual}: {spent}{now}{where}",
-            file=sys.stderr,
+            f"{jax.process_count()} {what}{usual}: {spent}{now}{where}"
         )
