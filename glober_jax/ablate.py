@@ -48,6 +48,8 @@ def main(argv: Sequence[str]) -> None:
         module = runpy.run_path(_CONFIG.value)
     except OSError as error:
         raise UserError(f"cannot load --config={_CONFIG.value}: {error.strerror}") from error
+    if "ROWS" not in module:
+        raise UserError(f"--config={_CONFIG.value} has no ROWS, as configs/ablations.py has")
     ablation = runs.Ablation(
         config_file=_CONFIG.value,
         module=module,

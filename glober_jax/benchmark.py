@@ -45,7 +45,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from glober_jax import cli
+from glober_jax import cli, media
 from glober_jax.benchmarking import data, evaluation, parity, published, sampling, step
 from glober_jax.benchmarking.report import section
 from glober_jax.errors import UserError
@@ -100,7 +100,7 @@ def main(argv: Sequence[str]) -> None:
     report["command"] = "python -m glober_jax.benchmark " + shlex.join(sys.argv[1:])
     print(section(report, measure.table(report)))
     if output is not None:
-        output.write_text(json.dumps(report, indent=2) + "\n")
+        media.write_file(output, f"{json.dumps(report, indent=2)}\n".encode())
     sys.exit(0 if report.get("agrees", True) else 1)
 
 

@@ -127,7 +127,8 @@ def _with_homes(value: Any) -> Any:
 def _last_line(error: Exception) -> str:
     """The last line of a message, which may quote a stack trace."""
     message = str(error.args[0] if error.args else error).replace("\\n", "\n").replace("\\'", "'")
-    line = [line.strip() for line in message.splitlines() if line.strip(" )")][-1]
+    lines = [line.strip() for line in message.splitlines() if line.strip(" )")]
+    line = lines[-1] if lines else type(error).__name__
     # The message of a KeyError is a representation in quotes.
     return line.removesuffix("'") if line.count("'") % 2 else line
 

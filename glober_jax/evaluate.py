@@ -119,7 +119,7 @@ def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
     if _OUTPUT.value and len(choices) > 1:
         raise UserError("--output names one result; leave it out to try several ways of sampling")
     if _OUTPUT.value:
-        _check_output(epath.Path(_OUTPUT.value))
+        media.check_output(_OUTPUT.value)
     mesh, seed = make_mesh(experiment.mesh), _SEED.value
     folder = results_folder(workdir) / results.FOLDER
     measures = _CACHE.value or folder / "measures"
@@ -168,7 +168,7 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
     if _OUTPUT.value is None:
         raise UserError("say where the result goes: --output=FILE.json")
     output = Path(_OUTPUT.value)
-    _check_output(output)
+    media.check_output(output)
     start = time.monotonic()
     real, generated = (open_video_set(path, protocol.split) for path in (real_path, generated_path))
     notes = check_pair(real, generated, protocol)
@@ -198,17 +198,6 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
     )
     results.write(output, result)
     _print_result(result, output)
-
-
-def _check_output(path: epath.Path | Path) -> None:
-    """Checks that the result can be written."""
-    try:
-        if path.is_dir():
-            example = path / "score.json"
-            raise UserError(f"--output={path} is a folder: name a file in it, such as {example}")
-    except OSError as error:
-        raise UserError(f"cannot write --output={path}: {error.strerror}") from error
-    media.make_folder(path.parent)
 
 
 def _choices() -> Iterator[dict[str, Any]]:

@@ -45,7 +45,22 @@ def make_folder(path: epath.PathLike) -> None:
     """Makes a folder and checks that it can be written to."""
     probe = epath.Path(path) / ".writable"
     write_file(probe, b"")
-    probe.unlink()
+    # Another command may check the same folder.
+    probe.unlink(missing_ok=True)
+
+
+def check_output(path: epath.PathLike) -> None:
+    """Raises `UserError` unless `path`, a command's --output, is or can become a file."""
+    path = epath.Path(path)
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:
+        raise UserError(f"cannot write --output={path}: {error.strerror}") from error
+    if is_folder:
+        raise UserError(
+            f"--output={path} is a folder: name a file in it, such as {path / 'score.json'}"
+        )
+    make_folder(path.parent)
 
 
 def write_mp4(path: epath.PathLike, frames_THWC: np.ndarray, fps: float) -> None:
