@@ -19,48 +19,23 @@ from glober_jax.data.clips import ClipSpec
 from glober_jax.diffusion.process import DiffusionProcess
 from glober_jax.evaluation import i3d
 from glober_jax.evaluation.protocols import get_protocol
-from glober_jax.experiment.options import DataOptions, EvaluationOptions, Experiment
+from glober_jax.experiment.options import Experiment
 from glober_jax.models import checks, lpips
 from glober_jax.models.compat import Compat
-from glober_jax.models.condition import ConditionTokens
-from glober_jax.models.discriminator import PairDiscriminator, PatchDiscriminator
-from glober_jax.models.frame_codec import FrameCodec
-from glober_jax.models.generator import GlobalGenerator
-from glober_jax.models.networks import Networks
-from glober_jax.models.video_decoder import FrameFeatures, GlobalTokens, UNet
-from glober_jax.models.video_encoder import VideoEncoder
-from glober_jax.parallel.mesh import MeshShape
+from glober_jax.models.networks import NETWORKS, Networks
 from glober_jax.sampling.options import SamplingOptions, changed
-from glober_jax.training.autoencoder import AutoencoderTraining
-from glober_jax.training.codec import PERCEPTUAL_BACKBONE, CodecTraining
-from glober_jax.training.generator import GeneratorTraining
-from glober_jax.training.loop import LoopOptions
+from glober_jax.training.codec import PERCEPTUAL_BACKBONE
 from glober_jax.values import check_keys, check_seed, check_value
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+# The dataclass of each section and the module of each network, by config key.
 _SECTIONS = {
-    "data": DataOptions,
-    "clip": ClipSpec,
-    "diffusion": DiffusionProcess,
-    "generator_diffusion": DiffusionProcess,
-    "codec": CodecTraining,
-    "autoencoder": AutoencoderTraining,
-    "generator": GeneratorTraining,
-    "mesh": MeshShape,
-    "loop": LoopOptions,
-    "sampling": SamplingOptions,
-    "evaluation": EvaluationOptions,
+    name: kind
+    for name, kind in typing.get_type_hints(Experiment).items()
+    if name not in ("seed", "networks", "source")
 }
 _NETWORKS = {
-    "frame_codec": FrameCodec,
-    "patch_discriminator": PatchDiscriminator,
-    "video_encoder": VideoEncoder,
-    "frame_features": FrameFeatures,
-    "global_tokens": GlobalTokens,
-    "unet": UNet,
-    "discriminator": PairDiscriminator,
-    "condition": ConditionTokens,
-    "generator": GlobalGenerator,
+    name: kind for name, kind in typing.get_type_hints(Networks).items() if name in NETWORKS
 }
 # Fields that are no config keys: those of every network, and those that follow from others.
 _ADDED = {"parent", "name", "dtype"}
@@ -214,7 +189,7 @@ def _networks(plain: Mapping[str, Any], clip: ClipSpec, diffusion: DiffusionProc
     )
 
 
-def _fields(kind: type, hidden: Collection[str] = ()) -> dict[str, Any]:
+def _fields(kind: type, hidden: Collection[str]) -> dict[str, Any]:
     """The defaults of a section's or network's options by name, `MISSING` without one."""
     fields = {}
     for field in dataclasses.fields(kind):
