@@ -2,6 +2,7 @@
 
 import collections.abc
 import difflib
+import math
 import operator
 import typing
 from collections.abc import Mapping
@@ -37,8 +38,9 @@ def check_value(value: Any, hint: Any, path: str) -> None:
         fits = isinstance(value, list | tuple) and all(isinstance(item, int) for item in value)
         expected = "a sequence of integers"
     elif origin is float:
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
-        expected = "a number"
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        fits = is_number and math.isfinite(value)
+        expected = "a finite number"
     elif origin is int:
         fits = isinstance(value, int) and not isinstance(value, bool)
         expected = "an integer"

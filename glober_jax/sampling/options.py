@@ -1,7 +1,6 @@
 """How frames and global features are sampled: `config.sampling`."""
 
 import dataclasses
-import math
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -116,9 +115,6 @@ def changed(
 
 
 def _check_ranges(options: SamplingOptions) -> None:
-    for name, value in vars(options).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"config.sampling.{name} is {value}, but must be a finite number")
     for name, least in (("chunk_frames", 1), ("eta", 0)):
         if getattr(options, name) < least:
             raise UserError(f"config.sampling.{name} must be {least} or more")

@@ -32,6 +32,7 @@ MISTAKES = [
     ("model.unet.multipliers", (1, 0.5), "config.model.unet.multipliers"),
     ("model.unet", 3, "config.model.unet is 3, but must be a section"),
     ("codec.steps", 2.5, "config.codec.steps is 2.5, but must be an integer"),
+    ("codec.optimizer.learning_rate", float("nan"), "is nan, but must be a finite number"),
     ("codec.optimizer.learning_rate", True, "config.codec.optimizer.learning_rate is True"),
     ("codec.optimizer.decay", "linear", "config.codec.optimizer.decay is 'linear'; choose one of"),
     ("sampling.decoder_steps", -1, "sampling steps must lie in 1..1000, got -1"),
@@ -73,13 +74,7 @@ MISTAKES = [
     ("generator.condition_dropout", 1.5, "condition_dropout is 1.5, but must lie in [0, 1]"),
     ("loop.keep_checkpoints", 0, "config.loop.keep_checkpoints is 0, but must be 1 or more"),
     ("autoencoder.domain_dropout", -0.1, "domain_dropout=-0.1 must lie in [0, 1], and add up to"),
-    ("sampling.chunk_frames", 0, "config.sampling.chunk_frames must be 1 or more"),
     ("sampling.steps", 1001, "sampling steps must lie in 1..1000, got 1001"),
-    ("sampling.sampler", "euler", "config.sampling.sampler is 'euler'; choose one of ddim, dpm++"),
-    ("sampling.sampler", "dpm++", "'trailing', but the sampler dpm++ takes log_snr or karras"),
-    ("sampling.spacing", "karras", "'karras', but the sampler ddim takes trailing or leading"),
-    ("sampling.threshold", 1.0, "config.sampling.threshold is 1.0, but must be 0 (off) or"),
-    ("sampling.shared_noise", 1.5, "config.sampling.shared_noise is 1.5, but must lie in [0, 1]"),
     ("sampling.decoder_interval", 0.5, "decoder_interval is 0.5, but must be a section"),
     ("sampling.decoder_interval.low", "0", "config.sampling.decoder_interval.low is '0', but must"),
     ("sampling.condition_interval.high", 1.5, "[0.0, 1.5], but must lie in [0, 1]"),
@@ -156,21 +151,15 @@ def test_what_a_config_leaves_out_has_its_default() -> None:
 
 
 def test_another_sampler_brings_its_spacing_and_keeps_the_rest() -> None:
-    """Fails when --sampler alone ends in a complaint about a spacing that nobody gave, a spacing
-    that was given is lost, or what the other sampler lacks is silently dropped (eta).
+    """Fails when --sampler alone ends in a complaint about a spacing that nobody gave, or a spacing
+    that was given is lost.
     """
     experiment = parse(changed("sampling.eta", 0.0))
     options = sampling_options(experiment, {"sampler": "dpm++", "steps": 3})
     assert (options.spacing, options.steps) == ("log_snr", 3)
     assert sampling_options(experiment, {"sampler": "ddim"}) == experiment.sampling
-    with pytest.raises(UserError, match=r"config.sampling.sampler is 'dpm'; choose one of ddim"):
-        sampling_options(experiment, {"sampler": "dpm"})
     given = {"sampler": "dpm++", "spacing": "karras"}
     assert sampling_options(experiment, given).spacing == "karras"
-    with pytest.raises(
-        UserError, match=r"eta is 0.5, but the sampler dpm.. adds no noise on the way"
-    ):
-        sampling_options(parse(plain_config()), {"sampler": "dpm++"})
 
 
 def test_guidance_by_what_was_never_trained_is_refused() -> None:
