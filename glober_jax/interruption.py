@@ -38,7 +38,7 @@ def watch() -> None:
 
 
 def begin(advice: str) -> None:
-    """Marks the begin of the command; `advice` on how to continue is printed on interruption."""
+    """Marks the beginning of the command; `advice` says how to continue after Ctrl-C."""
     global _begun, _sentence
     _begun, _sentence = True, f"interrupted; {advice}" if advice else "interrupted"
 

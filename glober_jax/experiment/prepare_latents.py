@@ -88,8 +88,8 @@ def prepare_latents(
     workdir: epath.Path,
     output: epath.Path,
     *,
-    share: tuple[int, int] = (0, 1),
-    overwrite: bool = False,
+    share: tuple[int, int],
+    overwrite: bool,
 ) -> bool:
     """Encodes the training videos of a data set with the frame codec of a workdir.
 

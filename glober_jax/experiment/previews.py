@@ -60,9 +60,11 @@ class Previews:
     def codec_reconstruct(self, params: Params) -> Preview:
         """The codec's round trip of held-out clips, clip by clip, without noise."""
         model = FrameModel(params, ChannelScale.constant(1.0, self.networks.latent_shape[-1]))
-        sampler, clips = self.video_sampler, (clip[None] for clip in self.held_out["frames"])
-        latents = (sampler.encode_frames(model, clip_1THWC) for clip_1THWC in clips)
-        return self._compare(np.concatenate([sampler.decode_latents(model, z) for z in latents]))
+        sampler, made = self.video_sampler, []
+        for clip_THWC in self.held_out["frames"]:
+            latents = sampler.encode_frames(model, clip_THWC[None])
+            made.append(sampler.decode_latents(model, latents))
+        return self._compare(np.concatenate(made))
 
     def generate(
         self,

@@ -231,9 +231,9 @@ def write_samples(
     Raises `UserError` where `output` cannot be written.
     """
     for number, video in enumerate(videos_NTHWC):
-        media.write_mp4(output / f"video_{number:04d}.mp4", video, fps)
+        media.write_mp4(output / f"{_name(number)}.mp4", video, fps)
     write_overview(output, videos_NTHWC, fps, row_labels)
-    media.write_file(output / "samples.json", json.dumps(record, indent=2).encode())
+    media.write_file(output / RECORD, json.dumps(record, indent=2).encode())
 
 
 def write_overview(

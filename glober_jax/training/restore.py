@@ -118,9 +118,9 @@ def load_pretrained_codec(networks: Networks, name: str, mesh: Mesh) -> Params:
     with safe_open(builtin.weights_file(known), framework="np") as stored:
         made_with = (stored.metadata() or {}).get("frame_codec", "")
         arrays = {path: stored.get_tensor(path) for path in stored.keys()}  # noqa: SIM118
-    wanted = flax.traverse_util.flatten_dict(networks.shapes(("frame_codec",)), sep="/")
-    here = {path.removeprefix("frame_codec/"): leaf.shape for path, leaf in wanted.items()}
-    if here != {path: array.shape for path, array in arrays.items()}:
+    wanted = networks.shapes(("frame_codec",))["frame_codec"]
+    here = flax.traverse_util.flatten_dict(wanted, sep="/")
+    if jax.tree.map(jnp.shape, here) != jax.tree.map(jnp.shape, arrays):
         raise UserError(
             f"{_PRETRAINED}={name} does not fit config.model.frame_codec; set that to {made_with}"
         )

@@ -12,7 +12,7 @@ import jax
 
 from glober_jax.progress import say
 
-# The first steps fill the device's queue, and are no measure.
+# The first steps fill the device's queue, and are not representative.
 _WARM_UP = 5
 _REMEMBERED = 100
 _LEAST_SECONDS = 1.0
