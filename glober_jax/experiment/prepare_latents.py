@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from glober_jax.data.damage import DamageLog
 from glober_jax.data.latent_videos import FRAMES_PER_CALL, SPLIT, Encode, make_latents
 from glober_jax.data.source import StoredVideos, open_videos, read_frames
+from glober_jax.errors import UserError
 from glober_jax.experiment import config
 from glober_jax.experiment.options import Experiment
 from glober_jax.models.frame_codec import normalise_frames
@@ -95,15 +96,22 @@ def prepare_latents(
 
     The workdir's config says whether mirrored frames are encoded too (`data.flip`), and how many
     damaged videos may be left out (`data.max_damaged`). Uses all devices of this machine; of
-    several JAX processes each encodes a share of the shards. `share`: see `make_latents`.
+    several JAX processes each encodes a share of the shards. `share`, for one process: see
+    `make_latents`.
 
     Returns:
       Whether anything was done: False if the output is there already.
 
     Raises:
       UserError: there is no codec or no data set, frames are not of the codec's size, too many
-        videos are damaged, or `output` is not writable or holds something else.
+        videos are damaged, or `output` is not writable or holds something else; or several
+        processes with a `share`.
     """
+    processes = jax.process_count()
+    if processes > 1 and share != (0, 1):
+        raise UserError(
+            f"the {processes} processes of this run share the work among them: leave out --shards"
+        )
     experiment = config.parse(load_config(workdir))
     networks, options = experiment.networks, dataclasses.replace(experiment.data, dir=data)
     experiment = dataclasses.replace(experiment, data=options)
@@ -116,7 +124,6 @@ def prepare_latents(
     encode = functools.partial(
         encode_dataset, experiment, source, params, *where, overwrite=overwrite
     )
-    processes = jax.process_count()
     if processes == 1:
         return encode(share=share)
     made = encode(share=(jax.process_index(), processes))
