@@ -197,16 +197,6 @@ def test_guidance_by_what_was_never_trained_is_refused() -> None:
     parse(published)
 
 
-def test_config_without_newer_keys_samples_as_before() -> None:
-    """Fails when a workdir from before a key was known cannot be sampled from."""
-    config = plain_config()
-    kept = {"steps": 2, "spacing": "leading", "eta": 0.5}
-    config["sampling"] = dict(kept)
-    options = parse(config).sampling
-    assert dataclasses.asdict(options).items() >= kept.items()
-    assert (options.sampler, options.shared_noise, options.decoder_interval.high) == ("ddim", 0, 1)
-
-
 def test_published_networks_get_what_they_were_made_for() -> None:
     """Fails when they get other key frames or times, or are computed with heads of other width."""
     for compat, *expected in (("none", False, 2, 8), ("reference", True, 0, 0)):

@@ -290,10 +290,10 @@ def test_best_and_newest_are_kept(tmp_path: Path) -> None:
     assert (loaded_step(tmp_path, "best"), loaded_step(tmp_path, "newest")) == (3, 7)
 
 
-def test_a_step_trained_anew_is_graded_anew(tmp_path: Path) -> None:
+def test_a_checkpoint_that_is_gone_is_not_the_best(tmp_path: Path) -> None:
     save_graded(tmp_path, {1: 1.0, 2: 2.0})
     (tmp_path / "generator" / "1").rename(tmp_path / "lost")
-    save_graded(tmp_path, {3: 0.5})
+    save_graded(tmp_path, {3: 1.5})
     assert loaded_step(tmp_path, "best") == 3
 
 
