@@ -15,7 +15,7 @@ def conversion(x: np.ndarray, verb: str) -> str:
     if x.dtype == bool:
         return f"{verb} 255 * x.astype(np.uint8)"
     if x.dtype.kind not in "iuf":
-        return f"convert the values to numbers first, of which {x.dtype} is no kind"
+        return f"convert the values to numbers first: {x.dtype} is not numeric"
     low, high = float(x.min()), float(x.max())
     if not np.isfinite([low, high]).all():
         return "it has values that are NaN or infinite; look for what made them"

@@ -37,6 +37,8 @@ Metrics = dict[str, jax.Array]
 class LoopOptions:
     """How often, in steps, the loop logs, previews and saves; 0 means only at the end.
 
+    The fresh state is previewed too.
+
     Attributes:
       keep_checkpoints: how many of the newest are kept, besides the best where they are graded.
       max_skipped: after more updates in a row that are not finite, the stage resumes from its
