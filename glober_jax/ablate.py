@@ -11,8 +11,6 @@ and the environment. Needs the packages of requirements-eval.txt.
 
 import json
 import runpy
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
 
     def write() -> None:
         found = table.summary(ablation, seeds)
-        found["command"] = f"python -m glober_jax.ablate {shlex.join(sys.argv[1:])}".strip()
+        found["command"] = cli.command_line("ablate")
         beside = results.with_suffix(".json")
         media.write_file(beside, f"{json.dumps(found, indent=2, ensure_ascii=False)}\n".encode())
         text = table.markdown(found, beside.name)

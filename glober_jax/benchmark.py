@@ -36,7 +36,6 @@ printed in Markdown, as in BENCHMARKS.md; --output has all of them as JSON.
 """
 
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -97,7 +96,7 @@ def main(argv: Sequence[str]) -> None:
     }
     measure = _MEASURE[command]
     report = measure.benchmark(_experiment(command), **options[command])
-    report["command"] = "python -m glober_jax.benchmark " + shlex.join(sys.argv[1:])
+    report["command"] = cli.command_line("benchmark")
     print(section(report, measure.table(report)))
     if output is not None:
         media.write_file(output, f"{json.dumps(report, indent=2)}\n".encode())

@@ -3,6 +3,7 @@
 import difflib
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NoReturn
@@ -62,6 +63,11 @@ def one_of(commands: Collection[str], argv: Sequence[str], task: str) -> str:
     near = difflib.get_close_matches(argv[0] if argv else "", commands, n=1)
     hint = f"did you mean {near[0]}?" if near else "see --help"
     raise UserError(f"say what to {task}, {', '.join(commands)}{given} ({hint})")
+
+
+def command_line(name: str) -> str:
+    """The command as it was given, for records: python -m glober_jax.NAME --flags."""
+    return shlex.join(["python", "-m", f"glober_jax.{name}", *sys.argv[1:]])
 
 
 def list_of(kind: Callable[[str], Any], flag: flags.FlagHolder) -> list[Any]:

@@ -32,8 +32,6 @@ writes the sampler, from seed to frames, as one program that needs JAX but not g
 sampler.stablehlo, weights.safetensors, and sampler.json with the code that loads them.
 """
 
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -81,7 +79,7 @@ def _export_sampler(experiment: Experiment, workdir: epath.Path, output: epath.P
         "text_encoder": texts.encoder if texts else None,
         "workdir": str(workdir),
         "checkpoint_steps": model.trained_steps,
-        "command": "python -m glober_jax.convert " + shlex.join(sys.argv[1:]),
+        "command": cli.command_line("convert"),
     }
     return exported_sampler.write_sampler(
         model,

@@ -14,7 +14,6 @@ of a scale every combination is evaluated, with a result each.
 
 import itertools
 import os
-import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -122,14 +121,14 @@ def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
         media.check_output(_OUTPUT.value)
     mesh, seed = make_mesh(experiment.mesh), _SEED.value
     folder = results_folder(workdir) / results.FOLDER
-    measures = _CACHE.value or folder / "measures"
+    measures, command = _CACHE.value or folder / "measures", cli.command_line("evaluate")
     models = (
         load_trained(experiment, workdir, options, mesh, _CHECKPOINT.value) for options in choices
     )
     if _BETWEEN.value:
         for model in models:
             record = in_between.evaluate_in_between(
-                experiment, model, protocol, _BETWEEN.value, measures, seed, _command()
+                experiment, model, protocol, _BETWEEN.value, measures, seed, command
             )
             # In a folder of its own: the report and --compare read the results.
             output = _OUTPUT.value or folder / "in_between" / results.file_name(record)
@@ -146,7 +145,7 @@ def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
             model,
             seed,
             reconstruction=again,
-            command=_command(),
+            command=command,
             with_controls=_CONTROLS.value,
         )
         output = _OUTPUT.value or folder / results.file_name(result)
@@ -193,7 +192,7 @@ def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) 
             for name, videos in (("real", real), ("generated", generated))
         },
         notes=notes,
-        command=_command(),
+        command=cli.command_line("evaluate"),
         seconds=time.monotonic() - start,
     )
     results.write(output, result)
@@ -207,10 +206,6 @@ def _choices() -> Iterator[dict[str, Any]]:
     }
     for values in itertools.product(*given.values()):
         yield dict(zip(given, values, strict=True))
-
-
-def _command() -> str:
-    return "python -m glober_jax.evaluate " + shlex.join(sys.argv[1:])
 
 
 def _print_result(result: Mapping[str, Any], output: Any) -> None:

@@ -17,7 +17,6 @@ between two, --num_videos are interpolated. --resume continues an interrupted co
 
 import dataclasses
 import itertools
-import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -210,7 +209,7 @@ def _record(model: Glober, made_of: Mapping[str, Any]) -> dict[str, Any]:
         **made_of,
         "sampling": dataclasses.asdict(model.options),
         "versions": versions(),
-        "command": "python -m glober_jax.sample " + shlex.join(sys.argv[1:]),
+        "command": cli.command_line("sample"),
     }
 
 
