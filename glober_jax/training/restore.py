@@ -119,8 +119,9 @@ def load_pretrained_codec(networks: Networks, name: str, mesh: Mesh) -> Params:
         made_with = (stored.metadata() or {}).get("frame_codec", "")
         arrays = {path: stored.get_tensor(path) for path in stored.keys()}  # noqa: SIM118
     wanted = networks.shapes(("frame_codec",))["frame_codec"]
-    here = flax.traverse_util.flatten_dict(wanted, sep="/")
-    if jax.tree.map(jnp.shape, here) != jax.tree.map(jnp.shape, arrays):
+    wanted = flax.traverse_util.flatten_dict(wanted, sep="/")
+    there, here = ({path: x.shape for path, x in tree.items()} for tree in (arrays, wanted))
+    if there != here:
         raise UserError(
             f"{_PRETRAINED}={name} does not fit config.model.frame_codec; set that to {made_with}"
         )
