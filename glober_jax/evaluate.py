@@ -118,7 +118,7 @@ def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
     if _OUTPUT.value and len(choices) > 1:
         raise UserError("--output names one result; leave it out to try several ways of sampling")
     if _OUTPUT.value:
-        media.check_output(_OUTPUT.value)
+        media.check_output(epath.Path(_OUTPUT.value))
     mesh, seed = make_mesh(experiment.mesh), _SEED.value
     folder = results_folder(workdir) / results.FOLDER
     measures, command = _CACHE.value or folder / "measures", cli.command_line("evaluate")

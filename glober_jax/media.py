@@ -7,6 +7,7 @@ Functions raise ValueError for pixels that are not uint8 RGB, and `UserError` fo
 import base64
 import contextlib
 import io
+import pathlib
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
@@ -49,9 +50,8 @@ def make_folder(path: epath.PathLike) -> None:
     probe.unlink(missing_ok=True)
 
 
-def check_output(path: epath.PathLike) -> None:
+def check_output(path: epath.Path | pathlib.Path) -> None:
     """Raises `UserError` unless `path`, a command's --output, is or can become a file."""
-    path = epath.Path(path)
     try:
         is_folder = path.is_dir()
     except OSError as error:
