@@ -115,8 +115,8 @@ class FeatureSampler:
             functools.partial(generate_features, networks, process, options),
             mesh,
             networks.dtype,
-            (VIDEOS, VIDEOS, ALL),
-            VIDEOS,
+            rows=(VIDEOS, VIDEOS, ALL),
+            output=VIDEOS,
         )
 
     def trace(self, model: FeatureModel, condition: np.ndarray) -> jax.stages.Traced:
