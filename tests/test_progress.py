@@ -1,14 +1,17 @@
 """Progress must be short in a log file and one bar on a terminal."""
 
 import contextlib
+import errno
 import os
 import termios
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from glober_jax import progress as progress_module
 from glober_jax.progress import Progress
+from glober_jax.training.watchdog import Watchdog
 
 
 def read_to_hangup(terminal: int) -> str:
@@ -49,6 +52,16 @@ def test_progress_on_a_terminal_is_one_bar(monkeypatch: pytest.MonkeyPatch) -> N
     shown = read_to_hangup(reader)
     assert "codec" in shown and "20/20" in shown and "loss 0.5" in shown
     assert shown.count("\n") == 1
+
+
+def test_a_full_disk_behind_stderr_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a slow step cannot be reported, and training ends for it."""
+
+    def full(text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sys.stderr", SimpleNamespace(write=full))
+    Watchdog("codec", slow_step=10.0)._report("took 3 s", {"saving": 3.0})
 
 
 def test_only_the_enabled_process_shows_progress(capsys: pytest.CaptureFixture) -> None:
