@@ -152,7 +152,7 @@ def _make(model: Glober, videos: folders.Videos, folder: epath.Path) -> None:
     batch = min(_BATCH.value, videos.count)
     folders.write_videos(model, videos, _SEED.value, folder, batch=batch, arrays=_SAVE_ARRAYS.value)
     if _SAVE_ARRAYS.value:
-        folders.join_arrays(folder, videos)
+        folders.join_arrays(folder, videos.count)
     folders.show(folder, videos, model.options.fps)
     print(f"{videos.count} videos of {len(videos.index_n)} frames are in {folder}", file=sys.stderr)
 
@@ -170,6 +170,10 @@ def _reconstruct(model: Glober, video: np.ndarray, fps: float, folder: epath.Pat
         fps=fps or model.options.fps,
         arrays=_SAVE_ARRAYS.value,
     )
+    if _SAVE_ARRAYS.value:
+        # Even with --resume the video was made again.
+        (folder / folders.ARRAYS).unlink(missing_ok=True)
+        folders.join_arrays(folder, 1)
     print(f"{len(video)} frames became {count}: {folder}/video_0000.mp4", file=sys.stderr)
 
 

@@ -174,15 +174,15 @@ def _write(
             progress.advance(chunk.frames.shape[0] * chunk.frames.shape[1])
 
 
-def join_arrays(folder: epath.Path, videos: Videos) -> None:
-    """Joins the pixel files of all videos into one `.npz`; `UserError` where it cannot be written.
+def join_arrays(folder: epath.Path, count: int) -> None:
+    """Joins the pixel files of `count` videos into one `.npz`; `UserError` where it cannot be written.
 
     One video is in memory at a time.
     """
     path = folder / ARRAYS
     if path.exists():
         return
-    files = [folder / f"{_name(number)}.npy" for number in range(videos.count)]
+    files = [folder / f"{_name(number)}.npy" for number in range(count)]
     temporary = path.with_name(f".{path.name}.tmp")
     first = np.load(io.BytesIO(files[0].read_bytes()), allow_pickle=False)
     try:

@@ -41,7 +41,7 @@ def make(model: Glober, folder: Path, resume: bool, stop_at: int = COUNT) -> lis
     place = epath.Path(folder)
     begin_folder(place, videos.record, resume=resume)
     write_videos(model, videos, 4, place, batch=BATCH, arrays=True)
-    join_arrays(place, videos)
+    join_arrays(place, videos.count)
     show(place, videos, fps=8.0)
     return asked
 
