@@ -17,7 +17,8 @@ the matrix products alone.
 A slice is a generation and a shape, or an accelerator type: v5e:4x4, v4:2x2x4, v5p:4x4x4,
 v6e:16x16, v5litepod-16, v4-32. --topology=local compiles for the devices of this machine.
 
-Exit status: 0; 1 where a stage does not fit, or for a mistake in the command.
+Exit status: 1 where a stage does not fit, where no case of a --sweep fits, or for a mistake in the
+command; else 0, also where nothing could be compiled and so whether it fits is not known.
 """
 
 import sys
@@ -56,7 +57,7 @@ _WHERE = flags.DEFINE_boolean(
     "where", False, "Show where a step's cycles go, by the TPU compiler's estimate"
 )
 _SWEEP = flags.DEFINE_boolean(
-    "sweep", False, "Find the largest batch that fits, with and without recomputation"
+    "sweep", False, "Find the largest batch that fits; needs --stage and --output"
 )
 _SWEEP_FSDP = flags.DEFINE_list("sweep_fsdp", None, "Values of config.mesh.fsdp that a sweep tries")
 _SWEEP_REMAT = flags.DEFINE_list("sweep_remat", ["blocks"], "Values of remat that a sweep tries")
