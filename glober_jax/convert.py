@@ -3,14 +3,15 @@ r"""Imports pretrained weights into a workdir, where `main` continues; exports t
     python -m glober_jax.convert sd_vae --input=FILE --config=configs/skytimelapse.py \
         --workdir=runs/sky
     python -m glober_jax.convert sd_unet --input=FILE --config=configs/skytimelapse.py \
-        --workdir=runs/sky
-    python -m glober_jax.main --config=configs/skytimelapse.py --workdir=runs/sky
+        --config.model.unet.head_dim=0 --workdir=runs/sky
+    python -m glober_jax.main --config=configs/skytimelapse.py --config.model.unet.head_dim=0 \
+        --config.autoencoder.latent_scale=0.18215 --workdir=runs/sky
 
 `sd_vae` takes the VAE of Stable Diffusion as the finished codec stage, `sd_unet` the UNet of Stable
 Diffusion 1 as initial weights of the video decoder, in either order. FILE holds that network or a
-whole checkpoint, with names of the published release or of diffusers. The autoencoder stage
-measures the scale of latents per channel; Stable Diffusion's UNet was trained with
---config.autoencoder.latent_scale=0.18215.
+whole checkpoint, with names of the published release or of diffusers. The last two flags are what
+Stable Diffusion's UNet was trained with; without latent_scale the autoencoder stage measures the
+scale of latents per channel.
 
     python -m glober_jax.convert reference_autoencoder --input=FILE --workdir=runs/sky \
         --config=configs/skytimelapse.py --config.model.compat=reference
