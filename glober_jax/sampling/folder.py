@@ -175,7 +175,7 @@ def _write(
 
 
 def join_arrays(folder: epath.Path, count: int) -> None:
-    """Joins the pixel files of `count` videos into one `.npz`; `UserError` where it cannot be written.
+    """Joins the pixels of `count` videos in one `.npz`; `UserError` where it cannot be written.
 
     One video is in memory at a time.
     """
