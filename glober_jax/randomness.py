@@ -21,11 +21,12 @@ def named_key(
 ) -> jax.Array:
     """The typed key of `name` at `step`: fold_in(fold_in(key(seed), crc32(name)), step).
 
-    `seed` is an integer, or its `seed_words`; a traced uint32 is the low half alone.
+    `seed` is an integer, or its `seed_words`; a traced uint32 or Python
+    integer is the low half alone.
     """
     words = seed if isinstance(seed, np.ndarray | jax.Array) else seed_words(seed)
     if words.ndim == 0:
-        words = jnp.stack([jnp.zeros_like(words), words])
+        words = jnp.stack([jnp.uint32(0), words])
     # As jax.random.key with 64-bit integers enabled.
     key = jax.random.wrap_key_data(words, impl="threefry2x32")
     return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), step)
