@@ -92,10 +92,11 @@ def read(path: epath.PathLike) -> Result:
 
 
 def file_name(result: Result) -> str:
-    """PROTOCOL-STEP-DIGEST.json, with a digest of the model and its sampling."""
-    model = hashlib.sha256(json.dumps(result["model"], sort_keys=True).encode()).hexdigest()
+    """PROTOCOL-STEP-DIGEST.json, with a digest of the model, its sampling and the real data."""
+    decisive = [result["model"], result["data"]["real"]["fingerprint"]]
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
     step = result["model"]["checkpoint_steps"]["generator"]
-    return f"{result['protocol']['name']}-{step}-{model[:8]}.json"
+    return f"{result['protocol']['name']}-{step}-{digest[:8]}.json"
 
 
 def _plain(value: Any, place: str) -> Any:
