@@ -96,10 +96,11 @@ def compare(results: Mapping[str, Result]) -> str:
     first_name, first = next(iter(results.items()))
     expected = _conditions(first)
     for name, result in results.items():
+        found = _conditions(result)
         differing = [
-            f"{condition} is {json.dumps(expected.get(condition))} and {json.dumps(value)}"
-            for condition, value in _conditions(result).items()
-            if value != expected.get(condition)
+            f"{key} is {json.dumps(expected.get(key))} and {json.dumps(found.get(key))}"
+            for key in expected | found
+            if expected.get(key) != found.get(key)
         ]
         if differing:
             raise UserError(

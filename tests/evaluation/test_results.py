@@ -114,6 +114,16 @@ def test_files_that_are_no_records_are_refused(tmp_path: Path) -> None:
             results.read(tmp_path / "b.json")
 
 
+def test_each_model_and_data_set_has_a_file() -> None:
+    """Fails when an evaluation on other data replaces the result of the first."""
+    other_data = {"real": {"source": "sea", "fingerprint": "def"}}
+    model = {"workdir": "runs/sky", "checkpoint_steps": {"generator": 2000}}
+    found = [result(60.0), result(), result(data=other_data), result(model=model)]
+    names = list(map(results.file_name, found))
+    assert names[0] == names[1] and len(set(names)) == 3
+    assert names[3].startswith("styleganv_16f@256-2000-")
+
+
 def test_comparison_is_a_table_with_a_verdict() -> None:
     """Fails when a score, the floor or the motion is left out, or chance is called a difference."""
     moved = {"real": 0.5, "generated": 0.45, "distance": 0.05, "share": 0.9}
@@ -161,3 +171,12 @@ def test_what_cannot_be_compared_is_refused(changes: dict[str, Any], sentence: s
         compare({"a": result(), "b": result(), "c": result(**changes)})
     with pytest.raises(UserError, match="needs at least two results, not 1"):
         compare({"a": result()})
+
+
+def test_a_setting_of_one_version_alone_is_refused_in_any_order() -> None:
+    """Fails when a result that lacks a setting compares as the second, though not as the first."""
+    old = result()
+    del old["protocol"]["resize"]
+    for pair, sentence in (((old, result()), 'null and "stretch"'), ((result(), old), "and null")):
+        with pytest.raises(UserError, match=f"resize is .*{sentence}"):
+            compare(dict(zip("ab", pair, strict=True)))
