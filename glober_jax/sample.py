@@ -111,6 +111,8 @@ def main(argv: Sequence[str]) -> None:
     of_part = _INDICES.value or _NUM_FRAMES.value or (_START.value, _END.value) != (0, 1)
     if len(_INPUT.value) == 1 and of_part:
         raise UserError("a single --input is reconstructed as a whole: of these flags only --rate")
+    if _INPUT.value and (_CLASS.value is not None or _PROMPT.value):
+        raise UserError("--class_label and --prompt are of new videos: leave them out with --input")
     index = frame_indices(
         experiment.clip.num_frames,
         start=_START.value,

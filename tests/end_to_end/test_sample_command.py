@@ -70,6 +70,19 @@ def test_sub_clip_of_a_named_class(
     assert np.abs(difference).max() <= 1 and (difference != 0).mean() < 0.01
 
 
+def test_between_two_videos(commands: Any, finished: Path, sampled: Path, tmp_path: Path) -> None:
+    """Fails when a resumed run mixes two interpolations, or a class is given and ignored."""
+    ends = [f"--input={sampled / f'video_000{number}.mp4'}" for number in (0, 1)]
+    _sample(commands, finished, tmp_path, *ends, "--num_videos=2")
+    (tmp_path / "video_0001.mp4").unlink()
+    flags = (f"--workdir={finished}", f"--output={tmp_path}", *ends)
+    said = commands.refuse("sample", *flags, "--num_videos=3", "--resume")
+    assert "holds videos of another run (num_videos differ)" in said
+    said = commands.refuse("sample", *flags, "--class_label=1")
+    assert "--class_label and --prompt are of new videos" in said
+    assert not (tmp_path / "video_0001.mp4").exists()
+
+
 def _sample(commands: Any, workdir: Path, output: Path, *flags: str) -> None:
     commands.succeed("sample", f"--workdir={workdir}", f"--output={output}", *flags)
 
