@@ -25,16 +25,20 @@ class Grade(NamedTuple):
 
 
 class Grades:
-    """The grades of one stage; a step that is trained again replaces its grade."""
+    """The grades of one stage; a step that is saved again replaces its grade."""
 
     def __init__(self, workdir: epath.PathLike, stage: str) -> None:
         self._file, self._stage = epath.Path(workdir) / "grades.json", stage
         stored = self._read().get(stage, {})
         self._by_step = {int(step): Grade(g["name"], g["value"]) for step, g in stored.items()}
 
-    def add(self, step: int, grade: Grade) -> None:
-        """Adds a grade and writes the file; warns where that fails."""
+    def put(self, step: int, grade: Grade | None) -> None:
+        """Sets a step's grade, or removes it, and writes the file; warns where that fails."""
+        if grade == self._by_step.get(step):
+            return
         self._by_step[step] = grade
+        if grade is None:
+            del self._by_step[step]
         if jax.process_index() == 0:
             grades = {str(step): grade._asdict() for step, grade in self._by_step.items()}
             content = self._read() | {self._stage: grades}
@@ -44,9 +48,11 @@ class Grades:
                 warn(f"the grade of step {step} is not stored: {error}")
 
     def best(self, steps: Iterable[int]) -> int | None:
-        """The best of these steps; None if none was graded."""
-        graded = [step for step in steps if step in self._by_step]
-        return min(graded, key=lambda step: self._by_step[step].value, default=None)
+        """The best of these steps, graded as the newest of them; None if none was graded."""
+        graded = {step: self._by_step[step] for step in steps if step in self._by_step}
+        # Distances of other numbers of clips do not compare.
+        alike = [step for step in graded if graded[step].name == graded[max(graded)].name]
+        return min(alike, key=lambda step: graded[step].value, default=None)
 
     def _read(self) -> dict[str, Any]:
         return json.loads(self._file.read_text()) if self._file.exists() else {}

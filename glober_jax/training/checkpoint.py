@@ -35,13 +35,19 @@ _CODEC = ("model.frame_codec", "codec.pretrained")
 _AUTOENCODER = (
     "frame_size",
     "model.compat",
+    "diffusion.prediction",
     *_CODEC,
     *(f"model.{name}" for name in ("video_encoder", "frame_features", "global_tokens", "unet")),
 )
 ARCHITECTURE = {
     "codec": (*_CODEC, "model.patch_discriminator"),
     "autoencoder": (*_AUTOENCODER, "model.discriminator"),
-    "generator": (*_AUTOENCODER, "model.condition", "model.generator"),
+    "generator": (
+        *_AUTOENCODER,
+        "generator_diffusion.prediction",
+        "model.condition",
+        "model.generator",
+    ),
 }
 # Of other stages.
 _EVERYTHING = ("frame_size", "clip", "model")
@@ -114,8 +120,7 @@ class StageCheckpoints:
             self._warn(f"{failure}; trying again with step {step}")
         if step == self.latest_step:
             return
-        if grade is not None:
-            self._grades.add(step, grade)
+        self._grades.put(step, grade)
         meta = describe(step, self._config, dict(loop_record or {}), state)
         parts = {"state": ocp.args.StandardSave(state), "meta": ocp.args.JsonSave(meta)}
         self._remove_partial()

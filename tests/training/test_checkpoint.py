@@ -263,11 +263,11 @@ def test_a_last_save_that_fails_is_an_error(tmp_path: Path) -> None:
         checkpoints.save(1, state)
 
 
-def save_graded(workdir: Path, values: dict[int, float | None]) -> None:
+def save_graded(workdir: Path, values: dict[int, float | None], name: str = "score") -> None:
     """Checkpoints at these steps that hold their own step, graded by these values."""
     with StageCheckpoints(workdir, "generator", CONFIG, keep=2) as checkpoints:
         for step, value in values.items():
-            grade = None if value is None else Grade("score", value)
+            grade = None if value is None else Grade(name, value)
             checkpoints.save(step, {"ema": {"step": jnp.float32(step)}}, grade)
 
 
@@ -295,9 +295,37 @@ def test_a_checkpoint_that_is_gone_is_not_the_best(tmp_path: Path) -> None:
     (tmp_path / "generator" / "1").rename(tmp_path / "lost")
     save_graded(tmp_path, {3: 1.5})
     assert loaded_step(tmp_path, "best") == 3
+    # All of them are trained anew, and one without a grade.
+    (tmp_path / "generator").rename(tmp_path / "old")
+    save_graded(tmp_path, {1: 3.0, 3: None})
+    assert loaded_step(tmp_path, "best") == 1
+
+
+def test_only_grades_of_one_name_compare(tmp_path: Path) -> None:
+    """Fails when a resumed run with another grade_clips is never better, or always."""
+    save_graded(tmp_path, {1: 1.0}, "fvd_of_256")
+    save_graded(tmp_path, {2: 8.0, 3: 9.0}, "fvd_of_64")
+    assert loaded_step(tmp_path, "best") == 2
 
 
 def test_without_grades_there_is_no_best(tmp_path: Path) -> None:
     save_graded(tmp_path, {1: None})
     with pytest.raises(UserError, match=r"no generator checkpoint that was graded: .*grade_every"):
         loaded_step(tmp_path, "best")
+
+
+def test_another_prediction_is_another_architecture(tmp_path: Path) -> None:
+    """Fails when training goes on towards another output of the same shape; a noise schedule may
+    be changed.
+    """
+
+    def config(prediction: str, beta_end: float) -> dict[str, Any]:
+        return CONFIG | {"diffusion": {"prediction": prediction, "beta_end": beta_end}}
+
+    for stage in ("autoencoder", "generator"):
+        with StageCheckpoints(tmp_path, stage, config("eps", 0.012)) as checkpoints:
+            checkpoints.save(1, {"step": jnp.int32(1)})
+        with StageCheckpoints(tmp_path, stage, config("eps", 0.02)) as checkpoints:
+            assert checkpoints.latest_step == 1
+        with pytest.raises(UserError, match=r"\(diffusion.prediction is eps there, v here\)"):
+            StageCheckpoints(tmp_path, stage, config("v", 0.012))
