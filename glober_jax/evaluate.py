@@ -166,7 +166,7 @@ def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
 def _evaluate_two_sets(real_path: str, generated_path: str, protocol: Protocol) -> None:
     if _OUTPUT.value is None:
         raise UserError("say where the result goes: --output=FILE.json")
-    output = Path(_OUTPUT.value)
+    output = epath.Path(_OUTPUT.value)
     media.check_output(output)
     start = time.monotonic()
     real, generated = (open_video_set(path, protocol.split) for path in (real_path, generated_path))

@@ -50,10 +50,11 @@ def make_folder(path: epath.PathLike) -> None:
     probe.unlink(missing_ok=True)
 
 
-def check_output(path: epath.Path | pathlib.Path) -> None:
+def check_output(path: epath.Path) -> None:
     """Raises `UserError` unless `path`, a command's --output, is or can become a file."""
     try:
-        is_folder = path.is_dir()
+        # Only pathlib says where a name is too long; it has no buckets.
+        is_folder = (path if "://" in str(path) else pathlib.Path(path)).is_dir()
     except OSError as error:
         raise UserError(f"cannot write --output={path}: {error.strerror}") from error
     if is_folder:

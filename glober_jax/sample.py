@@ -124,7 +124,7 @@ def main(argv: Sequence[str]) -> None:
     choices, given = list(_choices(experiment)), len(_INPUT.value)
     if given > 2:
         raise UserError(f"{given} --input: give one to reconstruct it, or two to go between")
-    inputs = [read_video(Path(path), size) for path in _INPUT.value]
+    inputs = [read_video(path, size) for path in _INPUT.value]
     loaded = load_model(experiment, workdir, checkpoint=_CHECKPOINT.value)
     for name, options in choices:
         model = loaded.with_options(**vars(options))
