@@ -21,8 +21,8 @@ def named_key(
 ) -> jax.Array:
     """The typed key of `name` at `step`: fold_in(fold_in(key(seed), crc32(name)), step).
 
-    `seed` is an integer, or its `seed_words`; a traced uint32 or Python
-    integer is the low half alone.
+    `seed` is an integer, or its `seed_words`; a traced uint32 or Python integer is the low half
+    alone.
     """
     words = seed if isinstance(seed, np.ndarray | jax.Array) else seed_words(seed)
     if words.ndim == 0:
