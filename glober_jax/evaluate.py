@@ -120,7 +120,8 @@ def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
         media.check_output(epath.Path(_OUTPUT.value))
     mesh, seed = make_mesh(experiment.mesh), _SEED.value
     folder = results_folder(workdir) / results.FOLDER
-    measures, command = _CACHE.value or folder / "measures", cli.command_line("evaluate")
+    measures = _CACHE.value or folder / "measures"
+    command = cli.command_line("evaluate")
     models = (
         load_trained(experiment, workdir, options, mesh, _CHECKPOINT.value) for options in choices
     )

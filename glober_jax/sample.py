@@ -121,8 +121,8 @@ def main(argv: Sequence[str]) -> None:
         rate=_RATE.value,
         indices=_INDICES.value,
     )
-    choices, given = list(_choices(experiment)), len(_INPUT.value)
-    if given > 2:
+    choices = list(_choices(experiment))
+    if (given := len(_INPUT.value)) > 2:
         raise UserError(f"{given} --input: give one to reconstruct it, or two to go between")
     inputs = [read_video(path, size) for path in _INPUT.value]
     loaded = load_model(experiment, workdir, checkpoint=_CHECKPOINT.value)

@@ -60,10 +60,10 @@ class Previews:
     def codec_reconstruct(self, params: Params) -> Preview:
         """The codec's round trip of held-out clips, clip by clip, without noise."""
         model = FrameModel(params, ChannelScale.constant(1.0, self.networks.latent_shape[-1]))
-        sampler, made = self.video_sampler, []
+        made = []
         for clip_THWC in self.held_out["frames"]:
-            latents = sampler.encode_frames(model, clip_THWC[None])
-            made.append(sampler.decode_latents(model, latents))
+            latents = self.video_sampler.encode_frames(model, clip_THWC[None])
+            made.append(self.video_sampler.decode_latents(model, latents))
         return self._compare(np.concatenate(made))
 
     def generate(

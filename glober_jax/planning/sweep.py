@@ -142,7 +142,7 @@ def _row(fsdp: int, remat: Remat, tried: Sequence[Trial]) -> dict[str, Any]:
 def _divisions(batch_size: int, ways: int, step: int, at_most: int) -> list[int]:
     """The numbers of micro-batches to try for the config's own batch, fewest first.
 
-    A device's part of each is a multiple of `step` clips, and `at_most` so many.
+    A device's part of each is a multiple of `step` clips, and not more than `at_most`.
     """
     counts = (n for n in range(1, batch_size // ways + 1) if batch_size % (ways * n * step) == 0)
     return [n for n in counts if batch_size // (ways * n) <= at_most][:_MOST_DIVISIONS]

@@ -36,9 +36,10 @@ class Grades:
         """Sets a step's grade, or removes it, and writes the file; warns where that fails."""
         if grade == self._by_step.get(step):
             return
-        self._by_step[step] = grade
         if grade is None:
             del self._by_step[step]
+        else:
+            self._by_step[step] = grade
         if jax.process_index() == 0:
             grades = {str(step): grade._asdict() for step, grade in self._by_step.items()}
             content = self._read() | {self._stage: grades}
@@ -48,7 +49,7 @@ class Grades:
                 warn(f"the grade of step {step} is not stored: {error}")
 
     def best(self, steps: Iterable[int]) -> int | None:
-        """The best of these steps, graded as the newest of them; None if none was graded."""
+        """The best of these steps among grades named like the newest; None if none was graded."""
         graded = {step: self._by_step[step] for step in steps if step in self._by_step}
         # Distances of other numbers of clips do not compare.
         alike = [step for step in graded if graded[step].name == graded[max(graded)].name]
