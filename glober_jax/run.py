@@ -15,13 +15,13 @@ from glober_jax.alone import alone_in
 from glober_jax.errors import UserError
 from glober_jax.experiment.options import Experiment
 from glober_jax.experiment.pipeline import Pipeline
-from glober_jax.experiment.stages import STAGES
+from glober_jax.experiment.stages import STAGES, total_steps
 from glober_jax.parallel.mesh import make_mesh
 from glober_jax.parallel.multihost import Preemption
 from glober_jax.progress import warn
 from glober_jax.reporting import summary
 from glober_jax.training import autoencoder, codec, generator
-from glober_jax.training.checkpoint import StageCheckpoints
+from glober_jax.training.checkpoint import StageCheckpoints, newest_step
 from glober_jax.training.init_from_pretrained import check_pretrained
 from glober_jax.training.loop import run_stage
 from glober_jax.training.metric_writer import MetricsWriter
@@ -60,6 +60,7 @@ def run(
         with MetricsWriter(workdir / "logs", enabled=first) as writer:
             for name in STAGES if only is None else (only,):
                 with clock.phase(name):
+                    _warn_of_stale(experiment, workdir, name)
                     stage = pipeline.stage(name)
                     settings = (workdir, experiment.source, experiment.loop, mesh)
                     state = run_stage(stage, *settings, writer, preemption, profiled)
@@ -74,6 +75,20 @@ def run(
                 found = summary.measure(pipeline, mesh)
             if first:
                 summary.publish(found, workdir, experiment.source, clock.seconds)
+
+
+def _warn_of_stale(experiment: Experiment, workdir: epath.Path, name: str) -> None:
+    """Warns before a stage trains on under later ones that are finished."""
+    steps = newest_step(workdir, name)
+    if steps is None or steps >= total_steps(experiment, name):
+        return
+    for later in STAGES[STAGES.index(name) + 1 :]:
+        if (newest_step(workdir, later) or 0) >= total_steps(experiment, later) > 0:
+            warn(
+                f"{name} goes on from step {steps}, but {later} is finished and learned from what "
+                f"{name} was: raise config.{later}.steps, or move {workdir / later} away to train "
+                "it anew"
+            )
 
 
 class Clock:
