@@ -59,8 +59,9 @@ def run(
         clock = Clock(workdir / "logs" / "seconds.json")
         with MetricsWriter(workdir / "logs", enabled=first) as writer:
             for name in STAGES if only is None else (only,):
-                with clock.phase(name):
+                if first:
                     _warn_of_stale(experiment, workdir, name)
+                with clock.phase(name):
                     stage = pipeline.stage(name)
                     settings = (workdir, experiment.source, experiment.loop, mesh)
                     state = run_stage(stage, *settings, writer, preemption, profiled)
@@ -78,16 +79,17 @@ def run(
 
 
 def _warn_of_stale(experiment: Experiment, workdir: epath.Path, name: str) -> None:
-    """Warns before a stage trains on under later ones that are finished."""
-    steps = newest_step(workdir, name)
-    if steps is None or steps >= total_steps(experiment, name):
+    """Warns of finished later stages if the weights they were trained with are about to change."""
+    step = newest_step(workdir, name)
+    if step is None or step >= total_steps(experiment, name):
         return
     for later in STAGES[STAGES.index(name) + 1 :]:
-        if (newest_step(workdir, later) or 0) >= total_steps(experiment, later) > 0:
+        reached = newest_step(workdir, later)
+        if reached is not None and reached >= total_steps(experiment, later):
             warn(
-                f"{name} goes on from step {steps}, but {later} is finished and learned from what "
-                f"{name} was: raise config.{later}.steps, or move {workdir / later} away to train "
-                "it anew"
+                f"{name} is trained further from step {step}, but {later} is finished and was "
+                f"trained with the earlier weights: raise config.{later}.steps to train it "
+                f"further, or move {workdir / later} away to train it anew"
             )
 
 

@@ -97,8 +97,8 @@ def test_same_command_on_a_finished_run_trains_nothing(
         assert f"{stage} {steps}/{steps}" not in again.stderr
     assert {path: path.read_bytes() for path in kept} == before
     assert json.loads((workdir / "summary.json").read_text())["steps"] == STEPS
-    # Raising one stage's steps alone leaves the finished stages after it behind.
+    # The finished stages were trained with the codec of step 6.
     flags = ("--stage=codec", "--config.codec.steps=7")
     further = commands.succeed("main", *commands.train_flags(workdir), *flags)
     for stage in ("autoencoder", "generator"):
-        assert f"codec goes on from step 6, but {stage} is finished" in further.stderr
+        assert f"codec is trained further from step 6, but {stage} is finished" in further.stderr
