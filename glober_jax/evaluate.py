@@ -126,6 +126,8 @@ def _evaluate_workdir(workdir: epath.Path, protocol: Protocol) -> None:
         load_trained(experiment, workdir, options, mesh, _CHECKPOINT.value) for options in choices
     )
     if _BETWEEN.value:
+        if _DATA.value or _RECONSTRUCTION.value or _CONTROLS.value:
+            raise UserError("--between has no use for --data, --reconstruction or --controls")
         for model in models:
             record = in_between.evaluate_in_between(
                 experiment, model, protocol, _BETWEEN.value, measures, seed, command

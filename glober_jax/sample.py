@@ -109,8 +109,11 @@ def main(argv: Sequence[str]) -> None:
     check_whole(_NUM_VIDEOS.value, "--num_videos", 1, MOST_VIDEOS)
     check_seed(_SEED.value, "--seed")
     of_part = _INDICES.value or _NUM_FRAMES.value or (_START.value, _END.value) != (0, 1)
-    if len(_INPUT.value) == 1 and of_part:
-        raise UserError("a single --input is reconstructed as a whole: of these flags only --rate")
+    if len(_INPUT.value) == 1 and (of_part or flags.FLAGS["num_videos"].present):
+        raise UserError(
+            "a single --input makes one video, of all its frames: leave out --num_videos, "
+            "--num_frames, --start, --end and --indices"
+        )
     if _INPUT.value and (_CLASS.value is not None or _PROMPT.value):
         raise UserError("--class_label and --prompt are of new videos: leave them out with --input")
     index = frame_indices(

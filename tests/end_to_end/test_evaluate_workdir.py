@@ -181,6 +181,7 @@ def test_frames_between_those_of_training(
         (("--steps=5000",), "steps"),
         (("--real=somewhere",), "give --workdir=DIR alone, or --real=PATH and --generated=PATH"),
         (("--data=nowhere",), "there is no prepared dataset in"),
+        (("--between=finer", "--controls"), "--between has no use for"),
     ],
 )
 def test_mistakes(

@@ -71,7 +71,7 @@ def test_sub_clip_of_a_named_class(
 
 
 def test_between_two_videos(commands: Any, finished: Path, sampled: Path, tmp_path: Path) -> None:
-    """Fails when a resumed run mixes two interpolations, or a class is given and ignored."""
+    """Fails when a resumed run mixes two interpolations, or a flag is ignored."""
     ends = [f"--input={sampled / f'video_000{number}.mp4'}" for number in (0, 1)]
     _sample(commands, finished, tmp_path, *ends, "--num_videos=2")
     (tmp_path / "video_0001.mp4").unlink()
@@ -80,6 +80,8 @@ def test_between_two_videos(commands: Any, finished: Path, sampled: Path, tmp_pa
     assert "holds videos of another run (num_videos differ)" in said
     said = commands.refuse("sample", *flags, "--class_label=1")
     assert "--class_label and --prompt are of new videos" in said
+    said = commands.refuse("sample", *flags[:-1], "--num_videos=3")
+    assert "a single --input makes one video" in said
     assert not (tmp_path / "video_0001.mp4").exists()
 
 
