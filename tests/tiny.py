@@ -47,7 +47,7 @@ def tiny_config() -> ml_collections.ConfigDict:
     model.unet.update(channels=16, heads=2, groups=4)
     model.discriminator.update(channels=8, multipliers=(1, 2), head_dim=8, groups=4)
     model.discriminator.update(temporal_levels=(1,), spatial_levels=(1,))
-    model.generator.update(width=32, depth=2, heads=2, context_width=16)
+    model.generator.update(width=32, depth=2, heads=2, context_width=16, lead_channels=4)
     for stage in ("codec", "autoencoder", "generator"):
         config[stage].update(steps=4, batch_size=8)
         config[stage].optimizer.warmup_steps = 1

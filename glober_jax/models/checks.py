@@ -125,6 +125,12 @@ def _check_widths(networks: Networks) -> None:
         f"config.model.generator.width={generator.width} must be a multiple of heads="
         f"{generator.heads} and of 4 (sine and cosine of row and column)",
     )
+    lead, channels = generator.lead_channels, encoder.global_channels
+    require(
+        0 <= lead < channels,
+        f"config.model.generator.lead_channels={lead} must lie in 0..{channels - 1}: below the "
+        f"{channels} channels of the global feature",
+    )
 
 
 def _widths(network: Any, levels: Collection[int] | None = None) -> set[int]:

@@ -1,7 +1,7 @@
 """The global generator: a diffusion transformer over global features.
 
 Dimension key: B clips, H, W size of the global feature, G its channels, L context tokens,
-S = L + H W / P² tokens, D width, E context width, P patch size.
+S = L + H W / P² tokens, D width, E context width, P patch size, N channel groups.
 Published size (3.8 of the reference): width 1152, depth 28, 16 heads, G = 16, P = 1, E = 768.
 """
 
@@ -45,7 +45,7 @@ def grid_positions(height: int, width: int, dim: int) -> jax.Array:
 
 
 class GlobalGenerator(nn.Module):
-    """Noisy global features [B, H, W, G] at steps t [B] -> prediction [B, H, W, G], float32.
+    """Noisy global features [B, H, W, G] at steps t [B, N] -> prediction [B, H, W, G], float32.
 
     Every patch of P x P cells is a token, its P P G values in the order (row, column, channel).
     adaLN-Zero transformer blocks, steered by the embedded step. Context tokens `context_BLE`, any
@@ -53,6 +53,9 @@ class GlobalGenerator(nn.Module):
     Only the feature's tokens have positions.
 
     Attributes:
+      lead_channels: number of leading channels that are generated before the others, which are
+        conditioned on them: two groups (N = 2), each with a step t of its own. 0: one group, as
+        published, where t may also be [B].
       feed_forward: "dense", as published: two layers on every token, 4 D wide. "conv": the first
         is a 3x3 convolution over the feature's tokens, 2 D wide, and context tokens have none, as
         in Mix-FFN (SANA, arXiv 2410.10629). It learns what neighbours have to do with each other
@@ -63,15 +66,22 @@ class GlobalGenerator(nn.Module):
     depth: int = 28
     heads: int = 16
     global_channels: int = 16
+    lead_channels: int = 0
     patch_size: int = 1
     context_width: int = 768
     feed_forward: Literal["dense", "conv"] = "dense"
     remat: Remat = "none"
     dtype: DTypeLike = jnp.float32
 
+    @property
+    def groups(self) -> tuple[slice, ...]:
+        """The channels of each of the N groups."""
+        lead, every = self.lead_channels, self.global_channels
+        return (slice(0, lead), slice(lead, every)) if lead else (slice(0, every),)
+
     @nn.compact
     def __call__(
-        self, global_BHWG: jax.Array, timesteps_B: jax.Array, context_BLE: jax.Array
+        self, global_BHWG: jax.Array, timesteps_BN: jax.Array, context_BLE: jax.Array
     ) -> jax.Array:
         patch = {"p": self.patch_size, "q": self.patch_size}
         height, width = (side // self.patch_size for side in global_BHWG.shape[1:3])
@@ -80,7 +90,8 @@ class GlobalGenerator(nn.Module):
         h = h + grid_positions(height, width, self.width).astype(self.dtype)
         h = jnp.concatenate([self._dense("context")(context_BLE), h], axis=1)
 
-        time = sinusoidal_embedding(timesteps_B, 256).astype(self.dtype)
+        time = sinusoidal_embedding(timesteps_BN, 256).astype(self.dtype)
+        time = time.reshape(len(time), -1)
         time = nn.silu(self._dense("time_in", stddev=0.02)(time))
         time = nn.silu(self._dense("time_out", stddev=0.02)(time))
         for block in range(self.depth):

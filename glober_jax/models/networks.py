@@ -113,7 +113,7 @@ class Networks:
             "unet": (latents, zeros(), tokens, tuple(maps)),
             "discriminator": (zeros(2, *frame.shape[1:]),),
             "condition": (label, zeros()),
-            "generator": (feature, zeros(), context),
+            "generator": (feature, zeros(len(self.generator.groups)), context),
         }[name]
 
 

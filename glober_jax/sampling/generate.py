@@ -1,6 +1,7 @@
 """Noise -> global features, by the diffusion transformer, under conditions.
 
-Dimension key: B videos, H, W, G global feature, L tokens of a text, E their width.
+Dimension key: B videos, H, W, G global feature, L tokens of a text, E their width, N channel
+groups.
 """
 
 import functools
@@ -20,6 +21,10 @@ from glober_jax.models.networks import Networks, Params
 from glober_jax.randomness import named_key, seed_words
 from glober_jax.sampling.devices import ALL, VIDEOS, filled_up, piece, spread
 from glober_jax.sampling.options import SamplingOptions
+
+# Lead channels condition the others with noise of this fraction of the steps, which hides how
+# generated ones differ from those of training (conditioning augmentation, arXiv 2106.15282).
+GIVEN_NOISE = 0.02
 
 
 class FeatureModel(NamedTuple):
@@ -77,7 +82,8 @@ def generate_features(
 
     Each is a pure function of (seed, video number, condition): a label or text embeddings, as
     `ConditionTokens` takes them. `options.condition_scale` is the guidance scale; at 1, and
-    outside `options.condition_interval`, a step costs one row per video instead of two.
+    outside `options.condition_interval`, a step costs one row per video instead of two. Every
+    channel group of the generator takes all steps of the sampler.
     """
 
     def noise(step: jax.Array | int) -> jax.Array:
@@ -90,17 +96,38 @@ def generate_features(
         with_condition_B = jnp.full(video_B.shape, present)
         return networks.apply(model.params, "condition", condition, with_condition_B)
 
-    def network(x_t: jax.Array, t_B: jax.Array, context_BLE: jax.Array) -> jax.Array:
-        return networks.apply(model.params, "generator", x_t, t_B, context_BLE)
-
     contexts = {"with": context(1.0), "without": context(0.0)}
-    features = sample(
-        process,
-        options.solver,
-        guided_predictor(options.condition_guidance, network, contexts),
-        noise(0),
-        draw_noise=lambda t: noise(t + 1),
-    )
+    groups, steps = networks.generator.groups, process.num_timesteps
+
+    def with_group(features_BHWG: jax.Array, number: int) -> jax.Array:
+        """Replaces the noise of one group of channels, given the groups before it."""
+        group, given = groups[number], round(GIVEN_NOISE * steps)
+        t_N = np.float32(np.where(np.arange(len(groups)) < number, given, steps - 1))
+        given_B = jnp.full(video_B.shape, given)
+        nearly_clean = process.add_noise(features_BHWG, noise(steps + 1), given_B)
+        before = np.arange(features_BHWG.shape[-1]) < group.start
+        around_BHWG = jnp.where(before, nearly_clean, features_BHWG)
+
+        def network(x_t: jax.Array, t_B: jax.Array, condition: tuple[jax.Array, ...]) -> jax.Array:
+            context_BLE, around_BHWG = condition
+            noisy = around_BHWG.at[..., group].set(x_t)
+            t_BN = jnp.tile(t_N, (len(t_B), 1)).at[:, number].set(t_B)
+            return networks.apply(model.params, "generator", noisy, t_BN, context_BLE)[..., group]
+
+        made = sample(
+            process,
+            options.solver,
+            guided_predictor(
+                options.condition_guidance,
+                network,
+                {branch: (context_BLE, around_BHWG) for branch, context_BLE in contexts.items()},
+            ),
+            noise(0)[..., group],
+            draw_noise=lambda t: noise(t + 1)[..., group],
+        )
+        return features_BHWG.at[..., group].set(made)
+
+    features = functools.reduce(with_group, range(len(groups)), noise(0))
     return model.feature_scale.restore(features)
 
 

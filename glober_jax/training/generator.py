@@ -1,14 +1,16 @@
 """Stage B: the global generator, diffusion over the frozen encoder's global features.
 
 g is the posterior mean of the averaged encoder, normalised per channel by a scale measured when
-the stage begins; loss = weighted mean |prediction - target|². Dimension key: B clips, H, W, G
-global feature.
+the stage begins; loss = weighted mean |prediction - target|². Of N channel groups that are
+generated in turn, a clip has one at step t: those before it nearly clean, those after it noise.
+Dimension key: B clips, H, W, G global feature, N channel groups.
 """
 
 import dataclasses
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from glober_jax.diffusion.process import DiffusionProcess
@@ -27,6 +29,8 @@ from glober_jax.training.state import (
 
 NAME = "generator"
 NETWORKS = ("condition", "generator")
+# Channels that others are given have noise of up to this fraction of the steps.
+_MOST_GIVEN_NOISE = 0.06
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +104,7 @@ class GeneratorStage(StageFunctions):
 class GeneratorNoise(NamedTuple):
     """The random inputs of a training pass: t in 0..T - 1, eps standard normal."""
 
-    t_B: jax.Array
+    t_BN: jax.Array
     eps_BHWG: jax.Array
     with_condition_B: jax.Array
 
@@ -113,11 +117,17 @@ def draw_noise(
     key: jax.Array,
 ) -> GeneratorNoise:
     """Draws everything random of a step."""
-    key_t, key_eps, key_drop = jax.random.split(key, 3)
+    key_t, key_eps, key_drop, key_given, key_group = jax.random.split(key, 5)
     unconditional = networks.condition.kind == "unconditional"
     dropout = 0.0 if unconditional else options.condition_dropout
+    steps, groups = process.num_timesteps, len(networks.generator.groups)
+    trained_B1 = jax.random.randint(key_t, (batch_size, 1), 0, steps)
+    given_B1 = jax.random.randint(key_given, (batch_size, 1), 0, 1 + int(_MOST_GIVEN_NOISE * steps))
+    # Groups take turns, whichever is first.
+    group_B = (jnp.arange(batch_size) + jax.random.randint(key_group, (), 0, groups)) % groups
+    order_BN = jnp.arange(groups) - group_B[:, None]
     return GeneratorNoise(
-        t_B=jax.random.randint(key_t, (batch_size,), 0, process.num_timesteps),
+        t_BN=jnp.select([order_BN < 0, order_BN == 0], [given_B1, trained_B1], steps - 1),
         eps_BHWG=jax.random.normal(key_eps, (batch_size, *networks.global_shape)),
         with_condition_B=jax.random.bernoulli(key_drop, 1.0 - dropout, (batch_size,)),
     )
@@ -131,9 +141,18 @@ def generator_loss(
     condition: jax.Array,
     noise: GeneratorNoise,
 ) -> jax.Array:
-    """Mean diffusion loss of unit-variance global features, a scalar; deterministic."""
-    t_B, eps, with_condition_B = noise
-    context_BLE = networks.apply(params, "condition", condition, with_condition_B)
-    noisy = process.add_noise(features_BHWG, eps, t_B)
-    prediction = networks.apply(params, "generator", noisy, t_B, context_BLE)
-    return process.loss(prediction, features_BHWG, eps, t_B).mean()
+    """Diffusion loss of unit-variance global features, the mean over groups; deterministic.
+
+    Groups that are nearly clean or noise count, too: the first step of sampling one is at T - 1.
+    """
+    groups = networks.generator.groups
+    context_BLE = networks.apply(params, "condition", condition, noise.with_condition_B)
+
+    def of_groups(array_BHWG: jax.Array) -> list[jax.Array]:
+        return [array_BHWG[..., group] for group in groups]
+
+    x0, eps, t = of_groups(features_BHWG), of_groups(noise.eps_BHWG), noise.t_BN.T
+    noisy = jnp.concatenate(jax.tree.map(process.add_noise, x0, eps, list(t)), -1)
+    prediction = networks.apply(params, "generator", noisy, noise.t_BN, context_BLE)
+    losses_NB = jax.tree.map(process.loss, of_groups(prediction), x0, eps, list(t))
+    return jnp.stack(losses_NB).mean()

@@ -5,18 +5,21 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from glober_jax.diffusion.ddim import sampling_timesteps
 from glober_jax.experiment.options import Experiment
 from glober_jax.models.latents import ChannelScale
-from glober_jax.models.networks import Params
+from glober_jax.models.networks import Networks, Params
 from glober_jax.sampling.decode import FrameModel, VideoSampler, denoise_frames, drawn_noise
 from glober_jax.sampling.generate import FeatureModel, generate_features
 from glober_jax.sampling.noise import frame_noise
 from glober_jax.sampling.options import SamplingOptions
 from glober_jax.training.autoencoder import predict_frames
+from glober_jax.training.generator import GeneratorTraining, draw_noise, generator_loss
 from tests.tiny import mesh_of
 
 SUB_CLIP = [3, 7]
@@ -143,7 +146,11 @@ def test_condition_scale_one_is_the_conditional_prediction(
     def compiled(condition_scale: float) -> Any:
         options = SamplingOptions(steps=1, condition_scale=condition_scale)
         compute = jax.jit(functools.partial(generate_features, networks, process, options))
-        return lambda labels: jax.device_get(compute(model, videos, labels, np.uint32(3)))
+        # The others are made of the lead channels, guided already.
+        lead = networks.generator.groups[0]
+        return lambda labels: jax.device_get(compute(model, videos, labels, np.uint32(3)))[
+            ..., lead
+        ]
 
     plain = compiled(1.0)
     conditional, unconditional = plain(labels), compiled(0.0)(labels)
@@ -154,3 +161,69 @@ def test_condition_scale_one_is_the_conditional_prediction(
     other = plain(np.array([1, 0]))
     np.testing.assert_allclose(other[0], conditional[0], rtol=1e-5, atol=1e-5)
     assert np.abs(other[1] - conditional[1]).max() > 0.01
+
+
+def test_lead_channels_condition_the_others(small_experiment: Experiment) -> None:
+    """Fails when training or sampling mixes up the groups, their steps, or what they are given.
+
+    The second half of the channels is a copy of the first, and the network sees the first before.
+    """
+    process = small_experiment.generator_diffusion
+    solver = SamplingOptions("dpm++", 10, spacing="log_snr")
+    generator = small_experiment.networks.generator.clone(lead_channels=8)
+    networks = dataclasses.replace(small_experiment.networks, generator=generator)
+    options = GeneratorTraining(steps=100, batch_size=32)
+    optimizer = optax.adam(3e-3)
+    params = networks.init_all(("condition", "generator"), jax.random.key(0))
+
+    @jax.jit
+    def step(params: Params, state: Any, number: jax.Array) -> tuple[Params, Any]:
+        key = jax.random.fold_in(jax.random.key(1), number)
+        first = jax.random.normal(key, (options.batch_size, *networks.global_shape[:2], 8))
+        features = jnp.concatenate([first, first], -1)
+        noise = draw_noise(networks, process, options, options.batch_size, key)
+        labels = jnp.zeros(options.batch_size, jnp.int32)
+        loss = functools.partial(generator_loss, networks, process)
+        gradients = jax.grad(loss)(params, features, labels, noise)
+        updates, state = optimizer.update(gradients, state)
+        return optax.apply_updates(params, updates), state
+
+    state = optimizer.init(params)
+    for number in range(options.steps):
+        params, state = step(params, state, number)
+    model = FeatureModel(params, ChannelScale(np.float32(0), np.float32(1)))
+    generate = jax.jit(functools.partial(generate_features, networks, process, solver))
+    made = generate(model, np.arange(32), np.zeros(32, np.int32), np.uint32(0))
+    first, second = made[..., :8], made[..., 8:]
+    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.9
+    assert 0.8 < first.std() < 1.2
+
+
+def test_each_group_is_denoised_at_its_own_step(
+    small_experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when the network is told other steps than its inputs are at.
+
+    In place of the network: the exact posterior mean for two equal halves of the channels.
+    """
+    process = small_experiment.generator_diffusion
+    generator = small_experiment.networks.generator.clone(lead_channels=8)
+    networks = dataclasses.replace(small_experiment.networks, generator=generator)
+
+    def posterior_mean(_: Any, params: Params, name: str, x: Any, t_BN: Any, *rest: Any) -> Any:
+        if name == "condition":
+            return jnp.zeros((len(x), 1, 1))
+        alphas = jnp.asarray(process.alphas_cumprod)[jnp.int32(t_BN)][..., None, None, None]
+        precision = alphas / (1 - alphas)
+        halves = jnp.stack([x[..., :8], x[..., 8:]], 1) / jnp.sqrt(alphas)
+        return jnp.tile((precision * halves).sum(1) / (1 + precision.sum(1)), 2)
+
+    monkeypatch.setattr(Networks, "apply", posterior_mean)
+    model = FeatureModel({}, ChannelScale(np.float32(0), np.float32(1)))
+    options = SamplingOptions("ddim", 50, eta=1.0)
+    how = networks, process, options, model
+    made = generate_features(*how, np.arange(32), np.zeros(32, np.int32), np.uint32(0))
+    first, second = made[..., :8], made[..., 8:]
+    # The lead is given with a little noise.
+    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.98
+    assert 0.9 < first.std() < 1.1 and 0.9 < second.std() < 1.1
