@@ -51,7 +51,7 @@ def predict(experiment: Experiment, params: Params) -> Any:
     @jax.jit
     def run(condition: jax.Array, with_condition: jax.Array) -> tuple[jax.Array, jax.Array]:
         tokens = networks.apply(params, "condition", condition, with_condition)
-        steps = np.array([100, 100])
+        steps = np.full((2, 2), 100)
         return tokens, networks.apply(params, "generator", np.float32(feature), steps, tokens)
 
     return lambda condition, present: jax.device_get(run(condition, np.float32(present)))
