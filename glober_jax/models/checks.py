@@ -9,7 +9,14 @@ from glober_jax.errors import UserError
 from glober_jax.models.networks import NETWORKS, Networks
 
 # Numbers that may be 0.
-_OPTIONAL = "chunk_frames", "clip_frames", "estimate_channels", "global_downsamples", "num_classes"
+_OPTIONAL = (
+    "chunk_frames",
+    "clip_frames",
+    "estimate_channels",
+    "global_downsamples",
+    "lead_channels",
+    "num_classes",
+)
 
 
 def require(condition: bool, message: str) -> None:

@@ -25,7 +25,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     model.unet.update(heads=2, groups=4)
     model.discriminator.update(channels=8, multipliers=(1,), head_dim=8, groups=4)
     model.discriminator.update(temporal_levels=(0,), spatial_levels=())
-    model.generator.update(width=16, depth=1, heads=2, context_width=8)
+    model.generator.update(width=16, depth=1, heads=2, context_width=8, lead_channels=2)
 
     for stage in ("codec", "autoencoder", "generator"):
         config[stage].update(steps=6, batch_size=4)

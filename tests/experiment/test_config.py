@@ -53,6 +53,7 @@ MISTAKES = [
     ("model.patch_discriminator.groups", 3, "config.model.patch_discriminator.groups=3"),
     ("model.discriminator.head_dim", 3, "config.model.discriminator.head_dim=3"),
     ("model.generator.heads", 3, "config.model.generator.width=32 must be a multiple of heads=3"),
+    ("model.generator.lead_channels", 16, "lead_channels=16 must lie in 0..15"),
     ("model.generator.patch_size", 3, "patch_size=3 does not divide the global feature"),
     ("model.condition.kind", "image", "config.model.condition.kind is 'image'; choose one of"),
     ("model.condition.length", 0, "config.model.condition.length is 0"),
