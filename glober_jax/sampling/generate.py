@@ -101,16 +101,16 @@ def generate_features(
 
     def with_group(features_BHWG: jax.Array, number: int) -> jax.Array:
         """Replaces the noise of one group of channels, given the groups before it."""
-        group, given = groups[number], round(GIVEN_NOISE * steps)
-        t_N = np.float32(np.where(np.arange(len(groups)) < number, given, steps - 1))
-        given_B = jnp.full(video_B.shape, given)
-        nearly_clean = process.add_noise(features_BHWG, noise(steps + 1), given_B)
+        group, level = groups[number], round(GIVEN_NOISE * steps)
+        t_N = np.float32(np.where(np.arange(len(groups)) < number, level, steps - 1))
+        level_B = jnp.full(video_B.shape, level)
+        nearly_clean = process.add_noise(features_BHWG, noise(steps + 1), level_B)
         before = np.arange(features_BHWG.shape[-1]) < group.start
-        around_BHWG = jnp.where(before, nearly_clean, features_BHWG)
+        given_BHWG = jnp.where(before, nearly_clean, features_BHWG)
 
         def network(x_t: jax.Array, t_B: jax.Array, condition: tuple[jax.Array, ...]) -> jax.Array:
-            context_BLE, around_BHWG = condition
-            noisy = around_BHWG.at[..., group].set(x_t)
+            context_BLE, given_BHWG = condition
+            noisy = given_BHWG.at[..., group].set(x_t)
             t_BN = jnp.tile(t_N, (len(t_B), 1)).at[:, number].set(t_B)
             return networks.apply(model.params, "generator", noisy, t_BN, context_BLE)[..., group]
 
@@ -120,7 +120,7 @@ def generate_features(
             guided_predictor(
                 options.condition_guidance,
                 network,
-                {branch: (context_BLE, around_BHWG) for branch, context_BLE in contexts.items()},
+                {branch: (context_BLE, given_BHWG) for branch, context_BLE in contexts.items()},
             ),
             noise(0)[..., group],
             draw_noise=lambda t: noise(t + 1)[..., group],

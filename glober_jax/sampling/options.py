@@ -34,8 +34,8 @@ class SamplingOptions:
       sampler, spacing: "ddim", first order, with "trailing" or "leading" (as published); "dpm++",
         DPM-Solver++(2M), second order, with "log_snr" or "karras": on the quick start closer to the
         converged result in 8 to 15 steps than DDIM in 50.
-      steps, decoder_steps: network calls (in each branch of the guidance); the decoder makes
-        `steps` where `decoder_steps` is 0.
+      steps, decoder_steps: network calls (in each branch of the guidance, and for each channel
+        group of the generator); the decoder makes `steps` where `decoder_steps` is 0.
       eta: of DDIM: 0 is deterministic from the first noise, 1 adds as much as DDPM does.
       threshold: percentile, as a fraction, of dynamic thresholding; 0 is off.
       video_scale, domain_scale: guidance of the decoder, in `decoder_interval` of noise levels.

@@ -123,7 +123,7 @@ def draw_noise(
     steps, groups = process.num_timesteps, len(networks.generator.groups)
     trained_B1 = jax.random.randint(key_t, (batch_size, 1), 0, steps)
     given_B1 = jax.random.randint(key_given, (batch_size, 1), 0, 1 + int(_MOST_GIVEN_NOISE * steps))
-    # Groups take turns, whichever is first.
+    # The group at step t, by clip: they take turns, from a drawn one on.
     group_B = (jnp.arange(batch_size) + jax.random.randint(key_group, (), 0, groups)) % groups
     order_BN = jnp.arange(groups) - group_B[:, None]
     return GeneratorNoise(
@@ -143,7 +143,8 @@ def generator_loss(
 ) -> jax.Array:
     """Diffusion loss of unit-variance global features, the mean over groups; deterministic.
 
-    Groups that are nearly clean or noise count, too: the first step of sampling one is at T - 1.
+    All groups enter the loss, not only the one at step t: otherwise the prediction at T - 1, the
+    first step of sampling a group, would hardly be trained.
     """
     groups = networks.generator.groups
     context_BLE = networks.apply(params, "condition", condition, noise.with_condition_B)

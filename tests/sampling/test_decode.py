@@ -146,11 +146,9 @@ def test_condition_scale_one_is_the_conditional_prediction(
     def compiled(condition_scale: float) -> Any:
         options = SamplingOptions(steps=1, condition_scale=condition_scale)
         compute = jax.jit(functools.partial(generate_features, networks, process, options))
-        # The others are made of the lead channels, guided already.
+        # The others are conditioned on the lead channels, which are guided already.
         lead = networks.generator.groups[0]
-        return lambda labels: jax.device_get(compute(model, videos, labels, np.uint32(3)))[
-            ..., lead
-        ]
+        return lambda labels: np.asarray(compute(model, videos, labels, np.uint32(3))[..., lead])
 
     plain = compiled(1.0)
     conditional, unconditional = plain(labels), compiled(0.0)(labels)
@@ -178,8 +176,8 @@ def test_lead_channels_condition_the_others(small_experiment: Experiment) -> Non
 
     @jax.jit
     def step(params: Params, state: Any, number: jax.Array) -> tuple[Params, Any]:
-        key = jax.random.fold_in(jax.random.key(1), number)
-        first = jax.random.normal(key, (options.batch_size, *networks.global_shape[:2], 8))
+        key_first, key = jax.random.split(jax.random.fold_in(jax.random.key(1), number))
+        first = jax.random.normal(key_first, (options.batch_size, *networks.global_shape[:2], 8))
         features = jnp.concatenate([first, first], -1)
         noise = draw_noise(networks, process, options, options.batch_size, key)
         labels = jnp.zeros(options.batch_size, jnp.int32)
